@@ -1,0 +1,107 @@
+/**
+ * Where packets come from. A file, the kernel's ring and libpcap all look like this, so that replay is the live
+ * pipeline with another source.
+ */
+
+/**
+ * One captured frame. The source owns the record and overwrites it for the next frame, and the bytes it points to
+ * are borrowed: both are valid only until the sink's `frame` returns. All fields are set for every frame.
+ */
+export class Frame {
+  /** The bytes; the frame starts at `offset`. */
+  view: DataView = new DataView(new ArrayBuffer(0));
+  offset = 0;
+  /** Bytes that are there. */
+  capturedLength = 0;
+  /** Bytes that were on the wire, link header included. */
+  originalLength = 0;
+  /** Kernel or file time: whole seconds since the epoch. */
+  seconds = 0;
+  nanoseconds = 0;
+  /** LINKTYPE_ value of the pcap registry: what the first header is. */
+  linkType = 0;
+  /** Interface index of the kernel, or the number of the interface in a pcapng file; 0 where unknown. */
+  interfaceIndex = 0;
+}
+
+/** Who takes the frames. */
+export interface FrameSink {
+  /** Called for each frame, synchronously. Must not throw, and must not keep `frame` or its bytes. */
+  frame(frame: Frame): void;
+  /** Called after each block of frames: the place for work that is too much for every frame. */
+  blockEnd(): void;
+}
+
+/** What a source knows of its own losses. `null` says that it cannot know. */
+export interface CaptureCounters {
+  /** Frames that passed the filter, dropped ones included. */
+  readonly received: number;
+  /** Frames that passed the filter and were lost before the sink saw them. */
+  readonly dropped: number | null;
+}
+
+export interface PacketSource {
+  /** For people and heartbeats: `ring`, `cap`, `file`. */
+  readonly name: string;
+  /**
+   * Delivers frames until the source ends or `stop` is called, and resolves after the last one. Rejects with a
+   * `PlasmawatchError` when the source fails; frames before the fault have been delivered.
+   */
+  run(sink: FrameSink): Promise<void>;
+  /** Ends `run` soon; safe to call at any time and twice. */
+  stop(): void;
+  /** Totals since the source was opened. */
+  counters(): CaptureCounters;
+  /** Replaces the ports that a live source lets pass (files deliver everything and ignore it). */
+  setPorts(ports: PortSet): void;
+  /** Name of an interface by `Frame.interfaceIndex`, where known. */
+  interfaceName(index: number): string | undefined;
+}
+
+/** TCP ports to watch: a table of 65,536 flags, so that the packet path asks by index. */
+export class PortSet {
+  readonly #flags = new Uint8Array(65_536);
+  #size = 0;
+
+  /** @param ports numbers from 0 to 65,535 */
+  constructor(ports: Iterable<number> = []) {
+    for (const port of ports) this.add(port);
+  }
+
+  add(port: number): void {
+    if (this.#flags[port] === 0) this.#size++;
+    this.#flags[port] = 1;
+  }
+
+  has(port: number): boolean {
+    return this.#flags[port] === 1;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Whether both sets hold the same ports. */
+  equals(other: PortSet): boolean {
+    return (
+      this.#size === other.#size && this.ranges().every(({ first, last }) => other.#coversRange(first, last))
+    );
+  }
+
+  /** The ports as ranges in rising order, both ends included. */
+  ranges(): { first: number; last: number }[] {
+    const ranges: { first: number; last: number }[] = [];
+    for (let port = 0; port < 65_536; port++) {
+      if (this.#flags[port] !== 1) continue;
+      const current = ranges.at(-1);
+      if (current !== undefined && current.last === port - 1) current.last = port;
+      else ranges.push({ first: port, last: port });
+    }
+    return ranges;
+  }
+
+  #coversRange(first: number, last: number): boolean {
+    for (let port = first; port <= last; port++) if (this.#flags[port] !== 1) return false;
+    return true;
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * IP addresses and prefixes as numbers.
+ *
+ * An address is four 32-bit words in network order, IPv4 as `::ffff:a.b.c.d` (RFC 4291, section 2.5.5.2), so one
+ * comparison serves both families and the packet path never builds a string.
+ */
+import { isIPv4, isIPv6 } from 'node:net';
+
+/** The third word of every IPv4-mapped address. */
+export const IPV4_MAPPED_WORD = 0xffff;
+
+/** An address; each word is an unsigned 32-bit number. */
+export interface Address {
+  readonly w0: number;
+  readonly w1: number;
+  readonly w2: number;
+  readonly w3: number;
+}
+
+/** A prefix of 0 to 128 bits; IPv4 prefixes are counted in the mapped form (a /24 is 120 bits). */
+export interface Prefix extends Address {
+  readonly bits: number;
+}
+
+/** The address that `text` names (dotted IPv4, or IPv6 of RFC 4291 without a zone), or undefined. */
+export function parseAddress(text: string): Address | undefined {
+  if (isIPv4(text)) return { w0: 0, w1: 0, w2: IPV4_MAPPED_WORD, w3: parseIpv4(text) };
+  if (!isIPv6(text) || text.includes('%')) return undefined;
+  const groups = expandIpv6(text);
+  const word = (index: number): number => (((groups[index] ?? 0) << 16) | (groups[index + 1] ?? 0)) >>> 0;
+  return { w0: word(0), w1: word(2), w2: word(4), w3: word(6) };
+}
+
+/** The prefix that `text` names (`10.0.0.0/8`, `fd77::/64`, or a single address); undefined when it is none. */
+export function parsePrefix(text: string): Prefix | undefined {
+  const [addressText = '', bitsText, ...rest] = text.split('/');
+  const address = parseAddress(addressText);
+  if (address === undefined || rest.length > 0) return undefined;
+  const width = isIPv4(addressText) ? 32 : 128;
+  if (bitsText === undefined) return { ...address, bits: 128 };
+  if (!/^\d{1,3}$/.test(bitsText) || Number(bitsText) > width) return undefined;
+  return { ...address, bits: Number(bitsText) + (128 - width) };
+}
+
+/** Whether a prefix has no bits set beyond its length: `10.0.0.1/8` has. */
+export function isCanonicalPrefix(prefix: Prefix): boolean {
+  for (let index = 0; index < 4; index++) {
+    if ((wordOf(prefix, index) & ~maskWord(prefix.bits, index)) !== 0) return false;
+  }
+  return true;
+}
+
+/** Whether the prefix covers the address given by its words. */
+export function prefixContains(prefix: Prefix, w0: number, w1: number, w2: number, w3: number): boolean {
+  const { bits } = prefix;
+  return (
+    ((prefix.w3 ^ w3) & maskWord(bits, 3)) === 0 &&
+    ((prefix.w2 ^ w2) & maskWord(bits, 2)) === 0 &&
+    ((prefix.w1 ^ w1) & maskWord(bits, 1)) === 0 &&
+    ((prefix.w0 ^ w0) & maskWord(bits, 0)) === 0
+  );
+}
+
+/** The text of an address: dotted for IPv4, RFC 5952 for IPv6. */
+export function formatAddress({ w0, w1, w2, w3 }: Address): string {
+  if (w0 === 0 && w1 === 0 && w2 === IPV4_MAPPED_WORD) {
+    return `${w3 >>> 24}.${(w3 >>> 16) & 255}.${(w3 >>> 8) & 255}.${w3 & 255}`;
+  }
+  const groups = [w0, w1, w2, w3].flatMap((word) => [word >>> 16, word & 0xffff]);
+  const [start, length] = longestZeroRun(groups);
+  const hex = groups.map((group) => group.toString(16));
+  if (length < 2) return hex.join(':');
+  return `${hex.slice(0, start).join(':')}::${hex.slice(start + length).join(':')}`;
+}
+
+/** The text of a prefix, in the family's own count of bits; single addresses without a length. */
+export function formatPrefix(prefix: Prefix): string {
+  if (prefix.bits === 128) return formatAddress(prefix);
+  const isIpv4 = prefix.bits >= 96 && prefix.w0 === 0 && prefix.w1 === 0 && prefix.w2 === IPV4_MAPPED_WORD;
+  return `${formatAddress(prefix)}/${isIpv4 ? prefix.bits - 96 : prefix.bits}`;
+}
+
+export function sameAddress(a: Address, b: Address): boolean {
+  return a.w3 === b.w3 && a.w2 === b.w2 && a.w1 === b.w1 && a.w0 === b.w0;
+}
+
+/** Whether the address is in 127.0.0.0/8 or ::1. */
+export function isLoopback({ w0, w1, w2, w3 }: Address): boolean {
+  if (w0 !== 0 || w1 !== 0) return false;
+  return w2 === IPV4_MAPPED_WORD ? w3 >>> 24 === 127 : w2 === 0 && w3 === 1;
+}
+
+function parseIpv4(text: string): number {
+  let value = 0;
+  for (const part of text.split('.')) value = value * 256 + Number(part);
+  return value;
+}
+
+function expandIpv6(text: string): number[] {
+  const dotted = /(\d+\.\d+\.\d+\.\d+)$/.exec(text)?.[1];
+  if (dotted !== undefined) {
+    const value = parseIpv4(dotted);
+    const hex = `${(value >>> 16).toString(16)}:${(value & 0xffff).toString(16)}`;
+    return expandIpv6(text.slice(0, -dotted.length) + hex);
+  }
+  const [left = '', right] = text.split('::');
+  const parse = (side: string): number[] => (side === '' ? [] : side.split(':').map((g) => parseInt(g, 16)));
+  const head = parse(left);
+  if (right === undefined) return head;
+  const tail = parse(right);
+  return [...head, ...Array<number>(8 - head.length - tail.length).fill(0), ...tail];
+}
+
+function wordOf(address: Address, index: number): number {
+  if (index === 0) return address.w0;
+  if (index === 1) return address.w1;
+  return index === 2 ? address.w2 : address.w3;
+}
+
+/** The mask of a prefix length within word `index`. */
+function maskWord(bits: number, index: number): number {
+  const inWord = bits - index * 32;
+  if (inWord <= 0) return 0;
+  return inWord >= 32 ? -1 : -1 << (32 - inWord);
+}
+
+/** Start and length of the first longest run of zero groups (RFC 5952, section 4.2). */
+function longestZeroRun(groups: readonly number[]): [start: number, length: number] {
+  let best: [number, number] = [0, 0];
+  let start = 0;
+  for (let index = 0; index <= groups.length; index++) {
+    if (groups[index] === 0) continue;
+    if (index - start > best[1]) best = [start, index - start];
+    start = index + 1;
+  }
+  return best;
+}

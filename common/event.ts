@@ -1,0 +1,152 @@
+/**
+ * What plasmawatch says about the network: flow records and anomalies, in the JSON that the command line prints,
+ * the agent sends and the collector stores. Field names are those of the Elastic Common Schema where it has one.
+ *
+ * The schemas are strict and bounded: they are the check of everything that a peer sends.
+ */
+import { z } from 'zod';
+
+/** RFC 3339 in UTC with nanoseconds. */
+const timestamp = z
+  .string()
+  .regex(/^\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/, 'an RFC 3339 time in UTC');
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+const shortText = z.string().max(256);
+
+/**
+ * The state of a TCP connection, as seen by a third party.
+ * - `attempt`: SYN without an answer
+ * - `refused`: SYN answered by RST
+ * - `established`: handshake seen
+ * - `half-closed`: one side has sent FIN
+ * - `closed`: both sides have sent FIN
+ * - `reset`: RST after the handshake
+ * - `midstream`: packets without a handshake
+ */
+export const FLOW_STATES = [
+  'attempt',
+  'refused',
+  'established',
+  'half-closed',
+  'closed',
+  'reset',
+  'midstream',
+] as const;
+export type FlowState = (typeof FLOW_STATES)[number];
+
+const endpointSchema = z.strictObject({
+  ip: z.union([z.ipv4(), z.ipv6()]),
+  port: z.number().int().min(0).max(65_535),
+  packets: count,
+  /** Whole frames as they were on the wire. */
+  bytes: count,
+});
+
+/** One TCP connection; `source` is the initiator. */
+export const flowRecordSchema = z.strictObject({
+  type: z.literal('flow'),
+  event: z.strictObject({ start: timestamp, end: timestamp }),
+  source: endpointSchema,
+  destination: endpointSchema,
+  network: z.strictObject({
+    transport: z.literal('tcp'),
+    type: z.enum(['ipv4', 'ipv6']),
+    community_id: shortText,
+  }),
+  plasmawatch: z.strictObject({
+    state: z.enum(FLOW_STATES),
+    /** The Ray service at the responder's port, or null where the port is none. */
+    service: shortText.nullable(),
+    /** TCP payload by the IP header's length, retransmissions included. */
+    payload: z.strictObject({ source: count, destination: count }),
+    /** Name of the network interface, where the source knows it. */
+    interface: shortText.optional(),
+  }),
+});
+export type FlowRecord = z.infer<typeof flowRecordSchema>;
+
+export const VERDICT_REASONS = [
+  'allowed',
+  'no-rule',
+  'expired',
+  'outside-hours',
+  'former-member',
+  'wrong-service',
+] as const;
+export type VerdictReason = (typeof VERDICT_REASONS)[number];
+
+export const verdictSchema = z.strictObject({
+  allowed: z.boolean(),
+  /** The first rule that matched; for an expired or outside-hours verdict the rule that would have. */
+  rule: shortText.nullable(),
+  reason: z.enum(VERDICT_REASONS),
+});
+export type Verdict = z.infer<typeof verdictSchema>;
+
+export const ANOMALY_KINDS = [
+  'unexpected-peer',
+  'unexpected-destination',
+  'former-member',
+  'new-member',
+  'foreign-process',
+  'scan',
+  'not-ray',
+  'volume',
+  'blind',
+] as const;
+export type AnomalyKind = (typeof ANOMALY_KINDS)[number];
+
+export const SEVERITIES = ['info', 'warning', 'critical'] as const;
+export type Severity = (typeof SEVERITIES)[number];
+
+/**
+ * What an agent reports. One anomaly is one story on one node (this peer, this service); the agent repeats it
+ * with the same `id` and higher counts while the story goes on.
+ */
+export const anomalySchema = z.strictObject({
+  type: z.literal('anomaly'),
+  /** The same in all reports of one story; unique for an agent's lifetime. */
+  id: shortText,
+  kind: z.enum(ANOMALY_KINDS),
+  severity: z.enum(SEVERITIES),
+  /** The node that saw it. */
+  node: shortText,
+  /** Null where no connection was judged (`blind`). */
+  verdict: verdictSchema.nullable(),
+  /** The first connection of the story as it stands now; null where there is none. */
+  flow: flowRecordSchema.nullable(),
+  /** Connections in the story so far (for `blind`: lost packets). */
+  count,
+  /** Wire bytes of all connections in the story so far. */
+  bytes: count,
+  first: timestamp,
+  last: timestamp,
+  /** One sentence for a person. */
+  message: z.string().max(1024),
+});
+export type Anomaly = z.infer<typeof anomalySchema>;
+
+/** A flow with its verdict, as the agent sends it when a watched connection ends or at intervals. */
+export const flowReportSchema = z.strictObject({
+  type: z.literal('flow-report'),
+  node: shortText,
+  flow: flowRecordSchema,
+  verdict: verdictSchema,
+});
+export type FlowReport = z.infer<typeof flowReportSchema>;
+
+export const reportSchema = z.discriminatedUnion('type', [anomalySchema, flowReportSchema]);
+/** What travels from agent to collector. */
+export type Report = z.infer<typeof reportSchema>;
+
+/** Formats a packet time as RFC 3339 with nanoseconds. */
+export function formatTime(seconds: number, nanoseconds: number): string {
+  const whole = new Date(seconds * 1000).toISOString().slice(0, 19);
+  return `${whole}.${String(nanoseconds).padStart(9, '0')}Z`;
+}
+
+/** Formats milliseconds since the epoch in the same shape. */
+export function formatMilliseconds(milliseconds: number): string {
+  const seconds = Math.floor(milliseconds / 1000);
+  return formatTime(seconds, Math.round((milliseconds - seconds * 1000) * 1e6));
+}

@@ -1,0 +1,32 @@
+/** Logging: one line an event on standard error, so that standard output stays free for results. */
+import { pino, type Logger } from 'pino';
+import pretty from 'pino-pretty';
+
+export type { Logger } from 'pino';
+export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
+export const LOG_FORMATS = ['text', 'json'] as const;
+
+export interface LogOptions {
+  readonly level: (typeof LOG_LEVELS)[number];
+  /** `text` for people, `json` for machines. */
+  readonly format: (typeof LOG_FORMATS)[number];
+}
+
+/** A logger that writes to standard error. */
+export function createLogger({ level, format }: LogOptions): Logger {
+  const destination =
+    format === 'json'
+      ? pino.destination({ dest: 2, sync: true })
+      : pretty({
+          destination: 2,
+          sync: true,
+          colorize: process.stderr.isTTY,
+          ignore: 'pid,hostname,component',
+          messageFormat: '{component}: {msg}',
+          translateTime: 'SYS:HH:MM:ss',
+        });
+  return pino({ level, base: null }, destination);
+}
+
+/** A logger that says nothing, for tests and for commands that print their own lines. */
+export const silentLogger: Logger = pino({ level: 'silent' });

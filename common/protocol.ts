@@ -1,0 +1,84 @@
+/**
+ * Messages between agent and collector: JSON text over one WebSocket that the agent opens.
+ *
+ * The agent says `hello`, the collector answers `welcome` with the last sequence number it has on disk. Then the
+ * agent sends `reports` in order, the collector acknowledges the highest one after its commit, and `heartbeat`
+ * carries the agent's counters. A message that fails its schema ends the connection with close code 1008 (policy
+ * violation); one of another protocol version with 4001.
+ */
+import { z } from 'zod';
+import { reportSchema } from './event.ts';
+
+export const PROTOCOL_VERSION = 1;
+/** The path of the WebSocket on the collector. */
+export const INGEST_PATH = '/v1/agent';
+/** No message may be longer; both sides set it as `ws`'s maxPayload. Bytes. */
+export const MAX_MESSAGE_BYTES = 1024 * 1024;
+/** No message may carry more reports. */
+export const MAX_BATCH_REPORTS = 500;
+export const CLOSE_WRONG_VERSION = 4001;
+export const CLOSE_POLICY_VIOLATION = 1008;
+
+const sequence = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+/** The identity of an agent: letters, digits and `._:-`, so that it is safe in a path, a label and a log. */
+const agentName = z.string().regex(/^[A-Za-z0-9._:-]{1,128}$/, 'letters, digits and ._:- only, at most 128');
+
+export const helloSchema = z.strictObject({
+  type: z.literal('hello'),
+  protocol: z.number().int(),
+  agent: agentName,
+  /** Identity of the agent's spool: a new spool starts a new sequence. */
+  epoch: z.uuid(),
+  version: z.string().max(64),
+  /** How packets are captured: `ring`, `cap`, `file`. */
+  capture: z.string().max(64),
+});
+
+export const reportsSchema = z.strictObject({
+  type: z.literal('reports'),
+  reports: z
+    .array(z.strictObject({ sequence, report: reportSchema }))
+    .min(1)
+    .max(MAX_BATCH_REPORTS),
+});
+
+export const heartbeatSchema = z.strictObject({
+  type: z.literal('heartbeat'),
+  /** Counters by name; null where the capture cannot know (`dropped` with libpcap's binding). */
+  counters: z
+    .record(z.string().regex(/^[a-z][a-z0-9_]{0,63}$/), z.number().nonnegative().nullable())
+    .refine((counters) => Object.keys(counters).length <= 64, 'at most 64 counters'),
+});
+
+export const agentMessageSchema = z.discriminatedUnion('type', [helloSchema, reportsSchema, heartbeatSchema]);
+export type Hello = z.infer<typeof helloSchema>;
+export type Heartbeat = z.infer<typeof heartbeatSchema>;
+export type AgentMessage = z.infer<typeof agentMessageSchema>;
+
+export const collectorMessageSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('welcome'), protocol: z.number().int(), lastSequence: sequence }),
+  z.strictObject({ type: z.literal('ack'), sequence }),
+]);
+export type CollectorMessage = z.infer<typeof collectorMessageSchema>;
+
+export type ParsedMessage<Message> = { ok: true; message: Message } | { ok: false; problem: string };
+
+/** Parses and checks one message; the problem is one short line and quotes nothing of the content. */
+export function parseMessage<Schema extends z.ZodType>(
+  schema: Schema,
+  text: string,
+): ParsedMessage<z.infer<Schema>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return { ok: false, problem: 'not JSON' };
+  }
+  const result = schema.safeParse(value);
+  if (result.success) return { ok: true, message: result.data };
+  const issue = result.error.issues[0];
+  return {
+    ok: false,
+    problem: `${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'invalid'}`.slice(0, 120),
+  };
+}

@@ -1,0 +1,48 @@
+/** Secrets come from a file or the environment, and stay out of messages. */
+import { readFile } from 'node:fs/promises';
+import { PlasmawatchError, systemCodeOf } from './errors.ts';
+
+/** Longer is no token and no webhook URL; bytes. */
+const MAX_SECRET_BYTES = 8192;
+
+export interface SecretSource {
+  /** The secret itself (from the environment). */
+  readonly value?: string | undefined;
+  /** Path of a file that holds it; one trailing newline is not part of it. */
+  readonly file?: string | undefined;
+}
+
+/**
+ * The secret, or undefined where none is configured.
+ * @param name what it is for, for messages: `agent token`
+ * @throws PlasmawatchError PW_SECRET when both are given, the file cannot be read, or it is empty or too long
+ */
+export async function loadSecret(name: string, { value, file }: SecretSource): Promise<string | undefined> {
+  if (value !== undefined && file !== undefined) {
+    throw new PlasmawatchError('PW_SECRET', `${name}: give the value or the file ${file}, not both`);
+  }
+  const secret = file === undefined ? value : await readSecretFile(name, file);
+  if (secret !== undefined && (secret.trim() === '' || secret.length > MAX_SECRET_BYTES)) {
+    throw new PlasmawatchError(
+      'PW_SECRET',
+      `${name}: expected 1 to ${MAX_SECRET_BYTES} characters, got ${secret.length}`,
+    );
+  }
+  return secret;
+}
+
+async function readSecretFile(name: string, file: string): Promise<string> {
+  try {
+    return (await readFile(file, 'utf8')).replace(/\r?\n$/, '');
+  } catch (error) {
+    throw new PlasmawatchError(
+      'PW_SECRET',
+      `${name}: cannot read ${file}: ${systemCodeOf(error) ?? 'error'}`,
+      {
+        operation: 'read',
+        subject: file,
+        cause: error,
+      },
+    );
+  }
+}

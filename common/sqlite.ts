@@ -1,0 +1,147 @@
+/**
+ * SQLite, for the agent's spool and the collector's store.
+ *
+ * `better-sqlite3` where it was built, else Node's own `node:sqlite` (22.13 and later). Both are synchronous and
+ * share the shape below. Every database is opened in WAL mode with `synchronous = FULL`: a transaction that
+ * returned is on the disk, which is what "acknowledged after commit" stands on.
+ */
+import { messageOf, PlasmawatchError } from './errors.ts';
+
+type SqlValue = string | number | bigint | Uint8Array | null;
+
+export interface Statement {
+  run(...values: SqlValue[]): { changes: number | bigint; lastInsertRowid: number | bigint };
+  get(...values: SqlValue[]): unknown;
+  all(...values: SqlValue[]): unknown[];
+}
+
+/** What both engines offer. */
+interface Engine {
+  exec(sql: string): unknown;
+  prepare(sql: string): Statement;
+  close(): void;
+}
+
+type EngineConstructor = new (path: string) => Engine;
+
+/** An open database; one owner, who closes it. */
+export class Database {
+  readonly #engine: Engine;
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  exec(sql: string): void {
+    this.#engine.exec(sql);
+  }
+
+  /** Compiles a statement once, for use many times. */
+  prepare(sql: string): Statement {
+    return this.#engine.prepare(sql);
+  }
+
+  /** Runs `work` in one write transaction: all of it is on the disk when this returns, or none of it. */
+  transaction<Result>(work: () => Result): Result {
+    this.#engine.exec('BEGIN IMMEDIATE');
+    try {
+      const result = work();
+      this.#engine.exec('COMMIT');
+      return result;
+    } catch (error) {
+      this.#rollBack();
+      throw error;
+    }
+  }
+
+  close(): void {
+    this.#engine.close();
+  }
+
+  /** SQLite rolls back by itself on some errors (a full disk), so a failing ROLLBACK hides nothing. */
+  #rollBack(): void {
+    try {
+      this.#engine.exec('ROLLBACK');
+    } catch {
+      // No transaction is open any more; the first error is the one to report.
+    }
+  }
+}
+
+/**
+ * Opens (and makes) the database at `path`, `:memory:` included, and brings its schema up to date.
+ * `migrations[n]` takes the schema from version n to n + 1; a step that has shipped is never changed.
+ */
+export async function openDatabase(path: string, migrations: readonly string[]): Promise<Database> {
+  const engine = await openEngine(path);
+  const database = new Database(engine);
+  try {
+    database.exec('PRAGMA journal_mode = WAL');
+    database.exec('PRAGMA synchronous = FULL');
+    database.exec('PRAGMA busy_timeout = 5000');
+    database.exec('PRAGMA foreign_keys = ON');
+    migrate(database, migrations);
+    return database;
+  } catch (error) {
+    database.close();
+    throw new PlasmawatchError('PW_STORE', `cannot use the database ${path}: ${messageOf(error)}`, {
+      operation: 'open',
+      subject: path,
+      cause: error,
+    });
+  }
+}
+
+function migrate(database: Database, migrations: readonly string[]): void {
+  const row = database.prepare('PRAGMA user_version').get() as { user_version: number };
+  if (row.user_version > migrations.length) {
+    throw new Error(`its schema has version ${row.user_version}, this program knows ${migrations.length}`);
+  }
+  for (const [index, step] of migrations.entries()) {
+    if (index < row.user_version) continue;
+    database.transaction(() => {
+      database.exec(step);
+      database.exec(`PRAGMA user_version = ${index + 1}`);
+    });
+  }
+}
+
+async function openEngine(path: string): Promise<Engine> {
+  const failures: string[] = [];
+  for (const load of [loadBetterSqlite3, loadNodeSqlite]) {
+    let Engine: EngineConstructor;
+    try {
+      Engine = await load();
+    } catch (error) {
+      failures.push(messageOf(error));
+      continue;
+    }
+    try {
+      return new Engine(path);
+    } catch (error) {
+      throw new PlasmawatchError('PW_STORE', `cannot open the database ${path}: ${messageOf(error)}`, {
+        operation: 'open',
+        subject: path,
+        cause: error,
+      });
+    }
+  }
+  throw new PlasmawatchError(
+    'PW_SQLITE_UNAVAILABLE',
+    `no SQLite engine: install the package better-sqlite3 or use Node 22.13 or later (${failures.join('; ')})`,
+  );
+}
+
+async function loadBetterSqlite3(): Promise<EngineConstructor> {
+  const { default: BetterSqlite3 } = await import('better-sqlite3');
+  // The native part is loaded by the first database, so a build for another Node version shows here.
+  new BetterSqlite3(':memory:').close();
+  return BetterSqlite3 as unknown as EngineConstructor;
+}
+
+async function loadNodeSqlite(): Promise<EngineConstructor> {
+  // Not in the type definitions of the oldest supported Node, hence the name in a variable.
+  const moduleName = 'node:sqlite';
+  const { DatabaseSync } = (await import(moduleName)) as { DatabaseSync: EngineConstructor };
+  return DatabaseSync;
+}
