@@ -104,11 +104,14 @@ function expandIpv6(text: string): number[] {
     return expandIpv6(text.slice(0, -dotted.length) + hex);
   }
   const [left = '', right] = text.split('::');
-  const parse = (side: string): number[] => (side === '' ? [] : side.split(':').map((g) => parseInt(g, 16)));
-  const head = parse(left);
+  const head = parseGroups(left);
   if (right === undefined) return head;
-  const tail = parse(right);
+  const tail = parseGroups(right);
   return [...head, ...Array<number>(8 - head.length - tail.length).fill(0), ...tail];
+}
+
+function parseGroups(text: string): number[] {
+  return text === '' ? [] : text.split(':').map((group) => parseInt(group, 16));
 }
 
 function wordOf(address: Address, index: number): number {

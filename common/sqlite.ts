@@ -136,7 +136,7 @@ async function loadBetterSqlite3(): Promise<EngineConstructor> {
   const { default: BetterSqlite3 } = await import('better-sqlite3');
   // The native part is loaded by the first database, so a build for another Node version shows here.
   new BetterSqlite3(':memory:').close();
-  return BetterSqlite3 as unknown as EngineConstructor;
+  return BetterSqlite3 satisfies EngineConstructor;
 }
 
 async function loadNodeSqlite(): Promise<EngineConstructor> {

@@ -1,0 +1,29 @@
+/** The shape of a sub-command, and how it talks to the outside. */
+import type { Argv } from 'yargs';
+
+/** 0: done, nothing found; 1: something unexpected was found; 2: the work could not be done. */
+export type ExitStatus = 0 | 1 | 2;
+
+/** The process as a command sees it; tests give it another one. */
+export interface Terminal {
+  readonly stdin: NodeJS.ReadableStream;
+  readonly stdout: NodeJS.WritableStream;
+  readonly stderr: NodeJS.WritableStream;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Whether standard error is a terminal that a person watches. */
+  readonly isInteractive: boolean;
+  /** Aborted when the process is told to stop (SIGINT, SIGTERM). */
+  readonly stopSignal: AbortSignal;
+}
+
+/**
+ * One sub-command. `run` throws `PlasmawatchError` for what a person can mend: `main` prints it as one line and
+ * answers with status 2.
+ */
+export interface Command<Options> {
+  /** Name and positional arguments as yargs writes them: `flows <file..>`. */
+  readonly usage: string;
+  readonly description: string;
+  options(yargs: Argv): Argv<Options>;
+  run(options: Options, terminal: Terminal): Promise<ExitStatus>;
+}
