@@ -29,7 +29,7 @@ export interface ParsedYaml<Value> {
 
 export interface LoadedYaml<Value> extends ParsedYaml<Value> {
   /** What was read, for `formatDiagnostic`; empty where nothing could be. */
-  readonly text: string;
+  readonly source: string;
 }
 
 /** Parses one YAML document and checks it. Never throws for anything in `text`; all problems are collected. */
@@ -57,8 +57,8 @@ export async function loadYamlFile<Schema extends z.ZodType>(
   path: string,
 ): Promise<LoadedYaml<z.output<Schema>>> {
   const read = await readTextFile(path);
-  if (read.problem !== undefined) return { ...unreadable(path, read.problem), text: '' };
-  return { ...parseYaml(schema, read.text, path), text: read.text };
+  if (read.problem !== undefined) return { ...unreadable(path, read.problem), source: '' };
+  return { ...parseYaml(schema, read.text, path), source: read.text };
 }
 
 /** The text of a file of at most `MAX_CONFIG_BYTES` bytes of UTF-8, or what is wrong with it in a few words. */
