@@ -1,0 +1,286 @@
+/**
+ * One connection to the collector, from the opening of the socket to its end.
+ *
+ * connecting → (socket open, hello sent) → greeting → (welcome) → ready → ended. Any fault ends the session; who
+ * made it opens the next one.
+ */
+import type { RawData, WebSocket } from 'ws';
+import type { Clock, Timer } from '../../common/clock.ts';
+import { messageOf, PlasmawatchError, systemCodeOf } from '../../common/errors.ts';
+import {
+  CLOSE_POLICY_VIOLATION,
+  CLOSE_WRONG_VERSION,
+  collectorMessageSchema,
+  MAX_BATCH_REPORTS,
+  MAX_MESSAGE_BYTES,
+  parseMessage,
+  PROTOCOL_VERSION,
+  type CollectorMessage,
+  type Heartbeat,
+  type Hello,
+} from '../../common/protocol.ts';
+import type { Spool } from './spool.ts';
+
+/** From the start of the connection to the collector's welcome. */
+const WELCOME_LIMIT_MS = 15_000;
+const PING_INTERVAL_MS = 5_000;
+/** With the interval above, a collector that is gone is noticed within 25 s. */
+const MAX_UNANSWERED_PINGS = 4;
+const HEARTBEAT_INTERVAL_MS = 10_000;
+/** A collector that answers pings but acknowledges nothing is stuck; another connection may free it. */
+const ACKNOWLEDGEMENT_LIMIT_MS = 60_000;
+/** After our close frame, for the collector's. */
+const CLOSE_LIMIT_MS = 1_000;
+/** Bounds what is in the socket's memory: four messages of at most 1 MiB. */
+const MAX_BATCHES_IN_FLIGHT = 4;
+/** What a report costs in a message besides its own text: sequence number, keys and punctuation. */
+const REPORT_OVERHEAD_BYTES = 64;
+const MAX_BATCH_TEXT_BYTES = MAX_MESSAGE_BYTES - (MAX_BATCH_REPORTS + 1) * REPORT_OVERHEAD_BYTES;
+
+/**
+ * Why a session ended.
+ * - `unreachable`: no connection came about, or it broke
+ * - `refused`: the collector does not take our token, path or protocol: a person has to act
+ * - `protocol`: the collector sent what it must not
+ * - `spool`: our own disk failed
+ * - `stopped`: we closed it
+ */
+export type SessionEndKind = 'unreachable' | 'refused' | 'protocol' | 'spool' | 'stopped';
+
+export interface SessionEnd {
+  readonly kind: SessionEndKind;
+  /** One line for the log, without secrets. */
+  readonly reason: string;
+}
+
+export interface SessionOptions {
+  /** A socket that has just been made; the session owns it from here. */
+  readonly socket: WebSocket;
+  readonly spool: Spool;
+  readonly identity: Pick<Hello, 'agent' | 'version' | 'capture'>;
+  readonly heartbeat: () => Heartbeat['counters'];
+  readonly clock: Clock;
+  /** Called when the collector has said welcome. */
+  readonly ready: () => void;
+  /** Called when a batch went out. */
+  readonly sent: (reports: number) => void;
+  /** Called once, when the socket is closed. */
+  readonly ended: (end: SessionEnd) => void;
+}
+
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #timers: Timer[] = [];
+  #acknowledgementTimer: Timer | undefined;
+  #state: 'connecting' | 'greeting' | 'ready' | 'ended' = 'connecting';
+  #sentUpTo = 0;
+  /** The last sequence number of each batch that is not acknowledged, oldest first. */
+  #inFlight: number[] = [];
+  #unansweredPings = 0;
+  #onDrained: (() => void) | undefined;
+  #cause: SessionEnd | undefined;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    const { socket, clock } = options;
+    socket.on('open', () => this.#greet());
+    socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
+    socket.on('pong', () => (this.#unansweredPings = 0));
+    socket.on('error', (error) => this.#end('unreachable', describeFault(error)));
+    socket.on('close', (code) => {
+      this.#end(...describeClose(code));
+      if (this.#cause !== undefined) options.ended(this.#cause);
+    });
+    socket.on('unexpected-response', (_request, response) =>
+      this.#end('refused', describeStatus(response.statusCode ?? 0)),
+    );
+    this.#timers.push(
+      clock.after(WELCOME_LIMIT_MS, () => {
+        if (this.#state !== 'ready')
+          this.#end('unreachable', `no welcome within ${WELCOME_LIMIT_MS / 1000} s`);
+      }),
+    );
+  }
+
+  /** Sends what waits in the spool, as far as the collector keeps up. */
+  pump(): void {
+    while (this.#state === 'ready' && this.#inFlight.length < MAX_BATCHES_IN_FLIGHT) {
+      if (!this.#sendBatch()) break;
+    }
+    if (this.#state === 'ready' && this.#inFlight.length === 0) this.#onDrained?.();
+  }
+
+  /** Sends and waits for acknowledgements until nothing waits or `limitMs` is over, then closes. */
+  stop(limitMs: number): void {
+    if (this.#options.spool.counters().pending === 0) {
+      this.#close();
+      return;
+    }
+    this.#onDrained = () => this.#close();
+    this.#timers.push(this.#options.clock.after(limitMs, () => this.#close()));
+    this.pump();
+  }
+
+  #greet(): void {
+    const { identity, spool } = this.#options;
+    this.#state = 'greeting';
+    const hello: Hello = { type: 'hello', protocol: PROTOCOL_VERSION, ...identity, epoch: spool.epoch };
+    this.#options.socket.send(JSON.stringify(hello));
+  }
+
+  #receive(data: RawData, isBinary: boolean): void {
+    if (this.#state === 'ended') return;
+    this.#unansweredPings = 0;
+    if (isBinary) return this.#violation('a binary message');
+    const text = Buffer.isBuffer(data) ? data.toString('utf8') : '';
+    const parsed = parseMessage(collectorMessageSchema, text);
+    if (!parsed.ok) return this.#violation(parsed.problem);
+    this.#guardSpool(() => this.#take(parsed.message));
+  }
+
+  #take(message: CollectorMessage): void {
+    if (message.type === 'welcome') this.#welcome(message.protocol, message.lastSequence);
+    else this.#acknowledge(message.sequence);
+  }
+
+  #welcome(protocol: number, lastSequence: number): void {
+    if (this.#state !== 'greeting') return this.#violation('a welcome without a hello');
+    const { spool, clock, heartbeat, socket } = this.#options;
+    if (protocol !== PROTOCOL_VERSION) {
+      return this.#end(
+        'refused',
+        `the collector speaks protocol ${protocol}, this agent ${PROTOCOL_VERSION}`,
+      );
+    }
+    if (lastSequence > spool.lastSequence) {
+      spool.renewEpoch();
+      return this.#end(
+        'unreachable',
+        'the spool is older than what the collector has of it: starting a new epoch',
+      );
+    }
+    spool.acknowledge(lastSequence);
+    this.#sentUpTo = lastSequence;
+    this.#state = 'ready';
+    const sendHeartbeat = (): void =>
+      socket.send(JSON.stringify({ type: 'heartbeat', counters: heartbeat() } satisfies Heartbeat));
+    this.#timers.push(
+      clock.every(HEARTBEAT_INTERVAL_MS, sendHeartbeat),
+      clock.every(PING_INTERVAL_MS, () => this.#ping()),
+    );
+    sendHeartbeat();
+    this.#options.ready();
+    this.pump();
+  }
+
+  #acknowledge(sequence: number): void {
+    if (this.#state !== 'ready' || sequence > this.#sentUpTo) {
+      return this.#violation('an acknowledgement of what was not sent');
+    }
+    this.#inFlight = this.#inFlight.filter((last) => last > sequence);
+    this.#watchAcknowledgements();
+    this.#options.spool.acknowledge(sequence);
+    this.pump();
+  }
+
+  /** Whether there was a batch to send. */
+  #sendBatch(): boolean {
+    const { spool, socket, sent } = this.#options;
+    return this.#guardSpool(() => {
+      const reports = spool.peek(this.#sentUpTo, MAX_BATCH_REPORTS, MAX_BATCH_TEXT_BYTES);
+      const last = reports.at(-1);
+      if (last === undefined) return false;
+      // The spool holds the JSON already: joining it spares parsing and writing each report once more.
+      const items = reports.map(({ sequence, text }) => `{"sequence":${sequence},"report":${text}}`);
+      socket.send(`{"type":"reports","reports":[${items.join(',')}]}`);
+      this.#sentUpTo = last.sequence;
+      this.#inFlight.push(last.sequence);
+      if (this.#inFlight.length === 1) this.#watchAcknowledgements();
+      sent(reports.length);
+      return true;
+    }, false);
+  }
+
+  #watchAcknowledgements(): void {
+    this.#acknowledgementTimer?.cancel();
+    if (this.#inFlight.length === 0) return;
+    this.#acknowledgementTimer = this.#options.clock.after(ACKNOWLEDGEMENT_LIMIT_MS, () =>
+      this.#end('unreachable', `no acknowledgement within ${ACKNOWLEDGEMENT_LIMIT_MS / 1000} s`),
+    );
+  }
+
+  #ping(): void {
+    if (this.#unansweredPings >= MAX_UNANSWERED_PINGS) {
+      return this.#end(
+        'unreachable',
+        `the collector was silent for ${(MAX_UNANSWERED_PINGS * PING_INTERVAL_MS) / 1000} s`,
+      );
+    }
+    this.#unansweredPings++;
+    this.#options.socket.ping();
+  }
+
+  #violation(problem: string): void {
+    // The kernel takes a small frame at once, so the collector's log tells the reason, too.
+    this.#options.socket.close(CLOSE_POLICY_VIOLATION);
+    this.#end('protocol', `the collector sent an invalid message (${problem})`);
+  }
+
+  #close(): void {
+    if (this.#state === 'ended') return;
+    this.#onDrained = undefined;
+    this.#options.socket.close(1000);
+    this.#timers.push(this.#options.clock.after(CLOSE_LIMIT_MS, () => this.#end('stopped', 'stopped')));
+  }
+
+  /** Runs work on the spool; a failing disk ends the session, and the next one begins with what is on it. */
+  #guardSpool<Result>(work: () => Result, fallback: Result): Result;
+  #guardSpool(work: () => void): void;
+  #guardSpool<Result>(work: () => Result, fallback?: Result): Result | undefined {
+    try {
+      return work();
+    } catch (error) {
+      if (!(error instanceof PlasmawatchError)) throw error;
+      this.#end('spool', messageOf(error));
+      return fallback;
+    }
+  }
+
+  /** The first cause counts; the socket's own end, which follows, is told to the owner. */
+  #end(kind: SessionEndKind, reason: string): void {
+    if (this.#state === 'ended') return;
+    this.#state = 'ended';
+    this.#cause = { kind, reason };
+    for (const timer of this.#timers) timer.cancel();
+    this.#acknowledgementTimer?.cancel();
+    this.#options.socket.terminate();
+  }
+}
+
+function describeClose(code: number): [SessionEndKind, string] {
+  if (code === 1000) return ['unreachable', 'the collector closed the connection'];
+  if (code === CLOSE_WRONG_VERSION) {
+    return [
+      'refused',
+      `the collector does not speak protocol ${PROTOCOL_VERSION}: bring both to the same version`,
+    ];
+  }
+  if (code === CLOSE_POLICY_VIOLATION)
+    return ['refused', 'the collector refused a message of this agent as invalid'];
+  return ['unreachable', `the connection broke (close code ${code})`];
+}
+
+function describeStatus(status: number): string {
+  if (status === 401 || status === 403)
+    return `the collector refuses the agent token (HTTP ${status}): compare the token files`;
+  return `no collector answers at this URL (HTTP ${status})`;
+}
+
+function describeFault(error: Error): string {
+  const code = systemCodeOf(error);
+  if (code !== undefined && /CERT|SELF_SIGNED|VERIFY|ISSUER/.test(code)) {
+    return `the collector's certificate is not trusted (${code}): give its CA, and a URL with the name in the certificate`;
+  }
+  // Node joins the failures of several addresses into one error without a message.
+  return messageOf(error) === '' ? (code ?? 'connection failed') : messageOf(error);
+}

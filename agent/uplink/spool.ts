@@ -1,0 +1,287 @@
+/**
+ * The agent's queue of reports on disk. A report is on the disk before it is sent and leaves it after the
+ * collector's acknowledgement, so a killed agent, a lost connection or a collector that is away loses nothing.
+ *
+ * Sequence numbers rise by one and are never given twice within an epoch. The epoch is made with the file: the
+ * collector knows repeats by (agent, epoch, sequence).
+ *
+ * The queue is bounded. When it fills up, flow reports are turned away first so that the room that is left
+ * belongs to anomalies; everything that is turned away is counted.
+ */
+import { randomUUID } from 'node:crypto';
+import { mkdir, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { messageOf, PlasmawatchError } from '../../common/errors.ts';
+import { reportSchema, type Report } from '../../common/event.ts';
+import { openDatabase, type Database } from '../../common/sqlite.ts';
+
+/** From this share of the limits on, flow reports are turned away. */
+const FLOW_REPORT_SHARE = 0.8;
+/** A longer report would crowd out a whole message; the schema keeps real ones under a tenth of it. */
+const MAX_REPORT_BYTES = 64 * 1024;
+
+const MIGRATIONS = [
+  `CREATE TABLE spool (epoch TEXT NOT NULL);
+   CREATE TABLE report (
+     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+     text TEXT NOT NULL,
+     bytes INTEGER NOT NULL
+   );`,
+];
+
+export interface SpoolOptions {
+  /** The file; its folder is made when it is missing. Both are for the owner only (modes 0700 and 0600). */
+  readonly path: string;
+  /** Limit of the waiting reports' JSON; SQLite's own pages come on top. */
+  readonly maxBytes: number;
+  readonly maxReports: number;
+}
+
+/** A waiting report. */
+export interface SpooledReport {
+  readonly sequence: number;
+  /** The report as JSON, the way it travels. */
+  readonly text: string;
+}
+
+/** Totals since the spool was opened, except `pending` and `pendingBytes`, which say what waits now. */
+export interface SpoolCounters {
+  pending: number;
+  pendingBytes: number;
+  appended: number;
+  acknowledged: number;
+  /** Reports that found no room. */
+  turnedAwayAnomalies: number;
+  turnedAwayFlowReports: number;
+  /** Reports that the protocol does not admit: the collector would refuse them, and all that wait behind them. */
+  turnedAwayInvalid: number;
+  /** Calls of `append` and `acknowledge` that the disk refused. */
+  writeFailures: number;
+}
+
+export interface Spool {
+  /** Identity of this sequence: a random UUID. */
+  readonly epoch: string;
+  /** The highest sequence number ever given in this file, 0 before the first. */
+  readonly lastSequence: number;
+  /**
+   * Stores the reports in one transaction; they are on the disk when this returns.
+   * @returns the sequence numbers of those that were stored: fewer than were given when some were turned away
+   * @throws PlasmawatchError PW_STORE, retryable, when the disk refuses; then none of them is stored
+   */
+  append(reports: readonly Report[]): number[];
+  /**
+   * The oldest waiting reports after a sequence number, in order: at most `maxReports`, and at most `maxBytes` of
+   * text unless the first alone is longer.
+   * @throws PlasmawatchError PW_STORE when the file cannot be read
+   */
+  peek(afterSequence: number, maxReports: number, maxBytes: number): SpooledReport[];
+  /**
+   * Deletes the reports up to and including `sequence`.
+   * @throws PlasmawatchError PW_STORE, retryable, when the disk refuses; then they stay and may be sent again
+   */
+  acknowledge(sequence: number): void;
+  /**
+   * Gives the waiting reports to a new epoch. Needed when the collector knows higher sequence numbers than this
+   * file: then the file is an older copy, and its next reports would pass for repeats.
+   */
+  renewEpoch(): void;
+  counters(): Readonly<SpoolCounters>;
+  close(): void;
+}
+
+/**
+ * Opens (and makes) the spool. One process at a time may have it open.
+ * @throws PlasmawatchError PW_STORE or PW_SQLITE_UNAVAILABLE
+ */
+export async function openSpool(options: SpoolOptions): Promise<Spool> {
+  await makePrivateFile(options.path);
+  const database = await openDatabase(options.path, MIGRATIONS);
+  try {
+    // Two agents on one spool would each send everything; the lock is taken by the first write and kept.
+    database.exec('PRAGMA locking_mode = EXCLUSIVE');
+    return new SqliteSpool(database, options);
+  } catch (error) {
+    database.close();
+    throw storeError('open', options.path, error);
+  }
+}
+
+/** SQLite gives its side files the mode of the database, so the database has to exist with the right one. */
+async function makePrivateFile(path: string): Promise<void> {
+  if (path === ':memory:') return;
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    const file = await open(path, 'a', 0o600);
+    await file.close();
+  } catch (error) {
+    throw storeError('open', path, error);
+  }
+}
+
+function storeError(operation: string, path: string, cause: unknown): PlasmawatchError {
+  const message = `cannot ${operation} the spool ${path}: ${messageOf(cause)}`;
+  return new PlasmawatchError('PW_STORE', message, { operation, subject: path, cause, retryable: true });
+}
+
+interface PreparedReport {
+  readonly text: string;
+  readonly bytes: number;
+}
+
+class SqliteSpool implements Spool {
+  readonly #database: Database;
+  readonly #options: SpoolOptions;
+  readonly #counters: SpoolCounters;
+  readonly #insert;
+  readonly #select;
+  readonly #measure;
+  readonly #delete;
+  #epoch: string;
+  #lastSequence: number;
+
+  constructor(database: Database, options: SpoolOptions) {
+    this.#database = database;
+    this.#options = options;
+    this.#insert = database.prepare('INSERT INTO report (text, bytes) VALUES (?, ?)');
+    this.#select = database.prepare(
+      'SELECT sequence, text, bytes FROM report WHERE sequence > ? ORDER BY sequence LIMIT ?',
+    );
+    this.#measure = database.prepare(
+      'SELECT count(*) AS reports, coalesce(sum(bytes), 0) AS bytes FROM report WHERE sequence <= ?',
+    );
+    this.#delete = database.prepare('DELETE FROM report WHERE sequence <= ?');
+    this.#epoch = database.transaction(() => readOrMakeEpoch(database));
+    this.#lastSequence = readLastSequence(database);
+    const waiting = this.#measureUpTo(Number.MAX_SAFE_INTEGER);
+    this.#counters = {
+      pending: waiting.reports,
+      pendingBytes: waiting.bytes,
+      appended: 0,
+      acknowledged: 0,
+      turnedAwayAnomalies: 0,
+      turnedAwayFlowReports: 0,
+      turnedAwayInvalid: 0,
+      writeFailures: 0,
+    };
+  }
+
+  get epoch(): string {
+    return this.#epoch;
+  }
+
+  get lastSequence(): number {
+    return this.#lastSequence;
+  }
+
+  append(reports: readonly Report[]): number[] {
+    const admitted = this.#admit(reports);
+    if (admitted.length === 0) return [];
+    const sequences = this.#write('append to', () =>
+      admitted.map(({ text, bytes }) => Number(this.#insert.run(text, bytes).lastInsertRowid)),
+    );
+    this.#lastSequence = sequences.at(-1) ?? this.#lastSequence;
+    this.#counters.appended += admitted.length;
+    this.#counters.pending += admitted.length;
+    this.#counters.pendingBytes += admitted.reduce((sum, { bytes }) => sum + bytes, 0);
+    return sequences;
+  }
+
+  peek(afterSequence: number, maxReports: number, maxBytes: number): SpooledReport[] {
+    let rows: { sequence: number; text: string; bytes: number }[];
+    try {
+      rows = this.#select.all(afterSequence, maxReports) as typeof rows;
+    } catch (error) {
+      throw storeError('read', this.#options.path, error);
+    }
+    const reports: SpooledReport[] = [];
+    let totalBytes = 0;
+    for (const { sequence, text, bytes } of rows) {
+      totalBytes += bytes;
+      if (totalBytes > maxBytes && reports.length > 0) break;
+      reports.push({ sequence, text });
+    }
+    return reports;
+  }
+
+  acknowledge(sequence: number): void {
+    const gone = this.#write('delete from', () => {
+      const measured = this.#measureUpTo(sequence);
+      if (measured.reports > 0) this.#delete.run(sequence);
+      return measured;
+    });
+    this.#counters.acknowledged += gone.reports;
+    this.#counters.pending -= gone.reports;
+    this.#counters.pendingBytes -= gone.bytes;
+  }
+
+  renewEpoch(): void {
+    const epoch = randomUUID();
+    this.#write('write to', () => this.#database.prepare('UPDATE spool SET epoch = ?').run(epoch));
+    this.#epoch = epoch;
+  }
+
+  counters(): Readonly<SpoolCounters> {
+    return { ...this.#counters };
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+
+  /** The reports there is room for, as text; counts the others. */
+  #admit(reports: readonly Report[]): PreparedReport[] {
+    const { maxReports, maxBytes } = this.#options;
+    const admitted: PreparedReport[] = [];
+    let count = this.#counters.pending;
+    let totalBytes = this.#counters.pendingBytes;
+    for (const report of reports) {
+      const text = JSON.stringify(report);
+      const bytes = Buffer.byteLength(text);
+      const share = report.type === 'anomaly' ? 1 : FLOW_REPORT_SHARE;
+      if (bytes > MAX_REPORT_BYTES || !reportSchema.safeParse(report).success) {
+        this.#counters.turnedAwayInvalid++;
+      } else if (count + 1 > maxReports * share || totalBytes + bytes > maxBytes * share) {
+        this.#countTurnedAway(report);
+      } else {
+        admitted.push({ text, bytes });
+        count++;
+        totalBytes += bytes;
+      }
+    }
+    return admitted;
+  }
+
+  #countTurnedAway(report: Report): void {
+    if (report.type === 'anomaly') this.#counters.turnedAwayAnomalies++;
+    else this.#counters.turnedAwayFlowReports++;
+  }
+
+  #measureUpTo(sequence: number): { reports: number; bytes: number } {
+    return this.#measure.get(sequence) as { reports: number; bytes: number };
+  }
+
+  #write<Result>(operation: string, work: () => Result): Result {
+    try {
+      return this.#database.transaction(work);
+    } catch (error) {
+      this.#counters.writeFailures++;
+      throw storeError(operation, this.#options.path, error);
+    }
+  }
+}
+
+function readOrMakeEpoch(database: Database): string {
+  const row = database.prepare('SELECT epoch FROM spool').get() as { epoch: string } | undefined;
+  if (row !== undefined) return row.epoch;
+  const epoch = randomUUID();
+  database.prepare('INSERT INTO spool (epoch) VALUES (?)').run(epoch);
+  return epoch;
+}
+
+/** AUTOINCREMENT keeps its counter in this table, also when all rows are deleted (sqlite.org/autoinc.html). */
+function readLastSequence(database: Database): number {
+  const row = database.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'report'").get() as
+    { seq: number } | undefined;
+  return row?.seq ?? 0;
+}

@@ -1,0 +1,34 @@
+/**
+ * Compiled copies of source files, for tests that start child processes: the oldest supported Node runs no
+ * TypeScript.
+ */
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+
+const PROJECT = resolve(import.meta.dirname, '../..');
+
+/**
+ * Compiles the files (paths from the project's root) and what they import into a temporary folder of the same
+ * layout, where they find the project's node_modules.
+ */
+export async function compile(...files: string[]): Promise<{ folder: string; remove: () => Promise<void> }> {
+  const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-compiled-'));
+  const config = {
+    extends: join(PROJECT, 'tsconfig.build.json'),
+    compilerOptions: { rootDir: PROJECT, outDir: folder, typeRoots: [join(PROJECT, 'node_modules/@types')] },
+    files: files.map((file) => join(PROJECT, file)),
+    include: [],
+  };
+  await symlink(join(PROJECT, 'node_modules'), join(folder, 'node_modules'));
+  await writeFile(join(folder, 'package.json'), '{"type":"module"}');
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config));
+  await promisify(execFile)(process.execPath, [
+    join(PROJECT, 'node_modules/typescript/bin/tsc'),
+    '-p',
+    join(folder, 'tsconfig.json'),
+  ]);
+  return { folder, remove: () => rm(folder, { recursive: true, force: true }) };
+}
