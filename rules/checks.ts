@@ -1,0 +1,195 @@
+/**
+ * What needs more than one place of the rules to judge: names that must exist, names that are given twice, rules that
+ * never match, and what this version accepts without acting on it.
+ */
+import type { Diagnostic } from '../common/diagnostic.ts';
+import { suggestWord } from '../common/schema-message.ts';
+import { problemAt, type Place, type YamlPath } from '../common/yaml-document.ts';
+import { asList, type RuleSource } from './compile.ts';
+import { CLUSTER_GROUP, KNOWN_SERVICES, parseUntil, type AllowEntry, type RulesFile } from './schema.ts';
+
+/** Checks files that have passed the schema, together: they are one allowlist. */
+export function checkRules(sources: readonly RuleSource[], nowMs: number): Diagnostic[] {
+  const groups = collectNames(sources, 'groups');
+  const services = collectNames(sources, 'services');
+  const rules = collectRules(sources);
+  const knownGroups = [...new Set([CLUSTER_GROUP, ...groups.places.keys()])];
+  const knownServices = [...new Set([...KNOWN_SERVICES.keys(), ...services.places.keys()])];
+  return [
+    ...groups.repeated,
+    ...services.repeated,
+    ...repeatedRules(rules),
+    ...sources.flatMap((source) => [
+      ...unknownNames(source, 'group', groupReferences(source.content), knownGroups),
+      ...unknownNames(source, 'service', serviceReferences(source.content), knownServices),
+      ...servicesWithoutPorts(source),
+      ...pastRules(source, nowMs),
+      ...notEnforced(source),
+    ]),
+    ...coveredRules(rules),
+  ];
+}
+
+/**
+ * What is accepted so that files can be written for it, and not acted on by this version. An entry goes when its
+ * feature comes.
+ */
+const NOT_ENFORCED: readonly { feature: string; find: (content: RulesFile) => YamlPath[] }[] = [
+  { feature: '`kubernetes` groups', find: (content) => groupsWith(content, 'kubernetes') },
+  { feature: '`dns` groups', find: (content) => groupsWith(content, 'dns') },
+  { feature: '`mode: learn`', find: (content) => rulesWithMode(content, 'learn') },
+  { feature: '`mode: audit`', find: (content) => rulesWithMode(content, 'audit') },
+  { feature: '`limits`', find: (content) => (content.limits === undefined ? [] : [['limits']]) },
+  { feature: '`require`', find: (content) => (content.require === undefined ? [] : [['require']]) },
+];
+
+function notEnforced({ content, locate }: RuleSource): Diagnostic[] {
+  return NOT_ENFORCED.flatMap(({ feature, find }) =>
+    find(content).map((path) =>
+      problemAt(locate(path, 'key'), 'warning', `${feature}: accepted, not enforced by this version`),
+    ),
+  );
+}
+
+function groupsWith(content: RulesFile, source: 'kubernetes' | 'dns'): YamlPath[] {
+  return Object.entries(content.groups ?? {})
+    .filter(([, group]) => group[source] !== undefined)
+    .map(([name]) => ['groups', name, source]);
+}
+
+function rulesWithMode(content: RulesFile, mode: string): YamlPath[] {
+  return (content.allow ?? []).flatMap((rule, index) =>
+    rule.mode === mode ? [['allow', index, 'mode']] : [],
+  );
+}
+
+/** A name in use, and where. */
+interface Reference {
+  readonly name: string;
+  readonly path: YamlPath;
+}
+
+function groupReferences({ allow = [], limits = [] }: RulesFile): Reference[] {
+  return [
+    ...allow.flatMap((rule, index) => references(rule.from, ['allow', index, 'from'])),
+    ...limits.flatMap((limit, index) => references(limit.from, ['limits', index, 'from'])),
+  ];
+}
+
+function serviceReferences({ allow = [], limits = [], require = [] }: RulesFile): Reference[] {
+  return [
+    ...allow.flatMap((rule, index) => references(rule.to, ['allow', index, 'to'])),
+    ...limits.flatMap((limit, index) => references(limit.to ?? [], ['limits', index, 'to'])),
+    ...require.flatMap((demand, index) => references(demand.on, ['require', index, 'on'])),
+  ];
+}
+
+function references(names: string | readonly string[], path: YamlPath): Reference[] {
+  if (typeof names === 'string') return [{ name: names, path }];
+  return names.map((name, index) => ({ name, path: [...path, index] }));
+}
+
+function unknownNames(
+  { locate }: RuleSource,
+  kind: 'group' | 'service',
+  uses: readonly Reference[],
+  known: readonly string[],
+): Diagnostic[] {
+  const isKnown = new Set(known);
+  return uses
+    .filter(({ name }) => !isKnown.has(name))
+    .map(({ name, path }) => {
+      const key = path.findLast((step) => typeof step === 'string') ?? kind;
+      const message = `\`${key}\`: unknown ${kind} \`${name}\`${suggestWord(name, known)}`;
+      const hint = `define it under \`${kind}s\``;
+      return problemAt(locate(path), 'error', message, hint);
+    });
+}
+
+/** Where each group or service is defined, and those that two files define. */
+function collectNames(
+  sources: readonly RuleSource[],
+  section: 'groups' | 'services',
+): { places: Map<string, Place>; repeated: Diagnostic[] } {
+  const places = new Map<string, Place>();
+  const repeated: Diagnostic[] = [];
+  for (const { content, locate } of sources) {
+    for (const name of Object.keys(content[section] ?? {})) {
+      const place = locate([section, name], 'key');
+      const first = places.get(name);
+      if (first === undefined) places.set(name, place);
+      else repeated.push(twice(`${section.slice(0, -1)} \`${name}\``, place, first));
+    }
+  }
+  return { places, repeated };
+}
+
+interface PlacedRule {
+  readonly entry: AllowEntry;
+  /** Of its name. */
+  readonly place: Place;
+}
+
+function collectRules(sources: readonly RuleSource[]): PlacedRule[] {
+  return sources.flatMap(({ content, locate }) =>
+    (content.allow ?? []).map((entry, index) => ({ entry, place: locate(['allow', index, 'name']) })),
+  );
+}
+
+function repeatedRules(rules: readonly PlacedRule[]): Diagnostic[] {
+  const firsts = new Map<string, Place>();
+  const repeated: Diagnostic[] = [];
+  for (const { entry, place } of rules) {
+    const first = firsts.get(entry.name);
+    if (first === undefined) firsts.set(entry.name, place);
+    else repeated.push(twice(`a rule named \`${entry.name}\``, place, first));
+  }
+  return repeated;
+}
+
+function twice(what: string, place: Place, first: Place): Diagnostic {
+  const where =
+    first.file === place.file ? `line ${first.line}` : `${first.file}:${first.line}:${first.column}`;
+  return problemAt(place, 'error', `${what} is defined twice; first in ${where}`);
+}
+
+function servicesWithoutPorts({ content, locate }: RuleSource): Diagnostic[] {
+  return Object.entries(content.services ?? {})
+    .filter(([name, ports]) => ports === 'auto' && !KNOWN_SERVICES.has(name))
+    .map(([name]) => {
+      const suggestion = suggestWord(name, [...KNOWN_SERVICES.keys()]);
+      const message = `\`${name}\`: ports of a service that is not Ray's cannot be found by themselves${suggestion}`;
+      return problemAt(locate(['services', name]), 'error', message, 'write its port instead of `auto`');
+    });
+}
+
+function pastRules({ content, locate }: RuleSource, nowMs: number): Diagnostic[] {
+  return (content.allow ?? []).flatMap(({ name, until }, index) => {
+    if (until === undefined || (parseUntil(until) ?? Infinity) > nowMs) return [];
+    const message = `\`until\`: rule \`${name}\` has expired and allows nothing any more`;
+    return [
+      problemAt(locate(['allow', index, 'until']), 'warning', message, 'remove the rule or move its end'),
+    ];
+  });
+}
+
+/** Rules that never decide, because an earlier one that always holds matches everything they do. */
+function coveredRules(rules: readonly PlacedRule[]): Diagnostic[] {
+  // The rules that cover a pair of group and service for ever, by that pair: one look for each pair of a later rule.
+  const always = new Map<string, PlacedRule>();
+  const covered: Diagnostic[] = [];
+  for (const rule of rules) {
+    const pairs = asList(rule.entry.from).flatMap((from) =>
+      asList(rule.entry.to).map((to) => `${from} ${to}`),
+    );
+    const covering = pairs.map((pair) => always.get(pair));
+    const last = covering.at(-1);
+    if (last !== undefined && covering.every((earlier) => earlier !== undefined)) {
+      const message = `rule \`${rule.entry.name}\` never decides: \`${last.entry.name}\` in line ${last.place.line} already allows all of it`;
+      covered.push(problemAt(rule.place, 'warning', message, 'remove it, or put it first'));
+    }
+    const isAlways = rule.entry.hours === undefined && rule.entry.until === undefined;
+    for (const pair of isAlways ? pairs : []) if (!always.has(pair)) always.set(pair, rule);
+  }
+  return covered;
+}

@@ -1,0 +1,87 @@
+/** Rule files that were checked, made into a `Ruleset`. */
+import { dirname, resolve } from 'node:path';
+import type { Locate } from '../common/yaml-document.ts';
+import { parseHours } from './hours.ts';
+import { Ruleset, type Rule } from './match.ts';
+import {
+  CLUSTER_GROUP,
+  KNOWN_SERVICES,
+  OBJECT_MANAGER,
+  parseUntil,
+  toPortRanges,
+  type AllowEntry,
+  type GroupSources,
+  type RulesFile,
+  type ServicePorts,
+} from './schema.ts';
+
+/** One rule file that has passed the schema. */
+export interface RuleSource {
+  readonly file: string;
+  readonly content: RulesFile;
+  readonly locate: Locate;
+}
+
+/** Compiles files that have passed `checkRules`; rules keep the order of the files and of the lines. */
+export function compileRules(sources: readonly RuleSource[]): Ruleset {
+  const rules = sources.flatMap(({ file, content, locate }) =>
+    (content.allow ?? []).map((entry, index) => compileRule(entry, file, locate(['allow', index]).line)),
+  );
+  return new Ruleset({ rules, services: compileServices(sources, rules), groups: compileGroups(sources) });
+}
+
+/** A name or a list of names as a list. */
+export function asList(names: string | readonly string[]): readonly string[] {
+  return typeof names === 'string' ? [names] : names;
+}
+
+function compileRule(entry: AllowEntry, file: string, line: number): Rule {
+  return {
+    name: entry.name,
+    from: asList(entry.from),
+    to: asList(entry.to),
+    hours: entry.hours === undefined ? undefined : hoursOf(entry.hours),
+    hoursText: entry.hours,
+    untilMs: entry.until === undefined ? Infinity : (parseUntil(entry.until) ?? 0),
+    mode: entry.mode ?? 'alert',
+    owner: entry.owner,
+    reason: entry.reason,
+    file,
+    line,
+  };
+}
+
+function hoursOf(text: string): Rule['hours'] {
+  const parsed = parseHours(text);
+  if (parsed.problem !== undefined) throw new Error(`unchecked hours: ${parsed.problem}`);
+  return parsed.hours;
+}
+
+function compileServices(sources: readonly RuleSource[], rules: readonly Rule[]): Map<string, ServicePorts> {
+  const services = new Map<string, ServicePorts>([[OBJECT_MANAGER, 'auto']]);
+  for (const { content } of sources) {
+    for (const [name, ports] of Object.entries(content.services ?? {})) {
+      services.set(name, ports === 'auto' ? defaultPorts(name) : toPortRanges(ports));
+    }
+  }
+  for (const name of rules.flatMap(({ to }) => to)) {
+    if (!services.has(name)) services.set(name, defaultPorts(name));
+  }
+  return services;
+}
+
+function defaultPorts(service: string): ServicePorts {
+  return KNOWN_SERVICES.get(service) ?? 'auto';
+}
+
+function compileGroups(sources: readonly RuleSource[]): Map<string, GroupSources> {
+  const groups = new Map<string, GroupSources>();
+  for (const { file, content } of sources) {
+    for (const [name, group] of Object.entries(content.groups ?? {})) {
+      const members = group.file;
+      groups.set(name, members === undefined ? group : { ...group, file: resolve(dirname(file), members) });
+    }
+  }
+  if (!groups.has(CLUSTER_GROUP)) groups.set(CLUSTER_GROUP, { ray: 'auto' });
+  return groups;
+}

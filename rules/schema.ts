@@ -1,0 +1,249 @@
+/**
+ * The allowlist as people write it: one schema, from which the types, the messages and the JSON Schema come.
+ *
+ * What needs more than one place of the file to judge (names that must exist, rules that never match) is in
+ * `checks.ts`.
+ */
+import { z } from 'zod';
+import { formatPrefix, isCanonicalPrefix, parsePrefix, type Prefix } from '../common/address.ts';
+import { expected } from '../common/schema-message.ts';
+import { parseSize } from '../common/units.ts';
+import { parseHours } from './hours.ts';
+
+/** TCP ports, both ends included. */
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Where a service listens: `auto` is found from the raylet and the members. */
+export type ServicePorts = 'auto' | readonly PortRange[];
+
+/** The group whose members are the nodes of the Ray cluster. */
+export const CLUSTER_GROUP = 'cluster';
+
+/** The service that is always watched. */
+export const OBJECT_MANAGER = 'object-manager';
+
+const single = (port: number): PortRange[] => [{ first: port, last: port }];
+
+/** The services of Ray that need no ports in the file, with the ports that Ray uses unless told otherwise. */
+export const KNOWN_SERVICES: ReadonlyMap<string, ServicePorts> = new Map<string, ServicePorts>([
+  [OBJECT_MANAGER, 'auto'],
+  ['node-manager', 'auto'],
+  ['gcs', single(6379)],
+  ['dashboard', single(8265)],
+  ['client-server', single(10_001)],
+  ['dashboard-agent', single(52_365)],
+  ['worker', [{ first: 10_002, last: 19_999 }]],
+  ['serve', single(8000)],
+]);
+
+export const RULE_MODES = ['learn', 'audit', 'alert'] as const;
+export type RuleMode = (typeof RULE_MODES)[number];
+
+const MAX_ENTRIES = 1000;
+const MAX_RULES = 10_000;
+
+const name = checkedText('a name of letters, digits, `.`, `_` and `-`', /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
+const nameOrNames = z.union([name, z.array(name).min(1).max(MAX_ENTRIES)]);
+const line = checkedText('one line of 1 to 256 characters', /^(?=.*\S)[^\p{Cc}]{1,256}$/u);
+
+const portNumber = z.number({ error: portError }).int({ error: portError }).min(1, { error: portError });
+const port = portNumber.max(65_535, { error: portError });
+const portRange = checkedText('a port or a range such as `10002-19999`', /^\d{1,5}-\d{1,5}$/, (text) => {
+  const [first = 0, last = 0] = text.split('-').map(Number);
+  if (first < 1 || last > 65_535) return 'ports are 1 to 65535';
+  return first > last ? `\`${text}\` is reversed; write \`${last}-${first}\`` : undefined;
+});
+const servicePorts = z.union(
+  [
+    z.literal('auto'),
+    port,
+    z
+      .array(z.union([port, portRange]))
+      .min(1)
+      .max(100),
+    portRange,
+  ],
+  {
+    error: ({ input }) =>
+      expected('`auto`, a port, a range such as `10002-19999`, or a list of these', input),
+  },
+);
+
+const cidr = checkedText('an address range such as `10.20.0.0/24`', /./, (text) => {
+  const prefix = parsePrefix(text);
+  if (prefix === undefined) return expected('an address range such as `10.20.0.0/24`', text);
+  return isCanonicalPrefix(prefix)
+    ? undefined
+    : `\`${text}\` has bits set beyond its length; write \`${formatPrefix(maskPrefix(prefix))}\``;
+});
+const host = checkedText('an address or a host name', /./, (text) => {
+  if (parsePrefix(text) !== undefined)
+    return text.includes('/') ? `\`${text}\` is a range; write it under \`cidr\`` : undefined;
+  const isName = text.length <= 253 && /^(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63})*\.?$/.test(text);
+  const looksLikeAddress = /^[\d.]+$/.test(text);
+  return isName && !looksLikeAddress ? undefined : expected('an address or a host name', text);
+});
+
+const groupSchema = z
+  .strictObject({
+    ray: z.literal('auto').optional().describe('The live members of the Ray cluster.'),
+    kubernetes: z
+      .strictObject({
+        namespace: line.optional().describe('The namespace of the pods; that of the agent when left out.'),
+        labels: z.record(line, line).describe('Labels that a pod must carry.'),
+      })
+      .optional()
+      .describe('The pods with these labels.'),
+    dns: host.optional().describe('A DNS name: every address that it resolves to.'),
+    file: line
+      .optional()
+      .describe('A file that lists members, read again when it changes; relative to the rule file.'),
+    cidr: z.array(cidr).min(1).max(MAX_ENTRIES).optional().describe('Address ranges.'),
+    hosts: z.array(host).min(1).max(MAX_ENTRIES).optional().describe('Addresses and host names.'),
+  })
+  .refine((group) => Object.keys(group).length > 0, {
+    error: 'a group needs at least one source: ray, kubernetes, dns, file, cidr or hosts',
+  });
+
+const allowSchema = z.strictObject({
+  name: line.describe('What the rule is called in verdicts and alerts; unique.'),
+  from: nameOrNames.describe('The group, or groups, that may open the connection.'),
+  to: nameOrNames.describe('The service, or services, of a cluster member that may be reached.'),
+  hours: checkedText(
+    'hours such as `mon-fri 08:00-18:00 Europe/Berlin`',
+    /./,
+    (text) => parseHours(text).problem,
+  )
+    .optional()
+    .describe('When the rule holds, by the wall clock of a time zone (UTC when left out).'),
+  until: checkedText('a day such as `2027-03-01` or a time such as `2027-03-01T12:00:00Z`', /./, (text) =>
+    parseUntil(text) === undefined
+      ? expected('a day such as `2027-03-01` or a time such as `2027-03-01T12:00:00Z`', text)
+      : undefined,
+  )
+    .optional()
+    .describe('When the rule ends: the end of a day in UTC, or a time.'),
+  owner: line.optional().describe('Who answers for the rule.'),
+  reason: line.optional().describe('Why the rule is there.'),
+  mode: z
+    .enum(RULE_MODES)
+    .optional()
+    .describe('learn: propose rules; audit: count what would have alerted; alert (when left out): alert.'),
+});
+
+const limitSchema = z
+  .strictObject({
+    from: nameOrNames.describe('The group whose members are limited, each by itself.'),
+    to: nameOrNames.optional().describe('The services that count; all when left out.'),
+    out: rateText().optional().describe('Payload that the group may send, such as `5GiB/h`.'),
+    in: rateText().optional().describe('Payload that the group may receive.'),
+  })
+  .refine((limit) => limit.out !== undefined || limit.in !== undefined, {
+    error: 'a limit needs `out` or `in`',
+  });
+
+const requireSchema = z
+  .strictObject({
+    on: nameOrNames.describe('The service, or services, that the demand is for.'),
+    wire: z.enum(['tls']).optional().describe('What the connection must be.'),
+    payload: z.enum(['encrypted']).optional().describe('What the objects must be (client-side encryption).'),
+  })
+  .refine((demand) => demand.wire !== undefined || demand.payload !== undefined, {
+    error: 'a demand needs `wire` or `payload`',
+  });
+
+/** One rule file. */
+export const rulesSchema = z.strictObject({
+  version: z.literal(1).describe('The version of this format.'),
+  services: z
+    .record(name, servicePorts)
+    .optional()
+    .describe('Where services listen, by name: `auto`, a port, or a list of ports and ranges.'),
+  groups: z
+    .record(name, groupSchema)
+    .optional()
+    .describe(
+      'Who is who: each group is the union of its sources. `cluster` is `{ ray: auto }` when left out.',
+    ),
+  allow: z
+    .array(allowSchema)
+    .max(MAX_RULES)
+    .optional()
+    .describe('Who may reach what; the first rule that matches counts.'),
+  limits: z.array(limitSchema).max(MAX_ENTRIES).optional().describe('More than this is an anomaly.'),
+  require: z.array(requireSchema).max(MAX_ENTRIES).optional().describe('How connections must be protected.'),
+});
+
+/** The sources of a group as written; in a `Ruleset`, `file` is resolved against the rule file's folder. */
+export type GroupSources = Readonly<z.output<typeof groupSchema>>;
+
+/** A rule file's content after the schema; texts are checked and still as written. */
+export type RulesFile = z.output<typeof rulesSchema>;
+
+/** One entry under `allow:`. */
+export type AllowEntry = z.output<typeof allowSchema>;
+
+/** The end of a rule in ms since the epoch: the end of the day in UTC, or the RFC 3339 time; undefined for another text. */
+export function parseUntil(text: string): number | undefined {
+  const match = /^(\d{4})-(\d\d)-(\d\d)(T\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d))?$/.exec(text);
+  if (match === null) return undefined;
+  const [, year, month, day, time] = match;
+  const midnight = Date.UTC(Number(year), Number(month) - 1, Number(day));
+  // Date.UTC carries 30 February over to March.
+  if (new Date(midnight).toISOString().slice(0, 10) !== text.slice(0, 10)) return undefined;
+  if (time === undefined) return midnight + 86_400_000;
+  const timeMs = Date.parse(text);
+  return Number.isNaN(timeMs) ? undefined : timeMs;
+}
+
+/** The ranges that a port, a range or a list of these names; the text was checked by the schema. */
+export function toPortRanges(ports: number | string | readonly (number | string)[]): PortRange[] {
+  if (typeof ports === 'number') return single(ports);
+  if (typeof ports !== 'string') return ports.flatMap(toPortRanges);
+  const [first = 0, last = first] = ports.split('-').map(Number);
+  return [{ first, last }];
+}
+
+function portError({ input }: { input?: unknown }): string {
+  return expected('a port from 1 to 65535', input);
+}
+
+function rateText(): z.ZodString {
+  const what = 'a size a time such as `5GiB/h`';
+  return checkedText(what, /^[\d.]+\s*[A-Za-z]+\/(s|m|h|d)$/, (text) =>
+    parseSize(text.split('/')[0] ?? '') === undefined ? expected(what, text) : undefined,
+  );
+}
+
+/** Text of a pattern, and of a further check that answers with what is wrong. */
+function checkedText(
+  what: string,
+  pattern: RegExp,
+  problemOf?: (text: string) => string | undefined,
+): z.ZodString {
+  const error = ({ input }: { input?: unknown }): string | undefined =>
+    input === undefined ? undefined : expected(what, input);
+  const text = z.string({ error }).regex(pattern, { error, abort: true });
+  if (problemOf === undefined) return text;
+  return text.superRefine((value, context) => {
+    const problem = problemOf(value);
+    if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
+  });
+}
+
+function maskPrefix(prefix: Prefix): Prefix {
+  const mask = (word: number, index: number): number => {
+    const bits = Math.min(32, Math.max(0, prefix.bits - index * 32));
+    return bits === 0 ? 0 : (word & (-1 << (32 - bits))) >>> 0;
+  };
+  return {
+    w0: mask(prefix.w0, 0),
+    w1: mask(prefix.w1, 1),
+    w2: mask(prefix.w2, 2),
+    w3: mask(prefix.w3, 3),
+    bits: prefix.bits,
+  };
+}
