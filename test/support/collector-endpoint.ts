@@ -97,7 +97,7 @@ export async function startCollectorEndpoint(
     visits,
     refused,
     committed,
-    reports: () => [...committed.values()].flatMap((epoch) => [...epoch.values()]),
+    reports: () => [...committed.values()].flatMap((epoch) => Array.from(epoch.values())),
     cut,
     close: async () => {
       cut();
@@ -124,7 +124,7 @@ function receive(
   socket.on('error', () => undefined);
   socket.on('close', () => (visit.isClosed = true));
   socket.on('message', (data) => {
-    const text = String(data);
+    const text = Buffer.isBuffer(data) ? data.toString('utf8') : '';
     visit.messageBytes.push(Buffer.byteLength(text));
     const parsed = parseMessage(agentMessageSchema, text);
     if (parsed.ok) take(visit, parsed.message, options, committed);

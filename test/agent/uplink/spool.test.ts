@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openSpool, type Spool, type SpoolOptions } from '../../../agent/uplink/spool.ts';
 import { PlasmawatchError } from '../../../common/errors.ts';
@@ -111,18 +111,19 @@ describe('a spool', () => {
         let waiting: number[] = [];
         let given = 0;
         for (const step of calls) {
+          let expected: number[] = [];
+          let sequences: number[] = [];
           if ('append' in step) {
             const room = Math.min(step.append, 12 - waiting.length);
-            const expected = Array.from({ length: room }, (_, index) => given + index + 1);
-            expect(spool.append(Array.from({ length: step.append }, () => sampleAnomaly(0)))).toEqual(
-              expected,
-            );
+            expected = Array.from({ length: room }, (_, index) => given + index + 1);
+            sequences = spool.append(Array.from({ length: step.append }, () => sampleAnomaly(0)));
             given += room;
             waiting.push(...expected);
           } else {
             spool.acknowledge(step.acknowledge);
             waiting = waiting.filter((sequence) => sequence > step.acknowledge);
           }
+          expect(sequences).toEqual(expected);
           expect(sequencesOf(spool)).toEqual(waiting);
           expect(spool.counters().pending).toBe(waiting.length);
         }
