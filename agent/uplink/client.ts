@@ -26,6 +26,7 @@ export interface UplinkOptions extends EndpointOptions {
   readonly identity: Pick<Hello, 'agent' | 'version' | 'capture'>;
   /** The agent's counters as they stand now, for each heartbeat. */
   readonly heartbeat: () => Heartbeat['counters'];
+  readonly heartbeatIntervalMs: number;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Numbers from 0 up to 1, for the jitter of the waits. */
@@ -107,7 +108,7 @@ class ReconnectingUplink implements Uplink {
   }
 
   #connect(): void {
-    const { token, ca, spool, identity, heartbeat, clock, connect } = this.#options;
+    const { token, ca, spool, identity, heartbeat, heartbeatIntervalMs, clock, connect } = this.#options;
     const socket = connect(this.#url, {
       handshakeTimeout: HANDSHAKE_LIMIT_MS,
       maxPayload: MAX_MESSAGE_BYTES,
@@ -121,6 +122,7 @@ class ReconnectingUplink implements Uplink {
       spool,
       identity,
       heartbeat,
+      heartbeatIntervalMs,
       clock,
       ready: () => this.#ready(),
       sent: (reports) => (this.#counters.reportsSent += reports),

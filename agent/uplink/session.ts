@@ -26,7 +26,6 @@ const WELCOME_LIMIT_MS = 15_000;
 const PING_INTERVAL_MS = 5_000;
 /** With the interval above, a collector that is gone is noticed within 25 s. */
 const MAX_UNANSWERED_PINGS = 4;
-const HEARTBEAT_INTERVAL_MS = 10_000;
 /** A collector that answers pings but acknowledges nothing is stuck; another connection may free it. */
 const ACKNOWLEDGEMENT_LIMIT_MS = 60_000;
 /** After our close frame, for the collector's. */
@@ -59,6 +58,7 @@ export interface SessionOptions {
   readonly spool: Spool;
   readonly identity: Pick<Hello, 'agent' | 'version' | 'capture'>;
   readonly heartbeat: () => Heartbeat['counters'];
+  readonly heartbeatIntervalMs: number;
   readonly clock: Clock;
   /** Called when the collector has said welcome. */
   readonly ready: () => void;
@@ -145,7 +145,7 @@ export class Session {
 
   #welcome(protocol: number, lastSequence: number): void {
     if (this.#state !== 'greeting') return this.#violation('a welcome without a hello');
-    const { spool, clock, heartbeat, socket } = this.#options;
+    const { spool, clock, heartbeat, heartbeatIntervalMs, socket } = this.#options;
     if (protocol !== PROTOCOL_VERSION) {
       return this.#end(
         'refused',
@@ -165,7 +165,7 @@ export class Session {
     const sendHeartbeat = (): void =>
       socket.send(JSON.stringify({ type: 'heartbeat', counters: heartbeat() } satisfies Heartbeat));
     this.#timers.push(
-      clock.every(HEARTBEAT_INTERVAL_MS, sendHeartbeat),
+      clock.every(heartbeatIntervalMs, sendHeartbeat),
       clock.every(PING_INTERVAL_MS, () => this.#ping()),
     );
     sendHeartbeat();
