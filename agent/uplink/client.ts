@@ -17,6 +17,7 @@ import type { Spool } from './spool.ts';
 /** A connection that held this long was a good one: the next break starts with short waits again. */
 const STABLE_MS = 30_000;
 const FLUSH_LIMIT_MS = 5_000;
+const HEARTBEAT_INTERVAL_MS = 10_000;
 /** For the TCP and TLS handshakes and the upgrade. */
 const HANDSHAKE_LIMIT_MS = 10_000;
 
@@ -26,7 +27,8 @@ export interface UplinkOptions extends EndpointOptions {
   readonly identity: Pick<Hello, 'agent' | 'version' | 'capture'>;
   /** The agent's counters as they stand now, for each heartbeat. */
   readonly heartbeat: () => Heartbeat['counters'];
-  readonly heartbeatIntervalMs: number;
+  /** 10 s when not given. */
+  readonly heartbeatIntervalMs?: number | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Numbers from 0 up to 1, for the jitter of the waits. */
@@ -108,7 +110,7 @@ class ReconnectingUplink implements Uplink {
   }
 
   #connect(): void {
-    const { token, ca, spool, identity, heartbeat, heartbeatIntervalMs, clock, connect } = this.#options;
+    const { token, ca, spool, identity, heartbeat, clock, connect } = this.#options;
     const socket = connect(this.#url, {
       handshakeTimeout: HANDSHAKE_LIMIT_MS,
       maxPayload: MAX_MESSAGE_BYTES,
@@ -122,7 +124,7 @@ class ReconnectingUplink implements Uplink {
       spool,
       identity,
       heartbeat,
-      heartbeatIntervalMs,
+      heartbeatIntervalMs: this.#options.heartbeatIntervalMs ?? HEARTBEAT_INTERVAL_MS,
       clock,
       ready: () => this.#ready(),
       sent: (reports) => (this.#counters.reportsSent += reports),

@@ -56,7 +56,6 @@ async function startUplink(options: Partial<UplinkOptions> & { url: string }): P
     spool,
     identity: { agent: 'w1', version: '0.1.0', capture: 'ring' },
     heartbeat: () => ({ received: 7, dropped: null }),
-    heartbeatIntervalMs: 10_000,
     clock: createHastenedClock(50),
     logger: pino({ level: 'info' }, { write: (line: string) => log.push(JSON.parse(line) as LogLine) }),
     random: () => 0.5,
