@@ -36,6 +36,7 @@ export function describeValue(value: unknown): string {
   if (value === null || value === undefined) return 'nothing';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
   if (typeof value === 'object') return 'a mapping';
+  if (value === '') return 'empty text';
   if (typeof value === 'string') return `\`${shorten(value)}\``;
   if (typeof value === 'number') return `the number ${value}`;
   return typeof value === 'boolean' ? `the word ${value}` : typeof value;
@@ -70,7 +71,7 @@ function problemsOf(issue: Issue, prefix: readonly (string | number)[]): SchemaP
   }
   const isAboutKey = issue.code === 'invalid_key';
   const name = path.findLast((step) => typeof step === 'string');
-  const subject = name === undefined || isMissing(issue) ? '' : `\`${name}\`: `;
+  const subject = name === undefined || isAboutKey || isMissing(issue) ? '' : `\`${name}\`: `;
   return [{ path, isAboutKey, message: `${subject}${issue.message}` }];
 }
 
@@ -98,6 +99,7 @@ function wordsOf(issue: z.core.$ZodRawIssue): string | undefined {
     case 'invalid_key':
       return issue.issues.map((inner) => inner.message).join('; ');
     case 'invalid_union':
+      if (input === undefined && typeof name === 'string') return `missing key \`${name}\``;
       return expected(listWords([...new Set(issue.errors.flatMap(expectedOf))]), input);
     case 'invalid_type':
       if (input === undefined && typeof name === 'string') return `missing key \`${name}\``;
@@ -106,12 +108,9 @@ function wordsOf(issue: z.core.$ZodRawIssue): string | undefined {
         issue.expected,
         input,
       );
-    case 'invalid_value': {
+    case 'invalid_value':
       if (input === undefined && typeof name === 'string') return `missing key \`${name}\``;
-      const words = issue.values.map((value) => `\`${String(value)}\``);
-      const near = typeof input === 'string' ? nearestWord(input, issue.values.map(String)) : undefined;
-      return `${expected(listWords(words), input)}${near === undefined ? '' : `; did you mean \`${near}\`?`}`;
-    }
+      return expectedWords(issue.values, input);
     case 'too_small':
       return expectedSize(bound(issue, 'at least', 'more than', issue.minimum), issue, input);
     case 'too_big':
@@ -126,10 +125,25 @@ function expectedOf(branch: readonly Issue[]): string[] {
   return branch.flatMap((issue) => {
     if (issue.path.length > 0) return [];
     if (issue.code === 'invalid_type') return [KINDS[issue.expected] ?? issue.expected];
-    if (issue.code === 'invalid_value') return issue.values.map((value) => `\`${String(value)}\``);
+    if (issue.code === 'invalid_value') return issue.values.map(describeLiteral);
     if (issue.code === 'invalid_union') return issue.errors.flatMap(expectedOf);
     return [/^expected (.*), got /.exec(issue.message)?.[1] ?? issue.message];
   });
+}
+
+/** One of some fixed values. */
+function expectedWords(values: readonly unknown[], input: unknown): string {
+  const isQuotedNumber =
+    typeof input === 'string' && values.some((value) => value !== input && String(value) === input);
+  if (isQuotedNumber)
+    return `expected ${listWords(values.map(describeLiteral))}, got text; write it without quotes`;
+  const near = typeof input === 'string' ? nearestWord(input, values.map(String)) : undefined;
+  const message = expected(listWords(values.map(describeLiteral)), input);
+  return near === undefined ? message : `${message}; did you mean \`${near}\`?`;
+}
+
+function describeLiteral(value: unknown): string {
+  return typeof value === 'number' ? describeValue(value) : `\`${String(value)}\``;
 }
 
 function knownKeys(schema: unknown): string[] {

@@ -52,9 +52,12 @@ export function parseYamlDocument(text: string, file: string): YamlDocument {
   }
   const problems = [...document.errors, ...document.warnings];
   if (problems.length > 0) {
+    const textEnd = text.trimEnd().length;
     const diagnostics = problems.slice(0, MAX_SYNTAX_ERRORS).map((problem): Diagnostic => {
       const { message, hint } = wordsOf(problem);
-      return problemAt(placeOf(...problem.pos), 'error', message, hint);
+      // What is missing at the end of the text is told where the text ends, not on the empty line after it.
+      const [start, end] = problem.pos;
+      return problemAt(placeOf(Math.min(start, textEnd), end), 'error', message, hint);
     });
     return { value: undefined, diagnostics, locate: () => placeOf(0, 1) };
   }

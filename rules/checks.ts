@@ -148,9 +148,12 @@ function repeatedRules(rules: readonly PlacedRule[]): Diagnostic[] {
 }
 
 function twice(what: string, place: Place, first: Place): Diagnostic {
-  const where =
-    first.file === place.file ? `line ${first.line}` : `${first.file}:${first.line}:${first.column}`;
-  return problemAt(place, 'error', `${what} is defined twice; first in ${where}`);
+  return problemAt(place, 'error', `${what} is defined twice; first in ${whereFrom(place, first)}`);
+}
+
+/** How a message at one place names another. */
+function whereFrom(here: Place, { file, line, column }: Place): string {
+  return file === here.file ? `line ${line}` : `${file}:${line}:${column}`;
 }
 
 function servicesWithoutPorts({ content, locate }: RuleSource): Diagnostic[] {
@@ -185,7 +188,7 @@ function coveredRules(rules: readonly PlacedRule[]): Diagnostic[] {
     const covering = pairs.map((pair) => always.get(pair));
     const last = covering.at(-1);
     if (last !== undefined && covering.every((earlier) => earlier !== undefined)) {
-      const message = `rule \`${rule.entry.name}\` never decides: \`${last.entry.name}\` in line ${last.place.line} already allows all of it`;
+      const message = `rule \`${rule.entry.name}\` never decides: \`${last.entry.name}\` in ${whereFrom(rule.place, last.place)} already allows all of it`;
       covered.push(problemAt(rule.place, 'warning', message, 'remove it, or put it first'));
     }
     const isAlways = rule.entry.hours === undefined && rule.entry.until === undefined;

@@ -52,11 +52,11 @@ function isWithin({ days, from, to }: Window, day: number, minute: number): bool
   return (beganToday && minute >= from) || (beganYesterday && minute < to);
 }
 
-/** The zone is the last word when that is neither days nor times. */
+/** The zone is the last word when times stand before it. */
 function splitZone(text: string): { clauses: string[]; zone: string } {
   const words = text.trim().split(/\s+/);
   const last = words.at(-1) ?? '';
-  const hasZone = words.length > 1 && /^[A-Za-z+-]/.test(last) && parseDays(last) === undefined;
+  const hasZone = /\d$/.test(words.at(-2) ?? '') && /^[A-Za-z+-]/.test(last);
   const clauses = (hasZone ? words.slice(0, -1) : words).join(' ').split(/,\s+/);
   return { clauses, zone: hasZone ? last : 'UTC' };
 }
@@ -66,8 +66,8 @@ function parseWindow(clause: string): Window | string {
   const words = clause.split(' ');
   const times = /^(\d\d):(\d\d)-(\d\d):(\d\d)$/.exec(words.at(-1) ?? '');
   if (times === null || words.length > 2) {
-    const hasZone = words.length > 2 || (words.length === 2 && parseDays(words[1] ?? '') === undefined);
-    return `${example}, got \`${clause}\`${hasZone && times === null ? '; the time zone stands once, at the end' : ''}`;
+    const hasZone = times === null && words.some((word) => word.includes(':'));
+    return `${example}, got \`${clause}\`${hasZone ? '; the time zone stands once, at the end' : ''}`;
   }
   const days = words.length === 2 ? parseDays(words[0] ?? '') : DAYS.map(() => true);
   if (days === undefined)

@@ -46,7 +46,9 @@ const MAX_ENTRIES = 1000;
 const MAX_RULES = 10_000;
 
 const name = checkedText('a name of letters, digits, `.`, `_` and `-`', /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
-const nameOrNames = z.union([name, z.array(name).min(1).max(MAX_ENTRIES)]);
+const nameOrNames = z.union([name, z.array(name).min(1).max(MAX_ENTRIES)], {
+  error: ({ input }) => (input === undefined ? undefined : expected('a name or a list of names', input)),
+});
 const line = checkedText('one line of 1 to 256 characters', /^(?=.*\S)[^\p{Cc}]{1,256}$/u);
 
 const portNumber = z.number({ error: portError }).int({ error: portError }).min(1, { error: portError });
@@ -106,6 +108,7 @@ const groupSchema = z
   })
   .refine((group) => Object.keys(group).length > 0, {
     error: 'a group needs at least one source: ray, kubernetes, dns, file, cidr or hosts',
+    when: hasNoIssueYet,
   });
 
 const allowSchema = z.strictObject({
@@ -143,6 +146,7 @@ const limitSchema = z
   })
   .refine((limit) => limit.out !== undefined || limit.in !== undefined, {
     error: 'a limit needs `out` or `in`',
+    when: hasNoIssueYet,
   });
 
 const requireSchema = z
@@ -153,6 +157,7 @@ const requireSchema = z
   })
   .refine((demand) => demand.wire !== undefined || demand.payload !== undefined, {
     error: 'a demand needs `wire` or `payload`',
+    when: hasNoIssueYet,
   });
 
 /** One rule file. */
@@ -211,8 +216,13 @@ function portError({ input }: { input?: unknown }): string {
   return expected('a port from 1 to 65535', input);
 }
 
+/** A misspelt key is told once, and not a second time as a missing one. */
+function hasNoIssueYet({ issues }: { issues: readonly unknown[] }): boolean {
+  return issues.length === 0;
+}
+
 function rateText(): z.ZodString {
-  const what = 'a size a time such as `5GiB/h`';
+  const what = 'a rate such as `5GiB/h`';
   return checkedText(what, /^[\d.]+\s*[A-Za-z]+\/(s|m|h|d)$/, (text) =>
     parseSize(text.split('/')[0] ?? '') === undefined ? expected(what, text) : undefined,
   );
@@ -224,8 +234,12 @@ function checkedText(
   pattern: RegExp,
   problemOf?: (text: string) => string | undefined,
 ): z.ZodString {
-  const error = ({ input }: { input?: unknown }): string | undefined =>
-    input === undefined ? undefined : expected(what, input);
+  const error = ({ input }: { input?: unknown }): string | undefined => {
+    if (input === undefined) return undefined;
+    const isBareText =
+      (typeof input === 'number' || typeof input === 'boolean') && pattern.test(String(input));
+    return `${expected(what, input)}${isBareText && problemOf === undefined ? '; write it in quotes' : ''}`;
+  };
   const text = z.string({ error }).regex(pattern, { error, abort: true });
   if (problemOf === undefined) return text;
   return text.superRefine((value, context) => {
