@@ -1,0 +1,96 @@
+/**
+ * Numbers of the Linux system call interface, under the names of their headers. All of them are the same on x86-64
+ * and arm64; struct layouts are compared with what a C compiler says by a test.
+ */
+import { endianness } from 'node:os';
+
+/** Structs of the kernel are in the byte order of the machine. */
+export const HOST_IS_LITTLE_ENDIAN = endianness() === 'LE';
+
+/** sys/socket.h */
+export const AF_PACKET = 17;
+export const SOCK_DGRAM = 2;
+export const SOCK_CLOEXEC = 0x80000;
+/** asm-generic/socket.h */
+export const SOL_SOCKET = 1;
+export const SO_ERROR = 4;
+export const SO_ATTACH_FILTER = 26;
+
+/** linux/if_packet.h */
+export const SOL_PACKET = 263;
+export const PACKET_RX_RING = 5;
+export const PACKET_STATISTICS = 6;
+export const PACKET_VERSION = 10;
+export const TPACKET_V3 = 2;
+export const PACKET_OUTGOING = 4;
+export const TP_STATUS_KERNEL = 0;
+export const TP_STATUS_USER = 1;
+export const TP_STATUS_VLAN_VALID = 1 << 4;
+
+/** linux/if_ether.h */
+export const ETH_P_ALL = 0x0003;
+export const ETH_P_IP = 0x0800;
+export const ETH_P_IPV6 = 0x86dd;
+export const ETH_P_8021Q = 0x8100;
+export const ETH_P_8021AD = 0x88a8;
+export const ETH_P_QINQ1 = 0x9100;
+
+/** linux/if_arp.h */
+export const ARPHRD_ETHER = 1;
+export const ARPHRD_INFINIBAND = 32;
+export const ARPHRD_LOOPBACK = 772;
+
+/** asm-generic/mman-common.h and asm-generic/mman.h */
+export const PROT_READ = 1;
+export const PROT_WRITE = 2;
+export const MAP_SHARED = 1;
+
+/** asm-generic/poll.h */
+export const POLLIN = 0x001;
+export const POLLERR = 0x008;
+/** sys/eventfd.h */
+export const EFD_CLOEXEC = 0x80000;
+export const EFD_NONBLOCK = 0x800;
+
+/** linux/capability.h */
+export const CAP_NET_RAW = 13;
+export const CAP_BPF = 39;
+
+/** `struct sockaddr_ll` of linux/if_packet.h. */
+export const SOCKADDR_LL = { size: 20, family: 0, protocol: 2, ifindex: 4, hatype: 8, pkttype: 10 } as const;
+
+/** `struct tpacket_req3` of linux/if_packet.h; seven 32-bit words. */
+export const TPACKET_REQ3 = {
+  size: 28,
+  blockSize: 0,
+  blockCount: 4,
+  frameSize: 8,
+  frameCount: 12,
+  retireBlockTimeoutMs: 16,
+} as const;
+
+/** `struct tpacket_stats_v3` of linux/if_packet.h. */
+export const TPACKET_STATS_V3 = { size: 12, packets: 0, drops: 4 } as const;
+
+/** `struct tpacket_block_desc` with its `struct tpacket_hdr_v1`, of linux/if_packet.h. */
+export const TPACKET_BLOCK_DESC = { blockStatus: 8, packetCount: 12, offsetToFirstPacket: 16 } as const;
+
+/** `struct tpacket3_hdr` of linux/if_packet.h; the `sockaddr_ll` of the packet follows at `size`, aligned to 16. */
+export const TPACKET3_HDR = {
+  size: 48,
+  nextOffset: 0,
+  seconds: 4,
+  nanoseconds: 8,
+  capturedLength: 12,
+  length: 16,
+  status: 20,
+  networkOffset: 26,
+} as const;
+
+/** `struct pollfd` of poll.h. */
+export const POLLFD = { size: 8, fd: 0, events: 4, revents: 6 } as const;
+
+/** `struct sock_filter` of linux/filter.h. */
+export const SOCK_FILTER = { size: 8, code: 0, jumpTrue: 2, jumpFalse: 3, operand: 4 } as const;
+/** linux/bpf_common.h: a longer classic program is refused. */
+export const BPF_MAXINSNS = 4096;

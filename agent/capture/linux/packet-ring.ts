@@ -1,0 +1,319 @@
+/**
+ * Live capture through the kernel's packet ring: packet(7), networking/packet_mmap.rst, TPACKET_V3.
+ *
+ * The kernel writes packets of the watched ports into blocks of shared memory and hands a block over when it is full
+ * or `BLOCK_TIMEOUT_MS` old. We read the packets in place and hand the block back. When the ring is full the kernel
+ * drops and counts.
+ *
+ * The socket is a cooked one (SOCK_DGRAM): packets begin with the network header, whatever the interface, so one
+ * socket serves all interfaces and the link type no longer matters. What the link header was is known by its length.
+ *
+ * Memory: the ring belongs to this source alone. Sinks see it through one DataView for as long as `frame` lasts;
+ * `run` unmaps it when it ends, after the last reader.
+ */
+import type { Clock } from '../../../common/clock.ts';
+import { PlasmawatchError } from '../../../common/errors.ts';
+import type { Logger } from '../../../common/log.ts';
+import { type CaptureCounters, Frame, type FrameSink, type PacketSource, type PortSet } from '../source.ts';
+import * as linux from './constants.ts';
+import { Interfaces } from './interfaces.ts';
+import { type Libc, loadLibc, type Mapping } from './libc.ts';
+import { linkHeaderLength, LINKTYPE_RAW, VLAN_TAG_LENGTH, vlanTagsLength } from './link-header.ts';
+import { buildPortFilter, encodeProgram } from './port-filter.ts';
+
+/** Bytes of a packet that are kept: the longest IPv6 and TCP headers seen in practice, and the start of the payload. */
+const SNAPLEN_BYTES = 512;
+/** A block that is not full is handed over after this time: it bounds the latency of a verdict. */
+const BLOCK_TIMEOUT_MS = 40;
+/** Small blocks are found in fragmented memory, too. */
+const BLOCK_SIZE_BYTES = 256 * 1024;
+/** 32 MiB: more than 40 ms of half a million packets a second at the snaplen. */
+const BLOCK_COUNT = 128;
+/** The kernel wants a frame size although TPACKET_V3 packs packets densely. */
+const FRAME_SIZE_BYTES = 2048;
+/** 2 MiB of packets, some ms of work; then the event loop has its turn. */
+const MAX_BLOCKS_A_TURN = 8;
+/** How long one wait lasts without packets; a process that ends without `stop` waits that long. */
+const POLL_TIMEOUT_MS = 250;
+
+/** For people, in place of an interface's name. */
+const ALL_INTERFACES = 'all interfaces';
+/** Where the `sockaddr_ll` stands behind the header of a packet: TPACKET_ALIGN(sizeof(struct tpacket3_hdr)). */
+const ADDRESS_OFFSET = linux.TPACKET3_HDR.size;
+
+export interface PacketRingOptions {
+  /** One interface by name; all interfaces without. */
+  readonly interface?: string | undefined;
+  readonly ports: PortSet;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Size of the ring, for tests that overrun it; a block is 256 KiB. */
+  readonly blockCount?: number;
+}
+
+/**
+ * Opens the ring. Packets count from here on, `run` delivers them.
+ *
+ * Fails with PW_CAPTURE_UNAVAILABLE without koffi, and with PW_SYSTEM_CALL and the error's name where the kernel
+ * refuses: EPERM without CAP_NET_RAW, ENODEV for an unknown interface, ENOMEM for want of ring memory.
+ */
+export async function openPacketRing(options: PacketRingOptions): Promise<PacketSource> {
+  const libc = await loadLibc();
+  const device = options.interface ?? ALL_INTERFACES;
+  const socket = libc.socket(linux.AF_PACKET, linux.SOCK_DGRAM | linux.SOCK_CLOEXEC, 0, device);
+  let mapping: Mapping | undefined;
+  try {
+    mapping = mapRing(libc, socket, options.blockCount ?? BLOCK_COUNT, device);
+    // A socket of protocol 0 receives nothing until it is bound, so no packet slips in before the filter.
+    attachPorts(libc, socket, options.ports, device);
+    bindTo(libc, socket, options.interface, device);
+    return new PacketRing(libc, socket, mapping, options);
+  } catch (error) {
+    mapping?.unmap();
+    libc.close(socket);
+    throw error;
+  }
+}
+
+class PacketRing implements PacketSource {
+  readonly name = 'ring';
+  readonly #libc: Libc;
+  readonly #socket: number;
+  readonly #wakeUp: number;
+  readonly #mapping: Mapping;
+  readonly #interface: string | undefined;
+  readonly #device: string;
+  readonly #logger: Logger;
+  readonly #interfaces: Interfaces;
+  readonly #blockCount: number;
+  readonly #statistics = new Uint8Array(linux.TPACKET_STATS_V3.size);
+  readonly #statisticsView = new DataView(this.#statistics.buffer);
+  #received = 0;
+  #dropped = 0;
+  #boundIndex: number;
+  #isDown = false;
+  #state: 'open' | 'running' | 'stopping' | 'closed' = 'open';
+
+  constructor(libc: Libc, socket: number, mapping: Mapping, options: PacketRingOptions) {
+    this.#libc = libc;
+    this.#socket = socket;
+    this.#mapping = mapping;
+    this.#interface = options.interface;
+    this.#device = options.interface ?? ALL_INTERFACES;
+    this.#logger = options.logger.child({ component: 'capture' });
+    this.#interfaces = new Interfaces(options.clock);
+    this.#blockCount = options.blockCount ?? BLOCK_COUNT;
+    this.#boundIndex = this.#interface === undefined ? 0 : libc.interfaceIndex(this.#interface);
+    this.#wakeUp = libc.eventFd(linux.EFD_CLOEXEC | linux.EFD_NONBLOCK);
+  }
+
+  async run(sink: FrameSink): Promise<void> {
+    if (this.#state === 'closed') return;
+    if (this.#state !== 'open') throw new Error('a packet ring runs once');
+    this.#state = 'running';
+    try {
+      await this.#deliver(new RingReader(this.#mapping.bytes, this.#blockCount), sink);
+    } finally {
+      this.#close();
+    }
+  }
+
+  stop(): void {
+    if (this.#state === 'running') {
+      this.#state = 'stopping';
+      this.#libc.signalEventFd(this.#wakeUp);
+    } else if (this.#state === 'open') {
+      this.#close();
+    }
+  }
+
+  /** Reading the kernel's counters clears them, so they are added up here. */
+  counters(): CaptureCounters {
+    if (this.#state !== 'closed') this.#readStatistics();
+    return { received: this.#received, dropped: this.#dropped };
+  }
+
+  /** The kernel swaps the program at once: no packet is lost, and none passes unfiltered. */
+  setPorts(ports: PortSet): void {
+    if (this.#state !== 'closed') attachPorts(this.#libc, this.#socket, ports, this.#device);
+  }
+
+  interfaceName(index: number): string | undefined {
+    return index === 0 ? undefined : this.#interfaces.nameOf(index);
+  }
+
+  async #deliver(reader: RingReader, sink: FrameSink): Promise<void> {
+    const entries = [
+      { fd: this.#socket, events: linux.POLLIN },
+      { fd: this.#wakeUp, events: linux.POLLIN },
+    ];
+    while (this.#state === 'running') {
+      const [events = 0] = await this.#libc.poll(entries, POLL_TIMEOUT_MS, this.#device);
+      if ((events & linux.POLLERR) !== 0) this.#noteSocketError();
+      if (this.#isDown) this.#rebind();
+      // The ring is read whatever poll said: the answer may be older than the newest block.
+      reader.readBlocks(sink, MAX_BLOCKS_A_TURN);
+    }
+  }
+
+  /** An interface that goes down leaves an error on the socket; the ring stays, and the kernel resumes by itself. */
+  #noteSocketError(): void {
+    const name = this.#libc.takeSocketError(this.#socket, this.#device);
+    if (name === undefined) return;
+    if (name !== 'ENETDOWN') {
+      throw new PlasmawatchError('PW_CAPTURE_FAILED', `capture on ${this.#device} failed: ${name}`, {
+        operation: 'poll',
+        subject: this.#device,
+        retryable: true,
+      });
+    }
+    if (!this.#isDown) this.#logger.warn({ device: this.#device }, `${this.#device} went down`);
+    this.#isDown = true;
+  }
+
+  /** An interface that was removed and made anew has another index, which the kernel does not follow. */
+  #rebind(): void {
+    if (this.#interface === undefined || !this.#interfaces.isUp(this.#interface)) return;
+    const index = this.#libc.interfaceIndex(this.#interface);
+    if (index !== this.#boundIndex) bindTo(this.#libc, this.#socket, this.#interface, this.#device);
+    this.#boundIndex = index;
+    this.#isDown = false;
+    this.#logger.info({ device: this.#device }, `listening on ${this.#device} again`);
+  }
+
+  #readStatistics(): void {
+    const { packets, drops } = linux.TPACKET_STATS_V3;
+    this.#libc.getSocketOption(
+      this.#socket,
+      linux.SOL_PACKET,
+      linux.PACKET_STATISTICS,
+      this.#statistics,
+      'read PACKET_STATISTICS',
+      this.#device,
+    );
+    this.#received += this.#statisticsView.getUint32(packets, linux.HOST_IS_LITTLE_ENDIAN);
+    this.#dropped += this.#statisticsView.getUint32(drops, linux.HOST_IS_LITTLE_ENDIAN);
+  }
+
+  #close(): void {
+    if (this.#state === 'closed') return;
+    this.#readStatistics();
+    this.#state = 'closed';
+    this.#mapping.unmap();
+    this.#libc.close(this.#socket);
+    this.#libc.close(this.#wakeUp);
+  }
+}
+
+/** Walks the blocks of the ring in the kernel's order. */
+class RingReader {
+  readonly #view: DataView;
+  /** For the status words, whose order with the packets matters on arm64. */
+  readonly #words: Int32Array;
+  readonly #blockCount: number;
+  readonly #frame = new Frame();
+  #nextBlock = 0;
+
+  constructor(ring: ArrayBuffer, blockCount: number) {
+    this.#view = new DataView(ring);
+    this.#words = new Int32Array(ring);
+    this.#blockCount = blockCount;
+    this.#frame.view = this.#view;
+    this.#frame.linkType = LINKTYPE_RAW;
+  }
+
+  /** Delivers the blocks that the kernel has handed over, at most `limit` of them. */
+  readBlocks(sink: FrameSink, limit: number): void {
+    for (let count = 0; count < limit; count++) {
+      const block = this.#nextBlock * BLOCK_SIZE_BYTES;
+      const statusWord = (block + linux.TPACKET_BLOCK_DESC.blockStatus) >>> 2;
+      if ((Atomics.load(this.#words, statusWord) & linux.TP_STATUS_USER) === 0) return;
+      this.#readPackets(block, sink);
+      Atomics.store(this.#words, statusWord, linux.TP_STATUS_KERNEL);
+      this.#nextBlock = (this.#nextBlock + 1) % this.#blockCount;
+      sink.blockEnd();
+    }
+  }
+
+  #readPackets(block: number, sink: FrameSink): void {
+    const view = this.#view;
+    const { packetCount, offsetToFirstPacket } = linux.TPACKET_BLOCK_DESC;
+    let remaining = view.getUint32(block + packetCount, linux.HOST_IS_LITTLE_ENDIAN);
+    let packet = block + view.getUint32(block + offsetToFirstPacket, linux.HOST_IS_LITTLE_ENDIAN);
+    while (remaining > 0) {
+      this.#fillFrame(packet);
+      sink.frame(this.#frame);
+      packet += view.getUint32(packet + linux.TPACKET3_HDR.nextOffset, linux.HOST_IS_LITTLE_ENDIAN);
+      remaining--;
+    }
+  }
+
+  #fillFrame(packet: number): void {
+    const view = this.#view;
+    const frame = this.#frame;
+    const header = linux.TPACKET3_HDR;
+    const address = packet + ADDRESS_OFFSET;
+    const network = packet + view.getUint16(packet + header.networkOffset, linux.HOST_IS_LITTLE_ENDIAN);
+    const captured = view.getUint32(packet + header.capturedLength, linux.HOST_IS_LITTLE_ENDIAN);
+    const length = view.getUint32(packet + header.length, linux.HOST_IS_LITTLE_ENDIAN);
+    const status = view.getUint32(packet + header.status, linux.HOST_IS_LITTLE_ENDIAN);
+    const hardwareType = view.getUint16(address + linux.SOCKADDR_LL.hatype, linux.HOST_IS_LITTLE_ENDIAN);
+    const innerTags = vlanTagsLength(view, network, captured, length);
+    const outerTag = (status & linux.TP_STATUS_VLAN_VALID) === 0 ? 0 : VLAN_TAG_LENGTH;
+
+    frame.offset = network + innerTags;
+    frame.capturedLength = captured - innerTags;
+    frame.originalLength = linkHeaderLength(hardwareType) + outerTag + length;
+    frame.seconds = view.getUint32(packet + header.seconds, linux.HOST_IS_LITTLE_ENDIAN);
+    frame.nanoseconds = view.getUint32(packet + header.nanoseconds, linux.HOST_IS_LITTLE_ENDIAN);
+    frame.interfaceIndex = view.getInt32(address + linux.SOCKADDR_LL.ifindex, linux.HOST_IS_LITTLE_ENDIAN);
+  }
+}
+
+function mapRing(libc: Libc, socket: number, blockCount: number, device: string): Mapping {
+  const version = new Uint8Array(4);
+  new DataView(version.buffer).setInt32(0, linux.TPACKET_V3, linux.HOST_IS_LITTLE_ENDIAN);
+  libc.setSocketOption(socket, linux.SOL_PACKET, linux.PACKET_VERSION, version, 'set TPACKET_V3', device);
+
+  const request = new Uint8Array(linux.TPACKET_REQ3.size);
+  const view = new DataView(request.buffer);
+  const set = (offset: number, value: number): void =>
+    view.setUint32(offset, value, linux.HOST_IS_LITTLE_ENDIAN);
+  set(linux.TPACKET_REQ3.blockSize, BLOCK_SIZE_BYTES);
+  set(linux.TPACKET_REQ3.blockCount, blockCount);
+  set(linux.TPACKET_REQ3.frameSize, FRAME_SIZE_BYTES);
+  set(linux.TPACKET_REQ3.frameCount, (BLOCK_SIZE_BYTES / FRAME_SIZE_BYTES) * blockCount);
+  set(linux.TPACKET_REQ3.retireBlockTimeoutMs, BLOCK_TIMEOUT_MS);
+  libc.setSocketOption(socket, linux.SOL_PACKET, linux.PACKET_RX_RING, request, 'set up the ring', device);
+  return libc.map(
+    socket,
+    BLOCK_SIZE_BYTES * blockCount,
+    linux.PROT_READ | linux.PROT_WRITE,
+    linux.MAP_SHARED,
+    device,
+  );
+}
+
+function attachPorts(libc: Libc, socket: number, ports: PortSet, device: string): void {
+  const program = buildPortFilter(ports, SNAPLEN_BYTES);
+  libc.attachFilter(socket, linux.SO_ATTACH_FILTER, encodeProgram(program), program.length, device);
+}
+
+/** Binds to an interface, or to all: from here on packets arrive. */
+function bindTo(libc: Libc, socket: number, name: string | undefined, device: string): void {
+  const index = name === undefined ? 0 : libc.interfaceIndex(name);
+  if (name !== undefined && index === 0) {
+    throw new PlasmawatchError('PW_SYSTEM_CALL', `there is no network interface ${name}`, {
+      operation: 'bind',
+      subject: name,
+      cause: { code: 'ENODEV' },
+    });
+  }
+  const address = new Uint8Array(linux.SOCKADDR_LL.size);
+  const view = new DataView(address.buffer);
+  view.setUint16(linux.SOCKADDR_LL.family, linux.AF_PACKET, linux.HOST_IS_LITTLE_ENDIAN);
+  // packet(7): the protocol is in network byte order.
+  view.setUint16(linux.SOCKADDR_LL.protocol, linux.ETH_P_ALL);
+  view.setInt32(linux.SOCKADDR_LL.ifindex, index, linux.HOST_IS_LITTLE_ENDIAN);
+  libc.bind(socket, address, device);
+}

@@ -1,0 +1,143 @@
+/** Which way of capturing this machine offers: the kernel's ring first, libpcap where that is not to be had. */
+import { readFile } from 'node:fs/promises';
+import type { Clock } from '../../common/clock.ts';
+import { messageOf, PlasmawatchError, systemCodeOf } from '../../common/errors.ts';
+import type { Logger } from '../../common/log.ts';
+import { openLibpcap } from './libpcap.ts';
+import { CAP_BPF, CAP_NET_RAW } from './linux/constants.ts';
+import { openPacketRing } from './linux/packet-ring.ts';
+import { type PacketSource, PortSet } from './source.ts';
+
+/** The ways to capture, in the order of preference. */
+export const CAPTURE_WAYS = ['ring', 'cap'] as const;
+export type CaptureWay = (typeof CAPTURE_WAYS)[number];
+
+export interface LiveSourceOptions {
+  /** One interface by name; all interfaces without. */
+  readonly interface?: string | undefined;
+  readonly ports: PortSet;
+  /** Only this way. */
+  readonly prefer?: CaptureWay | undefined;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** A way that did not work, and why, in one line. */
+export interface PassedOver {
+  readonly name: string;
+  readonly reason: string;
+}
+
+/** What `doctor` shows of a way to capture. */
+export interface CaptureProbe {
+  readonly name: CaptureWay;
+  readonly available: boolean;
+  /** Why it is not, or what it offers. */
+  readonly reason: string;
+  /** The command or package that makes it available, where one is known. */
+  readonly fix?: string;
+}
+
+/** The capabilities of this process that capturing asks for; undefined where the system does not tell. */
+export interface CaptureCapabilities {
+  readonly netRaw: boolean | undefined;
+  readonly bpf: boolean | undefined;
+}
+
+const GRANT = 'sudo setcap cap_net_raw+ep "$(readlink -f "$(command -v node)")", or run as root';
+const INSTALL: Readonly<Record<CaptureWay, string>> = {
+  ring: 'npm install koffi',
+  cap: 'install libpcap with its headers (apt install libpcap-dev) and then npm install cap',
+};
+/** Errors of the kernel, and words of libpcap, that say "not permitted". */
+const DENIED = /EPERM|EACCES|permission|not permitted/i;
+
+/**
+ * Opens the best source that works. Fails with PW_CAPTURE_UNAVAILABLE when none does; the message says in one line what
+ * is missing and what grants it.
+ */
+export async function openLiveSource(
+  options: LiveSourceOptions,
+): Promise<{ source: PacketSource; passedOver: PassedOver[] }> {
+  const failures: CaptureFailure[] = [];
+  for (const way of options.prefer === undefined ? CAPTURE_WAYS : [options.prefer]) {
+    try {
+      const source = await OPENERS[way](options);
+      return { source, passedOver: failures.map(({ name, reason }) => ({ name, reason })) };
+    } catch (error) {
+      failures.push(explainFailure(way, error));
+    }
+  }
+  throw new PlasmawatchError('PW_CAPTURE_UNAVAILABLE', formatFailures(failures), {
+    operation: 'open capture',
+    subject: options.interface ?? 'all interfaces',
+  });
+}
+
+/** Tries every way for a moment, on all interfaces and without a port. */
+export async function probeCapture(dependencies: {
+  readonly clock: Clock;
+  readonly logger: Logger;
+}): Promise<CaptureProbe[]> {
+  const probes: CaptureProbe[] = [];
+  for (const way of CAPTURE_WAYS) probes.push(await probeWay(way, dependencies));
+  return probes;
+}
+
+/** Reads the effective capabilities of this process (proc_pid_status(5)). */
+export async function readCapabilities(statusPath = '/proc/self/status'): Promise<CaptureCapabilities> {
+  const text = await readFile(statusPath, 'utf8').catch(() => '');
+  const mask = /^CapEff:\s*([0-9a-f]{16})$/m.exec(text)?.[1];
+  if (mask === undefined) return { netRaw: undefined, bpf: undefined };
+  const bits = BigInt(`0x${mask}`);
+  const has = (capability: number): boolean => ((bits >> BigInt(capability)) & 1n) === 1n;
+  return { netRaw: has(CAP_NET_RAW), bpf: has(CAP_BPF) };
+}
+
+const OPENERS: Readonly<Record<CaptureWay, (options: LiveSourceOptions) => Promise<PacketSource>>> = {
+  ring: openPacketRing,
+  cap: openLibpcap,
+};
+
+const OFFERS: Readonly<Record<CaptureWay, string>> = {
+  ring: 'kernel packet ring: kernel times, losses counted',
+  cap: 'libpcap: no kernel times, losses not counted',
+};
+
+interface CaptureFailure extends PassedOver {
+  readonly name: CaptureWay;
+  readonly isDenied: boolean;
+  readonly fix: string | undefined;
+}
+
+async function probeWay(
+  way: CaptureWay,
+  dependencies: { readonly clock: Clock; readonly logger: Logger },
+): Promise<CaptureProbe> {
+  try {
+    const source = await OPENERS[way]({ ...dependencies, ports: new PortSet() });
+    source.stop();
+    return { name: way, available: true, reason: OFFERS[way] };
+  } catch (error) {
+    const { reason, fix } = explainFailure(way, error);
+    return { name: way, available: false, reason, ...(fix === undefined ? {} : { fix }) };
+  }
+}
+
+/** What is missing, for a fault of the world; our own faults are thrown on. */
+function explainFailure(way: CaptureWay, error: unknown): CaptureFailure {
+  if (!(error instanceof PlasmawatchError)) throw error;
+  const reason = messageOf(error);
+  const isDenied = DENIED.test(`${systemCodeOf(error.cause) ?? ''} ${reason}`);
+  if (isDenied) return { name: way, reason, isDenied, fix: GRANT };
+  return { name: way, reason, isDenied, fix: error.operation === 'import' ? INSTALL[way] : undefined };
+}
+
+function formatFailures(failures: readonly CaptureFailure[]): string {
+  const reasons = failures.map(({ name, reason }) => `${name}: ${reason}`).join('; ');
+  const missing = failures.some(({ isDenied }) => isDenied)
+    ? 'packets cannot be captured without CAP_NET_RAW'
+    : 'packets cannot be captured here';
+  const fixes = [...new Set(failures.map(({ fix }) => fix).filter((fix) => fix !== undefined))];
+  return `${missing} (${reasons})${fixes.length === 0 ? '' : `: ${fixes.join('; or ')}`}`;
+}
