@@ -1,0 +1,219 @@
+/**
+ * The raylets of this node, found in /proc without a question to the network or to Ray.
+ *
+ * A raylet says most on its command line. Its object manager's port stands there only when it was given to `ray start`;
+ * a random one is in its log (`Raylet of id, … object_manager address: 10.77.0.11:36875`), which is read through
+ * /proc/PID/root, so that it is found from another mount namespace too.
+ */
+import { open, readdir, readlink, type FileHandle } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { parseAddress } from '../../common/address.ts';
+
+/** A raylet in the network namespace of this process. */
+export interface Raylet {
+  readonly pid: number;
+  /** 56 hex digits; empty where the command line has none. */
+  readonly nodeId: string;
+  /** The address by which the other nodes know it. */
+  readonly nodeAddress: string;
+  /** `host:port` of the GCS. */
+  readonly gcsAddress: string;
+  /** Undefined where neither the command line nor the log tells it. */
+  readonly objectManagerPort: number | undefined;
+  readonly nodeManagerPort: number | undefined;
+  /** Where the object manager's port was found; `argv` where it was not. */
+  readonly how: 'argv' | 'log';
+}
+
+const PROC = '/proc';
+/** Enough of a command line to see whose it is. */
+const MAX_PROGRAM_BYTES = 4096;
+/** Ray's command lines are about 8 KiB long. */
+const MAX_COMMAND_LINE_BYTES = 256 * 1024;
+/** The log's line is written at the start; the file grows and is rotated, so its end is looked at too. */
+const LOG_WINDOW_BYTES = 256 * 1024;
+const MAX_NAME_LENGTH = 256;
+
+export interface RayletSearch {
+  /** For tests: another root than /proc. */
+  readonly proc?: string;
+}
+
+/** A process that is a raylet, and its command line's options by name. */
+export interface RayletProcess {
+  readonly pid: number;
+  readonly options: ReadonlyMap<string, string>;
+}
+
+/** All raylets that share our network namespace, by rising process id. Processes that vanish meanwhile are left out. */
+export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> {
+  const raylets: Raylet[] = [];
+  for (const { pid, options } of await findRayletProcesses(search)) {
+    raylets.push(await describeRaylet(search.proc ?? PROC, pid, options));
+  }
+  return raylets;
+}
+
+/** The raylet of this node, the one with the lowest process id where there are several. */
+export async function findRaylet(search: RayletSearch = {}): Promise<Raylet | undefined> {
+  const [raylet] = await findRaylets(search);
+  return raylet;
+}
+
+/** As `findRaylets`, without a look at their logs. */
+export async function findRayletProcesses({ proc = PROC }: RayletSearch = {}): Promise<RayletProcess[]> {
+  const namespace = await readLink(join(proc, 'self/ns/net'));
+  const processes: RayletProcess[] = [];
+  for (const pid of await listProcesses(proc)) {
+    const options = await readRayletOptions(proc, pid);
+    if (options === undefined) continue;
+    // Where either namespace cannot be read (another user's process), the raylet counts as ours.
+    const rayletNamespace = await readLink(join(proc, `${pid}/ns/net`));
+    const isElsewhere =
+      namespace !== undefined && rayletNamespace !== undefined && namespace !== rayletNamespace;
+    if (!isElsewhere) processes.push({ pid, options });
+  }
+  return processes;
+}
+
+/** The ports that a raylet wrote to its log when it started. */
+export function parseRayletLog(
+  text: string,
+  nodeId: string,
+): { objectManagerPort: number; nodeManagerPort: number | undefined } | undefined {
+  for (const line of text.split('\n')) {
+    if (!line.includes('Raylet of id, ')) continue;
+    if (nodeId !== '' && !line.includes(`Raylet of id, ${nodeId} `)) continue;
+    const objectManagerPort = parsePort(/\bobject_manager address: \S*:(\d+)/.exec(line)?.[1]);
+    if (objectManagerPort === undefined) continue;
+    const nodeManagerPort = parsePort(/\bnode_manager address: \S*:(\d+)/.exec(line)?.[1]);
+    return { objectManagerPort, nodeManagerPort };
+  }
+  return undefined;
+}
+
+async function describeRaylet(
+  proc: string,
+  pid: number,
+  options: ReadonlyMap<string, string>,
+): Promise<Raylet> {
+  const nodeId = textOption(options, 'node_id', /^[0-9a-f]{1,128}$/);
+  const fromArgv = parsePort(options.get('object_manager_port'));
+  const nodeManagerFromArgv = parsePort(options.get('node_manager_port'));
+  const logged =
+    fromArgv === undefined || nodeManagerFromArgv === undefined
+      ? await readLoggedPorts(proc, pid, options, nodeId)
+      : undefined;
+  return {
+    pid,
+    nodeId,
+    nodeAddress: nodeAddressOf(options),
+    gcsAddress: textOption(options, 'gcs-address', /^[\w.:[\]-]+$/),
+    objectManagerPort: fromArgv ?? logged?.objectManagerPort,
+    nodeManagerPort: nodeManagerFromArgv ?? logged?.nodeManagerPort,
+    how: fromArgv === undefined && logged !== undefined ? 'log' : 'argv',
+  };
+}
+
+async function readLoggedPorts(
+  proc: string,
+  pid: number,
+  options: ReadonlyMap<string, string>,
+  nodeId: string,
+): Promise<{ objectManagerPort: number; nodeManagerPort: number | undefined } | undefined> {
+  const folder =
+    options.get('log_dir') ?? join(options.get('session_dir') ?? '/tmp/ray/session_latest', 'logs');
+  const path = options.get('stdout_filepath') ?? join(folder, 'raylet.out');
+  const text = await readEnds(join(proc, `${pid}/root`, path), LOG_WINDOW_BYTES);
+  return text === undefined ? undefined : parseRayletLog(text, nodeId);
+}
+
+/** The options of a process that is a raylet, else undefined. */
+async function readRayletOptions(
+  proc: string,
+  pid: number,
+): Promise<ReadonlyMap<string, string> | undefined> {
+  const path = join(proc, `${pid}/cmdline`);
+  const [program = ''] = (await readStart(path, MAX_PROGRAM_BYTES))?.split('\0') ?? [];
+  if (basename(program) !== 'raylet') return undefined;
+  const values = (await readStart(path, MAX_COMMAND_LINE_BYTES))?.split('\0') ?? [];
+  const options = new Map<string, string>();
+  for (const value of values) {
+    const match = /^--([\w-]+)=(.*)$/s.exec(value);
+    if (match?.[1] !== undefined && match[2] !== undefined) options.set(match[1], match[2]);
+  }
+  // The name alone is anybody's; a raylet always has these.
+  return options.has('object_manager_port') && options.has('node_ip_address') ? options : undefined;
+}
+
+function nodeAddressOf(options: ReadonlyMap<string, string>): string {
+  const text = options.get('node_ip_address') ?? '';
+  return parseAddress(text) === undefined ? '' : text;
+}
+
+/** An option's text where it has the expected form; empty otherwise. */
+function textOption(options: ReadonlyMap<string, string>, name: string, form: RegExp): string {
+  const text = options.get(name) ?? '';
+  return text.length <= MAX_NAME_LENGTH && form.test(text) ? text : '';
+}
+
+/** A real port; 0 means that one was to be picked. */
+function parsePort(text: string | undefined): number | undefined {
+  if (text === undefined || !/^\d{1,5}$/.test(text)) return undefined;
+  const port = Number(text);
+  return port >= 1 && port <= 65_535 ? port : undefined;
+}
+
+async function listProcesses(proc: string): Promise<number[]> {
+  const names = await readdir(proc).catch(() => []);
+  return names
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .toSorted((a, b) => a - b);
+}
+
+async function readLink(path: string): Promise<string | undefined> {
+  return readlink(path).catch(() => undefined);
+}
+
+async function readStart(path: string, limitBytes: number): Promise<string | undefined> {
+  return withFile(path, (file) => readAt(file, 0, limitBytes));
+}
+
+/** The first and the last `windowBytes` of a file. */
+async function readEnds(path: string, windowBytes: number): Promise<string | undefined> {
+  return withFile(path, async (file) => {
+    const { size } = await file.stat();
+    const start = await readAt(file, 0, windowBytes);
+    if (size <= windowBytes) return start;
+    return `${start}\n${await readAt(file, Math.max(windowBytes, size - windowBytes), windowBytes)}`;
+  });
+}
+
+/** Undefined where the file cannot be read: the process is gone, or is not ours to look at. */
+async function withFile(
+  path: string,
+  read: (file: FileHandle) => Promise<string>,
+): Promise<string | undefined> {
+  let file: FileHandle | undefined;
+  try {
+    file = await open(path, 'r');
+    return await read(file);
+  } catch {
+    return undefined;
+  } finally {
+    await file?.close();
+  }
+}
+
+/** Files of /proc give a page at a time and tell no size. */
+async function readAt(file: FileHandle, position: number, limitBytes: number): Promise<string> {
+  const buffer = Buffer.alloc(limitBytes);
+  let length = 0;
+  while (length < limitBytes) {
+    const { bytesRead } = await file.read(buffer, length, limitBytes - length, position + length);
+    if (bytesRead === 0) break;
+    length += bytesRead;
+  }
+  return buffer.toString('utf8', 0, length);
+}
