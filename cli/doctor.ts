@@ -1,0 +1,159 @@
+/** `plasmawatch doctor`: what this machine can capture with, and what is missing. */
+import { networkInterfaces, platform, release } from 'node:os';
+import { type CaptureCapabilities, probeCapture, readCapabilities } from '../agent/capture/live.ts';
+import { findRaylets, type Raylet } from '../agent/ray/raylet.ts';
+import { systemClock } from '../common/clock.ts';
+import { messageOf, PlasmawatchError } from '../common/errors.ts';
+import { silentLogger } from '../common/log.ts';
+import { openDatabase } from '../common/sqlite.ts';
+import type { Command, ExitStatus, Terminal } from './command.ts';
+import { writeJson, writeLine } from './output.ts';
+
+/** One finding. */
+export interface Check {
+  readonly type: 'check';
+  readonly name: string;
+  readonly ok: boolean;
+  readonly detail: string;
+  /** What to do about it; null where nothing needs to be done, or nothing is known to help. */
+  readonly fix: string | null;
+}
+
+/** What the checks ask of the machine; tests give other answers. */
+export interface DoctorDependencies {
+  readonly nodeVersion: string;
+  readonly probeCapture: typeof probeCapture;
+  readonly readCapabilities: () => Promise<CaptureCapabilities>;
+  readonly openDatabase: typeof openDatabase;
+  readonly findRaylets: () => Promise<readonly Raylet[]>;
+  readonly networkInterfaces: typeof networkInterfaces;
+}
+
+interface DoctorOptions {
+  readonly json: boolean;
+}
+
+/** The oldest Node that is supported, as in package.json. */
+const OLDEST_NODE = [20, 19] as const;
+
+export const doctorCommand: Command<DoctorOptions> = {
+  usage: 'doctor',
+  description: 'what this machine can capture with, and what is missing',
+  options: (yargs) =>
+    yargs.option('json', { type: 'boolean', default: false, description: 'one JSON object a line' }),
+  run: ({ json }, terminal) =>
+    runDoctor({ json }, terminal, {
+      nodeVersion: process.versions.node,
+      probeCapture,
+      readCapabilities,
+      openDatabase,
+      findRaylets,
+      networkInterfaces,
+    }),
+};
+
+/** Runs the checks and writes them. 0 when an agent can work here, 1 when something is missing that stops it. */
+export async function runDoctor(
+  { json }: DoctorOptions,
+  terminal: Pick<Terminal, 'stdout'>,
+  dependencies: DoctorDependencies,
+): Promise<ExitStatus> {
+  const captures = await checkCapture(dependencies);
+  const needed = [checkNode(dependencies.nodeVersion), await checkDatabase(dependencies)];
+  const told = [
+    checkPlatform(),
+    await checkCapabilities(dependencies),
+    ...captures,
+    ...(await checkRaylets(dependencies)),
+    checkInterfaces(dependencies),
+  ];
+  for (const check of [...needed, ...told]) {
+    if (json) writeJson(terminal, check);
+    else for (const line of describeCheck(check)) writeLine(terminal, line);
+  }
+  const canWork = needed.every(({ ok }) => ok) && captures.some(({ ok }) => ok);
+  if (!json) writeLine(terminal, canWork ? 'An agent can work here.' : 'An agent cannot work here yet.');
+  return canWork ? 0 : 1;
+}
+
+function checkNode(version: string): Check {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  const [oldestMajor, oldestMinor] = OLDEST_NODE;
+  const ok = major > oldestMajor || (major === oldestMajor && minor >= oldestMinor);
+  return check('node', ok, `Node ${version}`, `install Node ${OLDEST_NODE.join('.')} or later`);
+}
+
+function checkPlatform(): Check {
+  return check('platform', platform() === 'linux', `${platform()} ${release()}`, 'run the agent on Linux');
+}
+
+async function checkCapabilities({ readCapabilities }: DoctorDependencies): Promise<Check> {
+  const { netRaw, bpf } = await readCapabilities();
+  if (netRaw === undefined) return check('capabilities', false, 'not to be read from /proc/self/status');
+  return check('capabilities', netRaw, `CAP_NET_RAW ${yesOrNo(netRaw)}, CAP_BPF ${yesOrNo(bpf)}`);
+}
+
+function yesOrNo(has: boolean | undefined): string {
+  return has === true ? 'yes' : 'no';
+}
+
+async function checkCapture({ probeCapture }: DoctorDependencies): Promise<Check[]> {
+  const probes = await probeCapture({ clock: systemClock, logger: silentLogger });
+  return probes.map(({ name, available, reason, fix }) => check(`capture ${name}`, available, reason, fix));
+}
+
+async function checkDatabase({ openDatabase }: DoctorDependencies): Promise<Check> {
+  try {
+    (await openDatabase(':memory:', [])).close();
+    return check('sqlite', true, 'a SQLite engine is there');
+  } catch (error) {
+    if (!(error instanceof PlasmawatchError)) throw error;
+    return check('sqlite', false, messageOf(error), 'npm install better-sqlite3, or use Node 22.13 or later');
+  }
+}
+
+async function checkRaylets({ findRaylets }: DoctorDependencies): Promise<Check[]> {
+  const raylets = await findRaylets();
+  if (raylets.length === 0) {
+    return [
+      check(
+        'raylet',
+        false,
+        'no raylet in this network namespace',
+        'start Ray here, or the agent where Ray runs',
+      ),
+    ];
+  }
+  return raylets.map((raylet) =>
+    check('raylet', raylet.objectManagerPort !== undefined, describeRaylet(raylet), UNKNOWN_PORT_FIX),
+  );
+}
+
+const UNKNOWN_PORT_FIX =
+  "start Ray with --object-manager-port=N, or let the agent read the logs in Ray's session directory";
+
+function describeRaylet({ pid, nodeAddress, objectManagerPort, nodeManagerPort, how }: Raylet): string {
+  const source = how === 'log' ? 'from its log' : 'from its command line';
+  const objectManager = objectManagerPort === undefined ? 'unknown' : `${objectManagerPort} (${source})`;
+  return `pid ${pid}, ${nodeAddress}, object manager ${objectManager}, node manager ${nodeManagerPort ?? 'unknown'}`;
+}
+
+function checkInterfaces({ networkInterfaces }: DoctorDependencies): Check {
+  const described = Object.entries(networkInterfaces()).map(
+    ([name, addresses = []]) => `${name} ${addresses.map(({ address }) => address).join(' ')}`,
+  );
+  return check(
+    'interfaces',
+    described.length > 0,
+    described.length > 0 ? described.join(', ') : 'none is up',
+  );
+}
+
+function check(name: string, ok: boolean, detail: string, fix?: string): Check {
+  return { type: 'check', name, ok, detail, fix: ok ? null : (fix ?? null) };
+}
+
+function describeCheck({ name, ok, detail, fix }: Check): string[] {
+  const line = `${ok ? 'ok     ' : 'missing'}  ${name.padEnd(13)} ${detail}`;
+  return fix === null ? [line] : [line, `         ${' '.repeat(13)} → ${fix}`];
+}
