@@ -1,0 +1,94 @@
+/** Bytes of a capture, from wherever they come, at the pace at which they are asked for. */
+import type { FileHandle } from 'node:fs/promises';
+
+export interface ByteSource {
+  /**
+   * Fills the start of `target` with what comes next: at least one byte, unless the end is reached.
+   *
+   * @returns how many bytes; 0 at the end, and after `close`
+   */
+  read(target: Uint8Array): Promise<number>;
+  /** Ends a pending `read` and lets go of the file or stream. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+/** A file; also a named pipe. */
+export class FileBytes implements ByteSource {
+  readonly #handle: FileHandle;
+  #isClosed = false;
+
+  /** @param handle open for reading; `close` closes it */
+  constructor(handle: FileHandle) {
+    this.#handle = handle;
+  }
+
+  async read(target: Uint8Array): Promise<number> {
+    if (this.#isClosed) return 0;
+    const { bytesRead } = await this.#handle.read(target, 0, target.length, null);
+    return bytesRead;
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await this.#handle.close();
+  }
+}
+
+/** A stream, such as standard input. It is paused when let go of, not destroyed: it is not ours. */
+export class StreamBytes implements ByteSource {
+  readonly #stream: NodeJS.ReadableStream;
+  #chunk: Uint8Array = new Uint8Array(0);
+  #isEnded = false;
+  #error: Error | undefined = undefined;
+  #wake: () => void = () => {};
+  readonly #onReadable = (): void => this.#wake();
+  readonly #onEnd = (): void => {
+    this.#isEnded = true;
+    this.#wake();
+  };
+  readonly #onError = (error: Error): void => {
+    this.#error = error;
+    this.#wake();
+  };
+
+  constructor(stream: NodeJS.ReadableStream) {
+    this.#stream = stream;
+    stream.on('readable', this.#onReadable);
+    stream.on('end', this.#onEnd);
+    stream.on('close', this.#onEnd);
+    stream.on('error', this.#onError);
+  }
+
+  async read(target: Uint8Array): Promise<number> {
+    while (this.#chunk.length === 0) {
+      const chunk = this.#isEnded ? null : this.#stream.read();
+      if (chunk !== null) {
+        this.#chunk = typeof chunk === 'string' ? new TextEncoder().encode(chunk) : chunk;
+      } else if (this.#error !== undefined) {
+        throw this.#error;
+      } else if (this.#isEnded) {
+        return 0;
+      } else {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+    }
+    const piece = this.#chunk.subarray(0, target.length);
+    target.set(piece);
+    this.#chunk = this.#chunk.subarray(piece.length);
+    return piece.length;
+  }
+
+  close(): Promise<void> {
+    this.#stream.off('readable', this.#onReadable);
+    this.#stream.off('end', this.#onEnd);
+    this.#stream.off('close', this.#onEnd);
+    this.#stream.off('error', this.#onError);
+    this.#stream.pause();
+    this.#chunk = new Uint8Array(0);
+    this.#onEnd();
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,44 @@
+/** A flow as the JSON that is printed, sent and stored. */
+import { formatAddress } from '../../common/address.ts';
+import { formatTime, type FlowRecord } from '../../common/event.ts';
+import { communityId } from './community-id.ts';
+import { isIpv4, type Flow, type FlowSide } from './flow.ts';
+
+interface FlowContext {
+  /** The Ray service at the responder's endpoint; absent where there is none. */
+  readonly service?: string | null | undefined;
+  /** Name of the network interface, where the source knows it. */
+  readonly interfaceName?: string | undefined;
+}
+
+/** The longest interface name that the record's schema takes; a pcapng file may claim any. */
+const MAX_INTERFACE_NAME = 256;
+
+/** The record of a flow as it stands. */
+export function flowRecord(flow: Flow<unknown>, { service, interfaceName }: FlowContext): FlowRecord {
+  const { initiator, responder } = flow;
+  return {
+    type: 'flow',
+    event: {
+      start: formatTime(flow.firstSeconds, flow.firstNanoseconds),
+      end: formatTime(flow.lastSeconds, flow.lastNanoseconds),
+    },
+    source: endpoint(initiator),
+    destination: endpoint(responder),
+    network: {
+      transport: 'tcp',
+      type: isIpv4(initiator) && isIpv4(responder) ? 'ipv4' : 'ipv6',
+      community_id: communityId(initiator, responder),
+    },
+    plasmawatch: {
+      state: flow.state,
+      service: service ?? null,
+      payload: { source: initiator.payloadBytes, destination: responder.payloadBytes },
+      ...(interfaceName === undefined ? {} : { interface: interfaceName.slice(0, MAX_INTERFACE_NAME) }),
+    },
+  };
+}
+
+function endpoint(side: FlowSide): FlowRecord['source'] {
+  return { ip: formatAddress(side), port: side.port, packets: side.packets, bytes: side.bytes };
+}
