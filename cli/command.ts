@@ -1,5 +1,5 @@
 /** The shape of a sub-command, and how it talks to the outside. */
-import type { Argv } from 'yargs';
+import type { ArgumentsCamelCase, Argv } from 'yargs';
 
 /** 0: done, nothing found; 1: something unexpected was found; 2: the work could not be done. */
 export type ExitStatus = 0 | 1 | 2;
@@ -20,10 +20,10 @@ export interface Terminal {
  * One sub-command. `run` throws `PlasmawatchError` for what a person can mend: `main` prints it as one line and
  * answers with status 2.
  */
-export interface Command<Options> {
+export interface Command<Options = object> {
   /** Name and positional arguments as yargs writes them: `flows <file..>`. */
   readonly usage: string;
   readonly description: string;
   options(yargs: Argv): Argv<Options>;
-  run(options: Options, terminal: Terminal): Promise<ExitStatus>;
+  run(options: ArgumentsCamelCase<Options>, terminal: Terminal): Promise<ExitStatus>;
 }

@@ -41,12 +41,14 @@ export class ReportQueue {
     try {
       this.#options.spool.append(reports);
     } catch (error) {
-      if (!this.#isDiskFailing) this.#options.logger.error({ reason: messageOf(error) }, 'the spool refuses reports');
+      if (!this.#isDiskFailing)
+        this.#options.logger.error({ reason: messageOf(error) }, 'the spool refuses reports');
       this.#isDiskFailing = true;
       return;
     }
     this.#waiting = [];
-    if (this.#isDiskFailing) this.#options.logger.info({ reports: reports.length }, 'the spool takes reports again');
+    if (this.#isDiskFailing)
+      this.#options.logger.info({ reports: reports.length }, 'the spool takes reports again');
     this.#isDiskFailing = false;
     this.#options.stored(reports);
   }

@@ -1,0 +1,209 @@
+/** Joins capture, pipeline, rules, membership and uplink; starts and stops them; has no logic of its own. */
+import { CaptureLoop } from './capture/loop.ts';
+import type { PacketSource, PortSet } from './capture/source.ts';
+import { BlindDetector } from './detect/blind.ts';
+import { createMembership, type MembershipDependencies } from './membership/from-rules.ts';
+import type { Membership } from './membership/membership.ts';
+import { agentCounters, undecodablePackets, type AgentCounters } from './metrics.ts';
+import { Pipeline } from './pipeline.ts';
+import type { ProcessSocket } from './ray/sockets.ts';
+import type { Uplink } from './uplink/client.ts';
+import { ReportQueue } from './uplink/report-queue.ts';
+import type { Spool } from './uplink/spool.ts';
+import type { Timer } from '../common/clock.ts';
+import type { Anomaly, Report } from '../common/event.ts';
+import type { Ruleset } from '../rules/match.ts';
+
+const TICK_INTERVAL_MS = 1000;
+/** How often losses are looked at, and long connections reported. */
+const SURVEY_INTERVAL_MS = 10_000;
+
+export interface AgentOptions {
+  /** This node's name in reports. */
+  readonly node: string;
+  readonly ruleset: Ruleset;
+  /** Bound of the flow table. */
+  readonly maxFlows: number;
+}
+
+export interface AgentDependencies extends MembershipDependencies {
+  /** Opens a packet source for these ports. */
+  readonly openSource: (ports: PortSet) => Promise<PacketSource>;
+  /** Stays the caller's: to be closed after `stop`. */
+  readonly spool: Spool;
+  /** Makes the uplink once the way of capture is known. */
+  readonly createUplink: (capture: string, counters: () => AgentCounters) => Uplink;
+  /** The TCP connections that this node's raylets opened. */
+  readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
+  /** Unique ids of anomalies. */
+  readonly createId: () => string;
+  /** Called with each anomaly that reached the disk. */
+  readonly onAnomaly: (anomaly: Anomaly) => void;
+}
+
+export class Agent {
+  readonly #dependencies: AgentDependencies;
+  readonly #pipeline: Pipeline;
+  readonly #capture: CaptureLoop;
+  readonly #blind: BlindDetector;
+  readonly #queue: ReportQueue;
+  readonly #timers: Timer[] = [];
+  #membership: Membership;
+  #uplink: Uplink | undefined;
+  #socketLook: Promise<void> = Promise.resolve();
+  /** Reports of anomalies that reached the disk. */
+  #anomalies = 0;
+
+  /** @param membership that of `options.ruleset`, started; the agent stops it */
+  private constructor(options: AgentOptions, membership: Membership, dependencies: AgentDependencies) {
+    const { node, ruleset, maxFlows } = options;
+    const { clock, logger, spool, createId } = dependencies;
+    this.#dependencies = dependencies;
+    this.#membership = membership;
+    this.#queue = new ReportQueue({ spool, logger, stored: (reports) => this.#stored(reports) });
+    const report = (anomaly: Anomaly): void => this.#queue.push(anomaly);
+    this.#blind = new BlindDetector({ node, createId, report });
+    this.#pipeline = new Pipeline({
+      node,
+      maxFlows,
+      createId,
+      policy: { ruleset, membership },
+      reportAnomaly: report,
+      reportFlow: (flowReport) => this.#queue.push(flowReport),
+      interfaceName: (index) => this.#capture.interfaceName(index),
+      countOnOneInterface: true,
+    });
+    this.#capture = new CaptureLoop({
+      open: dependencies.openSource,
+      sink: { frame: (frame) => this.#pipeline.frame(frame), blockEnd: () => this.#queue.flush() },
+      clock,
+      logger,
+    });
+  }
+
+  /**
+   * Starts an agent: membership first, so that the first packet is judged by it, then the capture, then the uplink.
+   * @throws PlasmawatchError when nothing can be captured here
+   */
+  static async start(options: AgentOptions, dependencies: AgentDependencies): Promise<Agent> {
+    const membership = createMembership(options.ruleset.groups, dependencies);
+    await membership.start();
+    const agent = new Agent(options, membership, dependencies);
+    try {
+      await agent.#begin();
+      return agent;
+    } catch (error) {
+      await agent.stop();
+      throw error;
+    }
+  }
+
+  /** The name of the packet source: `ring`, `cap`, `file`. */
+  get captureName(): string {
+    return this.#capture.name;
+  }
+
+  /** The ports that are watched now. */
+  get ports(): PortSet {
+    return this.#pipeline.services.ports();
+  }
+
+  /** The cluster members that are known by name now. */
+  get membership(): Membership {
+    return this.#membership;
+  }
+
+  /** Takes over new rules: open connections are judged again, the capture follows the ports. */
+  async setRules(ruleset: Ruleset): Promise<void> {
+    const membership = createMembership(ruleset.groups, this.#dependencies);
+    await membership.start();
+    membership.onChange(() => this.#membershipChanged());
+    const before = this.#membership;
+    this.#membership = membership;
+    this.#pipeline.setPolicy({ ruleset, membership });
+    this.#followPorts();
+    await before.stop();
+  }
+
+  counters(): AgentCounters {
+    const { spool } = this.#dependencies;
+    return agentCounters({
+      capture: this.#capture.counters(),
+      isCapturing: this.#capture.isCapturing,
+      restarts: this.#capture.restarts,
+      pipeline: this.#pipeline.totals(),
+      spool: spool.counters(),
+      uplink: this.#uplink?.counters() ?? { connected: 0, connections: 0, failures: 0, reportsSent: 0 },
+      anomalies: this.#anomalies,
+      reportsLost: this.#queue.lost,
+      members: this.#membership.members().length,
+    });
+  }
+
+  /** Ends the capture, reports what is open, and resolves when nothing of the agent runs any more. */
+  async stop(): Promise<void> {
+    for (const timer of this.#timers) timer.cancel();
+    await this.#capture.stop();
+    await this.#socketLook;
+    this.#pipeline.end(this.#dependencies.clock.now());
+    this.#queue.flush();
+    await this.#uplink?.stop();
+    await this.#membership.stop();
+  }
+
+  async #begin(): Promise<void> {
+    const { clock, createUplink } = this.#dependencies;
+    await this.#capture.start(this.#pipeline.services.ports());
+    this.#uplink = createUplink(this.#capture.name, () => this.counters());
+    this.#uplink.start();
+    this.#membership.onChange(() => this.#membershipChanged());
+    this.#timers.push(
+      clock.every(TICK_INTERVAL_MS, () => this.#tick()),
+      clock.every(SURVEY_INTERVAL_MS, () => this.#survey()),
+    );
+  }
+
+  #tick(): void {
+    this.#pipeline.tick(this.#dependencies.clock.now());
+    this.#queue.flush();
+    this.#socketLook = this.#socketLook.then(() => this.#lookAtRayletSockets());
+  }
+
+  #survey(): void {
+    const nowMs = this.#dependencies.clock.now();
+    const { received, dropped } = this.#capture.counters();
+    const totals = this.#pipeline.totals();
+    const lost = (dropped ?? 0) + undecodablePackets(totals) + totals.evictedFlows;
+    this.#blind.observe({ received, lost, isCapturing: this.#capture.isCapturing }, nowMs);
+    this.#pipeline.reportOpenFlows(nowMs);
+    this.#queue.flush();
+  }
+
+  /** A raylet that connects outside the cluster is watched there, whatever the port. */
+  async #lookAtRayletSockets(): Promise<void> {
+    const { clock, rayletSockets } = this.#dependencies;
+    for (const { remote, remotePort } of await rayletSockets()) {
+      this.#pipeline.observeRayletConnection(remote, remotePort, clock.now());
+    }
+    this.#followPorts();
+  }
+
+  #membershipChanged(): void {
+    this.#pipeline.membershipChanged();
+    this.#followPorts();
+    this.#queue.flush();
+  }
+
+  #followPorts(): void {
+    this.#capture.setPorts(this.#pipeline.services.ports());
+  }
+
+  #stored(reports: readonly Report[]): void {
+    for (const report of reports) {
+      if (report.type !== 'anomaly') continue;
+      this.#anomalies++;
+      this.#dependencies.onAnomaly(report);
+    }
+    this.#uplink?.nudge();
+  }
+}

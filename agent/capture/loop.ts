@@ -1,0 +1,117 @@
+/**
+ * Keeps a packet source running: opens it again when it fails, and adds up the counters of the ones before, so that
+ * no count is lost with a source.
+ */
+import type { Clock, Timer } from '../../common/clock.ts';
+import { messageOf } from '../../common/errors.ts';
+import type { Logger } from '../../common/log.ts';
+import { PortSet, type CaptureCounters, type FrameSink, type PacketSource } from './source.ts';
+
+/** A source that failed is opened again after this time. */
+const REOPEN_DELAY_MS = 2000;
+
+interface CaptureLoopOptions {
+  readonly open: (ports: PortSet) => Promise<PacketSource>;
+  readonly sink: FrameSink;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+export class CaptureLoop {
+  readonly #options: CaptureLoopOptions;
+  #ports = new PortSet();
+  #source: PacketSource | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #reopenTimer: Timer | undefined;
+  #isStopped = false;
+  /** Counters of the sources that are gone. */
+  #before: CaptureCounters = { received: 0, dropped: 0 };
+  /** Times a source was opened again after a fault. */
+  restarts = 0;
+  /** Whether packets are captured at the moment, or the source (a file) has come to its end. */
+  isCapturing = false;
+
+  constructor(options: CaptureLoopOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Opens the first source and lets it run.
+   * @throws PlasmawatchError when it cannot be opened: then nothing can be captured here at all
+   */
+  async start(ports: PortSet): Promise<void> {
+    this.#ports = ports;
+    this.#run(await this.#options.open(ports));
+  }
+
+  /** Name of the source, for heartbeats. */
+  get name(): string {
+    return this.#source?.name ?? 'none';
+  }
+
+  /** Captures these ports from now on. */
+  setPorts(ports: PortSet): void {
+    if (ports.equals(this.#ports)) return;
+    this.#ports = ports;
+    this.#source?.setPorts(ports);
+  }
+
+  interfaceName(index: number): string | undefined {
+    return this.#source?.interfaceName(index);
+  }
+
+  /** Totals of all sources since the start. */
+  counters(): CaptureCounters {
+    const now = this.#source?.counters() ?? { received: 0, dropped: 0 };
+    return {
+      received: this.#before.received + now.received,
+      dropped:
+        this.#before.dropped === null || now.dropped === null ? null : this.#before.dropped + now.dropped,
+    };
+  }
+
+  /** Resolves after the last frame was delivered. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#reopenTimer?.cancel();
+    this.#source?.stop();
+    await this.#running;
+  }
+
+  #run(source: PacketSource): void {
+    this.#source = source;
+    this.isCapturing = true;
+    this.#running = source.run(this.#options.sink).catch((error: unknown) => this.#failed(source, error));
+  }
+
+  #failed(source: PacketSource, error: unknown): void {
+    this.#before = this.counters();
+    this.#source = undefined;
+    this.isCapturing = false;
+    if (this.#isStopped) return;
+    this.#options.logger.error(
+      { source: source.name, reason: messageOf(error) },
+      'the capture failed, opening it again',
+    );
+    this.#reopenLater();
+  }
+
+  #reopenLater(): void {
+    this.#reopenTimer = this.#options.clock.after(REOPEN_DELAY_MS, () => {
+      this.#running = this.#reopen();
+    });
+  }
+
+  async #reopen(): Promise<void> {
+    try {
+      const source = await this.#options.open(this.#ports);
+      if (this.#isStopped) return;
+      this.restarts++;
+      this.#options.logger.info({ source: source.name }, 'capturing again');
+      this.#run(source);
+    } catch {
+      // Logged when it failed; the capture_running counter tells how long it lasts.
+      if (!this.#isStopped) this.#reopenLater();
+    }
+  }
+}

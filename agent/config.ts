@@ -1,0 +1,60 @@
+/** The agent's settings: schema, defaults, and a sentence for each field. */
+import { z } from 'zod';
+import { sizeBytes } from '../common/config-file.ts';
+
+export const CAPTURE_CHOICES = ['auto', 'ring', 'cap'] as const;
+
+export const agentConfigSchema = z.strictObject({
+  node: z
+    .string()
+    .regex(/^[A-Za-z0-9._:-]{1,128}$/, 'letters, digits and ._:- only, at most 128')
+    .optional()
+    .describe("This node's name in reports. Default: the host name."),
+  rules: z.string().min(1).describe('The allowlist: a YAML file or a folder of them.'),
+  collector: z
+    .strictObject({
+      url: z
+        .url({ protocol: /^wss?$/ })
+        .describe('Where the collector listens: `wss://collector.example.com:9440` (`ws://` on loopback).'),
+      tokenFile: z
+        .string()
+        .optional()
+        .describe('File with the agent token. Or the environment: PLASMAWATCH_AGENT_TOKEN.'),
+      caFile: z
+        .string()
+        .optional()
+        .describe("File with the certificate authority of the collector's certificate (PEM)."),
+      insecure: z.boolean().default(false).describe('Send the token without TLS to another machine.'),
+    })
+    .describe('The collector that takes the reports.'),
+  capture: z
+    .strictObject({
+      way: z
+        .enum(CAPTURE_CHOICES)
+        .default('auto')
+        .describe('`ring` (Linux), `cap` (libpcap), or the best that works.'),
+      interface: z.string().max(64).optional().describe('One network interface. Default: all of them.'),
+      maxFlows: z
+        .number()
+        .int()
+        .min(1024)
+        .max(4_000_000)
+        .default(131_072)
+        .describe(
+          'Connections that are kept at a time; beyond that the longest quiet one is forgotten and counted.',
+        ),
+    })
+    .prefault({})
+    .describe('How packets are captured.'),
+  spool: z
+    .strictObject({
+      path: z.string().min(1).default('/var/lib/plasmawatch/agent.db').describe('File of the durable queue.'),
+      maxSize: sizeBytes({ min: '1MiB', max: '1TiB' })
+        .prefault('256MiB')
+        .describe('Size at which reports are turned away (and counted).'),
+    })
+    .prefault({})
+    .describe('The queue that holds reports until the collector has them on disk.'),
+});
+
+export type AgentConfig = z.output<typeof agentConfigSchema>;

@@ -1,0 +1,44 @@
+/** Makes the membership that a rule file asks for: a provider for each source of each group. */
+import type { Clock } from '../../common/clock.ts';
+import type { Logger } from '../../common/log.ts';
+import type { GroupSources } from '../../rules/schema.ts';
+import type { Raylet } from '../ray/raylet.ts';
+import { createFileProvider } from './file.ts';
+import { createHostsProvider } from './hosts.ts';
+import { Membership } from './membership.ts';
+import type { Provider } from './provider.ts';
+import { createRayProvider } from './ray.ts';
+import { createCidrProvider } from './static.ts';
+
+/** What the providers need of the outside world. */
+export interface MembershipDependencies {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly fetch: typeof globalThis.fetch;
+  /** All addresses of a host name, as text. */
+  readonly resolve: (name: string) => Promise<readonly string[]>;
+  /** The raylets of this network namespace; none in a replay. */
+  readonly findRaylets: () => Promise<readonly Raylet[]>;
+  /** Every address of this machine; none in a replay, where the machine is not the one that was recorded. */
+  readonly localAddresses: () => readonly string[];
+}
+
+/** The membership of these groups, not yet started. */
+export function createMembership(
+  groups: ReadonlyMap<string, GroupSources>,
+  dependencies: MembershipDependencies,
+): Membership {
+  const providers = [...groups].map(
+    ([name, sources]) => [name, createProviders(sources, dependencies)] as const,
+  );
+  return new Membership({ providers: new Map(providers), clock: dependencies.clock });
+}
+
+function createProviders(sources: GroupSources, dependencies: MembershipDependencies): Provider[] {
+  const providers: Provider[] = [];
+  if (sources.ray !== undefined) providers.push(createRayProvider(dependencies));
+  if (sources.cidr !== undefined) providers.push(createCidrProvider(sources.cidr));
+  if (sources.hosts !== undefined) providers.push(createHostsProvider(sources.hosts, dependencies));
+  if (sources.file !== undefined) providers.push(createFileProvider(sources.file, dependencies));
+  return providers;
+}

@@ -1,0 +1,171 @@
+/**
+ * The provider `ray: auto`: what Ray itself says about the cluster, seen from this node. The raylets of this network
+ * namespace (found in /proc) tell this node's ports and where the head is; the head's dashboard, where it can be
+ * reached, lists the other nodes with their ports.
+ *
+ * Ray's list is evidence, not proof: whoever runs `ray start --address` is on it.
+ */
+import { z } from 'zod';
+import { parseAddress, type Address } from '../../common/address.ts';
+import type { Clock, Timer } from '../../common/clock.ts';
+import { messageOf } from '../../common/errors.ts';
+import type { Logger } from '../../common/log.ts';
+import type { Raylet } from '../ray/raylet.ts';
+import type { GroupView, Member, Provider } from './provider.ts';
+
+const POLL_INTERVAL_MS = 5000;
+const DASHBOARD_TIMEOUT_MS = 2000;
+/** Ray's default; `ray start --dashboard-port` can change it. */
+const DASHBOARD_PORT = 8265;
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
+const MAX_NODES = 20_000;
+
+/** The part of `GET /nodes?view=summary` that is used (Ray 2.60). */
+const summarySchema = z.object({
+  data: z.object({
+    summary: z
+      .array(
+        z.object({
+          raylet: z.object({
+            nodeId: z.string().max(128),
+            nodeManagerAddress: z.string().max(64),
+            objectManagerPort: z.number().int().min(1).max(65_535),
+            nodeManagerPort: z.number().int().min(1).max(65_535).optional(),
+            state: z.string().max(32),
+            isHeadNode: z.boolean().optional(),
+          }),
+        }),
+      )
+      .max(MAX_NODES),
+  }),
+});
+
+interface RayDependencies {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly fetch: typeof globalThis.fetch;
+  /** The raylets of this network namespace. */
+  readonly findRaylets: () => Promise<readonly Raylet[]>;
+  /** Every address of this machine. */
+  readonly localAddresses: () => readonly string[];
+}
+
+export function createRayProvider(dependencies: RayDependencies): Provider {
+  const { clock, logger } = dependencies;
+  let timer: Timer | undefined;
+  let running: Promise<void> = Promise.resolve();
+  let isStopped = false;
+  let published = '';
+  /** The dashboard's last good list; it stays while the dashboard is away. */
+  let listed: readonly Member[] = [];
+  let isDashboardAway = false;
+
+  async function look(publish: (view: GroupView) => void): Promise<void> {
+    const raylets = await dependencies.findRaylets();
+    const head = headAddress(raylets);
+    if (head !== undefined) await askDashboard(head);
+    if (isStopped) return;
+    const members = [ownMember(raylets, dependencies.localAddresses()), ...headMember(head), ...listed];
+    const fingerprint = JSON.stringify(members.map((member) => ({ ...member, ports: [...member.ports] })));
+    if (fingerprint !== published) {
+      published = fingerprint;
+      publish({ members, prefixes: [] });
+    }
+    timer = clock.after(POLL_INTERVAL_MS, () => {
+      running = look(publish);
+    });
+  }
+
+  async function askDashboard(head: string): Promise<void> {
+    try {
+      listed = await fetchNodes(head, dependencies.fetch);
+      if (isDashboardAway) logger.info({ head }, 'the Ray dashboard answers again');
+      isDashboardAway = false;
+    } catch (error) {
+      if (!isDashboardAway) {
+        logger.warn(
+          { head, reason: messageOf(error) },
+          'the Ray dashboard does not answer: other nodes stay as last known',
+        );
+      }
+      isDashboardAway = true;
+    }
+  }
+
+  return {
+    name: 'ray',
+    start(publish) {
+      running = look(publish);
+      return running;
+    },
+    async stop() {
+      isStopped = true;
+      timer?.cancel();
+      await running;
+    },
+  };
+}
+
+/** This node: its addresses are members even before a raylet runs. */
+function ownMember(raylets: readonly Raylet[], localAddresses: readonly string[]): Member {
+  const texts = [...localAddresses, ...raylets.map((raylet) => raylet.nodeAddress)];
+  const ports = new Map<string, readonly number[]>();
+  const objectManager = raylets
+    .map((raylet) => raylet.objectManagerPort)
+    .filter((port) => port !== undefined);
+  const nodeManager = raylets.map((raylet) => raylet.nodeManagerPort).filter((port) => port !== undefined);
+  if (objectManager.length > 0) ports.set('object-manager', objectManager);
+  if (nodeManager.length > 0) ports.set('node-manager', nodeManager);
+  return { id: raylets[0]?.nodeId ?? 'this node', addresses: toAddresses(texts), ports, source: 'ray' };
+}
+
+/** The head, known from the raylets' `--gcs-address` even where its dashboard cannot be reached. */
+function headMember(head: string | undefined): Member[] {
+  if (head === undefined) return [];
+  return [{ id: 'head', addresses: toAddresses([head]), role: 'head', ports: new Map(), source: 'ray' }];
+}
+
+function headAddress(raylets: readonly Raylet[]): string | undefined {
+  const gcsAddress = raylets[0]?.gcsAddress;
+  const host = gcsAddress?.slice(0, gcsAddress.lastIndexOf(':')).replace(/^\[(.*)\]$/, '$1');
+  return host === undefined || parseAddress(host) === undefined ? undefined : host;
+}
+
+async function fetchNodes(head: string, fetch: typeof globalThis.fetch): Promise<readonly Member[]> {
+  const host = head.includes(':') ? `[${head}]` : head;
+  const response = await fetch(`http://${host}:${DASHBOARD_PORT}/nodes?view=summary`, {
+    signal: AbortSignal.timeout(DASHBOARD_TIMEOUT_MS),
+    redirect: 'error',
+  });
+  if (!response.ok) throw new Error(`HTTP status ${response.status}`);
+  const { data } = summarySchema.parse(JSON.parse(await readBounded(response)));
+  return data.summary
+    .filter(({ raylet }) => raylet.state === 'ALIVE')
+    .map(({ raylet }) => ({
+      id: raylet.nodeId,
+      addresses: toAddresses([raylet.nodeManagerAddress]),
+      role: raylet.isHeadNode === true ? 'head' : 'worker',
+      ports: new Map([
+        ['object-manager', [raylet.objectManagerPort]],
+        ...(raylet.nodeManagerPort === undefined
+          ? []
+          : [['node-manager', [raylet.nodeManagerPort]] as const]),
+      ]),
+      source: 'ray',
+    }));
+}
+
+async function readBounded(response: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of response.body ?? []) {
+    length += chunk.length;
+    if (length > MAX_ANSWER_BYTES) throw new Error(`answer longer than ${MAX_ANSWER_BYTES} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function toAddresses(texts: readonly string[]): Address[] {
+  return texts.map(parseAddress).filter((address): address is Address => address !== undefined);
+}

@@ -1,0 +1,87 @@
+/** Every counter of the agent: its name in heartbeats and metrics, and what it counts. */
+import type { CaptureCounters } from './capture/source.ts';
+import type { PipelineTotals } from './pipeline.ts';
+import type { SpoolCounters } from './uplink/spool.ts';
+import type { UplinkCounters } from './uplink/client.ts';
+
+/** The counters with their meaning; totals since the agent's start, unless they say "now". */
+export const AGENT_COUNTERS = {
+  capture_running: '1 while packets are captured, now',
+  capture_restarts: 'times the packet source was opened again after a fault',
+  capture_received: 'packets that passed the kernel filter, lost ones included',
+  capture_dropped: 'packets lost between kernel and agent; unknown (null) with libpcap',
+  packets: 'packets handled',
+  bytes: 'wire bytes of the packets handled',
+  packets_skipped: 'packets that are part of no TCP flow',
+  packets_undecodable: 'packets that were cut, malformed or of an unknown link type',
+  flows: 'TCP connections seen',
+  flows_open: 'TCP connections in the table, now',
+  flows_evicted: 'open connections forgotten because the table was full',
+  flows_allowed: 'ended connections to watched services that a rule allows',
+  flows_unexpected: 'ended connections to watched services that no rule allows',
+  anomalies: 'reports of anomalies',
+  anomalies_suppressed: 'unexpected connections in no anomaly, because there were too many at a time',
+  reports_lost: 'reports lost because the disk refused for too long',
+  spool_pending: 'reports that wait for the collector, now',
+  spool_pending_bytes: 'bytes of the reports that wait, now',
+  spool_turned_away_anomalies: 'anomalies turned away by a full spool',
+  spool_turned_away_flows: 'flow reports turned away by a full spool',
+  spool_write_failures: 'writes that the disk refused',
+  uplink_connected: '1 while the collector is connected, now',
+  uplink_failures: 'attempts to reach the collector that failed, and connections that broke',
+  members: 'cluster members known by name, now',
+} as const;
+
+export type AgentCounters = Readonly<Record<keyof typeof AGENT_COUNTERS, number | null>>;
+
+interface CounterSources {
+  readonly capture: CaptureCounters;
+  readonly isCapturing: boolean;
+  readonly restarts: number;
+  readonly pipeline: PipelineTotals;
+  readonly spool: Readonly<SpoolCounters>;
+  readonly uplink: Readonly<UplinkCounters>;
+  readonly anomalies: number;
+  readonly reportsLost: number;
+  readonly members: number;
+}
+
+/** Joins the parts' counters under their public names. */
+export function agentCounters(sources: CounterSources): AgentCounters {
+  const { capture, pipeline, spool, uplink } = sources;
+  return {
+    capture_running: sources.isCapturing ? 1 : 0,
+    capture_restarts: sources.restarts,
+    capture_received: capture.received,
+    capture_dropped: capture.dropped,
+    packets: pipeline.packets,
+    bytes: pipeline.bytes,
+    packets_skipped: sum(Object.values(pipeline.skipped)),
+    packets_undecodable: undecodablePackets(pipeline),
+    flows: pipeline.flows,
+    flows_open: pipeline.openFlows,
+    flows_evicted: pipeline.evictedFlows,
+    flows_allowed: pipeline.allowed,
+    flows_unexpected: pipeline.unexpected,
+    anomalies: sources.anomalies,
+    anomalies_suppressed: pipeline.suppressedAnomalies,
+    reports_lost: sources.reportsLost,
+    spool_pending: spool.pending,
+    spool_pending_bytes: spool.pendingBytes,
+    spool_turned_away_anomalies: spool.turnedAwayAnomalies,
+    spool_turned_away_flows: spool.turnedAwayFlowReports,
+    spool_write_failures: spool.writeFailures,
+    uplink_connected: uplink.connected,
+    uplink_failures: uplink.failures,
+    members: sources.members,
+  };
+}
+
+/** Packets that may have been part of a watched flow and could not be read. */
+export function undecodablePackets({ skipped }: PipelineTotals): number {
+  return (skipped.truncated ?? 0) + (skipped.malformed ?? 0) + (skipped['unsupported-link-type'] ?? 0);
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}

@@ -1,0 +1,247 @@
+/**
+ * The way of a packet: decode, flow, verdict, detection. The agent feeds it from the network and the machine's clock,
+ * `replay` from a file and the packets' times; there is no other difference between the two.
+ */
+import type { Frame, FrameSink } from './capture/source.ts';
+import { decode, DECODE_OUTCOMES, Packet, type DecodeOutcome } from './decode/packet.ts';
+import { UnexpectedDetector, type StoryPhase } from './detect/unexpected.ts';
+import type { Flow } from './flow/flow.ts';
+import { flowRecord } from './flow/record.ts';
+import { FlowTable } from './flow/table.ts';
+import type { Membership } from './membership/membership.ts';
+import { ServiceLocator } from './membership/services.ts';
+import type { Address } from '../common/address.ts';
+import type { Anomaly, FlowReport, Verdict } from '../common/event.ts';
+import type { Ruleset } from '../rules/match.ts';
+import { CLUSTER_GROUP } from '../rules/schema.ts';
+
+/** A watched connection that goes on is reported again at most this often. */
+const FLOW_REPORT_INTERVAL_MS = 60_000;
+
+/** What is known of a flow beyond its packets: the owner's slot in the flow table. */
+interface Judgement {
+  /** The watched service at the responder's endpoint, or undefined where none is watched there. */
+  readonly service: string | undefined;
+  /** The verdict, for watched services. */
+  readonly verdict: Verdict | undefined;
+  /** When the flow was last reported, and with how many packets. */
+  reportedAtMs: number;
+  reportedPackets: number;
+}
+
+/** Rules and membership as they hold at the moment. */
+export interface Policy {
+  readonly ruleset: Ruleset;
+  readonly membership: Membership;
+}
+
+interface PipelineOptions {
+  /** This node's name, as it appears in reports. */
+  readonly node: string;
+  readonly policy: Policy;
+  /** Takes what is unexpected, at the first connection of a story and as it grows. */
+  readonly reportAnomaly: (anomaly: Anomaly, phase: StoryPhase) => void;
+  /** Takes the connections to watched services, when they end and now and then before. */
+  readonly reportFlow: (report: FlowReport) => void;
+  /** Unique ids of anomalies. */
+  readonly createId: () => string;
+  readonly interfaceName: (index: number) => string | undefined;
+  /** The flow table's bound. */
+  readonly maxFlows: number;
+  /** Whether a flow is counted on one interface only (live, on all interfaces). */
+  readonly countOnOneInterface: boolean;
+}
+
+/** What went through the pipeline so far. */
+export interface PipelineTotals {
+  readonly packets: number;
+  /** Wire bytes. */
+  readonly bytes: number;
+  readonly flows: number;
+  /** Connections to watched services that have ended, by their last verdict. */
+  readonly allowed: number;
+  readonly unexpected: number;
+  /** Packets that are part of no TCP flow, by reason. */
+  readonly skipped: Readonly<Partial<Record<DecodeOutcome, number>>>;
+  /** Flows that were forgotten while open because the table was full. */
+  readonly evictedFlows: number;
+  readonly openFlows: number;
+  /** Unexpected connections that are in no anomaly because there were too many stories. */
+  readonly suppressedAnomalies: number;
+}
+
+export class Pipeline implements FrameSink {
+  readonly #options: PipelineOptions;
+  readonly #packet = new Packet();
+  readonly #flows: FlowTable<Judgement>;
+  readonly #unexpected: UnexpectedDetector<Judgement>;
+  readonly #skipped = new Map<DecodeOutcome, number>();
+  #policy: Policy;
+  #services: ServiceLocator;
+  #packets = 0;
+  #bytes = 0;
+  #allowed = 0;
+  #unexpectedFlows = 0;
+
+  constructor(options: PipelineOptions) {
+    this.#options = options;
+    this.#policy = options.policy;
+    this.#services = locate(options.policy);
+    this.#flows = new FlowTable<Judgement>({
+      maxFlows: options.maxFlows,
+      countOnOneInterface: options.countOnOneInterface,
+      isService: (w0, w1, w2, w3, port) => this.#services.serviceAt({ w0, w1, w2, w3 }, port) !== undefined,
+      ended: (flow) => this.#flowEnded(flow),
+    });
+    this.#unexpected = new UnexpectedDetector<Judgement>({
+      node: options.node,
+      report: options.reportAnomaly,
+      createId: options.createId,
+      describe: (flow, service) =>
+        flowRecord(flow, { service, interfaceName: options.interfaceName(flow.interfaceIndex) }),
+    });
+  }
+
+  /** Where the watched services are. */
+  get services(): ServiceLocator {
+    return this.#services;
+  }
+
+  frame(frame: Frame): void {
+    this.#packets++;
+    this.#bytes += frame.originalLength;
+    const outcome = decode(frame, this.#packet);
+    if (outcome !== 'tcp') {
+      this.#skipped.set(outcome, (this.#skipped.get(outcome) ?? 0) + 1);
+      return;
+    }
+    const flow = this.#flows.observe(frame, this.#packet);
+    if (flow.tag === undefined) this.#judge(flow);
+  }
+
+  blockEnd(): void {}
+
+  /**
+   * Does what time brings: ends quiet flows, reports stories that have grown. Called about once a second, with the
+   * clock's time or in replay with the packets' time.
+   */
+  tick(nowMs: number): void {
+    this.#flows.expire(nowMs / 1000);
+    this.#unexpected.tick(nowMs);
+  }
+
+  /** Reports the watched connections that go on and have carried something since their last report. */
+  reportOpenFlows(nowMs: number): void {
+    for (const flow of this.#flows) {
+      if (flow.tag !== undefined && nowMs - flow.tag.reportedAtMs >= FLOW_REPORT_INTERVAL_MS) {
+        flow.tag.reportedAtMs = nowMs;
+        this.#reportFlow(flow);
+      }
+    }
+  }
+
+  /** Takes over new rules or another membership, and judges every open flow again. */
+  setPolicy(policy: Policy): void {
+    this.#policy = policy;
+    this.#services = locate(policy);
+    this.#judgeAgain();
+  }
+
+  /** To be called when the membership changed: open flows are judged again. */
+  membershipChanged(): void {
+    this.#services.refresh();
+    this.#judgeAgain();
+  }
+
+  /**
+   * Takes note that this node's raylet connected to an endpoint. Outside the cluster it is watched from now on,
+   * whatever its port.
+   */
+  observeRayletConnection(address: Address, port: number, nowMs: number): void {
+    if (this.#policy.membership.inGroup(CLUSTER_GROUP, address, nowMs)) return;
+    if (this.#services.observe(address, port)) this.#judgeAgain();
+  }
+
+  /** Ends every flow and story; nothing may follow. */
+  end(nowMs: number): void {
+    this.#flows.endAll();
+    this.#unexpected.end(nowMs);
+  }
+
+  totals(): PipelineTotals {
+    const { opened, evicted } = this.#flows.counters;
+    return {
+      packets: this.#packets,
+      bytes: this.#bytes,
+      flows: opened,
+      allowed: this.#allowed,
+      unexpected: this.#unexpectedFlows,
+      skipped: Object.fromEntries(
+        DECODE_OUTCOMES.filter((o) => this.#skipped.has(o)).map((o) => [o, this.#skipped.get(o)]),
+      ),
+      evictedFlows: evicted,
+      openFlows: this.#flows.size,
+      suppressedAnomalies: this.#unexpected.suppressed,
+    };
+  }
+
+  #judge(flow: Flow<Judgement>): void {
+    // A flow without a tag is new, or its sides were swapped and it belongs to another story.
+    if (flow.tag === undefined) this.#unexpected.release(flow);
+    const timeMs = flow.lastSeconds * 1000 + flow.lastNanoseconds / 1e6;
+    const { initiator, responder } = flow;
+    const service = this.#services.serviceAt(responder, responder.port);
+    const verdict = service === undefined ? undefined : this.#verdictOn(flow, timeMs);
+    flow.tag = {
+      service,
+      verdict,
+      reportedAtMs: flow.tag?.reportedAtMs ?? timeMs,
+      reportedPackets: flow.tag?.reportedPackets ?? 0,
+    };
+    if (service === undefined || verdict === undefined || verdict.allowed) {
+      this.#unexpected.release(flow);
+      return;
+    }
+    const { membership } = this.#policy;
+    const toMember = membership.inGroup(CLUSTER_GROUP, responder, timeMs);
+    const fromMember = membership.inGroup(CLUSTER_GROUP, initiator, timeMs);
+    this.#unexpected.add({ flow, service, verdict, toMember, fromMember }, timeMs);
+  }
+
+  #verdictOn({ initiator, responder }: Flow<Judgement>, timeMs: number): Verdict {
+    const { ruleset, membership } = this.#policy;
+    const services = this.#services.servicesOfMember(responder, responder.port, timeMs);
+    return ruleset.judge({ source: initiator, destination: responder, services, timeMs }, membership);
+  }
+
+  #judgeAgain(): void {
+    for (const flow of this.#flows) this.#judge(flow);
+  }
+
+  #flowEnded(flow: Flow<Judgement>): void {
+    this.#unexpected.release(flow);
+    const verdict = flow.tag?.verdict;
+    if (verdict === undefined) return;
+    if (verdict.allowed) this.#allowed++;
+    else this.#unexpectedFlows++;
+    this.#reportFlow(flow);
+  }
+
+  #reportFlow(flow: Flow<Judgement>): void {
+    const { tag } = flow;
+    const packets = flow.initiator.packets + flow.responder.packets;
+    if (tag?.service === undefined || tag.verdict === undefined || tag.reportedPackets === packets) return;
+    tag.reportedPackets = packets;
+    const interfaceName = this.#options.interfaceName(flow.interfaceIndex);
+    this.#options.reportFlow({
+      type: 'flow-report',
+      node: this.#options.node,
+      flow: flowRecord(flow, { service: tag.service, interfaceName }),
+      verdict: tag.verdict,
+    });
+  }
+}
+
+function locate({ ruleset, membership }: Policy): ServiceLocator {
+  return new ServiceLocator({ services: ruleset.services, membership });
+}

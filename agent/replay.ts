@@ -1,0 +1,72 @@
+/**
+ * Replay: the pipeline of the agent with files for a source and the packets' own time for a clock. What it reports
+ * is what an agent would have said.
+ */
+import type { Frame, FrameSink, PacketSource } from './capture/source.ts';
+import type { StoryPhase } from './detect/unexpected.ts';
+import { Pipeline, type PipelineTotals, type Policy } from './pipeline.ts';
+import type { Anomaly } from '../common/event.ts';
+
+interface ReplayOptions {
+  readonly node: string;
+  readonly policy: Policy;
+  readonly maxFlows: number;
+  /** Takes each anomaly once, when its story is over, with its final counts. */
+  readonly onAnomaly: (anomaly: Anomaly) => void;
+}
+
+/** Plays sources one after the other as if they were one. */
+export class Replay implements FrameSink {
+  readonly #pipeline: Pipeline;
+  #source: PacketSource | undefined;
+  #anomalies = 0;
+  /** Time of the newest packet: whole seconds, which is as often as an agent looks at its clock. */
+  #seconds = 0;
+
+  constructor({ node, policy, maxFlows, onAnomaly }: ReplayOptions) {
+    this.#pipeline = new Pipeline({
+      node,
+      policy,
+      maxFlows,
+      countOnOneInterface: false,
+      createId: sequentialIds('replay'),
+      interfaceName: (index) => this.#source?.interfaceName(index),
+      reportFlow: () => {},
+      reportAnomaly: (anomaly, phase: StoryPhase) => {
+        if (phase !== 'over') return;
+        this.#anomalies++;
+        onAnomaly(anomaly);
+      },
+    });
+  }
+
+  /** Plays one source to its end. @throws PlasmawatchError when it fails; what it gave before counts. */
+  async play(source: PacketSource): Promise<void> {
+    this.#source = source;
+    await source.run(this);
+  }
+
+  /** Ends every flow and story, and tells the totals of all that was played. */
+  end(): PipelineTotals & { readonly anomalies: number } {
+    this.#pipeline.end(this.#seconds * 1000);
+    return { ...this.#pipeline.totals(), anomalies: this.#anomalies };
+  }
+
+  frame(frame: Frame): void {
+    if (frame.seconds > this.#seconds) {
+      this.#seconds = frame.seconds;
+      this.#pipeline.tick(frame.seconds * 1000);
+    }
+    this.#pipeline.frame(frame);
+  }
+
+  blockEnd(): void {
+    this.#pipeline.blockEnd();
+  }
+}
+
+/** Ids that are the same in every run: `replay-1`, `replay-2`, … */
+function sequentialIds(prefix: string): () => string {
+  let last = 0;
+  return () => `${prefix}-${++last}`;
+}

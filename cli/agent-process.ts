@@ -1,0 +1,168 @@
+/** An agent on this machine: settings, rules, spool, packets and the way to the collector, put together. */
+import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { WebSocket } from 'ws';
+import { Agent } from '../agent/agent.ts';
+import { openLiveSource } from '../agent/capture/live.ts';
+import type { PacketSource, PortSet } from '../agent/capture/source.ts';
+import type { AgentConfig } from '../agent/config.ts';
+import { findRaylets, type Raylet } from '../agent/ray/raylet.ts';
+import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
+import { connectionsOf, type ProcessSocket } from '../agent/ray/sockets.ts';
+import { createUplink } from '../agent/uplink/client.ts';
+import { openSpool } from '../agent/uplink/spool.ts';
+import { systemClock } from '../common/clock.ts';
+import { formatDiagnostic } from '../common/diagnostic.ts';
+import { messageOf, PlasmawatchError } from '../common/errors.ts';
+import type { Anomaly } from '../common/event.ts';
+import type { Logger } from '../common/log.ts';
+import { packageVersion } from '../common/package.ts';
+import { loadRules } from '../rules/load.ts';
+import { watchRules } from '../rules/watch.ts';
+import type { Terminal } from './command.ts';
+import { writeProblem } from './output.ts';
+import { describeProblems } from './rules-file.ts';
+import { defaultNodeName, localAddresses, resolveHost } from './system.ts';
+
+/** Reports that a spool holds at most, whatever their size. */
+const MAX_SPOOLED_REPORTS = 1_000_000;
+
+export interface AgentProcessOptions {
+  readonly config: AgentConfig;
+  readonly token: string | undefined;
+  readonly logger: Logger;
+  readonly terminal: Terminal;
+  /** Called with each anomaly that reached the disk. */
+  readonly onAnomaly: (anomaly: Anomaly) => void;
+  /** Another source than the network: the recording of the demo. */
+  readonly openSource?: (ports: PortSet) => Promise<PacketSource>;
+}
+
+export interface AgentProcess {
+  readonly agent: Agent;
+  /** Resolves when everything has ended and the spool is closed. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts an agent, or answers undefined when its rules are wrong: then the problems have been told.
+ * @throws PlasmawatchError when nothing can be captured, or the spool or the collector's address cannot be used
+ */
+export async function openLiveAgent(options: AgentProcessOptions): Promise<AgentProcess | undefined> {
+  const { config, terminal, logger } = options;
+  const rules = await loadRules(config.rules, { clock: systemClock });
+  for (const problem of describeProblems(rules)) writeProblem(terminal, problem);
+  const { ruleset, fingerprint } = rules;
+  if (ruleset === undefined) return undefined;
+  const node = config.node ?? defaultNodeName();
+  const caFile = config.collector.caFile;
+  const ca = caFile === undefined ? undefined : await readCertificate(caFile);
+  const spool = await openSpool({
+    path: config.spool.path,
+    maxBytes: config.spool.maxSize,
+    maxReports: MAX_SPOOLED_REPORTS,
+  });
+  const raylets = rememberRaylets({ clock: systemClock, findRaylets: () => findRaylets() });
+  let agent: Agent;
+  try {
+    agent = await Agent.start(
+      { node, ruleset, maxFlows: config.capture.maxFlows },
+      {
+        spool,
+        logger,
+        clock: systemClock,
+        fetch: globalThis.fetch,
+        resolve: resolveHost,
+        findRaylets: raylets,
+        localAddresses,
+        rayletSockets: async () => openedByRaylets(await raylets()),
+        createId: randomUUID,
+        onAnomaly: options.onAnomaly,
+        openSource: options.openSource ?? ((ports) => openNetwork(config, ports, logger)),
+        createUplink: (capture, counters) =>
+          createUplink({
+            url: config.collector.url,
+            token: options.token,
+            ca,
+            insecure: config.collector.insecure,
+            spool,
+            identity: { agent: node, version: packageVersion(), capture },
+            heartbeat: counters,
+            clock: systemClock,
+            logger,
+            random: Math.random,
+            connect: (url, socketOptions) => new WebSocket(url, socketOptions),
+          }),
+      },
+    );
+  } catch (error) {
+    spool.close();
+    throw error;
+  }
+  const watcher = watchRules({
+    path: config.rules,
+    clock: systemClock,
+    logger,
+    fingerprint,
+    onChange: (changed) => {
+      logger.info({ rules: config.rules }, 'rules taken over');
+      void agent.setRules(changed.ruleset);
+    },
+    onRefused: (diagnostics, { sources }) => {
+      for (const diagnostic of diagnostics) {
+        logger.error(
+          { code: 'PW_RULES' },
+          `changed rules refused, the old ones stay: ${formatDiagnostic(diagnostic, sources.get(diagnostic.file))}`,
+        );
+      }
+    },
+  });
+  return {
+    agent,
+    async stop() {
+      await watcher.close();
+      await agent.stop();
+      spool.close();
+    },
+  };
+}
+
+/** The connections that this node's raylets opened, except those to the GCS, which are no object's way. */
+async function openedByRaylets(raylets: readonly Raylet[]): Promise<ProcessSocket[]> {
+  const sockets = await Promise.all(
+    raylets.map(async ({ pid, gcsAddress }) => {
+      const gcsPort = Number(gcsAddress.split(':').at(-1));
+      const all = await connectionsOf(pid);
+      return all.filter(
+        ({ outgoing, listening, remotePort }) => outgoing && !listening && remotePort !== gcsPort,
+      );
+    }),
+  );
+  return sockets.flat();
+}
+
+async function openNetwork({ capture }: AgentConfig, ports: PortSet, logger: Logger): Promise<PacketSource> {
+  const { source, passedOver } = await openLiveSource({
+    ports,
+    interface: capture.interface,
+    prefer: capture.way === 'auto' ? undefined : capture.way,
+    clock: systemClock,
+    logger,
+  });
+  for (const { name, reason } of passedOver)
+    logger.warn({ way: name, reason }, 'a better way of capturing is not to be had');
+  logger.info({ source: source.name, ports: ports.ranges() }, 'capturing');
+  return source;
+}
+
+async function readCertificate(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw new PlasmawatchError('PW_CONFIG', `collector.caFile: cannot read ${path}: ${messageOf(error)}`, {
+      operation: 'read',
+      subject: path,
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,66 @@
+/** `plasmawatch agent`: the service that watches one node. */
+import type { ArgumentsCamelCase } from 'yargs';
+import { agentConfigSchema, type AgentConfig } from '../agent/config.ts';
+import { createLogger } from '../common/log.ts';
+import { loadSecret } from '../common/secret.ts';
+import { openLiveAgent } from './agent-process.ts';
+import type { Command, ExitStatus, Terminal } from './command.ts';
+import { loadConfig } from './config-file.ts';
+import { logOptions, resolveLogFormat, type LogCommandOptions } from './log-options.ts';
+import { writeJson } from './output.ts';
+import { untilStopped } from './system.ts';
+
+interface AgentCommandOptions extends LogCommandOptions {
+  readonly config: string;
+  readonly json: boolean;
+}
+
+export const agentCommand: Command<AgentCommandOptions> = {
+  usage: 'agent',
+  description: 'watch this node and report to a collector (a service)',
+  options: (yargs) =>
+    yargs
+      .option('config', {
+        type: 'string',
+        default: '/etc/plasmawatch/agent.yaml',
+        requiresArg: true,
+        description: 'settings, see docs/config.md',
+      })
+      .option('json', {
+        type: 'boolean',
+        default: false,
+        description: 'print each anomaly as a line of JSON once it is on disk',
+      })
+      .options(logOptions),
+  run: runAgent,
+};
+
+async function runAgent(
+  options: ArgumentsCamelCase<AgentCommandOptions>,
+  terminal: Terminal,
+): Promise<ExitStatus> {
+  const config = await loadConfig(agentConfigSchema, options.config, terminal);
+  if (config === undefined) return 2;
+  const logger = createLogger({
+    level: options.logLevel,
+    format: resolveLogFormat(options.logFormat, terminal),
+  });
+  const running = await openLiveAgent({
+    config,
+    token: await agentToken(config, terminal),
+    logger: logger.child({ component: 'agent' }),
+    terminal,
+    onAnomaly: (anomaly) => {
+      if (options.json) writeJson(terminal, anomaly);
+    },
+  });
+  if (running === undefined) return 2;
+  await untilStopped(terminal);
+  const { anomalies } = running.agent.counters();
+  await running.stop();
+  return anomalies === 0 ? 0 : 1;
+}
+
+function agentToken({ collector }: AgentConfig, { env }: Terminal): Promise<string | undefined> {
+  return loadSecret('agent token', { value: env['PLASMAWATCH_AGENT_TOKEN'], file: collector.tokenFile });
+}

@@ -1,0 +1,254 @@
+/** `plasmawatch up`: everything on this machine, for a first look. */
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ArgumentsCamelCase } from 'yargs';
+import { openCaptureFile } from '../agent/capture/file/open.ts';
+import { agentConfigSchema } from '../agent/config.ts';
+import { createCollector, type Collector } from '../collector/collector.ts';
+import { collectorConfigSchema } from '../collector/config.ts';
+import type { IncidentEvent } from '../collector/incident/recorder.ts';
+import { systemClock } from '../common/clock.ts';
+import { messageOf, PlasmawatchError } from '../common/errors.ts';
+import type { Anomaly } from '../common/event.ts';
+import { createLogger, type Logger } from '../common/log.ts';
+import { packagePath } from '../common/package.ts';
+import { formatSize } from '../common/units.ts';
+import { openLiveAgent, type AgentProcess } from './agent-process.ts';
+import type { Command, ExitStatus, Terminal } from './command.ts';
+import { DEMO_RECORDING, DEMO_RULES } from './demo.ts';
+import { logOptions, resolveLogFormat, type LogCommandOptions } from './log-options.ts';
+import { writeJson, writeLine } from './output.ts';
+import { stateDirectory, untilStopped } from './system.ts';
+
+interface UpOptions extends LogCommandOptions {
+  readonly demo: boolean;
+  readonly rules: string | undefined;
+  readonly interface: string | undefined;
+  readonly 'api-port': number;
+  readonly 'state-dir': string | undefined;
+  readonly json: boolean;
+}
+
+export const upCommand: Command<UpOptions> = {
+  usage: 'up',
+  description: 'run everything on this machine: collector, agent on every interface, API on loopback',
+  options: (yargs) =>
+    yargs
+      .option('demo', {
+        type: 'boolean',
+        default: false,
+        description: 'play a recorded intrusion, capture nothing',
+      })
+      .option('rules', {
+        type: 'string',
+        requiresArg: true,
+        description: 'an allowlist; default: members of the Ray cluster only',
+      })
+      .option('interface', {
+        type: 'string',
+        requiresArg: true,
+        description: 'one network interface; default: all',
+      })
+      .option('api-port', {
+        type: 'number',
+        default: 9440,
+        requiresArg: true,
+        description: 'port of the API on loopback; 0 for any',
+      })
+      .option('state-dir', {
+        type: 'string',
+        requiresArg: true,
+        description: 'where spool and store are kept',
+      })
+      .option('json', { type: 'boolean', default: false, description: 'one JSON object a line' })
+      .options({ ...logOptions, 'log-level': { ...logOptions['log-level'], default: 'warn' as const } }),
+  run: runUp,
+};
+
+async function runUp(options: ArgumentsCamelCase<UpOptions>, terminal: Terminal): Promise<ExitStatus> {
+  const logger = createLogger({
+    level: options.logLevel,
+    format: resolveLogFormat(options.logFormat, terminal),
+  });
+  if (!options.demo) {
+    try {
+      return await watchNetwork(options, terminal, logger);
+    } catch (error) {
+      if (!(error instanceof PlasmawatchError && error.code === 'PW_CAPTURE_UNAVAILABLE')) throw error;
+      terminal.stderr.write(
+        `plasmawatch: ${messageOf(error)}\nplasmawatch: playing a recorded intrusion instead\n`,
+      );
+    }
+  }
+  return await playDemo(options, terminal, logger);
+}
+
+async function watchNetwork(
+  options: ArgumentsCamelCase<UpOptions>,
+  terminal: Terminal,
+  logger: Logger,
+): Promise<ExitStatus> {
+  const folder = options.stateDir ?? stateDirectory(terminal.env);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  return await runMachine(
+    { folder, rules: options.rules ?? packagePath('rules/object-manager.yaml') },
+    options,
+    terminal,
+    logger,
+  );
+}
+
+/** The demo keeps its incidents apart from real ones, and leaves nothing behind. */
+async function playDemo(
+  options: ArgumentsCamelCase<UpOptions>,
+  terminal: Terminal,
+  logger: Logger,
+): Promise<ExitStatus> {
+  const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-demo-'));
+  try {
+    return await runMachine(
+      { folder, rules: DEMO_RULES, recording: DEMO_RECORDING },
+      options,
+      terminal,
+      logger,
+    );
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+interface Machine {
+  /** Where spool and store are. */
+  readonly folder: string;
+  readonly rules: string;
+  /** A capture file to play instead of the network. */
+  readonly recording?: string;
+}
+
+async function runMachine(
+  machine: Machine,
+  options: ArgumentsCamelCase<UpOptions>,
+  terminal: Terminal,
+  logger: Logger,
+): Promise<ExitStatus> {
+  const screen = new Screen(terminal, options.json);
+  const token = randomBytes(32).toString('hex');
+  const collector = await openCollector(machine, options, token, logger, screen);
+  let process: AgentProcess | undefined;
+  try {
+    const { url } = await collector.start();
+    process = await openAgent(machine, options, { url, token }, terminal, logger, screen);
+    if (process === undefined) return 2;
+    screen.welcome(process, machine, url);
+    await untilStopped(terminal);
+  } finally {
+    await process?.stop();
+    await collector.stop();
+  }
+  return screen.hasIncident ? 1 : 0;
+}
+
+async function openCollector(
+  { folder }: Machine,
+  { apiPort }: ArgumentsCamelCase<UpOptions>,
+  agentToken: string,
+  logger: Logger,
+  screen: Screen,
+): Promise<Collector> {
+  const config = collectorConfigSchema.parse({
+    listen: { port: apiPort },
+    store: { path: join(folder, 'collector.db') },
+  });
+  return await createCollector({
+    config,
+    secrets: { agentToken, receivers: new Map() },
+    logger,
+    clock: systemClock,
+    fetch: globalThis.fetch,
+    random: Math.random,
+    onIncident: (event) => screen.incident(event),
+  });
+}
+
+async function openAgent(
+  { folder, rules, recording }: Machine,
+  options: ArgumentsCamelCase<UpOptions>,
+  collector: { readonly url: string; readonly token: string },
+  terminal: Terminal,
+  logger: Logger,
+  screen: Screen,
+): Promise<AgentProcess | undefined> {
+  const config = agentConfigSchema.parse({
+    rules,
+    collector: { url: collector.url.replace(/^http/, 'ws') },
+    capture: options.interface === undefined ? {} : { interface: options.interface },
+    spool: { path: join(folder, 'agent.db') },
+  });
+  return await openLiveAgent({
+    config,
+    token: collector.token,
+    logger: logger.child({ component: 'agent' }),
+    terminal,
+    onAnomaly: (anomaly) => screen.anomaly(anomaly),
+    ...(recording === undefined
+      ? {}
+      : { openSource: () => Promise.resolve(openCaptureFile(recording, terminal)) }),
+  });
+}
+
+/** What a person at the terminal is told. */
+class Screen {
+  readonly #terminal: Terminal;
+  readonly #isJson: boolean;
+  readonly #shownAnomalies = new Set<string>();
+  hasIncident = false;
+
+  constructor(terminal: Terminal, isJson: boolean) {
+    this.#terminal = terminal;
+    this.#isJson = isJson;
+  }
+
+  welcome({ agent }: AgentProcess, { rules, recording }: Machine, url: string): void {
+    if (this.#isJson) return;
+    const ports = agent.ports
+      .ranges()
+      .map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`));
+    const members = agent.membership.members().length;
+    const lines = [
+      recording === undefined
+        ? `plasmawatch watches TCP port ${ports.join(', ')} (${agent.captureName})`
+        : 'plasmawatch plays a recorded intrusion into a Ray cluster',
+      `  rules    ${rules}`,
+      `  members  ${members} known by name`,
+      `  API      ${url}/api/incidents`,
+      'Ctrl-C ends.',
+    ];
+    for (const line of lines) writeLine(this.#terminal, line);
+  }
+
+  /** An anomaly is shown when it is new; its later reports only grow the counts. */
+  anomaly(anomaly: Anomaly): void {
+    if (this.#isJson) {
+      writeJson(this.#terminal, anomaly);
+      return;
+    }
+    if (this.#shownAnomalies.has(anomaly.id)) return;
+    this.#shownAnomalies.add(anomaly.id);
+    writeLine(this.#terminal, `${anomaly.first.slice(0, 19)}Z  seen      ${anomaly.message}`);
+  }
+
+  incident({ type, incident }: IncidentEvent): void {
+    this.hasIncident ||= type === 'opened';
+    if (this.#isJson) {
+      writeJson(this.#terminal, { type: `incident.${type}`, incident });
+      return;
+    }
+    const { id, severity, title, count, bytes, last } = incident;
+    writeLine(
+      this.#terminal,
+      `${last.slice(0, 19)}Z  INCIDENT  ${id} ${type}, ${severity}: ${title} (${count} connections, ${formatSize(bytes)})`,
+    );
+  }
+}

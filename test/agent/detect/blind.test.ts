@@ -1,0 +1,83 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { BlindDetector } from '../../../agent/detect/blind.ts';
+import type { Anomaly } from '../../../common/event.ts';
+
+const INTERVAL_MS = 10_000;
+
+describe('BlindDetector', () => {
+  let reports: Anomaly[];
+  let detector: BlindDetector;
+  let nowMs: number;
+  let received: number;
+  let lost: number;
+
+  beforeEach(() => {
+    reports = [];
+    nowMs = Date.UTC(2026, 10, 23);
+    received = 0;
+    lost = 0;
+    let ids = 0;
+    detector = new BlindDetector({ node: 'w1', createId: () => `blind-${++ids}`, report: (a) => reports.push(a) });
+  });
+
+  /** One interval with so many packets, of which so many were lost. */
+  function interval(packets: number, lostPackets: number, isCapturing = true): void {
+    nowMs += INTERVAL_MS;
+    received += packets;
+    lost += lostPackets;
+    detector.observe({ received, lost, isCapturing }, nowMs);
+  }
+
+  it('is silent while nothing, or next to nothing, is lost', () => {
+    interval(0, 0);
+    interval(100_000, 0);
+    interval(100_000, 1000);
+    expect(reports).toEqual([]);
+  });
+
+  it('reports once when more than one packet in a hundred was lost', () => {
+    interval(1000, 0);
+    interval(1000, 11);
+    interval(1000, 11);
+    expect(reports).toHaveLength(1);
+    expect(reports[0]).toMatchObject({
+      kind: 'blind',
+      severity: 'warning',
+      node: 'w1',
+      count: 11,
+      flow: null,
+      message: 'Node w1 is partly blind: 11 packets were lost before they could be judged',
+    });
+  });
+
+  it('goes on as one story, told again once a minute, until three calm intervals have passed', () => {
+    for (let minute = 0; minute < 12; minute++) interval(1000, 500);
+    expect(reports.map(({ id }) => id)).toEqual(['blind-1', 'blind-1']);
+    interval(1000, 0);
+    interval(1000, 0);
+    expect(detector.isBlind).toBe(true);
+    interval(1000, 0);
+    expect(detector.isBlind).toBe(false);
+  });
+
+  it('does not end between the two thresholds', () => {
+    interval(1000, 100);
+    for (let count = 0; count < 10; count++) interval(1000, 5);
+    expect(detector.isBlind).toBe(true);
+  });
+
+  it('begins a new story after the end of one', () => {
+    interval(1000, 100);
+    for (let count = 0; count < 3; count++) interval(1000, 0);
+    interval(1000, 200);
+    expect(reports.map(({ id, count }) => [id, count])).toEqual([
+      ['blind-1', 100],
+      ['blind-2', 200],
+    ]);
+  });
+
+  it('reports a capture that stands still, though nothing is counted as lost', () => {
+    interval(0, 0, false);
+    expect(reports[0]?.message).toBe('Node w1 is partly blind: the capture stands still');
+  });
+});

@@ -1,0 +1,63 @@
+import { describe, expect, it } from 'vitest';
+import { Membership } from '../../../agent/membership/membership.ts';
+import { parseAddress, type Address } from '../../../common/address.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+import { FakeProvider, membersView, prefixesView } from '../../support/fake-provider.ts';
+
+describe('Membership', () => {
+  it('has an address in a group when any provider of the group names it or covers it', async () => {
+    const { membership, clock } = await start([membersView('10.0.0.1'), prefixesView('10.1.0.0/16', 'fd77::/64')]);
+    const inCluster = (text: string): boolean => membership.inGroup('cluster', address(text), clock.now());
+    expect(['10.0.0.1', '10.1.2.3', 'fd77::5'].map(inCluster)).toEqual([true, true, true]);
+    expect(['10.0.0.2', '10.2.0.0', 'fd78::5'].map(inCluster)).toEqual([false, false, false]);
+  });
+
+  it('has nobody in a group that is not defined', async () => {
+    const { membership, clock } = await start([membersView('10.0.0.1')]);
+    expect(membership.inGroup('notebooks', address('10.0.0.1'), clock.now())).toBe(false);
+  });
+
+  it('replaces the view of one provider and keeps those of the others', async () => {
+    const { membership, providers, clock } = await start([membersView('10.0.0.1'), membersView('10.0.0.2')]);
+    providers[0]?.publish(membersView('10.0.0.3'));
+    const inCluster = (text: string): boolean => membership.inGroup('cluster', address(text), clock.now());
+    expect(['10.0.0.1', '10.0.0.2', '10.0.0.3'].map(inCluster)).toEqual([false, true, true]);
+    expect(membership.members().map(({ id }) => id)).toEqual(['10.0.0.3', '10.0.0.2']);
+  });
+
+  it('tells of changes, but not of the first views', async () => {
+    const { membership, providers } = await start([membersView('10.0.0.1')]);
+    let changes = 0;
+    membership.onChange(() => changes++);
+    expect(changes).toBe(0);
+    providers[0]?.publish(membersView());
+    expect(changes).toBe(1);
+  });
+
+  it('remembers who left the cluster from the time of leaving on, until they are back', async () => {
+    const { membership, providers, clock } = await start([membersView('10.0.0.1')]);
+    const isFormer = (): boolean => membership.isFormerMember(address('10.0.0.1'), clock.now());
+    expect(isFormer()).toBe(false);
+    clock.advance(60_000);
+    providers[0]?.publish(membersView());
+    expect(isFormer()).toBe(true);
+    expect(membership.isFormerMember(address('10.0.0.1'), clock.now() - 1)).toBe(false);
+    expect(membership.isFormerMember(address('10.0.0.9'), clock.now())).toBe(false);
+    providers[0]?.publish(membersView('10.0.0.1'));
+    expect(isFormer()).toBe(false);
+  });
+});
+
+async function start(views: readonly Parameters<FakeProvider['publish']>[0][]) {
+  const clock = new FakeClock();
+  const providers = views.map((view) => new FakeProvider(view));
+  const membership = new Membership({ providers: new Map([['cluster', providers]]), clock });
+  await membership.start();
+  return { membership, providers, clock };
+}
+
+function address(text: string): Address {
+  const parsed = parseAddress(text);
+  if (parsed === undefined) throw new Error(`no address: ${text}`);
+  return parsed;
+}

@@ -1,0 +1,83 @@
+import { describe, expect, it } from 'vitest';
+import { Membership } from '../../../agent/membership/membership.ts';
+import type { GroupView } from '../../../agent/membership/provider.ts';
+import { FALLBACK_OBJECT_MANAGER_PORT, ServiceLocator } from '../../../agent/membership/services.ts';
+import { parseAddress, type Address } from '../../../common/address.ts';
+import type { ServicePorts } from '../../../rules/schema.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+import { FakeProvider, membersView } from '../../support/fake-provider.ts';
+
+describe('ServiceLocator', () => {
+  it('watches the convention 43800 everywhere while no port is known', async () => {
+    const { locator } = await locate({}, membersView('10.0.0.1'));
+    expect(locator.serviceAt(address('10.0.0.1'), FALLBACK_OBJECT_MANAGER_PORT)).toBe('object-manager');
+    expect(locator.serviceAt(address('192.0.2.9'), FALLBACK_OBJECT_MANAGER_PORT)).toBe('object-manager');
+    expect(locator.ports().ranges()).toEqual([{ first: 43_800, last: 43_800 }]);
+  });
+
+  it("watches each member at its own port, and a stranger at every member's", async () => {
+    const { locator } = await locate({}, membersView('10.0.0.1:45019', '10.0.0.2:33059'));
+    const at = (text: string, port: number): string | undefined => locator.serviceAt(address(text), port);
+    expect(at('10.0.0.1', 45_019)).toBe('object-manager');
+    expect(at('10.0.0.1', 33_059)).toBeUndefined();
+    expect(at('192.0.2.9', 33_059)).toBe('object-manager');
+    expect(at('192.0.2.9', 43_800)).toBeUndefined();
+    expect(locator.ports().ranges()).toEqual([
+      { first: 33_059, last: 33_059 },
+      { first: 45_019, last: 45_019 },
+    ]);
+  });
+
+  it("takes a member of unknown ports to use the others'", async () => {
+    const { locator } = await locate({}, membersView('10.0.0.1:45019', '10.0.0.2'));
+    expect(locator.serviceAt(address('10.0.0.2'), 45_019)).toBe('object-manager');
+  });
+
+  it('takes ports of the rules for every node', async () => {
+    const { locator } = await locate(
+      { 'object-manager': [{ first: 5000, last: 5001 }], gcs: [{ first: 6379, last: 6379 }] },
+      membersView('10.0.0.1:45019'),
+    );
+    expect(locator.serviceAt(address('10.0.0.1'), 5001)).toBe('object-manager');
+    expect(locator.serviceAt(address('10.0.0.1'), 6379)).toBe('gcs');
+    expect(locator.serviceAt(address('10.0.0.1'), 45_019)).toBeUndefined();
+  });
+
+  it('offers services at members only', async () => {
+    const { locator } = await locate({}, membersView('10.0.0.1'));
+    expect(locator.servicesOfMember(address('10.0.0.1'), 43_800, 0)).toEqual(['object-manager']);
+    expect(locator.servicesOfMember(address('192.0.2.9'), 43_800, 0)).toEqual([]);
+    expect(locator.servicesOfMember(address('10.0.0.1'), 80, 0)).toEqual([]);
+  });
+
+  it('watches an endpoint to which the raylet connected, there and nowhere else', async () => {
+    const { locator } = await locate({}, membersView('10.0.0.1'));
+    expect(locator.observe(address('192.0.2.9'), 7777)).toBe(true);
+    expect(locator.observe(address('192.0.2.9'), 7777)).toBe(false);
+    expect(locator.serviceAt(address('192.0.2.9'), 7777)).toBe('object-manager');
+    expect(locator.serviceAt(address('192.0.2.8'), 7777)).toBeUndefined();
+    expect(locator.ports().has(7777)).toBe(true);
+  });
+
+  it('follows the members after a refresh', async () => {
+    const { locator, provider } = await locate({}, membersView('10.0.0.1:45019'));
+    provider.publish(membersView('10.0.0.1:46000'));
+    locator.refresh();
+    expect(locator.serviceAt(address('10.0.0.1'), 46_000)).toBe('object-manager');
+    expect(locator.serviceAt(address('10.0.0.1'), 45_019)).toBeUndefined();
+  });
+});
+
+async function locate(services: Readonly<Record<string, ServicePorts>>, view: GroupView) {
+  const provider = new FakeProvider(view);
+  const membership = new Membership({ providers: new Map([['cluster', [provider]]]), clock: new FakeClock() });
+  await membership.start();
+  const watched = new Map<string, ServicePorts>([['object-manager', 'auto'], ...Object.entries(services)]);
+  return { locator: new ServiceLocator({ services: watched, membership }), provider };
+}
+
+function address(text: string): Address {
+  const parsed = parseAddress(text);
+  if (parsed === undefined) throw new Error(`no address: ${text}`);
+  return parsed;
+}
