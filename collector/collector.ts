@@ -1,0 +1,187 @@
+/** The collector: joins ingest, store, incidents, notifications, export and API. No logic of its own. */
+import type { AddressInfo } from 'node:net';
+import type { Clock } from '../common/clock.ts';
+import { messageOf, PlasmawatchError, systemCodeOf } from '../common/errors.ts';
+import type { Logger } from '../common/log.ts';
+import { addRoutes } from './api/routes.ts';
+import { createServer } from './api/server.ts';
+import { checkExposure, type CollectorConfig, type ReceiverConfig } from './config.ts';
+import { INFLUX_CURSOR, InfluxExporter } from './export/influx.ts';
+import { Recorder, type IncidentEvent } from './incident/recorder.ts';
+import { Ingest } from './ingest/ingest.ts';
+import { createCollectorMetrics } from './metrics.ts';
+import { Dispatcher } from './notify/dispatcher.ts';
+import type { Notifier } from './notify/notifier.ts';
+import type { Fetch } from './notify/post.ts';
+import { createSlackNotifier } from './notify/slack.ts';
+import { createWebhookNotifier } from './notify/webhook.ts';
+import type { CollectorSecrets } from './secrets.ts';
+import { createStoreGuard } from './store/guard.ts';
+import { Retention } from './store/retention.ts';
+import { openSqliteStore } from './store/sqlite.ts';
+
+const DAY_MS = 86_400_000;
+const MINUTE_MS = 60_000;
+
+export interface CollectorOptions {
+  readonly config: CollectorConfig;
+  readonly secrets: CollectorSecrets;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly fetch: Fetch;
+  /** From 0 to 1, 1 excluded; for jitter. */
+  readonly random: () => number;
+  /** Called when an incident is opened, escalated or resolved, after that is on the disk. Must not throw. */
+  readonly onIncident?: (event: IncidentEvent) => void;
+}
+
+export interface Collector {
+  /**
+   * Listens and begins to deliver what an earlier run left.
+   * @returns where: `http://127.0.0.1:9440`; agents take `ws` for `http`
+   * @throws PlasmawatchError PW_LISTEN, and then the collector is stopped
+   */
+  start(): Promise<{ url: string }>;
+  /** Resolves when everything that was started has ended. Safe to call twice, and without `start`. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Opens the store and puts the parts together; nothing runs yet.
+ * @throws PlasmawatchError PW_LISTEN when it would be open to the network without tokens; PW_STORE; PW_SECRET
+ */
+export async function createCollector(options: CollectorOptions): Promise<Collector> {
+  const { config, secrets, clock, logger, random, onIncident } = options;
+  checkExposure(config, secrets);
+  const notifiers = createNotifiers(options);
+  const server = createServer({
+    tls: secrets.tls,
+    listenHost: config.listen.host,
+    allowedHosts: config.listen.allowedHosts,
+    token: secrets.apiToken,
+    logger: logger.child({ component: 'api' }),
+  });
+  const metrics = createCollectorMetrics();
+  const store = await openSqliteStore(config.store.path);
+  const guard = createStoreGuard({ logger: logger.child({ component: 'store' }), metrics });
+  const notifyLogger = logger.child({ component: 'notify' });
+  const giveUpMs = config.notify.giveUpDays * DAY_MS;
+  const dispatcher = new Dispatcher({
+    store,
+    guard,
+    clock,
+    logger: notifyLogger,
+    metrics,
+    notifiers,
+    random,
+    giveUpMs,
+  });
+  const recorder = new Recorder({
+    store,
+    guard,
+    clock,
+    metrics,
+    audiences: config.receivers,
+    quietMs: config.incidents.quietMinutes * MINUTE_MS,
+    maxUnresolved: config.incidents.maxUnresolved,
+    onCommit: (events) => {
+      if (events.length > 0) dispatcher.wake();
+      if (onIncident !== undefined) for (const event of events) onIncident(event);
+    },
+  });
+  const exporter =
+    config.influx === undefined
+      ? undefined
+      : new InfluxExporter({
+          target: { ...config.influx, password: secrets.influxPassword },
+          store,
+          guard,
+          clock,
+          logger: logger.child({ component: 'influx' }),
+          metrics,
+          random,
+        });
+  const retention = new Retention({
+    store,
+    guard,
+    clock,
+    metrics,
+    keepMs: config.store.keepDays * DAY_MS,
+    maxReports: config.store.maxReports,
+    exporter: exporter === undefined ? undefined : INFLUX_CURSOR,
+  });
+  const ingest = new Ingest({
+    server: server.server,
+    store,
+    recorder,
+    clock,
+    logger: logger.child({ component: 'ingest' }),
+    metrics,
+    token: secrets.agentToken,
+    ...config.limits,
+  });
+  addRoutes(server, { store, recorder, metrics, connectedAgents: () => ingest.connectedAgents() });
+
+  let stopped: Promise<void> | undefined;
+  const stop = async (): Promise<void> => {
+    await ingest.stop();
+    await server.close();
+    recorder.stop();
+    retention.stop();
+    await dispatcher.stop();
+    await exporter?.stop();
+    store.close();
+  };
+  return {
+    async start() {
+      const { host, port } = config.listen;
+      try {
+        await server.listen({ host, port });
+      } catch (error) {
+        stopped ??= stop();
+        await stopped;
+        throw listenError(host, port, error);
+      }
+      recorder.start();
+      retention.start();
+      dispatcher.start();
+      exporter?.start();
+      return { url: urlOf(server.server.address() as AddressInfo, secrets.tls !== undefined) };
+    },
+    async stop() {
+      stopped ??= stop();
+      await stopped;
+    },
+  };
+}
+
+function createNotifiers({ config, secrets, fetch, clock }: CollectorOptions): Map<string, Notifier> {
+  const create = ({ name, type }: ReceiverConfig): Notifier => {
+    const { url, signingSecret } = secrets.receivers.get(name) ?? {};
+    if (url === undefined)
+      throw new PlasmawatchError('PW_SECRET', `receiver ${name}: its URL was not loaded`);
+    if (type === 'slack') return createSlackNotifier({ url, fetch, clock });
+    return createWebhookNotifier({ url, signingSecret: signingSecret ?? '', fetch, clock });
+  };
+  return new Map(config.receivers.map((receiver) => [receiver.name, create(receiver)]));
+}
+
+function listenError(host: string, port: number, error: unknown): PlasmawatchError {
+  const faults: Record<string, string> = {
+    EADDRINUSE: 'the port is in use',
+    EADDRNOTAVAIL: 'this machine has no such address',
+    EACCES: 'ports below 1024 need a privilege; choose a higher one',
+    ENOTFOUND: 'there is no such host',
+  };
+  const reason = faults[systemCodeOf(error) ?? ''] ?? messageOf(error);
+  return new PlasmawatchError('PW_LISTEN', `cannot listen on ${host} port ${port}: ${reason}`, {
+    operation: 'listen',
+    subject: `${host}:${port}`,
+    cause: error,
+  });
+}
+
+function urlOf({ address, port, family }: AddressInfo, isTls: boolean): string {
+  const host = family === 'IPv6' ? `[${address}]` : address;
+  return `${isTls ? 'https' : 'http'}://${host}:${port}`;
+}

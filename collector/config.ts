@@ -1,0 +1,206 @@
+/** The collector's settings: schema, defaults, and a sentence for each field. */
+import { z } from 'zod';
+import { isLoopback, parseAddress } from '../common/address.ts';
+import { PlasmawatchError } from '../common/errors.ts';
+import { SEVERITIES } from '../common/event.ts';
+
+const filePath = z.string().min(1).max(4096);
+const hostName = z
+  .string()
+  .regex(/^[A-Za-z0-9._:-]{1,253}$/, 'a host name or an IP address, without brackets and port');
+const port = z.number().int().min(0).max(65_535);
+
+const minimumSeverity = z
+  .enum(SEVERITIES)
+  .default('warning')
+  .describe('Incidents below this are not told to the receiver: info, warning or critical.');
+const receiverName = z
+  .string()
+  .regex(/^[A-Za-z0-9._-]{1,64}$/, 'letters, digits and ._- only, at most 64')
+  .describe('The name in logs, counters and the API. Messages that wait are kept under it.');
+const url = z.string().max(4096).optional();
+const urlFile = filePath.optional();
+
+const slackReceiver = z.strictObject({
+  name: receiverName,
+  type: z.literal('slack').describe('A Slack channel.'),
+  url: url.describe("The incoming webhook's URL. It is a secret: better in a file."),
+  urlFile: urlFile.describe("File with the incoming webhook's URL."),
+  minimumSeverity,
+});
+
+const webhookReceiver = z.strictObject({
+  name: receiverName,
+  type: z.literal('webhook').describe('Any program that takes signed JSON (Standard Webhooks).'),
+  url: url.describe('Where to post to.'),
+  urlFile: urlFile.describe('File with the URL, where it holds a token.'),
+  secretFile: filePath.describe('File with the signing secret: `whsec_` and base64.'),
+  minimumSeverity,
+});
+
+const receivers = z
+  .array(
+    z
+      .discriminatedUnion('type', [slackReceiver, webhookReceiver])
+      .refine((receiver) => (receiver.url === undefined) !== (receiver.urlFile === undefined), {
+        error: 'expected either url or urlFile',
+      }),
+  )
+  .max(32)
+  .refine((list) => new Set(list.map(({ name }) => name)).size === list.length, {
+    error: 'expected a different name for each receiver',
+  });
+
+export const collectorConfigSchema = z.strictObject({
+  listen: z
+    .strictObject({
+      host: hostName
+        .default('127.0.0.1')
+        .describe('Address to listen on. Beyond loopback, both tokens are needed.'),
+      port: port.default(9440).describe('TCP port of agents, API and metrics; 0 for any free one.'),
+      allowedHosts: z
+        .array(hostName)
+        .max(64)
+        .default([])
+        .describe('Names by which the API may be addressed, besides localhost and IP addresses.'),
+    })
+    .prefault({})
+    .describe('Where agents, the API and Prometheus find the collector.'),
+  tls: z
+    .strictObject({
+      cert: filePath.describe('File with the certificate and its chain (PEM).'),
+      key: filePath.describe('File with the private key (PEM).'),
+    })
+    .optional()
+    .describe('Serve HTTPS and WSS instead of HTTP and WS.'),
+  agentTokenFile: filePath
+    .optional()
+    .describe('File with the token that agents present. Or the environment: PLASMAWATCH_AGENT_TOKEN.'),
+  apiTokenFile: filePath
+    .optional()
+    .describe('File with the token of API and metrics. Or the environment: PLASMAWATCH_API_TOKEN.'),
+  store: z
+    .strictObject({
+      path: filePath
+        .default('/var/lib/plasmawatch/collector.db')
+        .describe('File of the database; `:memory:` keeps nothing.'),
+      keepDays: z
+        .number()
+        .positive()
+        .max(3650)
+        .default(30)
+        .describe('Days after which reports, resolved incidents and unseen agents are removed.'),
+      maxReports: z
+        .number()
+        .int()
+        .min(1000)
+        .max(100_000_000)
+        .default(1_000_000)
+        .describe('Reports kept at most; the oldest go first.'),
+    })
+    .prefault({})
+    .describe('What is remembered, and for how long.'),
+  limits: z
+    .strictObject({
+      maxConnections: z
+        .number()
+        .int()
+        .min(1)
+        .max(100_000)
+        .default(10_000)
+        .describe('Connections of agents at a time.'),
+      maxAgents: z
+        .number()
+        .int()
+        .min(1)
+        .max(1_000_000)
+        .default(20_000)
+        .describe('Agents that are known; more are turned away until old ones are removed.'),
+    })
+    .prefault({})
+    .describe('What agents may use up.'),
+  incidents: z
+    .strictObject({
+      quietMinutes: z
+        .number()
+        .positive()
+        .max(10_080)
+        .default(15)
+        .describe('An incident without a report for so many minutes is resolved.'),
+      maxUnresolved: z
+        .number()
+        .int()
+        .min(1)
+        .max(100_000)
+        .default(200)
+        .describe(
+          'With so many incidents unresolved, new stories join one incident for each family of kinds.',
+        ),
+    })
+    .prefault({})
+    .describe('How anomalies become incidents.'),
+  notify: z
+    .strictObject({
+      giveUpDays: z
+        .number()
+        .positive()
+        .max(30)
+        .default(3)
+        .describe('Days after which a message that could not be delivered is marked failed.'),
+    })
+    .prefault({})
+    .describe('How messages are delivered.'),
+  receivers: receivers.default([]).describe('Who is told of incidents.'),
+  influx: z
+    .strictObject({
+      host: hostName.default('127.0.0.1').describe('Host of InfluxDB.'),
+      port: port.default(8086).describe('Port of its HTTP API.'),
+      tls: z.boolean().default(false).describe('Connect with HTTPS.'),
+      database: z
+        .string()
+        .regex(/^[A-Za-z0-9_.-]{1,64}$/, 'letters, digits and _.- only, at most 64')
+        .default('plasmawatch')
+        .describe('Database; made when it is missing.'),
+      username: z.string().min(1).max(256).optional().describe('User, where the database asks for one.'),
+      passwordFile: filePath
+        .optional()
+        .describe("File with the user's password (for InfluxDB 3: the token)."),
+    })
+    .optional()
+    .describe('Write flows and anomalies to InfluxDB.'),
+});
+
+export type CollectorConfig = z.output<typeof collectorConfigSchema>;
+export type ReceiverConfig = CollectorConfig['receivers'][number];
+
+/** The settings of a collector that nobody configured: loopback, no receivers. */
+export function defaultCollectorConfig(): CollectorConfig {
+  return collectorConfigSchema.parse({});
+}
+
+/** Whether only this machine can reach the address; a name other than `localhost` may lead anywhere. */
+export function isLoopbackHost(host: string): boolean {
+  const address = parseAddress(host);
+  return address === undefined ? host.toLowerCase() === 'localhost' : isLoopback(address);
+}
+
+/**
+ * Refuses to be open to the network without authentication.
+ * @throws PlasmawatchError PW_LISTEN
+ */
+export function checkExposure(
+  { listen }: CollectorConfig,
+  tokens: { readonly agentToken?: string | undefined; readonly apiToken?: string | undefined },
+): void {
+  if (isLoopbackHost(listen.host)) return;
+  const missing = [
+    tokens.agentToken === undefined ? 'an agent token (agentTokenFile)' : '',
+    tokens.apiToken === undefined ? 'an API token (apiTokenFile)' : '',
+  ].filter((text) => text !== '');
+  if (missing.length === 0) return;
+  throw new PlasmawatchError(
+    'PW_LISTEN',
+    `will not listen on ${listen.host}, beyond this machine, without ${missing.join(' and ')}; or listen on 127.0.0.1`,
+    { operation: 'listen', subject: listen.host },
+  );
+}

@@ -1,0 +1,23 @@
+/** Times of events as numbers that can be compared. */
+
+const NANOSECONDS_PER_MILLISECOND = 1_000_000n;
+/** What InfluxDB and most others can hold: a signed 64-bit count, about the years 1677 to 2262. */
+const LIMIT = 2n ** 63n - 1_000_000n;
+
+/** Nanoseconds since the epoch of an RFC 3339 time in UTC; undefined when there is no such day or year. */
+export function parseEventTime(text: string): bigint | undefined {
+  const match = /^(.+?)(?:\.(\d{1,9}))?Z$/.exec(text);
+  const milliseconds = Date.parse(`${match?.[1] ?? ''}Z`);
+  if (Number.isNaN(milliseconds)) return undefined;
+  const nanoseconds =
+    BigInt(milliseconds) * NANOSECONDS_PER_MILLISECOND + BigInt((match?.[2] ?? '').padEnd(9, '0'));
+  return nanoseconds > LIMIT || nanoseconds < -LIMIT ? undefined : nanoseconds;
+}
+
+/** Whether `a` is before `b`; a time that is none is before every other. */
+export function isBefore(a: string, b: string): boolean {
+  const timeOfB = parseEventTime(b);
+  if (timeOfB === undefined) return false;
+  const timeOfA = parseEventTime(a);
+  return timeOfA === undefined || timeOfA < timeOfB;
+}

@@ -1,0 +1,36 @@
+/** An incident as others see it: in the API and in webhooks. */
+import { formatMilliseconds } from '../../common/event.ts';
+import type { Incident } from '../store/store.ts';
+
+export type PresentedIncident = ReturnType<typeof presentIncident>;
+
+/** Plain JSON; times are RFC 3339 in UTC. */
+export function presentIncident(incident: Incident) {
+  const { id, state, severity, kind, title, peer, service, nodes, nodeCount } = incident;
+  const { count, bytes, first, last, message } = incident;
+  return {
+    type: 'incident' as const,
+    id,
+    state,
+    severity,
+    kind,
+    title,
+    peer,
+    service,
+    nodes,
+    nodeCount,
+    count,
+    bytes,
+    first,
+    last,
+    message,
+    opened: formatMilliseconds(incident.openedMs),
+    lastReport: formatMilliseconds(incident.lastReportMs),
+    acknowledged: time(incident.acknowledgedMs),
+    resolved: time(incident.resolvedMs),
+  };
+}
+
+function time(milliseconds: number | null): string | null {
+  return milliseconds === null ? null : formatMilliseconds(milliseconds);
+}

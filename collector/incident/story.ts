@@ -1,0 +1,100 @@
+/**
+ * Which anomalies are one story as a person sees it, and what the story is called.
+ *
+ * Anomalies belong together across nodes: the stranger who talks to twenty nodes is one incident. What tells two
+ * stories apart is what happened (the family of the kind), who the other side is, and the service.
+ */
+import { formatAddress, parseAddress } from '../../common/address.ts';
+import type { Anomaly, AnomalyKind } from '../../common/event.ts';
+
+export interface Story {
+  readonly fingerprint: string;
+  readonly peer: string | null;
+  readonly service: string | null;
+}
+
+/** Kinds of one family are the same story told differently: an address may be unexpected now and a former member later. */
+const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
+  'unexpected-peer': 'contact',
+  'former-member': 'contact',
+  'not-ray': 'contact',
+  'unexpected-destination': 'leak',
+  'new-member': 'new-member',
+  'foreign-process': 'foreign-process',
+  scan: 'scan',
+  volume: 'volume',
+  blind: 'blind',
+};
+
+/** The story that an anomaly is part of. */
+export function storyOf(anomaly: Anomaly): Story {
+  const family = FAMILIES[anomaly.kind];
+  const peer = peerOf(anomaly);
+  const service = anomaly.flow?.plasmawatch.service ?? null;
+  // A scan touches many services, and is still one scan.
+  const told = family === 'scan' ? null : service;
+  const isAboutNode = peer === null || family === 'foreign-process' || family === 'blind';
+  const fingerprint = JSON.stringify([family, isAboutNode ? `node ${anomaly.node}` : peer, told]);
+  return { fingerprint, peer, service: told };
+}
+
+/** The story that anomalies join when too many stories are open at once: one for each family. */
+export function manyStories(kind: AnomalyKind): Story {
+  return { fingerprint: JSON.stringify(['many', FAMILIES[kind]]), peer: null, service: null };
+}
+
+/** Whether the story is one of `manyStories`. */
+export function isManyStories(fingerprint: string): boolean {
+  return fingerprint.startsWith('["many"');
+}
+
+export interface Titled {
+  readonly fingerprint: string;
+  readonly kind: AnomalyKind;
+  readonly peer: string | null;
+  readonly service: string | null;
+  readonly nodes: readonly string[];
+  readonly nodeCount: number;
+}
+
+/** One line for people: `Unexpected peer 10.77.9.66 talks to the object manager on w1 and 2 more nodes`. */
+export function titleOf(story: Titled): string {
+  const { kind, peer, nodes, nodeCount } = story;
+  const others = nodeCount - 1;
+  const first = plainText(nodes[0] ?? 'an unknown node');
+  const where = others > 0 ? `${first} and ${others} more ${others === 1 ? 'node' : 'nodes'}` : first;
+  if (isManyStories(story.fingerprint)) return `Many more anomalies of the kind ${kind} on ${where}`;
+  const service = serviceInWords(story.service);
+  const who = peer ?? 'an unknown address';
+  const titles: Record<AnomalyKind, string> = {
+    'unexpected-peer': `Unexpected peer ${who} talks to ${service} on ${where}`,
+    'unexpected-destination': `Unexpected destination ${who}: connections to ${service} there from ${where}`,
+    'former-member': `Former member ${who} talks to ${service} on ${where}`,
+    'new-member': `New member ${who} seen by ${where}`,
+    'foreign-process': `A foreign process uses the port of ${service} on ${where}`,
+    scan: `${who} scans ${where}`,
+    'not-ray': `${who} does not speak Ray to ${service} on ${where}`,
+    volume: `${who} moves more than allowed through ${service} on ${where}`,
+    blind: `Node ${where} is partly blind`,
+  };
+  return titles[kind];
+}
+
+/** Text of a peer, without what could move a cursor or break a line. */
+export function plainText(text: string): string {
+  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+/gu, ' ').trim();
+}
+
+function peerOf({ kind, flow }: Anomaly): string | null {
+  if (flow === null || kind === 'blind') return null;
+  const text = kind === 'unexpected-destination' ? flow.destination.ip : flow.source.ip;
+  const address = parseAddress(text);
+  return address === undefined ? text : formatAddress(address);
+}
+
+function serviceInWords(service: string | null): string {
+  if (service === null) return 'a watched port';
+  if (service === 'gcs') return 'the GCS';
+  if (service === 'worker') return 'a worker';
+  return `the ${plainText(service).replaceAll('-', ' ')}`;
+}

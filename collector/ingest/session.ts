@@ -1,0 +1,228 @@
+/**
+ * One agent's connection, after the upgrade: hello, then reports and heartbeats.
+ *
+ * Messages are handled one at a time and to the end: the store is synchronous, so the socket is not read faster
+ * than reports reach the disk, and an acknowledgement leaves only after the commit.
+ */
+import { z } from 'zod';
+import type { RawData, WebSocket } from 'ws';
+import type { Clock, Timer } from '../../common/clock.ts';
+import { PlasmawatchError } from '../../common/errors.ts';
+import type { Logger } from '../../common/log.ts';
+import {
+  agentMessageSchema,
+  CLOSE_POLICY_VIOLATION,
+  CLOSE_WRONG_VERSION,
+  parseMessage,
+  PROTOCOL_VERSION,
+  type AgentMessage,
+  type CollectorMessage,
+  type Hello,
+} from '../../common/protocol.ts';
+import type { Recorder } from '../incident/recorder.ts';
+import type { CollectorMetrics } from '../metrics.ts';
+import type { Store } from '../store/store.ts';
+import type { RefusalReason, Refusals } from './refusals.ts';
+
+/** A peer that has not said hello by then is no agent. */
+export const HELLO_TIMEOUT_MS = 10_000;
+/** A ping is sent this often; a peer that said nothing at all for two of these is gone. */
+export const PING_INTERVAL_MS = 30_000;
+/** Acknowledgements that may wait for a peer that does not read; bytes. */
+const MAX_UNREAD_BYTES = 256 * 1024;
+/** Close codes of RFC 6455, section 7.4.1, and of the IANA registry. */
+const CLOSE_GOING_AWAY = 1001;
+const CLOSE_INTERNAL_ERROR = 1011;
+const CLOSE_TRY_AGAIN_LATER = 1013;
+
+/** Enough of a hello to see which protocol the peer speaks: another version's hello may look different. */
+const versionSchema = z.looseObject({ type: z.literal('hello'), protocol: z.number().int() });
+
+export interface SessionOptions {
+  readonly socket: WebSocket;
+  /** The peer's address, for logs. */
+  readonly from: string;
+  readonly store: Store;
+  readonly recorder: Recorder;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: CollectorMetrics;
+  readonly refusals: Refusals;
+  /** Whether an agent of this name may come in; ends an older session of the same name. */
+  readonly admit: (name: string, session: Session) => boolean;
+  readonly onEnd: (session: Session) => void;
+}
+
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #helloTimer: Timer;
+  readonly #pingTimer: Timer;
+  #hello: Hello | undefined;
+  #isAlive = true;
+  #isEnding = false;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    const { socket, clock } = options;
+    socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
+    socket.on('pong', () => {
+      this.#isAlive = true;
+    });
+    // The close that follows an error tells it all; an unhandled 'error' would end the process.
+    socket.on('error', (error) => this.#noteSocketError(error));
+    socket.on('close', () => this.#end());
+    this.#helloTimer = clock.after(HELLO_TIMEOUT_MS, () => this.#refuse('no-hello'));
+    this.#pingTimer = clock.every(PING_INTERVAL_MS, () => this.#ping());
+  }
+
+  /** The agent's name, once it said hello. */
+  get agent(): string | undefined {
+    return this.#hello?.agent;
+  }
+
+  /** A newer session of the same agent takes over. */
+  replace(): void {
+    this.#options.refusals.note('replaced', this.#peer());
+    this.#close(CLOSE_GOING_AWAY, 'replaced by a newer session');
+  }
+
+  /** The collector stops. */
+  stop(): void {
+    this.#close(CLOSE_GOING_AWAY, 'the collector stops');
+  }
+
+  /** Ends the connection without a word. */
+  terminate(): void {
+    this.#options.socket.terminate();
+  }
+
+  #receive(data: RawData, isBinary: boolean): void {
+    if (this.#isEnding) return;
+    this.#isAlive = true;
+    if (isBinary) {
+      this.#refuse('bad-message', 'not a text message');
+      return;
+    }
+    const text = asText(data);
+    if (this.#hello === undefined && !this.#hasRightVersion(text)) return;
+    const parsed = parseMessage(agentMessageSchema, text);
+    if (!parsed.ok) {
+      this.#refuse('bad-message', parsed.problem);
+      return;
+    }
+    try {
+      this.#take(parsed.message);
+    } catch (error) {
+      this.#failStore(error);
+    }
+  }
+
+  #hasRightVersion(text: string): boolean {
+    const parsed = parseMessage(versionSchema, text);
+    if (!parsed.ok || parsed.message.protocol === PROTOCOL_VERSION) return true;
+    this.#options.refusals.note('wrong-version', this.#peer());
+    this.#close(CLOSE_WRONG_VERSION, `this collector speaks protocol ${PROTOCOL_VERSION}`);
+    return false;
+  }
+
+  #take(message: AgentMessage): void {
+    if (this.#hello === undefined) {
+      if (message.type === 'hello') this.#greet(message);
+      else this.#refuse('no-hello', 'hello comes first');
+      return;
+    }
+    const { store, recorder, clock } = this.#options;
+    const { agent, epoch } = this.#hello;
+    switch (message.type) {
+      case 'hello':
+        this.#refuse('bad-message', 'a second hello');
+        return;
+      case 'heartbeat':
+        store.saveHeartbeat(agent, message.counters, clock.now());
+        return;
+      case 'reports':
+        recorder.record(agent, epoch, message.reports);
+        // Everything up to the highest sequence of the batch is on the disk now, repeats included.
+        this.#send({ type: 'ack', sequence: Math.max(...message.reports.map(({ sequence }) => sequence)) });
+    }
+  }
+
+  #greet(hello: Hello): void {
+    const { store, clock, logger, from, admit, refusals } = this.#options;
+    if (!admit(hello.agent, this)) {
+      refusals.note('too-many-agents', from);
+      this.#close(CLOSE_TRY_AGAIN_LATER, 'too many agents');
+      return;
+    }
+    this.#hello = hello;
+    this.#helloTimer.cancel();
+    const lastSequence = store.greetAgent({ ...hello, name: hello.agent }, clock.now());
+    logger.info({ agent: hello.agent, from, version: hello.version }, 'agent connected');
+    this.#send({ type: 'welcome', protocol: PROTOCOL_VERSION, lastSequence });
+  }
+
+  /** Nothing is acknowledged, so the agent keeps its reports and comes back. */
+  #failStore(error: unknown): void {
+    if (!(error instanceof PlasmawatchError) || error.code !== 'PW_STORE') throw error;
+    this.#options.metrics.storeFailures.inc();
+    this.#options.logger.error({ code: error.code, agent: this.agent }, error.message);
+    this.#close(CLOSE_INTERNAL_ERROR, 'the store failed');
+  }
+
+  #ping(): void {
+    if (!this.#isAlive) {
+      this.#options.refusals.note('silent', this.#peer());
+      this.terminate();
+      return;
+    }
+    this.#isAlive = false;
+    this.#options.socket.ping();
+  }
+
+  #send(message: CollectorMessage): void {
+    const { socket, refusals } = this.#options;
+    if (socket.bufferedAmount > MAX_UNREAD_BYTES) {
+      refusals.note('does-not-read', this.#peer());
+      this.terminate();
+      return;
+    }
+    socket.send(JSON.stringify(message));
+  }
+
+  #refuse(reason: RefusalReason, problem?: string): void {
+    this.#options.refusals.note(reason, this.#peer(), problem);
+    // A close frame takes 123 bytes of reason at most (RFC 6455, section 5.5).
+    this.#close(CLOSE_POLICY_VIOLATION, (problem ?? reason).replaceAll(/[^\x20-\x7e]/g, '?').slice(0, 120));
+  }
+
+  #close(code: number, reason: string): void {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    this.#options.socket.close(code, reason);
+  }
+
+  #noteSocketError(error: Error): void {
+    const isTooLong = 'code' in error && error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
+    this.#options.refusals.note(
+      isTooLong ? 'too-long' : 'bad-message',
+      this.#peer(),
+      'a faulty WebSocket frame',
+    );
+  }
+
+  #end(): void {
+    this.#isEnding = true;
+    this.#helloTimer.cancel();
+    this.#pingTimer.cancel();
+    this.#options.onEnd(this);
+  }
+
+  #peer(): string {
+    return this.agent ?? this.#options.from;
+  }
+}
+
+function asText(data: RawData): string {
+  if (Array.isArray(data)) return Buffer.concat(data).toString('utf8');
+  return Buffer.isBuffer(data) ? data.toString('utf8') : Buffer.from(data).toString('utf8');
+}

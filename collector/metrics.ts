@@ -1,0 +1,67 @@
+/**
+ * Every counter of the collector: its name and what it means. Labels have few values, all of them ours or from the
+ * configuration; addresses, ports and agents are never labels.
+ */
+import { Counter, Gauge, Registry } from 'prom-client';
+
+export type CollectorMetrics = ReturnType<typeof createCollectorMetrics>;
+
+/** Counters of one collector, in a registry of its own. */
+export function createCollectorMetrics() {
+  const registry = new Registry();
+  const counter = <Label extends string>(name: string, help: string, labelNames: Label[] = []) =>
+    new Counter({ name: `plasmawatch_${name}`, help, labelNames, registers: [registry] });
+  const gauge = (name: string, help: string) =>
+    new Gauge({ name: `plasmawatch_${name}`, help, registers: [registry] });
+  return {
+    registry,
+    agentsConnected: gauge('agents_connected', 'Agents with an open session.'),
+    reports: counter('reports_total', 'Reports stored, by type (anomaly, flow-report).', ['type']),
+    reportsRepeated: counter('reports_repeated_total', 'Reports that were stored before, and ignored.'),
+    peersRefused: counter(
+      'peers_refused_total',
+      'Connections refused or ended for what the peer did, by reason.',
+      ['reason'],
+    ),
+    incidentsUnresolved: gauge('incidents_unresolved', 'Incidents that are open or acknowledged.'),
+    incidents: counter('incidents_total', 'Incidents, by what happened (opened, escalated, resolved).', [
+      'event',
+    ]),
+    anomaliesMerged: counter(
+      'anomalies_merged_total',
+      'Anomalies that joined the incident for many stories, because too many were open.',
+    ),
+    anomaliesUncounted: counter(
+      'anomalies_uncounted_total',
+      'Anomalies whose numbers are missing from their incident, because it had too many already.',
+    ),
+    anomaliesStale: counter(
+      'anomalies_stale_total',
+      'Anomaly reports that told nothing new: late, or overtaken by a later one.',
+    ),
+    notifications: counter(
+      'notifications_total',
+      'Notifications by receiver and outcome (delivered, failed; failed ones are never sent again).',
+      ['receiver', 'outcome'],
+    ),
+    notificationAttempts: counter(
+      'notification_attempts_total',
+      'Attempts to deliver a notification, by receiver and result (delivered, retry, rejected).',
+      ['receiver', 'result'],
+    ),
+    notificationsTurnedAway: counter(
+      'notifications_turned_away_total',
+      'Notifications not written, because too many waited for the receiver.',
+      ['receiver'],
+    ),
+    removed: counter('removed_total', 'Rows removed for age or number, by what they were.', ['what']),
+    exportedPoints: counter('influx_points_total', 'Points that InfluxDB accepted.'),
+    exportFailures: counter('influx_failures_total', 'Writes to InfluxDB that failed and were tried again.'),
+    exportRejected: counter(
+      'influx_points_rejected_total',
+      'Points of batches that InfluxDB refused in part.',
+    ),
+    exportLost: counter('influx_reports_lost_total', 'Reports removed before InfluxDB had them.'),
+    storeFailures: counter('store_failures_total', 'Operations that the store could not do.'),
+  };
+}

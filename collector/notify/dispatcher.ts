@@ -1,0 +1,202 @@
+/**
+ * Delivers what waits in the outbox: for each receiver one message at a time, in order, at the receiver's pace.
+ * Receivers do not wait for each other. How far each message is stands in the store, so a restart goes on where the
+ * last run ended; a message that was under way may then arrive twice, with the same id.
+ */
+import type { Clock, Timer } from '../../common/clock.ts';
+import type { Logger } from '../../common/log.ts';
+import type { CollectorMetrics } from '../metrics.ts';
+import type { StoreGuard } from '../store/guard.ts';
+import type { OutboxEntry, Store } from '../store/store.ts';
+import type { Delivery, Notifier } from './notifier.ts';
+import { retryDelayMs } from './retry.ts';
+
+/** A receiver that has not answered by then is tried again later. */
+export const SEND_TIMEOUT_MS = 15_000;
+/** A clock that was set back must not silence a receiver: the queue is looked at this often at least. */
+const LONGEST_SLEEP_MS = 3_600_000;
+/** After the store failed. */
+const STORE_RETRY_MS = 10_000;
+
+export interface DispatcherOptions {
+  readonly store: Store;
+  readonly guard: StoreGuard;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: CollectorMetrics;
+  /** By name of the receiver. */
+  readonly notifiers: ReadonlyMap<string, Notifier>;
+  /** From 0 to 1, 1 excluded; for jitter. */
+  readonly random: () => number;
+  /** A message older than this is marked failed. */
+  readonly giveUpMs: number;
+}
+
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  readonly #queues: readonly ReceiverQueue[];
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+    this.#queues = [...options.notifiers].map(
+      ([name, notifier]) => new ReceiverQueue(name, notifier, options),
+    );
+  }
+
+  /** Begins with what an earlier run left. What waits for a receiver that is configured no more is marked failed. */
+  start(): void {
+    const { store, guard, notifiers, logger } = this.#options;
+    guard(() => {
+      const orphans = store.failPending(
+        { allBut: [...notifiers.keys()] },
+        'the receiver is not configured any more',
+      );
+      if (orphans > 0) logger.warn({ orphans }, 'notifications of receivers that are gone were dropped');
+    });
+    for (const queue of this.#queues) queue.start();
+  }
+
+  /** Says that the outbox may have something new. */
+  wake(): void {
+    for (const queue of this.#queues) queue.wake();
+  }
+
+  /** Resolves when nothing is under way any more. */
+  async stop(): Promise<void> {
+    await Promise.all(this.#queues.map((queue) => queue.stop()));
+  }
+}
+
+class ReceiverQueue {
+  readonly #name: string;
+  readonly #notifier: Notifier;
+  readonly #options: DispatcherOptions;
+  #state: 'idle' | 'running' | 'stopped' = 'stopped';
+  /** Whether something was added since the queue was last looked at. */
+  #isWoken = false;
+  #isGone = false;
+  #isFailing = false;
+  #notBeforeMs = 0;
+  #timer: Timer | undefined;
+  #sending: AbortController | undefined;
+  #run: Promise<void> = Promise.resolve();
+
+  constructor(name: string, notifier: Notifier, options: DispatcherOptions) {
+    this.#name = name;
+    this.#notifier = notifier;
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#state = 'idle';
+    this.wake();
+  }
+
+  wake(): void {
+    this.#isWoken = true;
+    if (this.#state !== 'idle') return;
+    this.#timer?.cancel();
+    this.#state = 'running';
+    this.#run = this.#deliverAll();
+  }
+
+  async stop(): Promise<void> {
+    this.#state = 'stopped';
+    this.#timer?.cancel();
+    this.#sending?.abort();
+    await this.#run;
+  }
+
+  async #deliverAll(): Promise<void> {
+    while (this.#state === 'running') {
+      this.#isWoken = false;
+      const waitMs = await this.#deliverNext();
+      if (waitMs === 0 || this.#isWoken || this.#isStopped()) continue;
+      this.#state = 'idle';
+      if (waitMs !== undefined) this.#timer = this.#options.clock.after(waitMs, () => this.wake());
+    }
+  }
+
+  /** The compiler takes the state for unchanged across an `await`; it may not be. */
+  #isStopped(): boolean {
+    return this.#state === 'stopped';
+  }
+
+  /** Tries the oldest message. Returns how long to wait before the next step, or undefined when nothing waits. */
+  async #deliverNext(): Promise<number | undefined> {
+    const { store, guard, clock } = this.#options;
+    let entry: OutboxEntry | undefined;
+    const isRead = guard(() => {
+      if (this.#isGone) this.#dropAll();
+      entry = store.nextPending(this.#name);
+    });
+    if (!isRead) return STORE_RETRY_MS;
+    if (entry === undefined) return undefined;
+    const waitMs = Math.max(entry.nextAttemptMs, this.#notBeforeMs) - clock.now();
+    if (waitMs > 0) return Math.min(waitMs, LONGEST_SLEEP_MS);
+    const delivery = await this.#send(entry);
+    if (this.#isStopped() && delivery.outcome !== 'delivered') return undefined;
+    this.#notBeforeMs = clock.now() + this.#notifier.minIntervalMs;
+    const settled = entry;
+    return guard(() => this.#settle(settled, delivery)) ? 0 : STORE_RETRY_MS;
+  }
+
+  async #send(entry: OutboxEntry): Promise<Delivery> {
+    const controller = new AbortController();
+    this.#sending = controller;
+    const timeout = this.#options.clock.after(SEND_TIMEOUT_MS, () => controller.abort());
+    try {
+      return await this.#notifier.send(entry, controller.signal);
+    } finally {
+      timeout.cancel();
+      this.#sending = undefined;
+    }
+  }
+
+  #settle(entry: OutboxEntry, delivery: Delivery): void {
+    const { store, clock, metrics, random, giveUpMs } = this.#options;
+    const receiver = this.#name;
+    const nowMs = clock.now();
+    const attempts = entry.attempts + 1;
+    const done = { id: entry.id, attempts, nextAttemptMs: nowMs };
+    if (delivery.outcome === 'delivered') {
+      store.updateDelivery({ ...done, state: 'delivered', reason: null });
+      metrics.notifications.inc({ receiver, outcome: 'delivered' });
+    } else if (delivery.outcome === 'rejected' || nowMs - entry.createdMs >= giveUpMs) {
+      store.updateDelivery({ ...done, state: 'failed', reason: delivery.reason });
+      metrics.notifications.inc({ receiver, outcome: 'failed' });
+      if (delivery.outcome === 'rejected' && delivery.isGone === true) this.#isGone = true;
+    } else {
+      const nextAttemptMs = nowMs + retryDelayMs(attempts, random, delivery.afterMs);
+      store.updateDelivery({ ...done, state: 'pending', nextAttemptMs, reason: delivery.reason });
+    }
+    metrics.notificationAttempts.inc({ receiver, result: delivery.outcome });
+    this.#log(delivery);
+  }
+
+  #dropAll(): void {
+    const { store, metrics } = this.#options;
+    const dropped = store.failPending(
+      { receiver: this.#name },
+      'the receiver wants no more notifications (410)',
+    );
+    if (dropped > 0) metrics.notifications.inc({ receiver: this.#name, outcome: 'failed' }, dropped);
+  }
+
+  /** The first failure and the recovery; what is between is counted. */
+  #log(delivery: Delivery): void {
+    const { logger } = this.#options;
+    if (delivery.outcome === 'delivered') {
+      if (this.#isFailing) logger.info({ receiver: this.#name }, 'the receiver takes notifications again');
+      this.#isFailing = false;
+      return;
+    }
+    if (this.#isFailing && !this.#isGone) return;
+    this.#isFailing = true;
+    const consequence = delivery.outcome === 'retry' ? 'will be tried again' : 'is given up';
+    logger.warn(
+      { receiver: this.#name, reason: delivery.reason },
+      `a notification was not delivered and ${consequence}`,
+    );
+  }
+}

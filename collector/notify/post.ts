@@ -1,0 +1,68 @@
+/** One HTTP POST to a receiver whose address is a secret: redirects are not followed, answers are read in part only. */
+import { systemCodeOf } from '../../common/errors.ts';
+import type { Delivery } from './notifier.ts';
+import { parseRetryAfter } from './retry.ts';
+
+/** What is read of an answer; bytes. */
+const MAX_ANSWER_BYTES = 4096;
+
+export type Fetch = typeof fetch;
+
+export interface PostRequest {
+  readonly fetch: Fetch;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+  readonly signal: AbortSignal;
+  /** Milliseconds since the epoch, for a Retry-After that is a date. */
+  readonly nowMs: number;
+}
+
+/** The answer of a receiver that took the message (2xx), or what to do instead. */
+export type PostResult = { readonly text: string } | Exclude<Delivery, { outcome: 'delivered' }>;
+
+/** Posts, and sorts the answers: 2xx taken; 408, 425, 429 and 5xx to be tried again; all else refused. Never rejects. */
+export async function post({ fetch, url, headers, body, signal, nowMs }: PostRequest): Promise<PostResult> {
+  let response: Response;
+  let text: string;
+  try {
+    response = await fetch(url, { method: 'POST', headers, body, signal, redirect: 'manual' });
+    text = await readStart(response);
+  } catch (error) {
+    return { outcome: 'retry', reason: signal.aborted ? 'no answer in time' : connectionFault(error) };
+  }
+  const { status } = response;
+  if (response.ok) return { text };
+  if (status === 408 || status === 425 || status === 429 || status >= 500) {
+    const afterMs = parseRetryAfter(response.headers.get('retry-after'), nowMs);
+    return { outcome: 'retry', reason: `HTTP status ${status}`, afterMs };
+  }
+  if (status >= 300 && status < 400) {
+    return { outcome: 'rejected', reason: `HTTP status ${status}: redirects are not followed` };
+  }
+  return { outcome: 'rejected', reason: `HTTP status ${status}`, isGone: status === 410 };
+}
+
+async function readStart(response: Response): Promise<string> {
+  const reader = response.body?.getReader();
+  if (reader === undefined) return '';
+  const decoder = new TextDecoder();
+  let text = '';
+  let length = 0;
+  while (length < MAX_ANSWER_BYTES) {
+    const { done, value } = (await reader.read()) as { done: boolean; value?: Uint8Array };
+    if (done || value === undefined) return text;
+    length += value.length;
+    text += decoder.decode(value, { stream: true });
+  }
+  await reader.cancel();
+  return text.slice(0, MAX_ANSWER_BYTES);
+}
+
+/** The code of the failure only: messages of `fetch` may hold the URL. */
+function connectionFault(error: unknown): string {
+  const code = systemCodeOf(error instanceof Error ? error.cause : undefined);
+  return code !== undefined && /^[A-Z][A-Z0-9_]{0,63}$/.test(code)
+    ? `connection failed (${code})`
+    : 'connection failed';
+}

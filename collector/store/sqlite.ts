@@ -1,0 +1,501 @@
+/** The store on SQLite: one file, one process. The schema is in sqlite-schema.ts. */
+import { messageOf, PlasmawatchError, systemCodeOf } from '../../common/errors.ts';
+import { openDatabase, type Database, type Statement } from '../../common/sqlite.ts';
+import { MIGRATIONS } from './sqlite-schema.ts';
+import type {
+  AgentRecord,
+  Incident,
+  Member,
+  NewIncident,
+  Notification,
+  NotificationType,
+  OutboxEntry,
+  RemovalLimits,
+  Removed,
+  Store,
+  StoredReport,
+} from './store.ts';
+
+/** An agent that loses its spool starts a new epoch; more lost spools than this are forgotten. */
+const MAX_EPOCHS_PER_AGENT = 16;
+
+/**
+ * Opens (and makes) the store at `path`; `:memory:` for one that lives as long as the process.
+ * @throws PlasmawatchError PW_STORE, PW_SQLITE_UNAVAILABLE
+ */
+export async function openSqliteStore(path: string): Promise<Store> {
+  return new SqliteStore(path, await openDatabase(path, MIGRATIONS));
+}
+
+interface IncidentRow {
+  number: number;
+  incident: string;
+}
+
+interface OutboxRow {
+  id: string;
+  receiver: string;
+  type: NotificationType;
+  snapshot: string;
+  created_ms: number;
+  state: OutboxEntry['state'];
+  attempts: number;
+  next_attempt_ms: number;
+  reason: string | null;
+}
+
+interface MemberRow {
+  incident: number;
+  agent: string;
+  anomaly_id: string;
+  base_count: number;
+  base_bytes: number;
+  latest: string;
+}
+
+interface AgentRow {
+  name: string;
+  epoch: string;
+  version: string;
+  capture: string;
+  first_seen_ms: number;
+  last_seen_ms: number;
+  last_sequence: number | null;
+  counters: string | null;
+}
+
+class SqliteStore implements Store {
+  readonly #path: string;
+  readonly #database: Database;
+  /** By their text: each is compiled once. */
+  readonly #statements = new Map<string, Statement>();
+  #isOpen = true;
+
+  constructor(path: string, database: Database) {
+    this.#path = path;
+    this.#database = database;
+  }
+
+  transaction<Result>(work: () => Result): Result {
+    try {
+      return this.#database.transaction(work);
+    } catch (error) {
+      throw this.#explain(error);
+    }
+  }
+
+  greetAgent(
+    { name, epoch, version, capture }: Pick<AgentRecord, 'name' | 'epoch' | 'version' | 'capture'>,
+    nowMs: number,
+  ): number {
+    return this.transaction(() => {
+      this.#run(
+        `INSERT INTO agents (name, epoch, version, capture, first_seen_ms, last_seen_ms) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, version = excluded.version,
+           capture = excluded.capture, last_seen_ms = excluded.last_seen_ms`,
+        [name, epoch, version, capture, nowMs, nowMs],
+      );
+      this.#run('INSERT OR IGNORE INTO epochs (agent, epoch) VALUES (?, ?)', [name, epoch]);
+      this.#run(
+        `DELETE FROM epochs WHERE agent = ? AND epoch <> ? AND id NOT IN
+           (SELECT id FROM epochs WHERE agent = ? ORDER BY id DESC LIMIT ?)`,
+        [name, epoch, name, MAX_EPOCHS_PER_AGENT],
+      );
+      return this.lastSequence(name, epoch);
+    });
+  }
+
+  saveHeartbeat(agent: string, counters: Readonly<Record<string, number | null>>, nowMs: number): void {
+    this.#run('UPDATE agents SET counters = ?, last_seen_ms = ? WHERE name = ?', [
+      JSON.stringify(counters),
+      nowMs,
+      agent,
+    ]);
+  }
+
+  agents(): AgentRecord[] {
+    const rows = this.#all<AgentRow>(
+      `SELECT agents.*, epochs.last_sequence FROM agents
+       LEFT JOIN epochs ON epochs.agent = agents.name AND epochs.epoch = agents.epoch ORDER BY agents.name`,
+      [],
+    );
+    return rows.map((row) => ({
+      name: row.name,
+      epoch: row.epoch,
+      version: row.version,
+      capture: row.capture,
+      firstSeenMs: row.first_seen_ms,
+      lastSeenMs: row.last_seen_ms,
+      lastSequence: row.last_sequence ?? 0,
+      counters: row.counters === null ? null : (JSON.parse(row.counters) as Record<string, number | null>),
+    }));
+  }
+
+  agentCount(): number {
+    return this.#number('SELECT COUNT(*) AS value FROM agents', []);
+  }
+
+  hasAgent(name: string): boolean {
+    return this.#number('SELECT COUNT(*) AS value FROM agents WHERE name = ?', [name]) > 0;
+  }
+
+  insertReport(
+    { agent, epoch, sequence }: { agent: string; epoch: string; sequence: number },
+    report: StoredReport['report'],
+    nowMs: number,
+  ): boolean {
+    const removed = this.#number(
+      'SELECT removed_sequence AS value FROM epochs WHERE agent = ? AND epoch = ?',
+      [agent, epoch],
+    );
+    if (sequence <= removed) return false;
+    const inserted = this.#run(
+      'INSERT OR IGNORE INTO reports (agent, epoch, sequence, received_ms, report) VALUES (?, ?, ?, ?, ?)',
+      [agent, epoch, sequence, nowMs, JSON.stringify(report)],
+    );
+    if (inserted === 0) return false;
+    this.#run(
+      `INSERT INTO epochs (agent, epoch, last_sequence) VALUES (?, ?, ?)
+       ON CONFLICT (agent, epoch) DO UPDATE SET last_sequence = max(last_sequence, excluded.last_sequence)`,
+      [agent, epoch, sequence],
+    );
+    this.#run('UPDATE agents SET last_seen_ms = ? WHERE name = ?', [nowMs, agent]);
+    return true;
+  }
+
+  lastSequence(agent: string, epoch: string): number {
+    return this.#number('SELECT last_sequence AS value FROM epochs WHERE agent = ? AND epoch = ?', [
+      agent,
+      epoch,
+    ]);
+  }
+
+  reportsAfter(id: number, limit: number): StoredReport[] {
+    const rows = this.#all<{
+      id: number;
+      agent: string;
+      sequence: number;
+      received_ms: number;
+      report: string;
+    }>('SELECT id, agent, sequence, received_ms, report FROM reports WHERE id > ? ORDER BY id LIMIT ?', [
+      id,
+      limit,
+    ]);
+    return rows.map((row) => ({
+      id: row.id,
+      agent: row.agent,
+      sequence: row.sequence,
+      receivedMs: row.received_ms,
+      report: JSON.parse(row.report) as StoredReport['report'],
+    }));
+  }
+
+  cursor(name: string): number {
+    return this.#number('SELECT position AS value FROM cursors WHERE name = ?', [name]);
+  }
+
+  saveCursor(name: string, id: number): void {
+    this.#run(
+      'INSERT INTO cursors (name, position) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position',
+      [name, id],
+    );
+  }
+
+  insertIncident(incident: NewIncident): Incident {
+    this.#run('INSERT INTO incidents (fingerprint, state, last_report_ms, incident) VALUES (?, ?, ?, ?)', [
+      incident.fingerprint,
+      incident.state,
+      incident.lastReportMs,
+      JSON.stringify(incident),
+    ]);
+    const number = this.#number('SELECT last_insert_rowid() AS value', []);
+    return { ...incident, id: incidentId(number) };
+  }
+
+  updateIncident({ id, ...incident }: Incident): void {
+    this.#run('UPDATE incidents SET state = ?, last_report_ms = ?, incident = ? WHERE number = ?', [
+      incident.state,
+      incident.lastReportMs,
+      JSON.stringify(incident),
+      incidentNumber(id),
+    ]);
+  }
+
+  incident(id: string): Incident | undefined {
+    return this.#all<IncidentRow>('SELECT number, incident FROM incidents WHERE number = ?', [
+      incidentNumber(id),
+    ]).map(toIncident)[0];
+  }
+
+  unresolvedIncident(fingerprint: string): Incident | undefined {
+    return this.#all<IncidentRow>(
+      "SELECT number, incident FROM incidents WHERE fingerprint = ? AND state <> 'resolved'",
+      [fingerprint],
+    ).map(toIncident)[0];
+  }
+
+  unresolvedCount(): number {
+    return this.#number("SELECT COUNT(*) AS value FROM incidents WHERE state <> 'resolved'", []);
+  }
+
+  incidents({
+    state,
+    limit,
+    before = Number.MAX_SAFE_INTEGER,
+  }: Parameters<Store['incidents']>[0]): ReturnType<Store['incidents']> {
+    const rows =
+      state === undefined
+        ? this.#all<IncidentRow>(
+            'SELECT number, incident FROM incidents WHERE number < ? ORDER BY number DESC LIMIT ?',
+            [before, limit + 1],
+          )
+        : this.#all<IncidentRow>(
+            'SELECT number, incident FROM incidents WHERE state = ? AND number < ? ORDER BY number DESC LIMIT ?',
+            [state, before, limit + 1],
+          );
+    const page = rows.slice(0, limit);
+    return {
+      incidents: page.map(toIncident),
+      next: rows.length > limit ? (page.at(-1)?.number ?? null) : null,
+    };
+  }
+
+  quietIncidents(sinceMs: number, limit: number): Incident[] {
+    return this.#all<IncidentRow>(
+      `SELECT number, incident FROM incidents WHERE state <> 'resolved' AND last_report_ms <= ?
+       ORDER BY number LIMIT ?`,
+      [sinceMs, limit],
+    ).map(toIncident);
+  }
+
+  member(agent: string, anomalyId: string): Member | undefined {
+    return this.#all<MemberRow>(
+      'SELECT * FROM members WHERE agent = ? AND anomaly_id = ? ORDER BY incident DESC LIMIT 1',
+      [agent, anomalyId],
+    ).map(toMember)[0];
+  }
+
+  saveMember({ incidentId: id, agent, anomalyId, latest, baseCount, baseBytes }: Member): void {
+    this.#run(
+      `INSERT INTO members (incident, agent, anomaly_id, node, base_count, base_bytes, latest)
+       VALUES (?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (agent, anomaly_id, incident) DO UPDATE SET latest = excluded.latest, node = excluded.node`,
+      [incidentNumber(id), agent, anomalyId, latest.node, baseCount, baseBytes, JSON.stringify(latest)],
+    );
+  }
+
+  memberCount(id: string): number {
+    return this.#number('SELECT COUNT(*) AS value FROM members WHERE incident = ?', [incidentNumber(id)]);
+  }
+
+  hasNode(id: string, node: string): boolean {
+    return (
+      this.#number('SELECT COUNT(*) AS value FROM members WHERE incident = ? AND node = ?', [
+        incidentNumber(id),
+        node,
+      ]) > 0
+    );
+  }
+
+  members(id: string, limit: number): Member[] {
+    return this.#all<MemberRow>('SELECT * FROM members WHERE incident = ? ORDER BY rowid LIMIT ?', [
+      incidentNumber(id),
+      limit,
+    ]).map(toMember);
+  }
+
+  enqueue({ id, receiver, type, incident, createdMs }: Notification): void {
+    this.#run(
+      'INSERT INTO outbox (id, receiver, type, incident, snapshot, created_ms) VALUES (?, ?, ?, ?, ?, ?)',
+      [id, receiver, type, incidentNumber(incident.id), JSON.stringify(incident), createdMs],
+    );
+  }
+
+  nextPending(receiver: string): OutboxEntry | undefined {
+    return this.#all<OutboxRow>(
+      "SELECT * FROM outbox WHERE receiver = ? AND state = 'pending' ORDER BY number LIMIT 1",
+      [receiver],
+    ).map(toOutboxEntry)[0];
+  }
+
+  pendingCount(receiver: string): number {
+    return this.#number("SELECT COUNT(*) AS value FROM outbox WHERE receiver = ? AND state = 'pending'", [
+      receiver,
+    ]);
+  }
+
+  updateDelivery(entry: Pick<OutboxEntry, 'id' | 'state' | 'attempts' | 'nextAttemptMs' | 'reason'>): void {
+    this.#run('UPDATE outbox SET state = ?, attempts = ?, next_attempt_ms = ?, reason = ? WHERE id = ?', [
+      entry.state,
+      entry.attempts,
+      entry.nextAttemptMs,
+      entry.reason,
+      entry.id,
+    ]);
+  }
+
+  failPending(which: { receiver: string } | { allBut: readonly string[] }, reason: string): number {
+    if ('receiver' in which) {
+      return this.#run(
+        "UPDATE outbox SET state = 'failed', reason = ? WHERE state = 'pending' AND receiver = ?",
+        [reason, which.receiver],
+      );
+    }
+    return this.#run(
+      `UPDATE outbox SET state = 'failed', reason = ?
+       WHERE state = 'pending' AND receiver NOT IN (SELECT value FROM json_each(?))`,
+      [reason, JSON.stringify(which.allBut)],
+    );
+  }
+
+  notifications(id: string, limit: number): OutboxEntry[] {
+    return this.#all<OutboxRow>('SELECT * FROM outbox WHERE incident = ? ORDER BY number LIMIT ?', [
+      incidentNumber(id),
+      limit,
+    ]).map(toOutboxEntry);
+  }
+
+  remove(limits: RemovalLimits): Removed {
+    return this.transaction(() => {
+      const { beforeMs, maxRows } = limits;
+      const reports = this.#removeReports(limits);
+      const incidents = this.#run(
+        `DELETE FROM incidents WHERE number IN
+           (SELECT number FROM incidents WHERE state = 'resolved' AND last_report_ms < ? ORDER BY number LIMIT ?)`,
+        [beforeMs, maxRows],
+      );
+      const notifications = this.#run(
+        `DELETE FROM outbox WHERE number IN
+           (SELECT number FROM outbox WHERE state <> 'pending' AND created_ms < ? ORDER BY number LIMIT ?)`,
+        [beforeMs, maxRows],
+      );
+      const agents = this.#run(
+        'DELETE FROM agents WHERE name IN (SELECT name FROM agents WHERE last_seen_ms < ? LIMIT ?)',
+        [beforeMs, maxRows],
+      );
+      if (agents > 0) this.#run('DELETE FROM epochs WHERE agent NOT IN (SELECT name FROM agents)', []);
+      return { ...reports, incidents, notifications, agents };
+    });
+  }
+
+  close(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#database.close();
+  }
+
+  /** Ids have no gaps but at the front, so the number of rows is the distance of the ends: no count over a million rows. */
+  #removeReports({
+    beforeMs,
+    maxReports,
+    exporter,
+    maxRows,
+  }: RemovalLimits): Pick<Removed, 'reports' | 'unexported'> {
+    const ends = this.#all<{ first: number | null; last: number | null }>(
+      'SELECT (SELECT MIN(id) FROM reports) AS first, (SELECT MAX(id) FROM reports) AS last',
+      [],
+    )[0];
+    if (ends?.first === null || ends?.last === null || ends === undefined) {
+      return { reports: 0, unexported: 0 };
+    }
+    const windowEnd = ends.first + maxRows;
+    const firstYoung = this.#number(
+      'SELECT id AS value FROM reports WHERE id < ? AND received_ms >= ? ORDER BY id LIMIT 1',
+      [windowEnd, beforeMs],
+    );
+    const endByAge = firstYoung === 0 ? Math.min(windowEnd, ends.last + 1) : firstYoung;
+    const endByCount = Math.min(windowEnd, ends.last + 1 - maxReports);
+    const end = Math.max(endByAge, endByCount);
+    if (end <= ends.first) return { reports: 0, unexported: 0 };
+    const unexported =
+      exporter === undefined
+        ? 0
+        : this.#number('SELECT COUNT(*) AS value FROM reports WHERE id > ? AND id < ?', [
+            this.cursor(exporter),
+            end,
+          ]);
+    this.#run(
+      `UPDATE epochs SET removed_sequence = max(removed_sequence, gone.sequence)
+       FROM (SELECT agent, epoch, MAX(sequence) AS sequence FROM reports WHERE id < ? GROUP BY agent, epoch) AS gone
+       WHERE epochs.agent = gone.agent AND epochs.epoch = gone.epoch`,
+      [end],
+    );
+    return { reports: this.#run('DELETE FROM reports WHERE id < ?', [end]), unexported };
+  }
+
+  /** Runs a statement and returns how many rows it changed. */
+  #run(sql: string, values: readonly (string | number | null)[]): number {
+    return Number(this.#query((statement) => statement.run(...values), sql).changes);
+  }
+
+  #all<Row>(sql: string, values: readonly (string | number | null)[]): Row[] {
+    return this.#query((statement) => statement.all(...values), sql) as Row[];
+  }
+
+  /** The column `value` of the first row; 0 where there is no row or no value. */
+  #number(sql: string, values: readonly (string | number | null)[]): number {
+    return this.#all<{ value: number | null }>(sql, values)[0]?.value ?? 0;
+  }
+
+  #query<Result>(use: (statement: Statement) => Result, sql: string): Result {
+    try {
+      let statement = this.#statements.get(sql);
+      if (statement === undefined) {
+        statement = this.#database.prepare(sql);
+        this.#statements.set(sql, statement);
+      }
+      return use(statement);
+    } catch (error) {
+      throw this.#explain(error);
+    }
+  }
+
+  /** SQLite's own failures (a full disk, an unreadable page) are the world's fault; all else stays as it is. */
+  #explain(error: unknown): unknown {
+    if (error instanceof PlasmawatchError || !/^(ERR_)?SQLITE_/.test(systemCodeOf(error) ?? '')) return error;
+    return new PlasmawatchError('PW_STORE', `cannot use the store ${this.#path}: ${messageOf(error)}`, {
+      subject: this.#path,
+      cause: error,
+      retryable: true,
+    });
+  }
+}
+
+function incidentId(number: number): string {
+  return `INC-${number}`;
+}
+
+/** 0, which no incident has, for a text that is no id. */
+function incidentNumber(id: string): number {
+  const digits = /^INC-([1-9]\d{0,14})$/.exec(id)?.[1];
+  return digits === undefined ? 0 : Number(digits);
+}
+
+function toIncident({ number, incident }: IncidentRow): Incident {
+  return { ...(JSON.parse(incident) as NewIncident), id: incidentId(number) };
+}
+
+function toMember(row: MemberRow): Member {
+  return {
+    agent: row.agent,
+    anomalyId: row.anomaly_id,
+    incidentId: incidentId(row.incident),
+    latest: JSON.parse(row.latest) as Member['latest'],
+    baseCount: row.base_count,
+    baseBytes: row.base_bytes,
+  };
+}
+
+function toOutboxEntry(row: OutboxRow): OutboxEntry {
+  return {
+    id: row.id,
+    receiver: row.receiver,
+    type: row.type,
+    incident: JSON.parse(row.snapshot) as Incident,
+    createdMs: row.created_ms,
+    state: row.state,
+    attempts: row.attempts,
+    nextAttemptMs: row.next_attempt_ms,
+    reason: row.reason,
+  };
+}

@@ -1,0 +1,184 @@
+/**
+ * What the collector remembers, and the interface of whatever remembers it.
+ *
+ * Calls are synchronous: a call that returned outside a transaction is on the disk, and so is everything within a
+ * `transaction` that returned. That is what an acknowledgement to an agent and a notification's outbox stand on.
+ * All times are milliseconds since the epoch by the collector's clock, unless a field says otherwise.
+ */
+import type { Anomaly, AnomalyKind, Report, Severity } from '../../common/event.ts';
+
+/** `silenced` is reserved: nothing sets it yet. */
+export const INCIDENT_STATES = ['open', 'acknowledged', 'silenced', 'resolved'] as const;
+export type IncidentState = (typeof INCIDENT_STATES)[number];
+
+/** Anomalies that belong together as a person sees them. */
+export interface Incident {
+  /** `INC-` and a number that rises. */
+  readonly id: string;
+  /** Equal for anomalies that tell one story; at most one unresolved incident has it. */
+  readonly fingerprint: string;
+  readonly state: IncidentState;
+  readonly severity: Severity;
+  /** The kind of the anomaly that opened it. */
+  readonly kind: AnomalyKind;
+  readonly title: string;
+  /** The stranger's address, or null where the story has none (`blind`). */
+  readonly peer: string | null;
+  readonly service: string | null;
+  /** The first nodes that saw it, at most `MAX_LISTED_NODES`, and how many there are. */
+  readonly nodes: readonly string[];
+  readonly nodeCount: number;
+  /** Connections (for `blind`: lost packets): the latest count of each anomaly, added up. */
+  readonly count: number;
+  /** Wire bytes, added up likewise. */
+  readonly bytes: number;
+  /** Earliest and latest time of the anomalies, RFC 3339 with nanoseconds, by the agents' clocks. */
+  readonly first: string;
+  readonly last: string;
+  /** The latest sentence of an agent. */
+  readonly message: string;
+  readonly openedMs: number;
+  readonly lastReportMs: number;
+  readonly acknowledgedMs: number | null;
+  readonly resolvedMs: number | null;
+}
+
+export type NewIncident = Omit<Incident, 'id'>;
+
+/** How many nodes an incident lists by name. */
+export const MAX_LISTED_NODES = 50;
+
+/** One anomaly's part in an incident: its latest report, and what earlier incidents have counted of it already. */
+export interface Member {
+  readonly agent: string;
+  readonly anomalyId: string;
+  readonly incidentId: string;
+  readonly latest: Anomaly;
+  readonly baseCount: number;
+  readonly baseBytes: number;
+}
+
+export const NOTIFICATION_TYPES = ['opened', 'escalated', 'resolved'] as const;
+export type NotificationType = (typeof NOTIFICATION_TYPES)[number];
+
+/** One message about an incident to one receiver; the incident is as it was when the message was written. */
+export interface Notification {
+  /** The same for every attempt. */
+  readonly id: string;
+  readonly receiver: string;
+  readonly type: NotificationType;
+  readonly incident: Incident;
+  readonly createdMs: number;
+}
+
+/** A notification and how far its delivery is. */
+export interface OutboxEntry extends Notification {
+  readonly state: 'pending' | 'delivered' | 'failed';
+  readonly attempts: number;
+  /** Not to be tried before. */
+  readonly nextAttemptMs: number;
+  /** Why the last attempt did not deliver; holds no secret. */
+  readonly reason: string | null;
+}
+
+export interface AgentRecord {
+  readonly name: string;
+  readonly epoch: string;
+  readonly version: string;
+  readonly capture: string;
+  readonly firstSeenMs: number;
+  readonly lastSeenMs: number;
+  /** Of the current epoch; 0 before the first report. */
+  readonly lastSequence: number;
+  /** The latest heartbeat's counters, or null before the first. */
+  readonly counters: Readonly<Record<string, number | null>> | null;
+}
+
+export interface StoredReport {
+  /** Rises with the order of arrival. */
+  readonly id: number;
+  readonly agent: string;
+  readonly sequence: number;
+  readonly receivedMs: number;
+  readonly report: Report;
+}
+
+/** What a round of removal took away. */
+export interface Removed {
+  readonly reports: number;
+  /** Of those, the ones that no exporter had read (only where `exporter` was given). */
+  readonly unexported: number;
+  readonly incidents: number;
+  readonly notifications: number;
+  readonly agents: number;
+}
+
+export interface RemovalLimits {
+  /** What is older goes. */
+  readonly beforeMs: number;
+  readonly maxReports: number;
+  /** Name of the cursor that reads the reports, to count what it lost. */
+  readonly exporter?: string | undefined;
+  /** At most so many rows of each table at once, so that a removal never holds others up for long. */
+  readonly maxRows: number;
+}
+
+export interface Store {
+  /** All of `work` is on the disk when this returns, or none of it. Not to be nested. */
+  transaction<Result>(work: () => Result): Result;
+
+  /** Notes that an agent said hello, and returns the last sequence stored of this epoch (0 for none). */
+  greetAgent(agent: Pick<AgentRecord, 'name' | 'epoch' | 'version' | 'capture'>, nowMs: number): number;
+  saveHeartbeat(agent: string, counters: Readonly<Record<string, number | null>>, nowMs: number): void;
+  agents(): AgentRecord[];
+  agentCount(): number;
+  hasAgent(name: string): boolean;
+
+  /** Stores a report; false when this (agent, epoch, sequence) is here, or was here before. */
+  insertReport(
+    source: { agent: string; epoch: string; sequence: number },
+    report: Report,
+    nowMs: number,
+  ): boolean;
+  /** The last sequence stored of an agent's epoch; 0 for none. */
+  lastSequence(agent: string, epoch: string): number;
+  /** Reports in order of arrival, after `id`. */
+  reportsAfter(id: number, limit: number): StoredReport[];
+  /** How far a reader of reports got; 0 before its first. */
+  cursor(name: string): number;
+  saveCursor(name: string, id: number): void;
+
+  insertIncident(incident: NewIncident): Incident;
+  updateIncident(incident: Incident): void;
+  incident(id: string): Incident | undefined;
+  unresolvedIncident(fingerprint: string): Incident | undefined;
+  unresolvedCount(): number;
+  /** Newest first; `before` is the cursor that the page before gave. */
+  incidents(query: { state?: IncidentState | undefined; limit: number; before?: number | undefined }): {
+    incidents: Incident[];
+    next: number | null;
+  };
+  /** Unresolved incidents without a report since. */
+  quietIncidents(sinceMs: number, limit: number): Incident[];
+
+  /** The latest incident that an anomaly is part of. */
+  member(agent: string, anomalyId: string): Member | undefined;
+  saveMember(member: Member): void;
+  memberCount(incidentId: string): number;
+  /** Whether a node is among the reporters of an incident. */
+  hasNode(incidentId: string, node: string): boolean;
+  members(incidentId: string, limit: number): Member[];
+
+  enqueue(notification: Notification): void;
+  /** The oldest notification of a receiver that waits. */
+  nextPending(receiver: string): OutboxEntry | undefined;
+  pendingCount(receiver: string): number;
+  updateDelivery(entry: Pick<OutboxEntry, 'id' | 'state' | 'attempts' | 'nextAttemptMs' | 'reason'>): void;
+  /** Marks what waits for a receiver (or for all but the named ones) as failed; returns how many. */
+  failPending(which: { receiver: string } | { allBut: readonly string[] }, reason: string): number;
+  notifications(incidentId: string, limit: number): OutboxEntry[];
+
+  /** Removes what is too old or too much, oldest first. */
+  remove(limits: RemovalLimits): Removed;
+  close(): void;
+}
