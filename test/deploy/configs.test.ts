@@ -1,0 +1,55 @@
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { z } from 'zod';
+import { agentConfigSchema } from '../../agent/config.ts';
+import { resolveEndpoint } from '../../agent/uplink/endpoint.ts';
+import { checkExposure, collectorConfigSchema } from '../../collector/config.ts';
+import { loadYamlFile } from '../../common/config-file.ts';
+
+const PROJECT = resolve(import.meta.dirname, '../..');
+
+async function load<Schema extends z.ZodType>(schema: Schema, file: string): Promise<z.output<Schema>> {
+  const { value, diagnostics } = await loadYamlFile(schema, resolve(PROJECT, file));
+  expect(diagnostics).toEqual([]);
+  if (value === undefined) throw new Error(`${file} holds nothing`);
+  return value;
+}
+
+describe.each(['deploy/agent.yaml', 'deploy/compose/agent.yaml'])('%s', (file) => {
+  it('is accepted, and names a collector to which the token may travel', async () => {
+    const { collector } = await load(agentConfigSchema, file);
+    expect(collector.tokenFile).toMatch(/\/agent-token$/);
+    expect(resolveEndpoint({ ...collector, token: 'a-token' }).port).toBe('9440');
+  });
+});
+
+describe.each(['deploy/collector.yaml', 'deploy/compose/collector.yaml'])('%s', (file) => {
+  it('is accepted, and listens to the network with both tokens only', async () => {
+    const config = await load(collectorConfigSchema, file);
+    expect([config.agentTokenFile, config.apiTokenFile]).not.toContain(undefined);
+    expect(() => checkExposure(config, { agentToken: 'one', apiToken: 'another' })).not.toThrow();
+    expect(() => checkExposure(config, { agentToken: 'one' })).toThrow('API token');
+  });
+});
+
+describe.each([
+  ['plasmawatch-agent.service', 'deploy/agent.yaml'],
+  ['plasmawatch-collector.service', 'deploy/collector.yaml'],
+])('%s', (unit, config) => {
+  it('loads every credential that the settings name, keeps state where they put it, and reads them', async () => {
+    const [unitText, configText] = await Promise.all(
+      [`deploy/${unit}`, config].map((file) => readFile(resolve(PROJECT, file), 'utf8')),
+    );
+    const loaded = [...(unitText ?? '').matchAll(/^LoadCredential=([\w-]+):\/etc\/plasmawatch\//gm)].map(
+      ([, name]) => name,
+    );
+    const named = [
+      ...(configText ?? '').matchAll(new RegExp(`/run/credentials/${unit}/([\\w-]+)$`, 'gm')),
+    ].map(([, name]) => name);
+    expect(new Set(named)).toEqual(new Set(loaded));
+    const state = /^StateDirectory=(\S+)$/m.exec(unitText ?? '')?.[1];
+    expect(configText).toMatch(new RegExp(`^  path: /var/lib/${state}/`, 'm'));
+    expect(unitText).toContain(`--config /etc/plasmawatch/${config.split('/')[1]}`);
+  });
+});
