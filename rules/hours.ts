@@ -56,7 +56,7 @@ function isWithin({ days, from, to }: Window, day: number, minute: number): bool
 function splitZone(text: string): { clauses: string[]; zone: string } {
   const words = text.trim().split(/\s+/);
   const last = words.at(-1) ?? '';
-  const hasZone = /\d$/.test(words.at(-2) ?? '') && /^[A-Za-z+-]/.test(last);
+  const hasZone = /\d$/.test(words.at(-2) ?? '') && /^[A-Za-z]/.test(last);
   const clauses = (hasZone ? words.slice(0, -1) : words).join(' ').split(/,\s+/);
   return { clauses, zone: hasZone ? last : 'UTC' };
 }

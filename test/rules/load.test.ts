@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { loadRules } from '../../rules/load.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+const clock = new FakeClock(Date.UTC(2026, 10, 23));
+let folder: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'plasmawatch-rules-'));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+async function write(name: string, text: string): Promise<string> {
+  const path = join(folder, name);
+  await writeFile(path, text);
+  return path;
+}
+
+function allow(name: string, from = 'cluster', to = 'object-manager'): string {
+  return `version: 1\nallow:\n  - { name: ${name}, from: ${from}, to: ${to} }\n`;
+}
+
+describe('loadRules', () => {
+  it('loads a file, with the fingerprint that sha256sum tells', async () => {
+    const text = allow('nodes');
+    const path = await write('rules.yaml', text);
+    const { ruleset, diagnostics, sources, fingerprint } = await loadRules(path, { clock });
+    expect(diagnostics).toEqual([]);
+    expect(ruleset?.rules).toMatchObject([
+      { name: 'nodes', from: ['cluster'], to: ['object-manager'], file: path, line: 3 },
+    ]);
+    expect(sources).toEqual(new Map([[path, text]]));
+    expect(fingerprint).toBe(createHash('sha256').update(text).digest('hex'));
+  });
+
+  it('joins the YAML files of a folder in the order of their names', async () => {
+    await write('20-users.yml', `${allow('users', 'notebooks', 'metrics')}services: { metrics: 9100 }\n`);
+    await write('10-nodes.yaml', `${allow('nodes')}groups: { notebooks: { cidr: [10.20.0.0/24] } }\n`);
+    await write('.hidden.yaml', 'not: rules');
+    await write('README.md', 'not rules');
+    await mkdir(join(folder, '..data'));
+    const { ruleset, diagnostics } = await loadRules(folder, { clock });
+    expect(diagnostics).toEqual([]);
+    expect(ruleset?.rules.map(({ name }) => name)).toEqual(['nodes', 'users']);
+    expect([...(ruleset?.groups.keys() ?? [])]).toEqual(['notebooks', 'cluster']);
+  });
+
+  it('names both places of what two files define', async () => {
+    const first = await write(
+      'a.yaml',
+      `${allow('nodes')}groups: { notebooks: { hosts: [a] } }\nservices: { metrics: 1 }\n`,
+    );
+    const second = await write(
+      'b.yaml',
+      `${allow('nodes')}groups: { notebooks: { hosts: [b] } }\nservices: { metrics: 2 }\n`,
+    );
+    const { ruleset, diagnostics } = await loadRules(folder, { clock });
+    expect(ruleset).toBeUndefined();
+    expect(diagnostics.filter(({ severity }) => severity === 'error')).toMatchObject([
+      { file: second, line: 3, message: `a rule named \`nodes\` is defined twice; first in ${first}:3:13` },
+      { file: second, line: 4, message: `group \`notebooks\` is defined twice; first in ${first}:4:11` },
+      { file: second, line: 5, message: `service \`metrics\` is defined twice; first in ${first}:5:13` },
+    ]);
+  });
+
+  it('tells the faults of every file, and no unknown names while one cannot be read', async () => {
+    await write('a.yaml', allow('users', 'notebooks'));
+    await write('b.yaml', 'version: 1\ngroups: { notebooks: { cidr: [10.0.0.1/8] } }\n');
+    await write('c.yaml', 'version: 2\n');
+    const { diagnostics } = await loadRules(folder, { clock });
+    expect(diagnostics.map(({ file, line }) => `${file.slice(-6)}:${line}`)).toEqual([
+      'b.yaml:2',
+      'c.yaml:1',
+    ]);
+  });
+
+  it('says why there are no rules at a path', async () => {
+    const absent = join(folder, 'absent.yaml');
+    expect((await loadRules(absent, { clock })).diagnostics).toMatchObject([
+      { file: absent, line: 0, message: 'cannot be read: no such file' },
+    ]);
+    expect((await loadRules(folder, { clock })).diagnostics).toMatchObject([
+      { file: folder, line: 0, message: 'the folder holds no *.yaml or *.yml file' },
+    ]);
+  });
+
+  it('warns of a rule that has ended by the clock it is given', async () => {
+    const path = await write(
+      'rules.yaml',
+      'version: 1\nallow: [{ name: a, from: cluster, to: gcs, until: 2026-11-22 }]\n',
+    );
+    const warningsAt = async (nowMs: number): Promise<number> =>
+      (await loadRules(path, { clock: new FakeClock(nowMs) })).diagnostics.length;
+    const endMs = Date.UTC(2026, 10, 23);
+    expect([await warningsAt(endMs - 1), await warningsAt(endMs)]).toEqual([0, 1]);
+  });
+});
