@@ -1,6 +1,6 @@
 /** Internet Protocol version 4: RFC 791, section 3.1. */
 import { IPV4_MAPPED_WORD } from '../../common/address.ts';
-import { PROTOCOL_TCP } from './ip-protocol.ts';
+import { PROTOCOL_TCP, narrow } from './ip-packet.ts';
 import type { Packet, Step } from './packet.ts';
 
 const VERSION_AND_HEADER_LENGTH = 0;
@@ -25,9 +25,8 @@ export function decodeIpv4(view: DataView, packet: Packet): Step {
   const totalLength = view.getUint16(offset + TOTAL_LENGTH);
   // Total length 0: a segment of 64 KiB or more that the card cuts up later; the frame's length holds.
   const wireEnd = totalLength === 0 ? packet.wireEnd : offset + totalLength;
-  if (wireEnd > packet.wireEnd || wireEnd - offset < headerLength) return 'malformed';
-  packet.wireEnd = wireEnd;
-  if (wireEnd < packet.capturedEnd) packet.capturedEnd = wireEnd;
+  if (wireEnd - offset < headerLength) return 'malformed';
+  narrow(packet, wireEnd);
 
   packet.ipVersion = 4;
   packet.source0 = 0;

@@ -1,5 +1,5 @@
 /** Internet Protocol version 6 with its extension headers: RFC 8200, sections 3 and 4; RFC 4302, section 2 (AH). */
-import { PROTOCOL_TCP } from './ip-protocol.ts';
+import { PROTOCOL_TCP, narrow } from './ip-packet.ts';
 import type { Packet, Step } from './packet.ts';
 
 const VERSION = 0;
@@ -39,9 +39,7 @@ export function decodeIpv6(view: DataView, packet: Packet): Step {
   const payloadLength = view.getUint16(offset + PAYLOAD_LENGTH);
   // Payload length 0: a jumbogram (RFC 2675) or a segment that the card cuts up later; the frame's length holds.
   const wireEnd = payloadLength === 0 ? packet.wireEnd : offset + HEADER_LENGTH + payloadLength;
-  if (wireEnd > packet.wireEnd) return 'malformed';
-  packet.wireEnd = wireEnd;
-  if (wireEnd < packet.capturedEnd) packet.capturedEnd = wireEnd;
+  narrow(packet, wireEnd);
 
   packet.ipVersion = 6;
   packet.source0 = view.getUint32(offset + SOURCE);

@@ -28,9 +28,7 @@ export const DECODE_OUTCOMES = [
   'not-tcp',
   /** A fragment other than the first: it has no ports. Only the first fragment is counted to its flow. */
   'later-fragment',
-  /** A first fragment that leaves part of the TCP header to the next one, as RFC 1858 describes to fool filters. */
-  'tiny-fragment',
-  /** The capture ends within a header. */
+  /** The capture ends within a header, before the TCP ports. */
   'truncated',
   /** A header contradicts itself or the length of the frame. */
   'malformed',
@@ -91,7 +89,10 @@ export class Packet {
   destination3 = 0;
   sourcePort = 0;
   destinationPort = 0;
-  /** Unsigned, as they stand in the header. */
+  /**
+   * Unsigned, as they stand in the header. Where only the ports are known (see tcp.ts), these and all fields below
+   * are 0, the flags among them, as in no segment of a real connection.
+   */
   sequence = 0;
   acknowledgment = 0;
   /** The eight flags of byte 13: FIN is bit 0, CWR bit 7. */

@@ -10,15 +10,18 @@ const FLAGS = 13;
 const WINDOW = 14;
 const MINIMUM_HEADER_LENGTH = 20;
 
+/** The part of the header that a flow needs at least. */
+const PORTS_LENGTH = 4;
+
 /** Fills the TCP fields and the place of the payload. */
 export function decodeTcp(view: DataView, packet: Packet): DecodeOutcome {
   const { offset, capturedEnd, wireEnd } = packet;
-  if (wireEnd - offset < MINIMUM_HEADER_LENGTH) return packet.isFragment ? 'tiny-fragment' : 'malformed';
-  if (capturedEnd - offset < MINIMUM_HEADER_LENGTH) return 'truncated';
+  if (capturedEnd - offset < MINIMUM_HEADER_LENGTH) return decodePorts(view, packet);
   const headerLength = (view.getUint8(offset + DATA_OFFSET) >>> 4) * 4;
   if (headerLength < MINIMUM_HEADER_LENGTH) return 'malformed';
   const payloadOffset = offset + headerLength;
-  if (payloadOffset > wireEnd) return packet.isFragment ? 'tiny-fragment' : 'malformed';
+  // The options of a first fragment may go on in the next one.
+  if (payloadOffset > wireEnd && !packet.isFragment) return 'malformed';
 
   packet.sourcePort = view.getUint16(offset + SOURCE_PORT);
   packet.destinationPort = view.getUint16(offset + DESTINATION_PORT);
@@ -26,8 +29,28 @@ export function decodeTcp(view: DataView, packet: Packet): DecodeOutcome {
   packet.acknowledgment = view.getUint32(offset + ACKNOWLEDGMENT);
   packet.tcpFlags = view.getUint8(offset + FLAGS);
   packet.window = view.getUint16(offset + WINDOW);
-  packet.payloadLength = wireEnd - payloadOffset;
+  packet.payloadLength = wireEnd > payloadOffset ? wireEnd - payloadOffset : 0;
   packet.payloadOffset = payloadOffset;
   packet.payloadCaptured = capturedEnd > payloadOffset ? capturedEnd - payloadOffset : 0;
+  return 'tcp';
+}
+
+/**
+ * A header that goes on in the next fragment (RFC 1858 describes how that fools filters) or beyond the snap length
+ * still has ports: whose packet it is must not be lost.
+ */
+function decodePorts(view: DataView, packet: Packet): DecodeOutcome {
+  const { offset, capturedEnd, wireEnd } = packet;
+  if (wireEnd - offset < MINIMUM_HEADER_LENGTH && !packet.isFragment) return 'malformed';
+  if (capturedEnd - offset < PORTS_LENGTH) return 'truncated';
+  packet.sourcePort = view.getUint16(offset + SOURCE_PORT);
+  packet.destinationPort = view.getUint16(offset + DESTINATION_PORT);
+  packet.sequence = 0;
+  packet.acknowledgment = 0;
+  packet.tcpFlags = 0;
+  packet.window = 0;
+  packet.payloadLength = 0;
+  packet.payloadOffset = offset;
+  packet.payloadCaptured = 0;
   return 'tcp';
 }

@@ -259,6 +259,8 @@ function noteTime(flow: Flow<unknown>, { seconds, nanoseconds }: Frame): void {
  * tell a SYN that was captured late from the SYN of another connection.
  */
 function noteSequences(sender: FlowSide, receiver: FlowSide, packet: Packet): void {
+  // Without flags it is no segment of a connection, or one of which only the ports are known.
+  if (packet.tcpFlags === 0) return;
   if (sender.initialSequence === UNKNOWN_SEQUENCE) {
     sender.initialSequence = isSyn(packet.tcpFlags) ? packet.sequence : (packet.sequence - 1) >>> 0;
   }
