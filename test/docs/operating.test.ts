@@ -1,0 +1,79 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { Webhook } from 'standardwebhooks';
+import { describe, expect, it } from 'vitest';
+import { AGENT_COUNTERS } from '../../agent/metrics.ts';
+import { collectorConfigSchema } from '../../collector/config.ts';
+import { createCollectorMetrics } from '../../collector/metrics.ts';
+import { parseYaml } from '../../common/config-file.ts';
+
+const page = await readFile(resolve(import.meta.dirname, '../../docs/operating.md'), 'utf8');
+
+/** The fenced blocks of a language, without the indentation of a list. */
+function blocksOf(language: string): string[] {
+  const fences = page.matchAll(new RegExp(`^( *)\`\`\`${language}\n(.*?)^\\1\`\`\`$`, 'gms'));
+  return Array.from(fences, ([, indent = '', text = '']) =>
+    text.replaceAll(new RegExp(`^${indent}`, 'gm'), ''),
+  );
+}
+
+/** The first column of the tables that begin with this heading. */
+function rowsOf(heading: string): string[] {
+  const table = page.slice(page.indexOf(`| ${heading} `)).split('\n\n')[0] ?? '';
+  return Array.from(table.matchAll(/^\| `(\w+)` +\|/gm), ([, name = '']) => name);
+}
+
+describe("the operators' page", () => {
+  it('has a row for every counter of an agent, and none besides', () => {
+    const section = page.slice(page.indexOf('## Counters'));
+    const names = Array.from(section.matchAll(/^\| `((?!plasmawatch_)\w+)` +\|/gm), ([, name]) => name);
+    expect(names).toEqual(Object.keys(AGENT_COUNTERS));
+  });
+
+  it('has a row for every metric of the collector, and none besides', async () => {
+    const metrics = await createCollectorMetrics().registry.getMetricsAsJSON();
+    expect(rowsOf('metric')).toEqual(metrics.map(({ name }) => name));
+  });
+
+  const settings = blocksOf('yaml').filter((text) => !text.includes('scrape_configs'));
+
+  it('shows settings for receivers and InfluxDB', () => {
+    expect(settings).toHaveLength(3);
+  });
+
+  it.each(settings)('shows settings that the collector accepts: %s', (text) => {
+    expect(parseYaml(collectorConfigSchema, text, 'docs/operating.md').diagnostics).toEqual([]);
+  });
+
+  it('shows a check of signatures that accepts ours and nothing else', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-docs-'));
+    try {
+      const file = join(folder, 'check.mjs');
+      await writeFile(file, blocksOf('js')[0] ?? '');
+      const { isGenuine } = (await import(pathToFileURL(file).href)) as {
+        isGenuine: (secret: string, headers: Record<string, string>, body: string) => boolean;
+      };
+      const secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
+      const body = '{"type":"incident.opened"}';
+      const sign = (time: Date): Record<string, string> => ({
+        'webhook-id': 'msg_1',
+        'webhook-timestamp': String(Math.floor(time.getTime() / 1000)),
+        'webhook-signature': new Webhook(secret).sign('msg_1', time, body),
+      });
+      const now = sign(new Date());
+      expect(isGenuine(secret, now, body)).toBe(true);
+      expect(
+        isGenuine(secret, { ...now, 'webhook-signature': `v1,AAAA ${now['webhook-signature']}` }, body),
+      ).toBe(true);
+      expect(isGenuine(secret, now, `${body} `)).toBe(false);
+      expect(isGenuine(secret, { ...now, 'webhook-id': 'msg_2' }, body)).toBe(false);
+      expect(isGenuine('whsec_AAAA', now, body)).toBe(false);
+      expect(isGenuine(secret, sign(new Date(Date.now() - 3_600_000)), body)).toBe(false);
+      expect(isGenuine(secret, {}, body)).toBe(false);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+});
