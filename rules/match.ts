@@ -2,7 +2,7 @@
  * The verdict on a connection: which rule allows it, or why none does.
  *
  * The command line, the tests and the live path ask the same `Ruleset`. It is asked once for a connection and again
- * when rules or membership change; judging allocates nothing.
+ * when rules or membership change, never for each packet.
  */
 import type { Address } from '../common/address.ts';
 import type { Verdict, VerdictReason } from '../common/event.ts';
@@ -61,7 +61,7 @@ export class Ruleset {
   /** The watched services: those under `services:`, those that a rule refers to, and always object-manager. */
   readonly services: ReadonlyMap<string, ServicePorts>;
   readonly groups: ReadonlyMap<string, GroupSources>;
-  /** Made once: verdicts are shared, and `judge` makes none. */
+  /** Made once and shared: a change of rules judges every open connection again. */
   readonly #verdicts: readonly RuleVerdicts[];
 
   constructor({ rules, services, groups }: RulesetParts) {

@@ -43,10 +43,12 @@ export const RULE_MODES = ['learn', 'audit', 'alert'] as const;
 export type RuleMode = (typeof RULE_MODES)[number];
 
 const MAX_ENTRIES = 1000;
+/** Groups or services that one rule names. */
+const MAX_NAMES = 100;
 const MAX_RULES = 10_000;
 
 const name = checkedText('a name of letters, digits, `.`, `_` and `-`', /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
-const nameOrNames = z.union([name, z.array(name).min(1).max(MAX_ENTRIES)], {
+const nameOrNames = z.union([name, z.array(name).min(1).max(MAX_NAMES)], {
   error: ({ input }) => (input === undefined ? undefined : expected('a name or a list of names', input)),
 });
 const line = checkedText('one line of 1 to 256 characters', /^(?=.*\S)[^\p{Cc}]{1,256}$/u);

@@ -59,6 +59,7 @@ class Watcher implements RulesWatcher {
   #poll: Timer | undefined;
   #settle: Timer | undefined;
   #files: FSWatcher | undefined;
+  #isLookQueued = false;
   #isClosed = false;
 
   constructor(options: WatchOptions) {
@@ -110,9 +111,14 @@ class Watcher implements RulesWatcher {
     if (!this.#isClosed) this.#settle = this.#options.clock.after(SETTLE_MS, () => this.#lookSoon());
   }
 
-  /** One look after the other. */
+  /** One look after the other, and at most one in wait: a disk that hangs must not pile them up. */
   #lookSoon(): void {
-    this.#running = this.#running.then(() => this.#look());
+    if (this.#isLookQueued) return;
+    this.#isLookQueued = true;
+    this.#running = this.#running.then(() => {
+      this.#isLookQueued = false;
+      return this.#look();
+    });
   }
 
   async #look(): Promise<void> {

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseHours, type Hours } from '../../rules/hours.ts';
 
@@ -6,6 +6,11 @@ function hoursOf(text: string): Hours {
   const parsed = parseHours(text);
   if (parsed.problem !== undefined) throw new Error(parsed.problem);
   return parsed.hours;
+}
+
+/** Minutes of the day as `HH:MM`. */
+function clock(minutes: number): string {
+  return `${String(Math.floor(minutes / 60)).padStart(2, '0')}:${String(minutes % 60).padStart(2, '0')}`;
 }
 
 describe('parseHours', () => {
@@ -61,8 +66,6 @@ describe('parseHours', () => {
 
   it('agrees with the day and minute in UTC for any window', () => {
     const minute = fc.nat(1439);
-    const two = (number: number): string => String(number).padStart(2, '0');
-    const clock = (at: number): string => `${two(Math.floor(at / 60))}:${two(at % 60)}`;
     const days = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'];
     const time = fc.integer({ min: Date.UTC(1971, 0), max: Date.UTC(2100, 0) });
     fc.assert(

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { sameAddress, type Address } from '../../common/address.ts';
 import { Ruleset, type MembershipView, type Rule } from '../../rules/match.ts';
