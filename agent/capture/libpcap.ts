@@ -1,3 +1,5 @@
+// oxlint-disable-next-line typescript/triple-slash-reference -- an ambient module cannot be imported
+/// <reference path="./cap.d.ts" />
 /**
  * Live capture through libpcap, by the npm package `cap`: for where the kernel's ring is not to be had.
  *
@@ -89,8 +91,8 @@ export function formatPcapFilter(ports: PortSet, hasVlanTags: boolean): string {
           first === last ? `tcp port ${first}` : `tcp portrange ${first}-${last}`,
         );
   const filter = [...portTerms, ...HIDDEN_PORTS].join(' or ');
-  // `vlan` shifts the offsets of everything behind it, so it comes last.
-  return hasVlanTags ? `${filter} or (vlan and (${filter}))` : filter;
+  // `vlan` shifts the offsets of everything behind it, so it comes last; the second one is for a tag in a tag.
+  return hasVlanTags ? `${filter} or (vlan and (${filter} or (vlan and (${filter}))))` : filter;
 }
 
 /** No packet is longer and shorter at once: an empty set of ports lets nothing pass. */

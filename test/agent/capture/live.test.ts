@@ -1,0 +1,128 @@
+import { execFile } from 'node:child_process';
+import { chmod, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { probeCapture, readCapabilities } from '../../../agent/capture/live.ts';
+import { systemClock } from '../../../common/clock.ts';
+import { silentLogger } from '../../../common/log.ts';
+import { compile } from '../../support/compile.ts';
+import { missingForNamespaces } from '../../support/netns.ts';
+
+const MODULES = resolve(import.meta.dirname, '../../../node_modules');
+const OPTIONAL_PACKAGES: ReadonlySet<string> = new Set(['koffi', 'cap']);
+const missing = missingForNamespaces('setpriv');
+
+describe('readCapabilities', () => {
+  it.each([
+    ['000001fffeffffff', { netRaw: true, bpf: true }],
+    ['0000000000002000', { netRaw: true, bpf: false }],
+    ['0000008000000000', { netRaw: false, bpf: true }],
+    ['0000000000000000', { netRaw: false, bpf: false }],
+  ])('reads the mask %s', async (mask, expected) => {
+    const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-status-'));
+    try {
+      const path = join(folder, 'status');
+      await writeFile(path, `Name:\tnode\nCapPrm:\tffffffffffffffff\nCapEff:\t${mask}\n`);
+      expect(await readCapabilities(path)).toEqual(expected);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  it('does not know where there is no such file', async () => {
+    expect(await readCapabilities('/nonesuch')).toEqual({ netRaw: undefined, bpf: undefined });
+  });
+});
+
+describe.skipIf(missing !== undefined)(
+  `openLiveSource by privilege (needs ${missing ?? 'nothing more'})`,
+  () => {
+    let compiled: Awaited<ReturnType<typeof compile>> | undefined;
+
+    beforeAll(async () => {
+      compiled = await compile('agent/capture/live.ts');
+      await chmod(compiled.folder, 0o755);
+      await writeFile(join(compiled.folder, 'open.mjs'), OPEN_SCRIPT);
+    });
+    afterAll(() => compiled?.remove());
+
+    /** Opens a source in a process of another user with these capabilities alone. */
+    async function openAs(capabilities: string): Promise<string> {
+      const folder = compiled?.folder ?? '';
+      const privileges = ['--reuid=65534', '--regid=65534', '--clear-groups'];
+      const granted = ['inh-caps', 'ambient-caps'].map((set) => `--${set}=-all${capabilities}`);
+      const words = [...privileges, ...granted, process.execPath, join(folder, 'open.mjs')];
+      const { stdout } = await promisify(execFile)('setpriv', words, { cwd: folder });
+      return stdout.trim();
+    }
+
+    it('needs CAP_NET_RAW and nothing else', async () => {
+      expect(await openAs(',+net_raw')).toBe('ring passed over: none');
+    });
+
+    it('says in one line what is missing and what grants it', async () => {
+      const line = await openAs('');
+      expect(line).toMatch(/^PW_CAPTURE_UNAVAILABLE packets cannot be captured without CAP_NET_RAW \(ring: /);
+      expect(line).toContain('ring: socket on all interfaces: EPERM; cap: libpcap on any: ');
+      expect(line).toMatch(
+        /sudo setcap cap_net_raw\+ep "\$\(readlink -f "\$\(command -v node\)"\)", or run as root$/,
+      );
+    });
+  },
+);
+
+describe('openLiveSource without its optional packages', () => {
+  it.skipIf(process.platform !== 'linux')('says in one line what to install (needs Linux)', async () => {
+    const { folder, remove } = await compile('agent/capture/live.ts');
+    try {
+      await rm(join(folder, 'node_modules'));
+      await mkdir(join(folder, 'node_modules'));
+      for (const name of await readdir(MODULES)) {
+        const place = join(folder, 'node_modules', name);
+        if (!OPTIONAL_PACKAGES.has(name)) await symlink(join(MODULES, name), place);
+      }
+      // An installation that lost its native part: what is there cannot be loaded.
+      for (const name of OPTIONAL_PACKAGES) {
+        await mkdir(join(folder, 'node_modules', name));
+        await writeFile(join(folder, 'node_modules', name, 'package.json'), '{"main":"absent.js"}');
+      }
+      await writeFile(join(folder, 'open.mjs'), OPEN_SCRIPT);
+      const { stdout } = await promisify(execFile)(process.execPath, [join(folder, 'open.mjs')]);
+      expect(stdout).toMatch(
+        /^PW_CAPTURE_UNAVAILABLE packets cannot be captured here \(ring: the package koffi, /,
+      );
+      expect(stdout).toMatch(
+        /\): npm install koffi; or install libpcap with its headers \(apt install libpcap-dev\) and then npm install cap\n$/,
+      );
+    } finally {
+      await remove();
+    }
+  });
+});
+
+describe('probeCapture', () => {
+  it('tries every way, and names what would make a missing one available', async () => {
+    const probes = await probeCapture({ clock: systemClock, logger: silentLogger });
+    expect(probes.map(({ name }) => name)).toEqual(['ring', 'cap']);
+    expect(probes.filter(({ reason }) => reason.includes('\n'))).toEqual([]);
+    expect(probes.filter(({ available, fix }) => available && fix !== undefined)).toEqual([]);
+    const canCapture = process.platform === 'linux' && (await readCapabilities()).netRaw === true;
+    expect(probes[0]?.available).toBe(canCapture);
+  });
+});
+
+const OPEN_SCRIPT = `
+  import { openLiveSource } from './agent/capture/live.js';
+  import { PortSet } from './agent/capture/source.js';
+  import { systemClock } from './common/clock.js';
+  import { silentLogger } from './common/log.js';
+  try {
+    const options = { ports: new PortSet([43800]), clock: systemClock, logger: silentLogger };
+    const { source, passedOver } = await openLiveSource(options);
+    console.log(source.name, 'passed over:', passedOver.map(({ name }) => name).join() || 'none');
+    source.stop();
+  } catch (error) {
+    console.log(error.code, error.message);
+  }`;
