@@ -1,0 +1,177 @@
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { findRaylet, findRaylets, parseRayletLog } from '../../../agent/ray/raylet.ts';
+
+const SAMPLES = resolve(import.meta.dirname, '../../../../shared/raylab/samples');
+const NODE_ID = '42a51f40c2b4189bd6bdba31c8367548c33406673b63dd94fccf208d';
+const OTHER_NODE_ID = '03d3c9d9a0241b50cec5f7858ff74fec38dff35b49813facc1a39b49';
+const SESSION = '/tmp/ray/session_2026-11-23_09-38-54_650297_5042';
+
+function logLine(nodeId: string, port: number, address = '10.77.0.11'): string {
+  return (
+    `[2026-11-23 09:39:01,123 I 6316 6316] (raylet) main.cc:1: Raylet of id, ${nodeId} started. Raylet consists of ` +
+    `node_manager and object_manager. node_manager address: ${address}:39629 object_manager address: ` +
+    `${address}:${port} hostname: w1\n`
+  );
+}
+
+function rayletArgv(changes: Readonly<Record<string, string>> = {}): string[] {
+  const options = {
+    object_manager_port: '43800',
+    node_manager_port: '39629',
+    node_id: NODE_ID,
+    node_ip_address: '10.77.0.11',
+    'gcs-address': '10.77.0.10:6379',
+    session_dir: SESSION,
+    ...changes,
+  };
+  return ['/opt/ray/raylet', ...Object.entries(options).map(([name, value]) => `--${name}=${value}`)];
+}
+
+describe('findRaylets', () => {
+  let proc = '';
+  beforeEach(async () => {
+    proc = await mkdtemp(join(tmpdir(), 'plasmawatch-proc-'));
+    await addLink('self/ns/net', 'net:[4026531840]');
+  });
+  afterEach(() => rm(proc, { recursive: true }));
+
+  async function addFile(path: string, text: string): Promise<void> {
+    await mkdir(dirname(join(proc, path)), { recursive: true });
+    await writeFile(join(proc, path), text);
+  }
+
+  async function addLink(path: string, target: string): Promise<void> {
+    await mkdir(dirname(join(proc, path)), { recursive: true });
+    await symlink(target, join(proc, path));
+  }
+
+  async function addProcess(pid: number, argv: readonly string[], namespace = 4_026_531_840): Promise<void> {
+    await addFile(`${pid}/cmdline`, `${argv.join('\0')}\0`);
+    await addLink(`${pid}/ns/net`, `net:[${namespace}]`);
+  }
+
+  it('takes the ports from the command line where they stand there', async () => {
+    await addProcess(6316, rayletArgv());
+    expect(await findRaylets({ proc })).toEqual([
+      {
+        pid: 6316,
+        nodeId: NODE_ID,
+        nodeAddress: '10.77.0.11',
+        gcsAddress: '10.77.0.10:6379',
+        objectManagerPort: 43_800,
+        nodeManagerPort: 39_629,
+        how: 'argv',
+      },
+    ]);
+  });
+
+  it('takes a random port from the log, as the raylet sees its files', async () => {
+    await addProcess(6316, rayletArgv({ object_manager_port: '0', node_manager_port: '0' }));
+    const log = logLine(OTHER_NODE_ID, 1111) + logLine(NODE_ID, 36_875);
+    await addFile(`6316/root${SESSION}/logs/raylet.out`, log);
+    expect(await findRaylet({ proc })).toMatchObject({
+      objectManagerPort: 36_875,
+      nodeManagerPort: 39_629,
+      how: 'log',
+    });
+  });
+
+  it('finds the line at the end of a log that is longer than what is read', async () => {
+    await addProcess(6316, rayletArgv({ object_manager_port: '0' }));
+    const noise = '[2026-11-23 09:39:02,000 I 6316 6316] noise\n'.repeat(20_000);
+    await addFile(`6316/root${SESSION}/logs/raylet.out`, `${noise}${logLine(NODE_ID, 36_875)}`);
+    expect(await findRaylet({ proc })).toMatchObject({ objectManagerPort: 36_875, how: 'log' });
+  });
+
+  it('leaves the port open where neither tells it', async () => {
+    await addProcess(6316, rayletArgv({ object_manager_port: '0', node_manager_port: '0' }));
+    expect(await findRaylet({ proc })).toMatchObject({
+      objectManagerPort: undefined,
+      nodeManagerPort: undefined,
+      how: 'argv',
+    });
+  });
+
+  it('returns every raylet of a node, by process id, and none of another network namespace', async () => {
+    await addProcess(700, rayletArgv({ node_id: OTHER_NODE_ID, object_manager_port: '45019' }));
+    await addProcess(61, rayletArgv());
+    await addProcess(99, rayletArgv(), 4_026_532_000);
+    const raylets = await findRaylets({ proc });
+    expect(raylets.map(({ pid, objectManagerPort }) => [pid, objectManagerPort])).toEqual([
+      [61, 43_800],
+      [700, 45_019],
+    ]);
+  });
+
+  it('is not misled by other programs that name a raylet', async () => {
+    await addProcess(1, ['/bin/sh', '-c', rayletArgv().join(' ')]);
+    await addProcess(2, ['/usr/bin/python3', ...rayletArgv()]);
+    await addProcess(3, ['raylet']);
+    await addProcess(4, ['']);
+    await addFile('5/status', 'Name:\traylet\n');
+    expect(await findRaylets({ proc })).toEqual([]);
+    expect(await findRaylet({ proc })).toBeUndefined();
+  });
+
+  it('takes nothing of a form that it does not know', async () => {
+    const argv = rayletArgv({
+      object_manager_port: '99999',
+      node_manager_port: '1e3',
+      node_id: '../../etc',
+      node_ip_address: 'nonsense',
+      'gcs-address': 'a b',
+    });
+    await addProcess(6316, argv);
+    expect(await findRaylets({ proc })).toEqual([
+      {
+        pid: 6316,
+        nodeId: '',
+        nodeAddress: '',
+        gcsAddress: '',
+        objectManagerPort: undefined,
+        nodeManagerPort: undefined,
+        how: 'argv',
+      },
+    ]);
+  });
+
+  it('finds nothing where there is no /proc', async () => {
+    expect(await findRaylets({ proc: join(proc, 'none') })).toEqual([]);
+  });
+
+  it.skipIf(!existsSync(SAMPLES)).each([
+    ['head', 5881, '10.77.0.10'],
+    ['w1', 6316, '10.77.0.11'],
+    ['w2', 6698, '10.77.0.12'],
+  ])('finds the raylet of %s among all of its processes (needs ../shared)', async (host, pid, address) => {
+    const text = await readFile(join(SAMPLES, `cmdline-${host}.json`), 'utf8');
+    const processes = JSON.parse(text) as { pid: number; argv: string[] }[];
+    for (const { pid, argv } of processes) await addProcess(pid, argv);
+    expect(await findRaylets({ proc })).toMatchObject([
+      { pid, nodeAddress: address, gcsAddress: '10.77.0.10:6379', objectManagerPort: 43_800, how: 'argv' },
+    ]);
+  });
+});
+
+describe('parseRayletLog', () => {
+  it('reads both ports of the node, over IPv6 too', () => {
+    expect(parseRayletLog(logLine(NODE_ID, 36_875, '[fd77::11]'), NODE_ID)).toEqual({
+      objectManagerPort: 36_875,
+      nodeManagerPort: 39_629,
+    });
+  });
+
+  it.each([
+    ['another node', logLine(OTHER_NODE_ID, 36_875)],
+    ['a port out of range', logLine(NODE_ID, 99_999)],
+    ['port 0', logLine(NODE_ID, 0)],
+    ['other lines', 'object_manager address: 10.77.0.11:36875\n'],
+    ['nothing', ''],
+  ])('finds no ports in %s', (_title, text) => {
+    expect(parseRayletLog(text, NODE_ID)).toBeUndefined();
+  });
+});

@@ -1,0 +1,157 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { connectionsOf, openedByRaylets, parseTableLine } from '../../../agent/ray/sockets.ts';
+import { formatAddress } from '../../../common/address.ts';
+
+const HEADING =
+  '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n';
+const TAIL = '00000000:00000000 00:00000000 00000000     0        0';
+/** ::ffff:10.77.0.11 and ::ffff:10.77.0.12, as a little-endian machine prints them. */
+const OWN = '0000000000000000FFFF00000B004D0A';
+const PEER = '0000000000000000FFFF00000C004D0A';
+const ANY = '00000000000000000000000000000000';
+/** A raylet's table: it listens on 43800, a peer has connected to it, and it has connected to a peer. */
+const TABLE =
+  HEADING +
+  `   0: ${ANY}:AB18 ${ANY}:0000 0A ${TAIL} 101 1 0000000000000000 100 0 0 10 0\n` +
+  `   1: ${OWN}:AB18 ${PEER}:C350 01 ${TAIL} 102 1 0000000000000000 20 4 30 10 -1\n` +
+  `   2: ${OWN}:C351 ${PEER}:AB19 01 ${TAIL} 103 1 0000000000000000 20 4 30 10 -1\n` +
+  `   3: ${OWN}:C352 ${PEER}:AB19 01 ${TAIL} 900 1 0000000000000000 20 4 30 10 -1\n`;
+
+function tableLine(slot: number): string {
+  return `${String(slot).padStart(4)}: ${OWN}:C351 ${PEER}:AB19 01 ${TAIL} ${slot} 1 0000000000000000 20 4 30 10 -1\n`;
+}
+
+describe('parseTableLine', () => {
+  it.each([
+    [
+      'IPv4',
+      `   0: 0100007F:1F90 0A02A8C0:0016 01 ${TAIL} 7`,
+      ['127.0.0.1', 8080, '192.168.2.10', 22, 'established', 7],
+    ],
+    [
+      'mapped IPv4',
+      `  10: ${OWN}:AB18 ${PEER}:C350 06 ${TAIL} 8`,
+      ['10.77.0.11', 43_800, '10.77.0.12', 50_000, 'time-wait', 8],
+    ],
+    [
+      'IPv6',
+      `   1: 000077FD000000000000000010000000:AB18 ${ANY}:0000 0A ${TAIL} 9`,
+      ['fd77::10', 43_800, '::', 0, 'listen', 9],
+    ],
+    [
+      'a state that is new',
+      `   0: 0100007F:0001 0100007F:0002 7F ${TAIL} 1`,
+      ['127.0.0.1', 1, '127.0.0.1', 2, 'unknown', 1],
+    ],
+  ])('reads %s', (_title, line, expected) => {
+    const entry = parseTableLine(line);
+    expect(
+      entry && [
+        formatAddress(entry.local),
+        entry.localPort,
+        formatAddress(entry.remote),
+        entry.remotePort,
+        entry.state,
+        entry.inode,
+      ],
+    ).toEqual(expected);
+  });
+
+  it.each([
+    ['the heading', HEADING],
+    ['nothing', ''],
+    ['half a line', TABLE.split('\n')[1]?.slice(0, 60) ?? ''],
+  ])('leaves out %s', (_title, line) => {
+    expect(parseTableLine(line)).toBeUndefined();
+  });
+});
+
+describe('connectionsOf', () => {
+  let proc = '';
+  beforeEach(async () => {
+    proc = await mkdtemp(join(tmpdir(), 'plasmawatch-proc-'));
+    for (const [index, target] of ['socket:[101]', 'socket:[102]', 'socket:[103]', '/dev/null'].entries()) {
+      await addLink(`6316/fd/${index}`, target);
+    }
+    await addFile('6316/net/tcp6', TABLE);
+    await addFile('6316/net/tcp', HEADING);
+  });
+  afterEach(() => rm(proc, { recursive: true }));
+
+  async function addFile(path: string, text: string): Promise<void> {
+    await mkdir(dirname(join(proc, path)), { recursive: true });
+    await writeFile(join(proc, path), text);
+  }
+
+  async function addLink(path: string, target: string): Promise<void> {
+    await mkdir(dirname(join(proc, path)), { recursive: true });
+    await symlink(target, join(proc, path));
+  }
+
+  it('tells the sockets of the process from those of others, and what it opened from what it accepted', async () => {
+    const sockets = await connectionsOf(6316, { proc });
+    expect(sockets.map(({ localPort, listening, outgoing }) => [localPort, listening, outgoing])).toEqual([
+      [43_800, true, false],
+      [43_800, false, false],
+      [50_001, false, true],
+    ]);
+  });
+
+  it('reads a table that is longer than one read', async () => {
+    await addFile(
+      '6316/net/tcp6',
+      HEADING + Array.from({ length: 5000 }, (_, slot) => tableLine(slot)).join(''),
+    );
+    expect(await connectionsOf(6316, { proc })).toHaveLength(3);
+  });
+
+  it('finds nothing of a process that is gone', async () => {
+    expect(await connectionsOf(4711, { proc })).toEqual([]);
+  });
+
+  it('gives the connections that the raylets opened', async () => {
+    const argv = ['/opt/ray/raylet', '--object_manager_port=43800', '--node_ip_address=10.77.0.11'];
+    await addFile('6316/cmdline', `${argv.join('\0')}\0`);
+    const opened = await openedByRaylets({ proc });
+    expect(opened.map(({ pid, remote, remotePort }) => [pid, formatAddress(remote), remotePort])).toEqual([
+      [6316, '10.77.0.12', 43_801],
+    ]);
+  });
+
+  it.skipIf(process.platform !== 'linux')('sees the sockets of a real process (needs Linux)', async () => {
+    const child = spawn(process.execPath, ['-e', CHILD], { stdio: ['pipe', 'pipe', 'inherit'] });
+    try {
+      const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
+      const { port, from } = JSON.parse(line) as { port: number; from: number };
+      const sockets = await connectionsOf(child.pid ?? 0);
+      const summary = sockets.map(({ local, localPort, remotePort, state, outgoing }) =>
+        [formatAddress(local), localPort, remotePort, state, outgoing].join(' '),
+      );
+      expect(summary.toSorted()).toEqual(
+        [
+          `127.0.0.1 ${port} 0 listen false`,
+          `127.0.0.1 ${port} ${from} established false`,
+          `127.0.0.1 ${from} ${port} established true`,
+        ].toSorted(),
+      );
+    } finally {
+      child.stdin.end();
+      await once(child, 'exit');
+    }
+  });
+});
+
+/** Listens, connects to itself, tells both ports, and ends with its standard input. */
+const CHILD = `
+  const net = require('node:net');
+  const server = net.createServer((accepted) => {
+    console.log(JSON.stringify({ port: server.address().port, from: accepted.remotePort }));
+  });
+  server.listen(0, '127.0.0.1', () => net.connect(server.address().port, '127.0.0.1'));
+  process.stdin.on('end', () => process.exit(0)).resume();`;
