@@ -1,0 +1,100 @@
+import { Writable } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import type { Raylet } from '../../agent/ray/raylet.ts';
+import { type DoctorDependencies, runDoctor } from '../../cli/doctor.ts';
+import { PlasmawatchError } from '../../common/errors.ts';
+import { openDatabase } from '../../common/sqlite.ts';
+
+const RAYLET: Raylet = {
+  pid: 6316,
+  nodeId: '42a5',
+  nodeAddress: '10.77.0.11',
+  gcsAddress: '10.77.0.10:6379',
+  objectManagerPort: 36_875,
+  nodeManagerPort: undefined,
+  how: 'log',
+};
+
+const HEALTHY: DoctorDependencies = {
+  nodeVersion: '20.19.0',
+  probeCapture: () =>
+    Promise.resolve([
+      { name: 'ring', available: true, reason: 'kernel packet ring' },
+      { name: 'cap', available: false, reason: 'no libpcap', fix: 'apt install libpcap-dev' },
+    ]),
+  readCapabilities: () => Promise.resolve({ netRaw: true, bpf: false }),
+  openDatabase,
+  findRaylets: () => Promise.resolve([RAYLET]),
+  networkInterfaces: () => ({ lo: [] }),
+};
+
+const withoutCapture: DoctorDependencies['probeCapture'] = () =>
+  Promise.resolve([{ name: 'ring', available: false, reason: 'socket: EPERM', fix: 'sudo setcap' }]);
+const withoutDatabase: DoctorDependencies['openDatabase'] = () =>
+  Promise.reject(new PlasmawatchError('PW_SQLITE_UNAVAILABLE', 'no SQLite engine'));
+
+async function examine(
+  json: boolean,
+  changes: Partial<DoctorDependencies> = {},
+): Promise<{ status: number; lines: string[] }> {
+  let text = '';
+  const stdout = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      text += chunk.toString();
+      done();
+    },
+  });
+  const status = await runDoctor({ json }, { stdout }, { ...HEALTHY, ...changes });
+  return { status, lines: text.trimEnd().split('\n') };
+}
+
+describe('doctor', () => {
+  it('writes one JSON object a check, and a fix only for what is missing', async () => {
+    const { lines } = await examine(true);
+    const checks = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+    expect(checks.map(({ type, name, ok, fix }) => [type, name, ok, fix])).toEqual([
+      ['check', 'node', true, null],
+      ['check', 'sqlite', true, null],
+      [
+        'check',
+        'platform',
+        process.platform === 'linux',
+        process.platform === 'linux' ? null : 'run the agent on Linux',
+      ],
+      ['check', 'capabilities', true, null],
+      ['check', 'capture ring', true, null],
+      ['check', 'capture cap', false, 'apt install libpcap-dev'],
+      ['check', 'raylet', true, null],
+      ['check', 'interfaces', true, null],
+    ]);
+  });
+
+  it('tells people where a port comes from, and what to do', async () => {
+    const { lines } = await examine(false);
+    expect(lines).toContain(
+      'ok       raylet        pid 6316, 10.77.0.11, object manager 36875 (from its log), node manager unknown',
+    );
+    expect(lines).toContain('missing  capture cap   no libpcap');
+    expect(lines).toContain('                       → apt install libpcap-dev');
+    expect(lines.at(-1)).toBe('An agent can work here.');
+  });
+
+  it.each([
+    ['nothing is missing but one of two ways', {}, 0],
+    ['there is no raylet yet', { findRaylets: () => Promise.resolve([]) }, 0],
+    ['no way of capturing works', { probeCapture: withoutCapture }, 1],
+    ['there is no SQLite engine', { openDatabase: withoutDatabase }, 1],
+    ['Node is too old', { nodeVersion: '20.18.1' }, 1],
+    ['Node is newer', { nodeVersion: '24.0.0' }, 0],
+  ] satisfies [string, Partial<DoctorDependencies>, number][])(
+    'answers with its status when %s',
+    async (_, changes, status) => {
+      expect((await examine(false, changes)).status).toBe(status);
+    },
+  );
+
+  it('does not hide a fault of our own', async () => {
+    const broken = { openDatabase: () => Promise.reject(new TypeError('our own mistake')) };
+    await expect(examine(true, broken)).rejects.toThrow('our own mistake');
+  });
+});
