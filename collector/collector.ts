@@ -113,6 +113,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
   const ingest = new Ingest({
     server: server.server,
     store,
+    guard,
     recorder,
     clock,
     logger: logger.child({ component: 'ingest' }),

@@ -41,7 +41,9 @@ const webhookReceiver = z.strictObject({
 const receivers = z
   .array(
     z
-      .discriminatedUnion('type', [slackReceiver, webhookReceiver])
+      .discriminatedUnion('type', [slackReceiver, webhookReceiver], {
+        error: 'expected `slack` or `webhook`',
+      })
       .refine((receiver) => (receiver.url === undefined) !== (receiver.urlFile === undefined), {
         error: 'expected either url or urlFile',
       }),

@@ -67,7 +67,8 @@ export function createServer(options: ServerOptions): FastifyInstance {
 /** Both kinds of server have the same routes; only the type of the raw request differs, and nothing here uses it. */
 function createTlsServer(tls: { cert: string; key: string }): FastifyInstance {
   try {
-    return Fastify({ ...SETTINGS, https: { ...tls } }) as unknown as FastifyInstance;
+    const server: unknown = Fastify({ ...SETTINGS, https: { ...tls } });
+    return server as FastifyInstance;
   } catch (error) {
     // The messages of OpenSSL name what is wrong with the files and quote nothing of them.
     throw new PlasmawatchError('PW_LISTEN', `cannot use the TLS certificate and key: ${messageOf(error)}`, {

@@ -2,11 +2,9 @@
 import { formatMilliseconds } from '../../common/event.ts';
 import type { Incident } from '../store/store.ts';
 
-export type PresentedIncident = ReturnType<typeof presentIncident>;
-
 /** Plain JSON; times are RFC 3339 in UTC. */
 export function presentIncident(incident: Incident) {
-  const { id, state, severity, kind, title, peer, service, nodes, nodeCount } = incident;
+  const { id, state, severity, kind, title, peer, service, nodes, nodeCount, anomalyCount } = incident;
   const { count, bytes, first, last, message } = incident;
   return {
     type: 'incident' as const,
@@ -19,6 +17,7 @@ export function presentIncident(incident: Incident) {
     service,
     nodes,
     nodeCount,
+    anomalyCount,
     count,
     bytes,
     first,

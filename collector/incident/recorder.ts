@@ -178,6 +178,7 @@ export class Recorder {
       title: titleOf(titled),
       state: 'open',
       severity: anomaly.severity,
+      anomalyCount: 1,
       count: grown(anomaly.count, member.baseCount),
       bytes: grown(anomaly.bytes, member.baseBytes),
       first: anomaly.first,
@@ -213,7 +214,7 @@ export class Recorder {
   #join(incident: Incident, member: Member, nowMs: number, tally: Tally): void {
     const { store } = this.#options;
     const anomaly = member.latest;
-    if (store.memberCount(incident.id) >= MAX_MEMBERS) {
+    if (incident.anomalyCount >= MAX_MEMBERS) {
       tally.uncounted++;
       this.#update(incident, anomaly, nowMs, tally);
       return;
@@ -224,6 +225,7 @@ export class Recorder {
       ...incident,
       nodes: isListed ? [...incident.nodes, anomaly.node] : incident.nodes,
       nodeCount: incident.nodeCount + (isNewNode ? 1 : 0),
+      anomalyCount: incident.anomalyCount + 1,
       count: added(incident.count, grown(anomaly.count, member.baseCount)),
       bytes: added(incident.bytes, grown(anomaly.bytes, member.baseBytes)),
     };

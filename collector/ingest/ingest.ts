@@ -10,7 +10,9 @@ import type { Logger } from '../../common/log.ts';
 import { INGEST_PATH, MAX_MESSAGE_BYTES } from '../../common/protocol.ts';
 import type { Recorder } from '../incident/recorder.ts';
 import type { CollectorMetrics } from '../metrics.ts';
+import type { StoreGuard } from '../store/guard.ts';
 import type { Store } from '../store/store.ts';
+import { Heartbeats } from './heartbeats.ts';
 import { Refusals, type RefusalReason } from './refusals.ts';
 import { Session } from './session.ts';
 import { isAuthorized } from './token.ts';
@@ -21,6 +23,7 @@ const STOP_TIMEOUT_MS = 2000;
 export interface IngestOptions {
   readonly server: Server;
   readonly store: Store;
+  readonly guard: StoreGuard;
   readonly recorder: Recorder;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -36,6 +39,7 @@ export interface IngestOptions {
 export class Ingest {
   readonly #options: IngestOptions;
   readonly #refusals: Refusals;
+  readonly #heartbeats: Heartbeats;
   readonly #sockets = new WebSocketServer({
     noServer: true,
     maxPayload: MAX_MESSAGE_BYTES,
@@ -50,6 +54,7 @@ export class Ingest {
   constructor(options: IngestOptions) {
     this.#options = options;
     this.#refusals = new Refusals(options);
+    this.#heartbeats = new Heartbeats(options);
     options.server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
     this.#sockets.on('wsClientError', (_error, socket, request) => {
       this.#turnAway(socket, 400, 'bad-upgrade', request);
@@ -74,6 +79,7 @@ export class Ingest {
       });
     }
     timeout.cancel();
+    this.#heartbeats.write();
     this.#sockets.close();
   }
 
@@ -102,6 +108,7 @@ export class Ingest {
       socket,
       from,
       refusals: this.#refusals,
+      heartbeats: this.#heartbeats,
       admit: (name, session) => this.#admit(name, session),
       onEnd: (session) => this.#forget(session),
     });

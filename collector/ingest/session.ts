@@ -22,6 +22,7 @@ import {
 import type { Recorder } from '../incident/recorder.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { Store } from '../store/store.ts';
+import type { Heartbeats } from './heartbeats.ts';
 import type { RefusalReason, Refusals } from './refusals.ts';
 
 /** A peer that has not said hello by then is no agent. */
@@ -44,6 +45,7 @@ export interface SessionOptions {
   readonly from: string;
   readonly store: Store;
   readonly recorder: Recorder;
+  readonly heartbeats: Heartbeats;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: CollectorMetrics;
@@ -107,7 +109,7 @@ export class Session {
     if (this.#hello === undefined && !this.#hasRightVersion(text)) return;
     const parsed = parseMessage(agentMessageSchema, text);
     if (!parsed.ok) {
-      this.#refuse('bad-message', parsed.problem);
+      this.#refuse('bad-message', withoutPeersWords(parsed.problem));
       return;
     }
     try {
@@ -131,14 +133,14 @@ export class Session {
       else this.#refuse('no-hello', 'hello comes first');
       return;
     }
-    const { store, recorder, clock } = this.#options;
+    const { recorder, heartbeats } = this.#options;
     const { agent, epoch } = this.#hello;
     switch (message.type) {
       case 'hello':
         this.#refuse('bad-message', 'a second hello');
         return;
       case 'heartbeat':
-        store.saveHeartbeat(agent, message.counters, clock.now());
+        heartbeats.note(agent, message.counters);
         return;
       case 'reports':
         recorder.record(agent, epoch, message.reports);
@@ -220,6 +222,13 @@ export class Session {
   #peer(): string {
     return this.agent ?? this.#options.from;
   }
+}
+
+/** A schema's complaint may name a key that the peer made up; those words stay out of logs. */
+function withoutPeersWords(problem: string): string {
+  return problem
+    .replace(/Unrecognized keys?:.*$/s, 'an unknown field')
+    .replace(/^counters\..*$/s, 'counters: a counter of the wrong shape');
 }
 
 function asText(data: RawData): string {

@@ -284,13 +284,9 @@ class SqliteStore implements Store {
     );
   }
 
-  memberCount(id: string): number {
-    return this.#number('SELECT COUNT(*) AS value FROM members WHERE incident = ?', [incidentNumber(id)]);
-  }
-
   hasNode(id: string, node: string): boolean {
     return (
-      this.#number('SELECT COUNT(*) AS value FROM members WHERE incident = ? AND node = ?', [
+      this.#number('SELECT 1 AS value FROM members WHERE incident = ? AND node = ? LIMIT 1', [
         incidentNumber(id),
         node,
       ]) > 0

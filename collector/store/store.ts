@@ -28,6 +28,8 @@ export interface Incident {
   /** The first nodes that saw it, at most `MAX_LISTED_NODES`, and how many there are. */
   readonly nodes: readonly string[];
   readonly nodeCount: number;
+  /** Anomalies that `count` and `bytes` add up. */
+  readonly anomalyCount: number;
   /** Connections (for `blind`: lost packets): the latest count of each anomaly, added up. */
   readonly count: number;
   /** Wire bytes, added up likewise. */
@@ -164,7 +166,6 @@ export interface Store {
   /** The latest incident that an anomaly is part of. */
   member(agent: string, anomalyId: string): Member | undefined;
   saveMember(member: Member): void;
-  memberCount(incidentId: string): number;
   /** Whether a node is among the reporters of an incident. */
   hasNode(incidentId: string, node: string): boolean;
   members(incidentId: string, limit: number): Member[];

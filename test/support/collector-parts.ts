@@ -42,6 +42,7 @@ export function sampleIncident(changes: Partial<Incident> = {}): Incident {
     service: 'object-manager',
     nodes: ['w1'],
     nodeCount: 1,
+    anomalyCount: 1,
     count: 3,
     bytes: 4200,
     first: '2026-11-23T09:42:10.208000000Z',

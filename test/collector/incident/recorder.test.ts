@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { MAX_MEMBERS } from '../../../collector/incident/recorder.ts';
 import type { Anomaly } from '../../../common/event.ts';
 import { openParts, TEST_EPOCH } from '../../support/collector-parts.ts';
 import { sampleAnomaly, sampleFlowReport } from '../../support/sample-report.ts';
@@ -119,7 +120,7 @@ describe('repeats', () => {
     const broken = { sequence: 2, report: { ...anomaly(), node: null as unknown as string } };
     expect(() =>
       parts.recorder.record('w1', TEST_EPOCH, [{ sequence: 1, report: fromPeer('10.0.0.1') }, broken]),
-    ).toThrow();
+    ).toThrow('NOT NULL');
     expect(parts.store.reportsAfter(0, 10)).toEqual([]);
     expect(parts.store.incidents({ limit: 10 }).incidents).toEqual([]);
     expect(parts.store.lastSequence('w1', TEST_EPOCH)).toBe(0);
@@ -199,6 +200,19 @@ describe('the life of an incident', () => {
 });
 
 describe('limits', () => {
+  it('adds up so many anomalies only, and counts the others', async () => {
+    const parts = await openParts();
+    const many = Array.from({ length: MAX_MEMBERS + 5 }, (_, index) => anomaly({ id: `a${index}` }));
+    report(parts, many);
+    report(parts, [anomaly({ id: 'a0', count: 3, last: at(1) })]);
+    expect(parts.store.incident('INC-1')).toMatchObject({
+      anomalyCount: MAX_MEMBERS,
+      count: MAX_MEMBERS + 2,
+      last: at(1),
+    });
+    expect((await parts.metrics.anomaliesUncounted.get()).values[0]?.value).toBe(5);
+  });
+
   it('tells a receiver only of incidents that are bad enough for it', async () => {
     const parts = await openParts({
       audiences: [

@@ -1,0 +1,162 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { parseYaml } from '../../common/config-file.ts';
+import {
+  checkExposure,
+  collectorConfigSchema,
+  defaultCollectorConfig,
+  type CollectorConfig,
+} from '../../collector/config.ts';
+import { loadCollectorSecrets } from '../../collector/secrets.ts';
+
+function parse(text: string): { value?: CollectorConfig | undefined; problems: string[] } {
+  const { value, diagnostics } = parseYaml(collectorConfigSchema, text, 'collector.yaml');
+  return { value, problems: diagnostics.map(({ line, message }) => `${line}: ${message}`) };
+}
+
+describe('the settings', () => {
+  it('have defaults that validate, and listen on loopback only', () => {
+    const config = defaultCollectorConfig();
+    expect(config.listen).toEqual({ host: '127.0.0.1', port: 9440, allowedHosts: [] });
+    expect(config).toMatchObject({ receivers: [], store: { keepDays: 30 }, incidents: { quietMinutes: 15 } });
+  });
+
+  it('describe every field, for editors and the manual', () => {
+    const undescribed: string[] = [];
+    const visit = (schema: Record<string, unknown>, path: string): void => {
+      for (const [name, field] of Object.entries((schema['properties'] ?? {}) as Record<string, never>)) {
+        if (!('description' in (field as object))) undescribed.push(`${path}.${name}`);
+        visit(field, `${path}.${name}`);
+        visit((field as Record<string, never>)['items'] ?? {}, `${path}.${name}[]`);
+      }
+      for (const variant of [
+        ...((schema['oneOf'] ?? []) as never[]),
+        ...((schema['anyOf'] ?? []) as never[]),
+      ]) {
+        visit(variant, path);
+      }
+    };
+    visit(z.toJSONSchema(collectorConfigSchema, { io: 'input' }) as Record<string, unknown>, '');
+    expect(undescribed).toEqual([]);
+  });
+
+  it('take receivers of both kinds', () => {
+    const { value, problems } = parse(`
+receivers:
+  - { name: ops, type: slack, urlFile: /run/secrets/slack }
+  - { name: siem, type: webhook, url: "https://siem.example.com/in", secretFile: /run/secrets/siem, minimumSeverity: critical }
+`);
+    expect(problems).toEqual([]);
+    expect(value?.receivers.map(({ minimumSeverity }) => minimumSeverity)).toEqual(['warning', 'critical']);
+  });
+
+  it.each([
+    ['listen: { prot: 1 }', 'prot'],
+    ['listen: { port: 70000 }', '70000'],
+    ['receivers: [{ name: ops, type: slack }]', 'url'],
+    ['receivers: [{ name: ops, type: slack, url: "https://a.example", urlFile: b }]', 'url'],
+    ['receivers: [{ name: ops, type: pigeon, url: "https://a.example" }]', 'slack'],
+    [
+      'receivers: [{ name: ops, type: slack, urlFile: a }, { name: ops, type: slack, urlFile: b }]',
+      'different name',
+    ],
+    ['store: { keepDays: 0 }', 'keepDays|0'],
+  ])('say what is wrong with %s', (text, expected) => {
+    const { value, problems } = parse(text);
+    expect(value).toBeUndefined();
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toMatch(new RegExp(expected));
+  });
+});
+
+function at(host: string): CollectorConfig {
+  return collectorConfigSchema.parse({ listen: { host } });
+}
+
+describe('being open to the network', () => {
+  it.each(['0.0.0.0', '::', '10.1.2.3', 'watch.example.com'])('on %s needs both tokens', (host) => {
+    expect(() => checkExposure(at(host), {})).toThrow(
+      `will not listen on ${host}, beyond this machine, without an agent token (agentTokenFile) and an API token (apiTokenFile); or listen on 127.0.0.1`,
+    );
+    expect(() => checkExposure(at(host), { agentToken: 'a' })).toThrow('without an API token');
+    expect(() => checkExposure(at(host), { apiToken: 'a' })).toThrow('without an agent token');
+    expect(() => checkExposure(at(host), { agentToken: 'a', apiToken: 'b' })).not.toThrow();
+  });
+
+  it.each(['127.0.0.1', '127.9.9.9', '::1', 'localhost'])('is not the case on %s', (host) => {
+    expect(() => checkExposure(at(host), {})).not.toThrow();
+  });
+});
+
+describe('secrets', () => {
+  let folder: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'plasmawatch-secrets-'));
+  });
+  afterEach(() => rm(folder, { recursive: true }));
+
+  const write = async (name: string, text: string): Promise<string> => {
+    await writeFile(join(folder, name), text);
+    return join(folder, name);
+  };
+
+  it('come from files and the environment', async () => {
+    const config = collectorConfigSchema.parse({
+      agentTokenFile: await write('agent', 'agent-token\n'),
+      receivers: [
+        {
+          name: 'ops',
+          type: 'slack',
+          urlFile: await write('slack', 'https://hooks.example/services/T/B/x\n'),
+        },
+        {
+          name: 'siem',
+          type: 'webhook',
+          url: 'https://siem.example/in',
+          secretFile: await write('siem', 'whsec_MDEy'),
+        },
+      ],
+    });
+    expect(await loadCollectorSecrets(config, { PLASMAWATCH_API_TOKEN: 'api-token' })).toEqual({
+      agentToken: 'agent-token',
+      apiToken: 'api-token',
+      tls: undefined,
+      receivers: new Map([
+        ['ops', { url: 'https://hooks.example/services/T/B/x' }],
+        ['siem', { url: 'https://siem.example/in', signingSecret: 'whsec_MDEy' }],
+      ]),
+      influxPassword: undefined,
+    });
+  });
+
+  it('come from one place only', async () => {
+    const config = collectorConfigSchema.parse({ agentTokenFile: await write('agent', 'token-in-file') });
+    const loading = loadCollectorSecrets(config, { PLASMAWATCH_AGENT_TOKEN: 'token-in-environment' });
+    await expect(loading).rejects.toMatchObject({
+      code: 'PW_SECRET',
+      message: expect.stringContaining('not both'),
+    });
+    await expect(loading).rejects.not.toThrow(/token-in/);
+  });
+
+  it.each([
+    ['ftp://SECRET.example/x', 'expected an http or https URL'],
+    ['SECRET', 'expected an http or https URL'],
+    ['https://user:SECRET@hooks.example/x', 'user and password in a URL are not supported'],
+  ])('are checked and not shown: the URL %s', async (url, problem) => {
+    const config = collectorConfigSchema.parse({ receivers: [{ name: 'ops', type: 'slack', url }] });
+    await expect(loadCollectorSecrets(config, {})).rejects.toThrow(`URL of receiver ops: ${problem}`);
+    await expect(loadCollectorSecrets(config, {})).rejects.not.toThrow(/SECRET/);
+  });
+
+  it('of TLS must be PEM', async () => {
+    const file = await write('cert.pem', 'no certificate');
+    const config = collectorConfigSchema.parse({ tls: { cert: file, key: file } });
+    await expect(loadCollectorSecrets(config, {})).rejects.toThrow(
+      `TLS certificate ${file}: expected PEM (-----BEGIN …)`,
+    );
+  });
+});

@@ -1,0 +1,96 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../../common/clock.ts';
+import { createSlackNotifier, escapeText, renderSlackMessage } from '../../../collector/notify/slack.ts';
+import { sampleIncident, sampleNotification } from '../../support/collector-parts.ts';
+import { HttpReceiver } from '../../support/http-receiver.ts';
+
+describe('the message', () => {
+  it('says what happened, to whom, and how much', () => {
+    const { text, blocks } = renderSlackMessage(sampleNotification());
+    expect(text).toBe('New: Unexpected peer 10.77.9.66 talks to the object manager on w1 (critical)');
+    expect(blocks).toEqual([
+      {
+        type: 'header',
+        text: {
+          type: 'plain_text',
+          text: 'New: Unexpected peer 10.77.9.66 talks to the object manager on w1',
+          emoji: false,
+        },
+      },
+      {
+        type: 'section',
+        text: {
+          type: 'mrkdwn',
+          verbatim: true,
+          text: [
+            '10.77.9.66 is no member and no rule allows it',
+            '*Severity*: critical',
+            '*Peer*: 10.77.9.66',
+            '*Service*: object-manager',
+            '*Node*: w1',
+            '*Connections*: 3 (4.1 KiB)',
+          ].join('\n'),
+        },
+      },
+      {
+        type: 'context',
+        elements: [
+          {
+            type: 'mrkdwn',
+            verbatim: true,
+            text: 'INC-1 · unexpected-peer · first 2026-11-23T09:42:10.208000000Z · last 2026-11-23T09:42:12.260000000Z',
+          },
+        ],
+      },
+    ]);
+  });
+
+  it("stays within Slack's limits, whatever the incident holds", () => {
+    const long = '<&>'.repeat(2000);
+    const nodes = Array.from({ length: 50 }, (_, index) => `${long}${index}`);
+    const incident = sampleIncident({ title: long, message: long, service: long, nodes, nodeCount: 5000 });
+    const { text, blocks } = renderSlackMessage(sampleNotification({ incident }));
+    const [header, section, context] = blocks;
+    expect(text.length).toBeLessThanOrEqual(3000);
+    expect(header?.type === 'header' && header.text.text.length).toBeLessThanOrEqual(150);
+    expect(section?.type === 'section' && section.text?.text.length).toBeLessThanOrEqual(3000);
+    expect(JSON.stringify(context).length).toBeLessThan(2200);
+    expect(JSON.stringify(blocks)).not.toMatch(/[<>]|&(?!amp;|lt;|gt;)/);
+  });
+
+  it('makes no mention of anybody', () => {
+    const incident = sampleIncident({ message: '<!channel> <@U123> & co' });
+    expect(JSON.stringify(renderSlackMessage(sampleNotification({ incident })))).toContain(
+      '&lt;!channel&gt; &lt;@U123&gt; &amp; co',
+    );
+  });
+});
+
+describe('escapeText', () => {
+  it.each([
+    ['ab', 3, 'ab'],
+    ['abc', 3, 'ab…'],
+    ['a<b', 20, 'a&lt;b'],
+    ['a<b', 5, 'a…'],
+    ['ab😀', 4, 'ab…'],
+  ])('of %j in %i characters is %j', (text, maxLength, expected) => {
+    expect(escapeText(text, maxLength)).toBe(expected);
+  });
+});
+
+describe('the answer', () => {
+  let receiver: HttpReceiver;
+  beforeEach(async () => {
+    receiver = await HttpReceiver.open();
+  });
+  afterEach(() => receiver.close());
+
+  it('must be "ok": a page of a proxy with status 200 is no delivery', async () => {
+    receiver.answers = [{ status: 200, body: '<html>please log in</html>' }];
+    const notifier = createSlackNotifier({ url: receiver.url('/hook'), fetch, clock: systemClock });
+    expect(await notifier.send(sampleNotification(), new AbortController().signal)).toEqual({
+      outcome: 'retry',
+      reason: 'the answer was not "ok"',
+    });
+  });
+});
