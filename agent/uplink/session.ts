@@ -28,6 +28,8 @@ const PING_INTERVAL_MS = 5_000;
 const MAX_UNANSWERED_PINGS = 4;
 /** A collector that answers pings but acknowledges nothing is stuck; another connection may free it. */
 const ACKNOWLEDGEMENT_LIMIT_MS = 60_000;
+/** What `ws` says when a connection ended without a close frame (RFC 6455, section 7.4.1). */
+const CLOSE_WITHOUT_FRAME = 1006;
 /** After our close frame, for the collector's. */
 const CLOSE_LIMIT_MS = 1_000;
 /** Bounds what is in the socket's memory: four messages of at most 1 MiB. */
@@ -87,8 +89,8 @@ export class Session {
     socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
     socket.on('pong', () => (this.#unansweredPings = 0));
     socket.on('error', (error) => this.#end('unreachable', describeFault(error)));
-    socket.on('close', (code) => {
-      this.#end(...describeClose(code));
+    socket.on('close', (code, reason) => {
+      this.#end(...describeClose(code, reason));
       if (this.#cause !== undefined) options.ended(this.#cause);
     });
     socket.on('unexpected-response', (_request, response) =>
@@ -257,8 +259,10 @@ export class Session {
   }
 }
 
-function describeClose(code: number): [SessionEndKind, string] {
-  if (code === 1000) return ['unreachable', 'the collector closed the connection'];
+function describeClose(code: number, reason: Buffer): [SessionEndKind, string] {
+  // At most 123 bytes (RFC 6455, section 5.5), but any.
+  const words = reason.toString('utf8').replaceAll(/[^\x20-\x7e]/g, '?');
+  const said = words === '' ? `close code ${code}` : `close code ${code}: ${words}`;
   if (code === CLOSE_WRONG_VERSION) {
     return [
       'refused',
@@ -266,8 +270,9 @@ function describeClose(code: number): [SessionEndKind, string] {
     ];
   }
   if (code === CLOSE_POLICY_VIOLATION)
-    return ['refused', 'the collector refused a message of this agent as invalid'];
-  return ['unreachable', `the connection broke (close code ${code})`];
+    return ['refused', `the collector refused a message of this agent (${said})`];
+  if (code === CLOSE_WITHOUT_FRAME) return ['unreachable', 'the connection broke'];
+  return ['unreachable', `the collector closed the connection (${said})`];
 }
 
 function describeStatus(status: number): string {

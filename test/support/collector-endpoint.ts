@@ -44,6 +44,8 @@ export interface Visit {
   readonly batches: number[][];
   readonly heartbeats: Heartbeat[];
   readonly messageBytes: number[];
+  /** Whether a batch met the fate of a cut connection. */
+  isCut: boolean;
   isClosed: boolean;
 }
 
@@ -119,11 +121,14 @@ function receive(
     batches: [],
     heartbeats: [],
     messageBytes: [],
+    isCut: false,
     isClosed: false,
   };
   socket.on('error', () => undefined);
   socket.on('close', () => (visit.isClosed = true));
   socket.on('message', (data) => {
+    // What was in the socket's buffer when it was cut is as lost as what was on the wire.
+    if (visit.isCut) return;
     const text = Buffer.isBuffer(data) ? data.toString('utf8') : '';
     visit.messageBytes.push(Buffer.byteLength(text));
     const parsed = parseMessage(agentMessageSchema, text);
@@ -151,6 +156,7 @@ function take(
   } else if (visit.hello !== undefined) {
     visit.batches.push(message.reports.map(({ sequence }) => sequence));
     const fate = options.fate?.(visit.batches.length) ?? 'acknowledge';
+    visit.isCut = fate === 'cut before commit' || fate === 'cut after commit';
     if (fate === 'cut before commit') return socket.terminate();
     const store = storeOf(committed, visit.hello);
     for (const { sequence, report } of message.reports) if (!store.has(sequence)) store.set(sequence, report);

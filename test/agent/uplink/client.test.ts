@@ -254,6 +254,15 @@ describe('a collector that errs', () => {
     expect(log.at(-1)?.msg).toContain('acknowledgement of what was not sent');
   });
 
+  it('and closes with a reason is quoted, without control characters', async () => {
+    const endpoint = await startEndpoint();
+    const { uplink, log } = await startUplink({ url: endpoint.url });
+    await waitFor(() => expect(uplink.counters().connected).toBe(1));
+    endpoint.visits[0]?.socket.close(1013, 'too many\u001b[2J agents');
+    await waitFor(() => expect(uplink.counters().failures).toBe(1));
+    expect(log.at(-1)?.msg).toContain('closed the connection (close code 1013: too many?[2J agents)');
+  });
+
   it('and closes with the code for a wrong version is named so', async () => {
     const endpoint = await startEndpoint();
     const { uplink, log } = await startUplink({ url: endpoint.url });
@@ -290,7 +299,10 @@ describe('over any series of broken connections', () => {
         fc.array(step, { minLength: 1, maxLength: 8 }),
         fc.array(fate, { maxLength: 6 }),
         async (steps, fates) => {
-          const endpoint = await startCollectorEndpoint({ fate: () => fates.shift() ?? 'acknowledge' });
+          const upcoming = fates.values();
+          const endpoint = await startCollectorEndpoint({
+            fate: () => upcoming.next().value ?? 'acknowledge',
+          });
           const spool = await openSpool({ path: ':memory:', maxBytes: 1e8, maxReports: 1e5 });
           const { uplink } = await startUplink({ url: endpoint.url, spool, clock: createHastenedClock(200) });
           let appended = 0;
