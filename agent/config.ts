@@ -1,6 +1,6 @@
 /** The agent's settings: schema, defaults, and a sentence for each field. */
 import { z } from 'zod';
-import { sizeBytes } from '../common/config-file.ts';
+import { durationMs, sizeBytes } from '../common/config-file.ts';
 
 export const CAPTURE_CHOICES = ['auto', 'ring', 'cap'] as const;
 
@@ -55,6 +55,9 @@ export const agentConfigSchema = z.strictObject({
     })
     .prefault({})
     .describe('The queue that holds reports until the collector has them on disk.'),
+  heartbeatInterval: durationMs({ min: '1s', max: '5m' })
+    .prefault('10s')
+    .describe('How often the counters are sent to the collector.'),
 });
 
 export type AgentConfig = z.output<typeof agentConfigSchema>;

@@ -88,6 +88,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
             spool,
             identity: { agent: node, version: packageVersion(), capture },
             heartbeat: counters,
+            heartbeatIntervalMs: config.heartbeatInterval,
             clock: systemClock,
             logger,
             random: Math.random,

@@ -14,6 +14,11 @@ import { replayCommand } from './replay.ts';
 import { rulesCheckCommand, rulesExplainCommand } from './rules.ts';
 import { upCommand } from './up.ts';
 
+/**
+ * Stands for `-` while yargs parses: among several positional words it loses a lone dash (seen with 18.2).
+ */
+const DASH = 'plasmawatch:standard-input';
+
 /** Runs one command line (without `node` and the script) and answers with its exit status. Never throws. */
 export async function runCommandLine(words: readonly string[], terminal: Terminal): Promise<ExitStatus> {
   let status: ExitStatus | undefined;
@@ -26,7 +31,8 @@ export async function runCommandLine(words: readonly string[], terminal: Termina
         status = await command.run(options, terminal);
       },
     );
-  const parser = yargs([...words])
+  const protectedWords = words.map((word) => (word === '-' ? DASH : word));
+  const parser = yargs(protectedWords)
     .scriptName('plasmawatch')
     .usage('$0 <command>\n\nWho moves which objects to whom in a Ray cluster, and were they allowed to?')
     .version(packageVersion())
@@ -35,6 +41,10 @@ export async function runCommandLine(words: readonly string[], terminal: Termina
     .strictCommands()
     .demandCommand(1, 'which command? See plasmawatch --help')
     .recommendCommands()
+    .middleware((options) => {
+      if (Array.isArray(options['file']))
+        options['file'] = options['file'].map((file) => (file === DASH ? '-' : file));
+    })
     .exitProcess(false)
     .showHelpOnFail(false)
     .wrap(100)
@@ -42,7 +52,9 @@ export async function runCommandLine(words: readonly string[], terminal: Termina
       'Exit status: 0 done, nothing found; 1 something unexpected was found; 2 the work could not be done.',
     )
     .fail((message, error) => {
-      throw error ?? new PlasmawatchError('PW_USAGE', message);
+      // yargs says no more than "Did you mean replay?" of a slip in a command.
+      const problem = message?.startsWith('Did you mean') ? `unknown command: ${message}` : message;
+      throw error ?? new PlasmawatchError('PW_USAGE', problem);
     });
   register(parser, upCommand);
   register(parser, agentCommand);
@@ -56,7 +68,7 @@ export async function runCommandLine(words: readonly string[], terminal: Termina
   });
   register(parser, doctorCommand);
   try {
-    await parser.parseAsync([...words], {}, (_error, _argv, output) => {
+    await parser.parseAsync(protectedWords, {}, (_error, _argv, output) => {
       if (output !== '') terminal.stdout.write(`${output}\n`);
     });
     return status ?? 0;

@@ -1,10 +1,12 @@
 /** `plasmawatch up`: everything on this machine, for a first look. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ArgumentsCamelCase } from 'yargs';
 import { openCaptureFile } from '../agent/capture/file/open.ts';
+import { openLiveSource } from '../agent/capture/live.ts';
+import { PortSet } from '../agent/capture/source.ts';
 import { agentConfigSchema } from '../agent/config.ts';
 import { createCollector, type Collector } from '../collector/collector.ts';
 import { collectorConfigSchema } from '../collector/config.ts';
@@ -19,7 +21,7 @@ import { openLiveAgent, type AgentProcess } from './agent-process.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { DEMO_RECORDING, DEMO_RULES } from './demo.ts';
 import { logOptions, resolveLogFormat, type LogCommandOptions } from './log-options.ts';
-import { writeJson, writeLine } from './output.ts';
+import { writeJson, writeLine, writeProblem } from './output.ts';
 import { stateDirectory, untilStopped } from './system.ts';
 
 interface UpOptions extends LogCommandOptions {
@@ -73,16 +75,31 @@ async function runUp(options: ArgumentsCamelCase<UpOptions>, terminal: Terminal)
     format: resolveLogFormat(options.logFormat, terminal),
   });
   if (!options.demo) {
-    try {
-      return await watchNetwork(options, terminal, logger);
-    } catch (error) {
-      if (!(error instanceof PlasmawatchError && error.code === 'PW_CAPTURE_UNAVAILABLE')) throw error;
-      terminal.stderr.write(
-        `plasmawatch: ${messageOf(error)}\nplasmawatch: playing a recorded intrusion instead\n`,
-      );
-    }
+    const obstacle = await findCaptureObstacle(options, logger);
+    if (obstacle === undefined) return await watchNetwork(options, terminal, logger);
+    writeProblem(terminal, `plasmawatch: ${obstacle}; playing a recorded intrusion instead`);
   }
   return await playDemo(options, terminal, logger);
+}
+
+/** Why nothing can be captured here, in one line with the command that grants it; undefined where it can. */
+async function findCaptureObstacle(
+  options: ArgumentsCamelCase<UpOptions>,
+  logger: Logger,
+): Promise<string | undefined> {
+  try {
+    const { source } = await openLiveSource({
+      ports: new PortSet(),
+      interface: options.interface,
+      clock: systemClock,
+      logger,
+    });
+    source.stop();
+    return undefined;
+  } catch (error) {
+    if (error instanceof PlasmawatchError && error.code === 'PW_CAPTURE_UNAVAILABLE') return messageOf(error);
+    throw error;
+  }
 }
 
 async function watchNetwork(
@@ -91,7 +108,6 @@ async function watchNetwork(
   logger: Logger,
 ): Promise<ExitStatus> {
   const folder = options.stateDir ?? stateDirectory(terminal.env);
-  await mkdir(folder, { recursive: true, mode: 0o700 });
   return await runMachine(
     { folder, rules: options.rules ?? packagePath('rules/object-manager.yaml') },
     options,

@@ -1,0 +1,78 @@
+/** `docs/config.md`, made from the schemas that check the settings. */
+import type { z } from 'zod';
+import { agentConfigSchema } from '../agent/config.ts';
+import { collectorConfigSchema } from '../collector/config.ts';
+import { describeSchema } from '../common/config-file.ts';
+
+/** A node of a JSON Schema, as far as it is shown. */
+interface SchemaNode {
+  readonly type?: string;
+  readonly description?: string;
+  readonly default?: unknown;
+  readonly enum?: readonly unknown[];
+  readonly const?: unknown;
+  readonly properties?: Readonly<Record<string, SchemaNode>>;
+  readonly required?: readonly string[];
+  readonly items?: SchemaNode;
+  readonly oneOf?: readonly SchemaNode[];
+  readonly anyOf?: readonly SchemaNode[];
+}
+
+/** The whole page as Markdown. */
+export function configPage(): string {
+  return [
+    '# Settings',
+    '',
+    'Both files are YAML; an unknown key is an error. Durations are written as `30s`, `10m`, `24h`, sizes as `256MiB`.',
+    'This page is generated from the schemas: change those, then run `npm run generate`.',
+    '',
+    '## Agent: `/etc/plasmawatch/agent.yaml`',
+    '',
+    ...table(agentConfigSchema),
+    '',
+    '## Collector: `/etc/plasmawatch/collector.yaml`',
+    '',
+    ...table(collectorConfigSchema),
+    '',
+  ].join('\n');
+}
+
+function table(schema: z.ZodType): string[] {
+  const root = describeSchema(schema, 'settings') as SchemaNode;
+  return ['| key | values | default | meaning |', '| --- | --- | --- | --- |', ...rows(root, '')];
+}
+
+function rows(node: SchemaNode, prefix: string): string[] {
+  return Object.entries(node.properties ?? {}).flatMap(([key, child]) => {
+    const name = `${prefix}${key}`;
+    const isRequired = node.required?.includes(key) === true && child.default === undefined;
+    const row = `| \`${name}\` | ${valuesOf(child)} | ${isRequired ? 'required' : defaultOf(child)} | ${child.description ?? ''} |`;
+    return [row, ...rows(child, `${name}.`), ...variantRows(child.items, `${name}[].`)];
+  });
+}
+
+/** The rows of a list's entries: those of each variant, under the type that chooses it. */
+function variantRows(item: SchemaNode | undefined, prefix: string): string[] {
+  const variants = item?.oneOf ?? item?.anyOf;
+  if (variants === undefined) return item === undefined ? [] : rows(item, prefix);
+  const seen = new Set<string>();
+  return variants
+    .flatMap((variant) => rows(variant, prefix))
+    .filter((row) => !seen.has(row) && seen.add(row));
+}
+
+function valuesOf({ type, enum: choices, const: only, items }: SchemaNode): string {
+  if (only !== undefined) return `\`${String(only)}\``;
+  if (choices !== undefined) return choices.map((choice) => `\`${String(choice)}\``).join(', ');
+  if (type === 'object') return 'section';
+  if (type === 'array') return items?.type === 'string' ? 'list of texts' : 'list';
+  return (
+    { string: 'text', integer: 'whole number', number: 'number', boolean: '`true`, `false`' }[type ?? ''] ??
+    ''
+  );
+}
+
+function defaultOf({ type, default: value }: SchemaNode): string {
+  const isTold = value !== undefined && type !== 'object' && !(Array.isArray(value) && value.length === 0);
+  return isTold ? `\`${String(value)}\`` : '';
+}

@@ -1,0 +1,229 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { Membership } from '../../agent/membership/membership.ts';
+import { Pipeline } from '../../agent/pipeline.ts';
+import { parseAddress, type Address } from '../../common/address.ts';
+import type { Anomaly, FlowReport } from '../../common/event.ts';
+import { Ruleset, type Rule } from '../../rules/match.ts';
+import type { ServicePorts } from '../../rules/schema.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { FakeProvider, membersView } from '../support/fake-provider.ts';
+import { sendConnection, sendPacket } from '../support/tcp-traffic.ts';
+
+const MEMBERS = ['10.0.0.1', '10.0.0.2'];
+const NODE = '10.0.0.1:43800';
+const START = Date.UTC(2026, 10, 23, 12) / 1000;
+
+describe('Pipeline', () => {
+  let anomalies: (Anomaly & { phase: string })[];
+  let flows: FlowReport[];
+  let provider: FakeProvider;
+  let membership: Membership;
+  let pipeline: Pipeline;
+
+  beforeEach(async () => {
+    anomalies = [];
+    flows = [];
+    provider = new FakeProvider(membersView(...MEMBERS));
+    membership = new Membership({
+      providers: new Map([['cluster', [provider]]]),
+      clock: new FakeClock(START * 1000),
+    });
+    await membership.start();
+    let ids = 0;
+    pipeline = new Pipeline({
+      node: 'w1',
+      policy: { ruleset: nodesExchangeObjects(), membership },
+      maxFlows: 1024,
+      countOnOneInterface: true,
+      createId: () => `anomaly-${++ids}`,
+      interfaceName: () => undefined,
+      reportAnomaly: (anomaly, phase) => anomalies.push({ ...anomaly, phase }),
+      reportFlow: (report) => flows.push(report),
+    });
+  });
+
+  it('allows members to reach the object manager of members', () => {
+    sendConnection(pipeline, { from: '10.0.0.2:5000', to: NODE, time: START });
+    pipeline.end(START * 1000);
+    expect(anomalies).toEqual([]);
+    expect(pipeline.totals()).toMatchObject({ flows: 1, allowed: 1, unexpected: 0 });
+    expect(flows).toHaveLength(1);
+    expect(flows[0]?.verdict).toEqual({ allowed: true, rule: 'nodes exchange objects', reason: 'allowed' });
+  });
+
+  it('reports a stranger at the first packet', () => {
+    sendPacket(pipeline, { from: '192.0.2.9:5000', to: NODE, flags: 'syn', time: START });
+    expect(anomalies).toHaveLength(1);
+    expect(anomalies[0]).toMatchObject({
+      phase: 'opened',
+      kind: 'unexpected-peer',
+      severity: 'critical',
+      node: 'w1',
+      count: 1,
+      bytes: 40,
+      first: '2026-11-23T12:00:00.000000000Z',
+      verdict: { allowed: false, rule: null, reason: 'no-rule' },
+      flow: {
+        source: { ip: '192.0.2.9', port: 5000, packets: 1, bytes: 40 },
+        plasmawatch: { state: 'attempt', service: 'object-manager' },
+      },
+      message: 'Unexpected peer 192.0.2.9 talks to object-manager port 43800 of 10.0.0.1 (no rule allows it)',
+    });
+  });
+
+  it('reports what leaves to a stranger who listens on the port', () => {
+    sendPacket(pipeline, { from: '10.0.0.1:5000', to: '192.0.2.9:43800', flags: 'syn', time: START });
+    expect(anomalies[0]).toMatchObject({
+      kind: 'unexpected-destination',
+      message:
+        'Member 10.0.0.1 connects to object-manager port 43800 of 192.0.2.9, which is no member (no rule allows it)',
+    });
+  });
+
+  it('takes the service for the responder when it joins midstream, whoever speaks first', () => {
+    sendPacket(pipeline, { from: NODE, to: '192.0.2.9:5000', flags: 'ack', payloadLength: 100, time: START });
+    expect(anomalies[0]).toMatchObject({ kind: 'unexpected-peer', flow: { source: { ip: '192.0.2.9' } } });
+  });
+
+  it('tells many connections of one stranger as one story, with its totals at the end', () => {
+    for (let port = 5000; port < 5100; port++) {
+      sendConnection(pipeline, { from: `192.0.2.9:${port}`, to: NODE, time: START, payloadLength: 60 });
+    }
+    pipeline.end(START * 1000);
+    expect(anomalies.map(({ phase, id, count, bytes }) => ({ phase, id, count, bytes }))).toEqual([
+      { phase: 'opened', id: 'anomaly-1', count: 1, bytes: 40 },
+      { phase: 'over', id: 'anomaly-1', count: 100, bytes: 100 * (240 + 60) },
+    ]);
+  });
+
+  it('repeats a story while it grows, and not while it stands still', () => {
+    sendPacket(pipeline, { from: '192.0.2.9:5000', to: NODE, flags: 'syn', time: START });
+    pipeline.tick((START + 9) * 1000);
+    pipeline.tick((START + 11) * 1000);
+    expect(anomalies).toHaveLength(1);
+    sendPacket(pipeline, {
+      from: '192.0.2.9:5000',
+      to: NODE,
+      flags: 'ack',
+      payloadLength: 1000,
+      time: START + 12,
+    });
+    pipeline.tick((START + 12) * 1000);
+    pipeline.tick((START + 13) * 1000);
+    expect(anomalies.map(({ phase, bytes }) => [phase, bytes])).toEqual([
+      ['opened', 40],
+      ['growing', 1080],
+    ]);
+  });
+
+  it('ends a story after a quiet minute, and begins another when the stranger is back', () => {
+    sendConnection(pipeline, { from: '192.0.2.9:5000', to: NODE, time: START });
+    pipeline.tick((START + 300) * 1000);
+    sendConnection(pipeline, { from: '192.0.2.9:5000', to: NODE, time: START + 301 });
+    expect(anomalies.map(({ phase, id }) => [phase, id])).toEqual([
+      ['opened', 'anomaly-1'],
+      ['over', 'anomaly-1'],
+      ['opened', 'anomaly-2'],
+    ]);
+  });
+
+  it('judges open connections again when the rules change', () => {
+    sendPacket(pipeline, { from: '10.0.0.2:5000', to: NODE, flags: 'syn', time: START });
+    pipeline.setPolicy({ ruleset: rulesetOf([]), membership });
+    expect(anomalies.map(({ kind, flow }) => [kind, flow?.source.ip])).toEqual([
+      ['unexpected-peer', '10.0.0.2'],
+    ]);
+    pipeline.setPolicy({ ruleset: nodesExchangeObjects(), membership });
+    pipeline.end(START * 1000);
+    expect(pipeline.totals()).toMatchObject({ allowed: 1, unexpected: 0 });
+  });
+
+  it('judges open connections again when a node leaves, and calls it a former member', () => {
+    sendPacket(pipeline, { from: '10.0.0.2:5000', to: NODE, flags: 'syn', time: START });
+    provider.publish(membersView('10.0.0.1'));
+    pipeline.membershipChanged();
+    expect(anomalies[0]).toMatchObject({
+      kind: 'former-member',
+      severity: 'warning',
+      verdict: { reason: 'former-member' },
+    });
+  });
+
+  it('watches an endpoint outside the cluster that the raylet connected to, whatever its port', () => {
+    sendPacket(pipeline, { from: '10.0.0.1:5000', to: '192.0.2.9:7777', flags: 'syn', time: START });
+    expect(anomalies).toEqual([]);
+    pipeline.observeRayletConnection(address('192.0.2.9'), 7777, START * 1000);
+    expect(anomalies[0]).toMatchObject({
+      kind: 'unexpected-destination',
+      flow: { destination: { port: 7777 } },
+    });
+    expect(pipeline.services.ports().has(7777)).toBe(true);
+  });
+
+  it('lets the raylet connect to members as it likes', () => {
+    pipeline.observeRayletConnection(address('10.0.0.2'), 7777, START * 1000);
+    expect(pipeline.services.ports().has(7777)).toBe(false);
+  });
+
+  it('reports a long connection once a minute, when it carried something', () => {
+    sendPacket(pipeline, { from: '10.0.0.2:5000', to: NODE, flags: 'syn', time: START });
+    pipeline.reportOpenFlows((START + 61) * 1000);
+    pipeline.reportOpenFlows((START + 122) * 1000);
+    sendPacket(pipeline, {
+      from: '10.0.0.2:5000',
+      to: NODE,
+      flags: 'ack',
+      payloadLength: 10,
+      time: START + 123,
+    });
+    pipeline.reportOpenFlows((START + 124) * 1000);
+    pipeline.reportOpenFlows((START + 190) * 1000);
+    expect(flows.map(({ flow }) => flow.source.packets)).toEqual([1, 2]);
+  });
+
+  it('counts what is no TCP, and ignores connections to other ports', () => {
+    sendConnection(pipeline, { from: '192.0.2.9:5000', to: '10.0.0.1:80', time: START });
+    pipeline.end(START * 1000);
+    expect(pipeline.totals()).toMatchObject({ packets: 6, flows: 1, allowed: 0, unexpected: 0, skipped: {} });
+    expect(anomalies).toEqual([]);
+    expect(flows).toEqual([]);
+  });
+
+  it('keeps ten thousand stories at a time, and counts the connections beyond', () => {
+    for (let stranger = 0; stranger < 10_005; stranger++) {
+      const from = `172.16.${stranger >> 8}.${stranger & 255}:5000`;
+      sendPacket(pipeline, { from, to: NODE, flags: 'syn', time: START });
+    }
+    expect(anomalies).toHaveLength(10_000);
+    expect(pipeline.totals()).toMatchObject({ flows: 10_005, openFlows: 1024, suppressedAnomalies: 5 });
+  });
+});
+
+function nodesExchangeObjects(): Ruleset {
+  return rulesetOf([
+    {
+      name: 'nodes exchange objects',
+      from: ['cluster'],
+      to: ['object-manager'],
+      hours: undefined,
+      hoursText: undefined,
+      untilMs: Infinity,
+      mode: 'alert',
+      owner: undefined,
+      reason: undefined,
+      file: 'rules.yaml',
+      line: 1,
+    },
+  ]);
+}
+
+function rulesetOf(rules: readonly Rule[]): Ruleset {
+  const services = new Map<string, ServicePorts>([['object-manager', 'auto']]);
+  return new Ruleset({ rules, services, groups: new Map() });
+}
+
+function address(text: string): Address {
+  const parsed = parseAddress(text);
+  if (parsed === undefined) throw new Error(`no address: ${text}`);
+  return parsed;
+}
