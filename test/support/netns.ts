@@ -4,6 +4,7 @@
  */
 import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 
@@ -23,6 +24,8 @@ export interface NamespaceLink {
   readonly namespace: string;
   readonly near: { readonly ipv4: string; readonly ipv6: string };
   readonly far: { readonly ipv4: string; readonly ipv6: string };
+  /** Tries to connect from the near end to a port of the far one, whether somebody listens there or not. */
+  knock(port: number): Promise<void>;
 }
 
 let made = 0;
@@ -31,15 +34,18 @@ let made = 0;
 export async function withNamespace(work: (link: NamespaceLink) => Promise<void>): Promise<void> {
   made++;
   const unique = `${process.pid}x${made}`;
-  // Documentation prefixes (RFC 5737, RFC 3849), apart for each test process.
-  const octet = process.pid % 200;
-  const ipv4 = `198.51.${100 + (made % 100)}.`;
-  const ipv6 = `2001:db8:${octet.toString(16)}:${made.toString(16)}::`;
+  // Each process has its own 64 of the networks in 198.18.0.0/15 (RFC 2544) and in 2001:db8::/32 (RFC 3849).
+  const network = ((process.pid % 512) * 64 + (made % 64)) * 4;
+  const ipv4 = (host: number): string =>
+    `198.${18 + (network >>> 16)}.${(network >>> 8) & 255}.${(network & 255) + host}`;
+  const ipv6 = (host: number): string =>
+    `2001:db8:${(process.pid % 65_536).toString(16)}:${made.toString(16)}::${host}`;
   const link: NamespaceLink = {
     interface: `pw${unique}`.slice(0, 15),
     namespace: `plasmawatch-${unique}`,
-    near: { ipv4: `${ipv4}1`, ipv6: `${ipv6}1` },
-    far: { ipv4: `${ipv4}2`, ipv6: `${ipv6}2` },
+    near: { ipv4: ipv4(1), ipv6: ipv6(1) },
+    far: { ipv4: ipv4(2), ipv6: ipv6(2) },
+    knock: (port) => knock(ipv4(2), port),
   };
   const peer = 'far0';
   try {
@@ -171,4 +177,13 @@ function talkTo(address: string, port: number): string {
     const socket = require('node:net').connect(${port}, ${JSON.stringify(address)}, () => socket.write('hello'));
     socket.on('data', () => socket.end());
     socket.setTimeout(10_000, () => process.exit(1));`;
+}
+
+async function knock(address: string, port: number): Promise<void> {
+  const socket = connect({ host: address, port });
+  await new Promise<void>((resolve) => {
+    socket.on('connect', () => socket.destroy());
+    socket.on('error', () => {});
+    socket.on('close', () => resolve());
+  });
 }
