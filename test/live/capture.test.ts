@@ -16,8 +16,9 @@ import { silentLogger } from '../../common/log.ts';
 import { endChild, ip, missingForNamespaces, withEchoServer, withNamespace } from '../support/netns.ts';
 
 const missing = missingForNamespaces('tcpdump');
-const PORT = 43_800;
-const OTHER_PORT = 43_900;
+/** Apart for each test process: a source on all interfaces sees the others' traffic, too. */
+const PORT = 10_000 + (process.pid % 10_000) * 2;
+const OTHER_PORT = PORT + 1;
 /** More than one segment, and many packets. */
 const PAYLOAD_BYTES = 300_000;
 
