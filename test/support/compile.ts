@@ -25,10 +25,18 @@ export async function compile(...files: string[]): Promise<{ folder: string; rem
   await symlink(join(PROJECT, 'node_modules'), join(folder, 'node_modules'));
   await writeFile(join(folder, 'package.json'), '{"type":"module"}');
   await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config));
-  await promisify(execFile)(process.execPath, [
-    join(PROJECT, 'node_modules/typescript/bin/tsc'),
-    '-p',
-    join(folder, 'tsconfig.json'),
-  ]);
-  return { folder, remove: () => rm(folder, { recursive: true, force: true }) };
+  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  try {
+    await promisify(execFile)(process.execPath, [
+      join(PROJECT, 'node_modules/typescript/bin/tsc'),
+      '-p',
+      join(folder, 'tsconfig.json'),
+    ]);
+  } catch (error) {
+    await remove();
+    // The compiler says what is wrong on standard output.
+    const said = error instanceof Error && 'stdout' in error ? String(error.stdout) : '';
+    throw new Error(`cannot compile ${files.join(', ')}: ${said}`, { cause: error });
+  }
+  return { folder, remove };
 }
