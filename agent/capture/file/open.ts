@@ -11,8 +11,8 @@ import { PcapngFormat, isPcapngMagic } from './pcapng.ts';
 import type { CaptureCounters, FrameSink, PacketSource } from '../source.ts';
 import { PlasmawatchError, messageOf, systemCodeOf } from '../../../common/errors.ts';
 
-/** The path that stands for standard input. */
-const STDIN_PATH = '-';
+/** The paths that stand for standard input. */
+const STDIN_PATHS: ReadonlySet<string> = new Set(['-', '/dev/stdin']);
 
 /**
  * Four times the longest record, so that little is moved when a record is cut. It is also how much is parsed without
@@ -24,7 +24,7 @@ const BUFFER_BYTES = 4 * 1024 * 1024;
 const MAGIC_LENGTH = 4;
 
 interface CaptureFileOptions {
-  /** What the path `-` reads. */
+  /** What the paths `-` and `/dev/stdin` read. */
   readonly stdin?: NodeJS.ReadableStream;
 }
 
@@ -38,7 +38,7 @@ interface CaptureFileOptions {
  *
  * each after all frames before the fault have been delivered.
  *
- * @param path a file, or `-` for standard input
+ * @param path a file, or `-` or `/dev/stdin` for standard input
  */
 export function openCaptureFile(path: string, options: CaptureFileOptions = {}): PacketSource {
   return new CaptureFile(path, options);
@@ -87,11 +87,11 @@ class CaptureFile implements PacketSource {
 
   /** What messages call the file. */
   get #subject(): string {
-    return this.#path === STDIN_PATH ? 'standard input' : this.#path;
+    return STDIN_PATHS.has(this.#path) ? 'standard input' : this.#path;
   }
 
   async #open(): Promise<ByteSource> {
-    if (this.#path === STDIN_PATH) {
+    if (STDIN_PATHS.has(this.#path)) {
       if (this.#stdin === undefined) throw new Error('no standard input was given');
       return new StreamBytes(this.#stdin);
     }

@@ -34,10 +34,7 @@ describe.skipIf(entries.length === 0)('captures by others (skipped without ../sh
       if (decode(frame, packet) === 'tcp') table.observe(frame, packet);
     });
     table.endAll();
-    const rows = entry.expect.conversation_rows
-      .filter(([where]) => where === 'outer')
-      .map(sidesOfRow)
-      .flat();
+    const rows = entry.expect.conversation_rows.filter(([where]) => where === 'outer').flatMap(sidesOfRow);
     // tshark counts no payload for a first fragment, we count what is in it.
     const hasPayload = entry.expect.fragments === 0;
     expect(sum(flows.flatMap(sidesOfFlow), hasPayload)).toEqual(sum(rows, hasPayload));
