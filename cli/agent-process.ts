@@ -6,9 +6,9 @@ import { Agent } from '../agent/agent.ts';
 import { openLiveSource } from '../agent/capture/live.ts';
 import type { PacketSource, PortSet } from '../agent/capture/source.ts';
 import type { AgentConfig } from '../agent/config.ts';
-import { findRaylets, type Raylet } from '../agent/ray/raylet.ts';
+import { findRaylets } from '../agent/ray/raylet.ts';
 import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
-import { connectionsOf, type ProcessSocket } from '../agent/ray/sockets.ts';
+import { openedByRaylets } from '../agent/ray/sockets.ts';
 import { createUplink } from '../agent/uplink/client.ts';
 import { openSpool } from '../agent/uplink/spool.ts';
 import { systemClock } from '../common/clock.ts';
@@ -126,20 +126,6 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
       spool.close();
     },
   };
-}
-
-/** The connections that this node's raylets opened, except those to the GCS, which are no object's way. */
-async function openedByRaylets(raylets: readonly Raylet[]): Promise<ProcessSocket[]> {
-  const sockets = await Promise.all(
-    raylets.map(async ({ pid, gcsAddress }) => {
-      const gcsPort = Number(gcsAddress.split(':').at(-1));
-      const all = await connectionsOf(pid);
-      return all.filter(
-        ({ outgoing, listening, remotePort }) => outgoing && !listening && remotePort !== gcsPort,
-      );
-    }),
-  );
-  return sockets.flat();
 }
 
 async function openNetwork({ capture }: AgentConfig, ports: PortSet, logger: Logger): Promise<PacketSource> {

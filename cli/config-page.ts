@@ -47,7 +47,7 @@ function rows(node: SchemaNode, prefix: string): string[] {
     const name = `${prefix}${key}`;
     const isRequired = node.required?.includes(key) === true && child.default === undefined;
     const row = `| \`${name}\` | ${valuesOf(child)} | ${isRequired ? 'required' : defaultOf(child)} | ${child.description ?? ''} |`;
-    return [row, ...rows(child, `${name}.`), ...variantRows(child.items, `${name}[].`)];
+    return [row].concat(rows(child, `${name}.`), variantRows(child.items, `${name}[].`));
   });
 }
 
@@ -62,8 +62,8 @@ function variantRows(item: SchemaNode | undefined, prefix: string): string[] {
 }
 
 function valuesOf({ type, enum: choices, const: only, items }: SchemaNode): string {
-  if (only !== undefined) return `\`${String(only)}\``;
-  if (choices !== undefined) return choices.map((choice) => `\`${String(choice)}\``).join(', ');
+  if (only !== undefined) return `\`${textOf(only)}\``;
+  if (choices !== undefined) return choices.map((choice) => `\`${textOf(choice)}\``).join(', ');
   if (type === 'object') return 'section';
   if (type === 'array') return items?.type === 'string' ? 'list of texts' : 'list';
   return (
@@ -74,5 +74,9 @@ function valuesOf({ type, enum: choices, const: only, items }: SchemaNode): stri
 
 function defaultOf({ type, default: value }: SchemaNode): string {
   const isTold = value !== undefined && type !== 'object' && !(Array.isArray(value) && value.length === 0);
-  return isTold ? `\`${String(value)}\`` : '';
+  return isTold ? `\`${textOf(value)}\`` : '';
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }

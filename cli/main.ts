@@ -95,6 +95,11 @@ function processTerminal(): Terminal {
       stop.abort();
     });
   }
+  // Node would answer with 1, which says here that something unexpected was found.
+  process.on('uncaughtException', (error) => {
+    process.stderr.write(`plasmawatch: ${describeFailure(error)}\n`);
+    process.exit(2);
+  });
   // A reader that went away (`| head`) is no fault of ours.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     process.exit(error.code === 'EPIPE' ? 0 : 2);

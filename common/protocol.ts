@@ -76,9 +76,13 @@ export function parseMessage<Schema extends z.ZodType>(
   }
   const result = schema.safeParse(value);
   if (result.success) return { ok: true, message: result.data };
-  const issue = result.error.issues[0];
-  return {
-    ok: false,
-    problem: `${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'invalid'}`.slice(0, 120),
-  };
+  return { ok: false, problem: describeIssue(result.error.issues[0]) };
+}
+
+/** Where and what, without the peer's words: the names of unknown fields and of counters are the peer's. */
+function describeIssue(issue: z.core.$ZodIssue | undefined): string {
+  if (issue === undefined) return 'invalid';
+  const path = issue.path[0] === 'counters' ? 'counters' : issue.path.join('.');
+  const what = issue.code === 'unrecognized_keys' ? 'an unknown field' : issue.message;
+  return `${path === '' ? 'message' : path}: ${what}`.slice(0, 120);
 }

@@ -54,7 +54,7 @@ export class ServiceLocator {
           byAddress.set(key, new Set([...(byAddress.get(key) ?? []), ...own]));
         }
       }
-      const all = new Set([...byAddress.values()].flatMap((own) => [...own]));
+      const all = new Set(members.flatMap((member) => member.ports.get(service) ?? []));
       if (all.size === 0 && service === OBJECT_MANAGER) all.add(FALLBACK_OBJECT_MANAGER_PORT);
       this.#memberPorts.set(service, byAddress);
       this.#commonPorts.set(service, all);

@@ -25,7 +25,6 @@ export interface Raylet {
   readonly how: 'argv' | 'log';
 }
 
-const PROC = '/proc';
 /** Enough of a command line to see whose it is. */
 const MAX_PROGRAM_BYTES = 4096;
 /** Ray's command lines are about 8 KiB long. */
@@ -39,17 +38,18 @@ export interface RayletSearch {
   readonly proc?: string;
 }
 
-/** A process that is a raylet, and its command line's options by name. */
-export interface RayletProcess {
-  readonly pid: number;
-  readonly options: ReadonlyMap<string, string>;
-}
-
 /** All raylets that share our network namespace, by rising process id. Processes that vanish meanwhile are left out. */
-export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> {
+export async function findRaylets({ proc = '/proc' }: RayletSearch = {}): Promise<Raylet[]> {
+  const namespace = await readLink(join(proc, 'self/ns/net'));
   const raylets: Raylet[] = [];
-  for (const { pid, options } of await findRayletProcesses(search)) {
-    raylets.push(await describeRaylet(search.proc ?? PROC, pid, options));
+  for (const pid of await listProcesses(proc)) {
+    const options = await readRayletOptions(proc, pid);
+    if (options === undefined) continue;
+    // Where either namespace cannot be read (another user's process), the raylet counts as ours.
+    const rayletNamespace = await readLink(join(proc, `${pid}/ns/net`));
+    const isElsewhere =
+      namespace !== undefined && rayletNamespace !== undefined && namespace !== rayletNamespace;
+    if (!isElsewhere) raylets.push(await describeRaylet(proc, pid, options));
   }
   return raylets;
 }
@@ -58,22 +58,6 @@ export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> 
 export async function findRaylet(search: RayletSearch = {}): Promise<Raylet | undefined> {
   const [raylet] = await findRaylets(search);
   return raylet;
-}
-
-/** As `findRaylets`, without a look at their logs. */
-export async function findRayletProcesses({ proc = PROC }: RayletSearch = {}): Promise<RayletProcess[]> {
-  const namespace = await readLink(join(proc, 'self/ns/net'));
-  const processes: RayletProcess[] = [];
-  for (const pid of await listProcesses(proc)) {
-    const options = await readRayletOptions(proc, pid);
-    if (options === undefined) continue;
-    // Where either namespace cannot be read (another user's process), the raylet counts as ours.
-    const rayletNamespace = await readLink(join(proc, `${pid}/ns/net`));
-    const isElsewhere =
-      namespace !== undefined && rayletNamespace !== undefined && namespace !== rayletNamespace;
-    if (!isElsewhere) processes.push({ pid, options });
-  }
-  return processes;
 }
 
 /** The ports that a raylet wrote to its log when it started. */

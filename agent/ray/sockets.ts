@@ -8,7 +8,7 @@ import { open, readdir, readlink } from 'node:fs/promises';
 import { endianness } from 'node:os';
 import { join } from 'node:path';
 import { type Address, IPV4_MAPPED_WORD } from '../../common/address.ts';
-import { findRayletProcesses, type RayletSearch } from './raylet.ts';
+import type { Raylet, RayletSearch } from './raylet.ts';
 
 /** A TCP socket of a process. */
 export interface ProcessSocket {
@@ -21,11 +21,6 @@ export interface ProcessSocket {
   readonly listening: boolean;
   /** Whether the process opened the connection: its local port is none that it listens on. */
   readonly outgoing: boolean;
-}
-
-/** A socket of one of this node's raylets. */
-export interface RayletSocket extends ProcessSocket {
-  readonly pid: number;
 }
 
 /** net/tcp_states.h of the kernel; the table's `st` column counts from 1. */
@@ -86,15 +81,17 @@ export async function connectionsOf(
   }));
 }
 
-/** The connections that this node's raylets opened. */
-export async function openedByRaylets(search: RayletSearch = {}): Promise<RayletSocket[]> {
-  const sockets: RayletSocket[] = [];
-  for (const { pid } of await findRayletProcesses(search)) {
-    for (const socket of await connectionsOf(pid, search)) {
-      if (socket.outgoing) sockets.push(Object.assign(socket, { pid }));
-    }
-  }
-  return sockets;
+/** The connections that these raylets opened, except those to the GCS, through which no object moves. */
+export async function openedByRaylets(
+  raylets: readonly Pick<Raylet, 'pid' | 'gcsAddress'>[],
+  search: RayletSearch = {},
+): Promise<ProcessSocket[]> {
+  const opened = raylets.map(async ({ pid, gcsAddress }) => {
+    const gcsPort = Number(gcsAddress.split(':').at(-1));
+    const sockets = await connectionsOf(pid, search);
+    return sockets.filter(({ outgoing, remotePort }) => outgoing && remotePort !== gcsPort);
+  });
+  return (await Promise.all(opened)).flat();
 }
 
 /**

@@ -109,7 +109,7 @@ export class Session {
     if (this.#hello === undefined && !this.#hasRightVersion(text)) return;
     const parsed = parseMessage(agentMessageSchema, text);
     if (!parsed.ok) {
-      this.#refuse('bad-message', withoutPeersWords(parsed.problem));
+      this.#refuse('bad-message', parsed.problem);
       return;
     }
     try {
@@ -222,13 +222,6 @@ export class Session {
   #peer(): string {
     return this.agent ?? this.#options.from;
   }
-}
-
-/** A schema's complaint may name a key that the peer made up; those words stay out of logs. */
-function withoutPeersWords(problem: string): string {
-  return problem
-    .replace(/Unrecognized keys?:.*$/s, 'an unknown field')
-    .replace(/^counters\..*$/s, 'counters: a counter of the wrong shape');
 }
 
 function asText(data: RawData): string {

@@ -197,7 +197,8 @@ class Story {
   async #stopAgent(): Promise<void> {
     const agent = this.#agent;
     this.#agent = undefined;
-    expect(await agent?.stop()).toBe(1);
+    const status = await agent?.stop();
+    if (status !== 1) throw new Error(`the agent ended with status ${status}: ${agent?.stderr.join('\n')}`);
     for (const line of agent?.stdout ?? []) this.#durable.push(fingerprint(JSON.parse(line) as Anomaly));
   }
 

@@ -17,7 +17,11 @@ describe('BlindDetector', () => {
     received = 0;
     lost = 0;
     let ids = 0;
-    detector = new BlindDetector({ node: 'w1', createId: () => `blind-${++ids}`, report: (a) => reports.push(a) });
+    detector = new BlindDetector({
+      node: 'w1',
+      createId: () => `blind-${++ids}`,
+      report: (a) => reports.push(a),
+    });
   });
 
   /** One interval with so many packets, of which so many were lost. */

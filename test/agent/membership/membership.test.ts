@@ -6,7 +6,10 @@ import { FakeProvider, membersView, prefixesView } from '../../support/fake-prov
 
 describe('Membership', () => {
   it('has an address in a group when any provider of the group names it or covers it', async () => {
-    const { membership, clock } = await start([membersView('10.0.0.1'), prefixesView('10.1.0.0/16', 'fd77::/64')]);
+    const { membership, clock } = await start([
+      membersView('10.0.0.1'),
+      prefixesView('10.1.0.0/16', 'fd77::/64'),
+    ]);
     const inCluster = (text: string): boolean => membership.inGroup('cluster', address(text), clock.now());
     expect(['10.0.0.1', '10.1.2.3', 'fd77::5'].map(inCluster)).toEqual([true, true, true]);
     expect(['10.0.0.2', '10.2.0.0', 'fd78::5'].map(inCluster)).toEqual([false, false, false]);

@@ -70,7 +70,10 @@ describe('ServiceLocator', () => {
 
 async function locate(services: Readonly<Record<string, ServicePorts>>, view: GroupView) {
   const provider = new FakeProvider(view);
-  const membership = new Membership({ providers: new Map([['cluster', [provider]]]), clock: new FakeClock() });
+  const membership = new Membership({
+    providers: new Map([['cluster', [provider]]]),
+    clock: new FakeClock(),
+  });
   await membership.start();
   const watched = new Map<string, ServicePorts>([['object-manager', 'auto'], ...Object.entries(services)]);
   return { locator: new ServiceLocator({ services: watched, membership }), provider };

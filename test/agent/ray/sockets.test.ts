@@ -115,13 +115,13 @@ describe('connectionsOf', () => {
     expect(await connectionsOf(4711, { proc })).toEqual([]);
   });
 
-  it('gives the connections that the raylets opened', async () => {
-    const argv = ['/opt/ray/raylet', '--object_manager_port=43800', '--node_ip_address=10.77.0.11'];
-    await addFile('6316/cmdline', `${argv.join('\0')}\0`);
-    const opened = await openedByRaylets({ proc });
-    expect(opened.map(({ pid, remote, remotePort }) => [pid, formatAddress(remote), remotePort])).toEqual([
-      [6316, '10.77.0.12', 43_801],
-    ]);
+  it('gives the connections that the raylets opened, but for those to the GCS', async () => {
+    const opened = async (gcsAddress: string): Promise<string[]> =>
+      (await openedByRaylets([{ pid: 6316, gcsAddress }], { proc })).map(
+        ({ remote, remotePort }) => `${formatAddress(remote)}:${remotePort}`,
+      );
+    expect(await opened('10.77.0.10:6379')).toEqual(['10.77.0.12:43801']);
+    expect(await opened('10.77.0.12:43801')).toEqual([]);
   });
 
   it.skipIf(process.platform !== 'linux')('sees the sockets of a real process (needs Linux)', async () => {
