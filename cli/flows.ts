@@ -103,7 +103,8 @@ interface Note {
 class FlowCounter implements FrameSink {
   readonly #tell: (record: FlowRecord) => void;
   readonly #packet = new Packet();
-  readonly #outcomes = new Map<DecodeOutcome, number>();
+  readonly #skipped = new Map<DecodeOutcome, number>();
+  #tcpPackets = 0;
   readonly #table = new FlowTable<Note>({
     maxFlows: MAX_FLOWS,
     countOnOneInterface: false,
@@ -128,8 +129,11 @@ class FlowCounter implements FrameSink {
 
   frame(frame: Frame): void {
     const outcome = decode(frame, this.#packet);
-    this.#outcomes.set(outcome, (this.#outcomes.get(outcome) ?? 0) + 1);
-    if (outcome !== 'tcp') return;
+    if (outcome !== 'tcp') {
+      this.#skipped.set(outcome, (this.#skipped.get(outcome) ?? 0) + 1);
+      return;
+    }
+    this.#tcpPackets++;
     const flow = this.#table.observe(frame, this.#packet);
     flow.tag ??= { interfaceName: this.#source?.interfaceName(frame.interfaceIndex) };
   }
@@ -143,11 +147,10 @@ class FlowCounter implements FrameSink {
 
   /** One sentence: how much was counted, and what was not. */
   summary(): string {
-    const tcpPackets = this.#outcomes.get('tcp') ?? 0;
-    const skipped = DECODE_OUTCOMES.filter((outcome) => outcome !== 'tcp' && this.#outcomes.has(outcome));
-    const reasons = skipped.map((outcome) => `${this.#outcomes.get(outcome)} ${outcome}`);
+    const skipped = DECODE_OUTCOMES.filter((outcome) => this.#skipped.has(outcome));
+    const reasons = skipped.map((outcome) => `${this.#skipped.get(outcome)} ${outcome}`);
     const rest = reasons.length === 0 ? '' : `; skipped ${reasons.join(', ')}`;
-    return `${tcpPackets} packets of ${this.#table.counters.opened} TCP connections${rest}`;
+    return `${this.#tcpPackets} packets of ${this.#table.counters.opened} TCP connections${rest}`;
   }
 }
 
