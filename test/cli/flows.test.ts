@@ -68,8 +68,8 @@ describe('flows --json', () => {
     );
   });
 
-  it('reads standard input', async () => {
-    const { status, output } = await runFlows(['--json', '/dev/stdin'], TWO_CONNECTIONS);
+  it.each(['-', '/dev/stdin'])('reads standard input when the file is %s', async (path) => {
+    const { status, output } = await runFlows(['--json', path], TWO_CONNECTIONS);
     expect({ status, flows: recordsOf(output).length }).toEqual({ status: 0, flows: 2 });
   });
 
