@@ -37,6 +37,8 @@ export interface AgentDependencies extends MembershipDependencies {
   readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
   /** Unique ids of anomalies. */
   readonly createId: () => string;
+  /** Numbers from 0 up to 1. */
+  readonly random: () => number;
   /** Called with each anomaly that reached the disk. */
   readonly onAnomaly: (anomaly: Anomaly) => void;
 }
@@ -72,6 +74,7 @@ export class Agent {
       reportFlow: (flowReport) => this.#queue.push(flowReport),
       interfaceName: (index) => this.#capture.interfaceName(index),
       countOnOneInterface: true,
+      hashSeed: Math.floor(dependencies.random() * 2 ** 32),
     });
     this.#capture = new CaptureLoop({
       open: dependencies.openSource,

@@ -50,6 +50,8 @@ interface PipelineOptions {
   readonly maxFlows: number;
   /** Whether a flow is counted on one interface only (live, on all interfaces). */
   readonly countOnOneInterface: boolean;
+  /** A random 32-bit number where strangers choose the packets: they must not know which ports collide. */
+  readonly hashSeed?: number;
 }
 
 /** What went through the pipeline so far. */
@@ -90,6 +92,7 @@ export class Pipeline implements FrameSink {
     this.#flows = new FlowTable<Judgement>({
       maxFlows: options.maxFlows,
       countOnOneInterface: options.countOnOneInterface,
+      hashSeed: options.hashSeed ?? 0,
       isService: (w0, w1, w2, w3, port) => this.#services.serviceAt({ w0, w1, w2, w3 }, port) !== undefined,
       ended: (flow) => this.#flowEnded(flow),
     });

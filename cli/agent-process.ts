@@ -77,6 +77,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         localAddresses,
         rayletSockets: async () => openedByRaylets(await raylets()),
         createId: randomUUID,
+        random: Math.random,
         onAnomaly: options.onAnomaly,
         openSource: options.openSource ?? ((ports) => openNetwork(config, ports, logger)),
         createUplink: (capture, counters) =>

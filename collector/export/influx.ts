@@ -113,10 +113,7 @@ export class InfluxExporter {
 
   async #write(points: IPoint[]): Promise<WriteFailure | undefined> {
     try {
-      if (!this.#hasDatabase) {
-        await this.#withTimeout(this.#client.createDatabase(this.#options.target.database));
-        this.#hasDatabase = true;
-      }
+      await this.#ensureDatabase();
       await this.#withTimeout(this.#client.writePoints(points, { precision: 'n' }));
       return undefined;
     } catch (error) {
@@ -128,6 +125,17 @@ export class InfluxExporter {
         reason: status === undefined ? 'no answer' : `HTTP status ${status}`,
       };
     }
+  }
+
+  /** Only an administrator may make a database: where that is refused, it may be there all the same. */
+  async #ensureDatabase(): Promise<void> {
+    if (this.#hasDatabase) return;
+    try {
+      await this.#withTimeout(this.#client.createDatabase(this.#options.target.database));
+    } catch (error) {
+      if (statusOf(error) === undefined) throw error;
+    }
+    this.#hasDatabase = true;
   }
 
   async #withTimeout(work: Promise<void>): Promise<void> {

@@ -198,6 +198,21 @@ describe('while the database is away', () => {
     vi.restoreAllMocks();
   });
 
+  it('writes to a database that it may not make', async () => {
+    const receiver = await HttpReceiver.open();
+    stops.push(() => receiver.close());
+    receiver.answers = [{ status: 403, body: '{"error":"not an administrator"}' }, { status: 204 }];
+    const { exporter, record, clock, metrics } = await openExporter(
+      Number(new URL(receiver.url('/')).port),
+      'x',
+    );
+    record([sampleFlowReport()]);
+    exporter.start();
+    clock.advance(0);
+    await vi.waitFor(async () => expect((await metrics.exportedPoints.get()).values[0]?.value).toBe(1));
+    expect(receiver.requests.map(({ path }) => path.split('?')[0])).toEqual(['/query', '/write']);
+  });
+
   it('ends a write whose answer never comes', async () => {
     const receiver = await HttpReceiver.open();
     stops.push(() => receiver.close());

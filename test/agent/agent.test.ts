@@ -1,0 +1,213 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Agent, type AgentDependencies } from '../../agent/agent.ts';
+import type { ProcessSocket } from '../../agent/ray/sockets.ts';
+import { openSpool, type Spool } from '../../agent/uplink/spool.ts';
+import { parseAddress, type Address } from '../../common/address.ts';
+import { PlasmawatchError } from '../../common/errors.ts';
+import type { Anomaly } from '../../common/event.ts';
+import { silentLogger } from '../../common/log.ts';
+import { loadRules } from '../../rules/load.ts';
+import type { Ruleset } from '../../rules/match.ts';
+import { writeFile } from 'node:fs/promises';
+import { FakeClock } from '../support/fake-clock.ts';
+import { FakeSource } from '../support/fake-source.ts';
+import { sendConnection, sendPacket } from '../support/tcp-traffic.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+const NODE = '10.0.0.1:43800';
+
+describe('Agent', () => {
+  let folder: string;
+  let clock: FakeClock;
+  let spool: Spool;
+  let sources: FakeSource[];
+  let durable: Anomaly[];
+  let events: string[];
+  let sockets: ProcessSocket[];
+  let agent: Agent;
+  let dependencies: AgentDependencies;
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'plasmawatch-agent-'));
+    clock = new FakeClock();
+    spool = await openSpool({ path: join(folder, 'spool.db'), maxBytes: 1e6, maxReports: 1000 });
+    sources = [];
+    durable = [];
+    events = [];
+    sockets = [];
+    let ids = 0;
+    dependencies = {
+      clock,
+      spool,
+      logger: silentLogger,
+      fetch: () => Promise.reject(new Error('no network here')),
+      resolve: () => Promise.reject(new Error('no names here')),
+      findRaylets: () => Promise.resolve([]),
+      localAddresses: () => ['10.0.0.1'],
+      rayletSockets: () => Promise.resolve(sockets),
+      createId: () => `anomaly-${++ids}`,
+      random: () => 0.5,
+      onAnomaly: (anomaly) => durable.push(anomaly),
+      openSource: (ports) => {
+        const source = new FakeSource();
+        source.setPorts(ports);
+        sources.push(source);
+        return Promise.resolve(source);
+      },
+      createUplink: (capture) => ({
+        start: () => events.push(`uplink starts, capture ${capture}`),
+        nudge: () => events.push(`nudged with ${spool.counters().pending} on disk`),
+        stop: () => Promise.resolve(void events.push('uplink stops')),
+        counters: () => ({ connected: 0, connections: 0, failures: 0, reportsSent: 0 }),
+      }),
+    };
+    agent = await Agent.start(
+      { node: 'w1', ruleset: await rules(['10.0.0.1', '10.0.0.2']), maxFlows: 1024 },
+      dependencies,
+    );
+  });
+
+  afterEach(async () => {
+    await agent.stop();
+    spool.close();
+    await rm(folder, { recursive: true });
+  });
+
+  async function rules(hosts: readonly string[], ports: readonly number[] = [43_800]): Promise<Ruleset> {
+    const path = join(folder, 'rules.yaml');
+    await writeFile(
+      path,
+      JSON.stringify({
+        version: 1,
+        services: { 'object-manager': ports },
+        groups: { cluster: { hosts } },
+        allow: [{ name: 'nodes', from: 'cluster', to: 'object-manager' }],
+      }),
+    );
+    const { ruleset } = await loadRules(path, { clock });
+    if (ruleset === undefined) throw new Error('the test wrote wrong rules');
+    return ruleset;
+  }
+
+  function strangerTalks(source = sources[0]): void {
+    source?.deliver((sink) =>
+      sendPacket(sink, { from: '192.0.2.9:5000', to: NODE, flags: 'syn', time: clock.now() / 1000 }),
+    );
+  }
+
+  it('has an anomaly on disk at the end of its block, before anybody hears of it', () => {
+    strangerTalks();
+    expect(events).toEqual(['uplink starts, capture fake', 'nudged with 1 on disk']);
+    expect(durable.map(({ id, kind }) => [id, kind])).toEqual([['anomaly-1', 'unexpected-peer']]);
+    expect(JSON.parse(spool.peek(0, 10, 1e6)[0]?.text ?? '')).toEqual(durable[0]);
+  });
+
+  it('says nothing of members, but reports their connections when they end', async () => {
+    sources[0]?.deliver((sink) =>
+      sendConnection(sink, { from: '10.0.0.2:5000', to: NODE, time: clock.now() / 1000 }),
+    );
+    await agent.stop();
+    expect(durable).toEqual([]);
+    expect(JSON.parse(spool.peek(0, 10, 1e6)[0]?.text ?? '')).toMatchObject({
+      type: 'flow-report',
+      verdict: { rule: 'nodes' },
+    });
+  });
+
+  it('takes over rules: other ports are captured, open connections judged again', async () => {
+    sources[0]?.deliver((sink) =>
+      sendPacket(sink, { from: '10.0.0.2:5000', to: NODE, flags: 'syn', time: clock.now() / 1000 }),
+    );
+    await agent.setRules(await rules(['10.0.0.1'], [43_800, 45_000]));
+    expect(sources[0]?.ports.ranges()).toEqual([
+      { first: 43_800, last: 43_800 },
+      { first: 45_000, last: 45_000 },
+    ]);
+    clock.advance(1000);
+    expect(durable.map(({ flow }) => flow?.source.ip)).toEqual(['10.0.0.2']);
+  });
+
+  it('captures the port of a stranger to whom the raylet connected', async () => {
+    sockets = [rayletSocket('192.0.2.9', 7777)];
+    clock.advance(1000);
+    await waitFor(() => sources[0]?.ports.has(7777) === true, 'the port to be captured');
+  });
+
+  it('opens the capture again when it fails, keeps the counts, and says that it stood still', async () => {
+    const [first] = sources;
+    if (first === undefined) throw new Error('no source');
+    first.received = 100;
+    first.fail(new PlasmawatchError('PW_CAPTURE_FAILED', 'the interface is gone'));
+    await waitFor(() => agent.counters().capture_running === 0, 'the capture to stand still');
+    clock.advance(2000);
+    await waitFor(() => sources.length === 2, 'another source');
+    await waitFor(() => agent.counters().capture_running === 1, 'the capture to run');
+    expect(agent.counters()).toMatchObject({
+      capture_restarts: 1,
+      capture_received: 100,
+      capture_dropped: 0,
+    });
+    strangerTalks(sources[1]);
+    expect(durable.map(({ kind }) => kind)).toEqual(['unexpected-peer']);
+  });
+
+  it('reports that it is partly blind when packets are lost', () => {
+    const [source] = sources;
+    if (source === undefined) throw new Error('no source');
+    source.received = 1000;
+    source.dropped = 500;
+    clock.advance(10_000);
+    expect(durable.map(({ kind, count }) => [kind, count])).toEqual([['blind', 500]]);
+  });
+
+  it('says "unknown" where the source cannot know its losses', () => {
+    const [source] = sources;
+    if (source === undefined) throw new Error('no source');
+    source.dropped = null;
+    expect(agent.counters().capture_dropped).toBeNull();
+  });
+
+  it('refuses to start where nothing can be captured, and leaves nothing running', async () => {
+    await agent.stop();
+    const openSource = (): Promise<never> =>
+      Promise.reject(new PlasmawatchError('PW_CAPTURE_UNAVAILABLE', 'no way'));
+    const ruleset = await rules(['10.0.0.1']);
+    await expect(
+      Agent.start({ node: 'w1', ruleset, maxFlows: 1024 }, { ...dependencies, openSource }),
+    ).rejects.toThrow('no way');
+    expect(clock.pending).toBe(0);
+  });
+
+  it('keeps reports while the disk refuses, and writes them when it takes them again', () => {
+    const { append } = spool;
+    spool.append = () => {
+      throw new PlasmawatchError('PW_STORE', 'the disk is full', { retryable: true });
+    };
+    strangerTalks();
+    expect(durable).toEqual([]);
+    spool.append = append;
+    clock.advance(1000);
+    expect(durable.map(({ kind }) => kind)).toEqual(['unexpected-peer']);
+  });
+});
+
+function rayletSocket(remote: string, remotePort: number): ProcessSocket {
+  return {
+    local: address('10.0.0.1'),
+    localPort: 5000,
+    remote: address(remote),
+    remotePort,
+    state: 'established',
+    listening: false,
+    outgoing: true,
+  };
+}
+
+function address(text: string): Address {
+  const parsed = parseAddress(text);
+  if (parsed === undefined) throw new Error(`no address: ${text}`);
+  return parsed;
+}

@@ -1,0 +1,215 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createFileProvider } from '../../../agent/membership/file.ts';
+import { createHostsProvider } from '../../../agent/membership/hosts.ts';
+import type { GroupView, Provider } from '../../../agent/membership/provider.ts';
+import { createRayProvider } from '../../../agent/membership/ray.ts';
+import { createCidrProvider } from '../../../agent/membership/static.ts';
+import type { Raylet } from '../../../agent/ray/raylet.ts';
+import { formatAddress, formatPrefix } from '../../../common/address.ts';
+import { silentLogger } from '../../../common/log.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+import { waitFor } from '../../support/wait-for.ts';
+
+const logger = silentLogger;
+let clock: FakeClock;
+let views: GroupView[];
+let running: Provider | undefined;
+
+beforeEach(() => {
+  clock = new FakeClock();
+  views = [];
+  running = undefined;
+});
+
+afterEach(async () => {
+  await running?.stop();
+  expect(clock.pending).toBe(0);
+});
+
+async function start(provider: Provider): Promise<void> {
+  running = provider;
+  await provider.start((view) => views.push(view));
+}
+
+/** The newest view, as `id: addresses` and prefixes. */
+function newest(): string[] {
+  const view = views.at(-1);
+  return [
+    ...(view?.members ?? []).map(({ id, addresses }) => `${id}: ${addresses.map(formatAddress).join(' ')}`),
+    ...(view?.prefixes ?? []).map(formatPrefix),
+  ];
+}
+
+describe('createCidrProvider', () => {
+  it('publishes its ranges at once', async () => {
+    await start(createCidrProvider(['10.20.0.0/24', 'fd77::/64']));
+    expect(newest()).toEqual(['10.20.0.0/24', 'fd77::/64']);
+  });
+});
+
+describe('createHostsProvider', () => {
+  it('takes addresses as they are, and asks nobody about them', async () => {
+    await start(
+      createHostsProvider(['10.0.0.1', 'fd77::1'], {
+        clock,
+        logger,
+        resolve: () => Promise.reject(new Error()),
+      }),
+    );
+    expect(newest()).toEqual(['10.0.0.1: 10.0.0.1', 'fd77::1: fd77::1']);
+    expect(clock.pending).toBe(0);
+  });
+
+  it('resolves names again and again, and keeps the last answer while there is none', async () => {
+    let answer: () => Promise<string[]> = () => Promise.resolve(['10.0.0.1', '10.0.0.2']);
+    await start(createHostsProvider(['workers.example'], { clock, logger, resolve: () => answer() }));
+    expect(newest()).toEqual(['workers.example: 10.0.0.1 10.0.0.2']);
+    answer = () => Promise.reject(new Error('no such name'));
+    clock.advance(30_000);
+    await waitFor(() => views.length === 2, 'the second view');
+    expect(newest()).toEqual(['workers.example: 10.0.0.1 10.0.0.2']);
+    answer = () => Promise.resolve(['10.0.0.3']);
+    clock.advance(30_000);
+    await waitFor(() => views.length === 3, 'the third view');
+    expect(newest()).toEqual(['workers.example: 10.0.0.3']);
+  });
+});
+
+describe('createFileProvider', () => {
+  let folder: string;
+  let path: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'plasmawatch-members-'));
+    path = join(folder, 'members.yaml');
+  });
+  afterEach(async () => {
+    await running?.stop();
+    await rm(folder, { recursive: true });
+  });
+
+  it('reads addresses, and objects with id, role and ports', async () => {
+    await writeFile(
+      path,
+      '- 10.0.0.1\n- { id: w1, addresses: [10.0.0.2, fd77::2], role: worker, ports: { object-manager: 45019 } }\n',
+    );
+    await start(createFileProvider(path, { clock, logger }));
+    expect(newest()).toEqual(['10.0.0.1: 10.0.0.1', 'w1: 10.0.0.2 fd77::2']);
+    expect(views[0]?.members[1]).toMatchObject({ role: 'worker', source: 'file members.yaml' });
+    expect(views[0]?.members[1]?.ports).toEqual(new Map([['object-manager', [45_019]]]));
+  });
+
+  it('follows changes, and keeps the last good list while the file is wrong', async () => {
+    await writeFile(path, '[10.0.0.1]');
+    await start(createFileProvider(path, { clock, logger }));
+    await writeFile(path, '[10.0.0.1, not-an-address]');
+    await nextLook();
+    expect(newest()).toEqual(['10.0.0.1: 10.0.0.1']);
+    await writeFile(path, '["10.0.0.7"]');
+    await nextLook();
+    await waitFor(() => views.length === 2, 'the changed list');
+    expect(newest()).toEqual(['10.0.0.7: 10.0.0.7']);
+  });
+
+  it('publishes nothing where the file is missing, and its content once it is there', async () => {
+    await start(createFileProvider(path, { clock, logger }));
+    expect(views).toEqual([]);
+    await writeFile(path, '[10.0.0.1]');
+    await nextLook();
+    await waitFor(() => views.length === 1, 'the first list');
+  });
+
+  /** Lets the provider look at its file once more. */
+  async function nextLook(): Promise<void> {
+    await waitFor(() => clock.pending === 1, 'the provider to wait');
+    clock.advance(1000);
+    await waitFor(() => clock.pending === 1, 'the provider to have looked');
+  }
+});
+
+describe('createRayProvider', () => {
+  const raylet: Raylet = {
+    pid: 1,
+    nodeId: 'aa',
+    nodeAddress: '10.0.0.2',
+    gcsAddress: '127.0.0.1:6379',
+    objectManagerPort: 45_019,
+    nodeManagerPort: 38_689,
+    how: 'log',
+  };
+  let dashboard: Server;
+  let answer: { status: number; body: string };
+
+  beforeEach(async () => {
+    answer = { status: 200, body: summary() };
+    dashboard = createServer((_request, response) => response.writeHead(answer.status).end(answer.body));
+    dashboard.listen(0, '127.0.0.1');
+    await once(dashboard, 'listening');
+  });
+  afterEach(() => dashboard.close());
+
+  function provider(raylets: readonly Raylet[]): Provider {
+    const { port } = dashboard.address() as { port: number };
+    return createRayProvider({
+      clock,
+      logger,
+      // The dashboard's port is Ray's: the test's server stands in for it.
+      fetch: (input, init) => fetch(String(input).replace(':8265', `:${port}`), init),
+      findRaylets: () => Promise.resolve(raylets),
+      localAddresses: () => ['127.0.0.1', '10.0.0.2'],
+    });
+  }
+
+  it('knows this machine before a raylet runs', async () => {
+    await start(provider([]));
+    expect(newest()).toEqual(['this node: 127.0.0.1 10.0.0.2']);
+  });
+
+  it("tells this node's ports, the head, and what the dashboard lists", async () => {
+    await start(provider([raylet]));
+    expect(newest()).toEqual(['aa: 127.0.0.1 10.0.0.2 10.0.0.2', 'head: 127.0.0.1', 'bb: 10.0.0.3']);
+    expect(views[0]?.members.map(({ ports }) => ports.get('object-manager'))).toEqual([
+      [45_019],
+      undefined,
+      [33_059],
+    ]);
+  });
+
+  it.each([
+    ['is away', { status: 503, body: '' }],
+    ['answers nonsense', { status: 200, body: '{"data":{"summary":[{}]}}' }],
+    ['answers no JSON', { status: 200, body: '<html>' }],
+  ])('keeps the last list while the dashboard %s', async (_name, bad) => {
+    await start(provider([raylet]));
+    answer = bad;
+    clock.advance(5000);
+    await waitFor(() => clock.pending === 1, 'the next look');
+    expect(views).toHaveLength(1);
+    answer = { status: 200, body: summary('10.0.0.4') };
+    clock.advance(5000);
+    await waitFor(() => views.length === 2, 'the changed list');
+    expect(newest()).toContain('bb: 10.0.0.4');
+  });
+
+  /** The part of Ray's answer that counts, with a node that is dead. */
+  function summary(address = '10.0.0.3'): string {
+    const node = (nodeId: string, nodeManagerAddress: string, state: string): object => ({
+      raylet: {
+        nodeId,
+        nodeManagerAddress,
+        state,
+        objectManagerPort: 33_059,
+        nodeManagerPort: 40_000,
+        isHeadNode: false,
+      },
+    });
+    return JSON.stringify({
+      result: true,
+      data: { summary: [node('bb', address, 'ALIVE'), node('cc', '10.0.0.9', 'DEAD')] },
+    });
+  }
+});
