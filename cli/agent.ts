@@ -1,12 +1,11 @@
 /** `plasmawatch agent`: the service that watches one node. */
 import type { ArgumentsCamelCase } from 'yargs';
 import { agentConfigSchema, type AgentConfig } from '../agent/config.ts';
-import { createLogger } from '../common/log.ts';
 import { loadSecret } from '../common/secret.ts';
 import { openLiveAgent } from './agent-process.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { loadConfig } from './config-file.ts';
-import { logOptions, resolveLogFormat, type LogCommandOptions } from './log-options.ts';
+import { createServiceLogger, logOptions, type LogCommandOptions } from './log-options.ts';
 import { writeJson } from './output.ts';
 import { untilStopped } from './system.ts';
 
@@ -41,10 +40,7 @@ async function runAgent(
 ): Promise<ExitStatus> {
   const config = await loadConfig(agentConfigSchema, options.config, terminal);
   if (config === undefined) return 2;
-  const logger = createLogger({
-    level: options.logLevel,
-    format: resolveLogFormat(options.logFormat, terminal),
-  });
+  const logger = createServiceLogger(options, terminal);
   const running = await openLiveAgent({
     config,
     token: await agentToken(config, terminal),

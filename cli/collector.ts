@@ -4,10 +4,9 @@ import { createCollector } from '../collector/collector.ts';
 import { collectorConfigSchema } from '../collector/config.ts';
 import { loadCollectorSecrets } from '../collector/secrets.ts';
 import { systemClock } from '../common/clock.ts';
-import { createLogger } from '../common/log.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { loadConfig } from './config-file.ts';
-import { logOptions, resolveLogFormat, type LogCommandOptions } from './log-options.ts';
+import { createServiceLogger, logOptions, type LogCommandOptions } from './log-options.ts';
 import { untilStopped } from './system.ts';
 
 interface CollectorCommandOptions extends LogCommandOptions {
@@ -36,10 +35,7 @@ async function runCollector(
   const config = await loadConfig(collectorConfigSchema, options.config, terminal);
   if (config === undefined) return 2;
   const secrets = await loadCollectorSecrets(config, terminal.env);
-  const logger = createLogger({
-    level: options.logLevel,
-    format: resolveLogFormat(options.logFormat, terminal),
-  });
+  const logger = createServiceLogger(options, terminal);
   let opened = 0;
   const collector = await createCollector({
     config,

@@ -1,5 +1,6 @@
 /** The flags about logging that the services share. */
-import { LOG_FORMATS, LOG_LEVELS, type LogOptions } from '../common/log.ts';
+import type { ArgumentsCamelCase } from 'yargs';
+import { createLogger, LOG_FORMATS, LOG_LEVELS, type Logger, type LogOptions } from '../common/log.ts';
 import type { Terminal } from './command.ts';
 
 export interface LogCommandOptions {
@@ -22,10 +23,14 @@ export const logOptions = {
   },
 } as const;
 
-/** The format that was asked for, else text where a person watches. */
-export function resolveLogFormat(
-  asked: LogOptions['format'] | undefined,
+/** The logger that the flags ask for: text where a person watches, unless told otherwise. */
+export function createServiceLogger(
+  { logLevel, logFormat }: ArgumentsCamelCase<LogCommandOptions>,
   { isInteractive }: Pick<Terminal, 'isInteractive'>,
-): LogOptions['format'] {
-  return asked ?? (isInteractive ? 'text' : 'json');
+): Logger {
+  return createLogger({
+    level: logLevel,
+    format: logFormat ?? (isInteractive ? 'text' : 'json'),
+    color: isInteractive,
+  });
 }

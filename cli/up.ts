@@ -14,13 +14,13 @@ import type { IncidentEvent } from '../collector/incident/recorder.ts';
 import { systemClock } from '../common/clock.ts';
 import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import type { Anomaly } from '../common/event.ts';
-import { createLogger, type Logger } from '../common/log.ts';
+import type { Logger } from '../common/log.ts';
 import { packagePath } from '../common/package.ts';
 import { formatSize } from '../common/units.ts';
 import { openLiveAgent, type AgentProcess } from './agent-process.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { DEMO_RECORDING, DEMO_RULES } from './demo.ts';
-import { logOptions, resolveLogFormat, type LogCommandOptions } from './log-options.ts';
+import { createServiceLogger, logOptions, type LogCommandOptions } from './log-options.ts';
 import { writeJson, writeLine, writeProblem } from './output.ts';
 import { stateDirectory, untilStopped } from './system.ts';
 
@@ -70,10 +70,7 @@ export const upCommand: Command<UpOptions> = {
 };
 
 async function runUp(options: ArgumentsCamelCase<UpOptions>, terminal: Terminal): Promise<ExitStatus> {
-  const logger = createLogger({
-    level: options.logLevel,
-    format: resolveLogFormat(options.logFormat, terminal),
-  });
+  const logger = createServiceLogger(options, terminal);
   if (!options.demo) {
     const obstacle = await findCaptureObstacle(options, logger);
     if (obstacle === undefined) return await watchNetwork(options, terminal, logger);

@@ -10,19 +10,21 @@ export interface LogOptions {
   readonly level: (typeof LOG_LEVELS)[number];
   /** `text` for people, `json` for machines. */
   readonly format: (typeof LOG_FORMATS)[number];
+  /** Whether text is coloured. */
+  readonly color?: boolean;
 }
 
 /** A logger that writes to standard error. */
-export function createLogger({ level, format }: LogOptions): Logger {
+export function createLogger({ level, format, color = false }: LogOptions): Logger {
   const destination =
     format === 'json'
       ? pino.destination({ dest: 2, sync: true })
       : pretty({
           destination: 2,
           sync: true,
-          colorize: process.stderr.isTTY,
+          colorize: color,
           ignore: 'pid,hostname,component',
-          messageFormat: '{component}: {msg}',
+          messageFormat: '{if component}{component}: {end}{msg}',
           translateTime: 'SYS:HH:MM:ss',
         });
   return pino({ level, base: null }, destination);

@@ -7,10 +7,9 @@
  */
 import { PortSet } from '../capture/source.ts';
 import type { Address } from '../../common/address.ts';
-import { CLUSTER_GROUP, type ServicePorts } from '../../rules/schema.ts';
+import { CLUSTER_GROUP, OBJECT_MANAGER, type ServicePorts } from '../../rules/schema.ts';
 import { addressKey, type Membership } from './membership.ts';
 
-export const OBJECT_MANAGER = 'object-manager';
 /** The port of the project's first analysis: watched where discovery finds none. */
 export const FALLBACK_OBJECT_MANAGER_PORT = 43_800;
 /** Endpoints learnt from this node's own sockets; more are not kept. */

@@ -158,7 +158,7 @@ describe('createRayProvider', () => {
       clock,
       logger,
       // The dashboard's port is Ray's: the test's server stands in for it.
-      fetch: (input, init) => fetch(String(input).replace(':8265', `:${port}`), init),
+      fetch: (url, init) => fetch((url as string).replace(':8265', `:${port}`), init),
       findRaylets: () => Promise.resolve(raylets),
       localAddresses: () => ['127.0.0.1', '10.0.0.2'],
     });
