@@ -20,6 +20,10 @@ export function writeProblem({ stderr }: Pick<Terminal, 'stderr'>, line: string)
 
 /** An anomaly as a sentence with its counts. */
 export function describeAnomaly({ first, severity, kind, message, count, bytes }: Anomaly): string {
-  const connections = count === 1 ? '1 connection' : `${count} connections`;
-  return `${first.slice(0, 19)}Z  ${severity.padEnd(8)}  ${kind}  ${message}; ${connections}, ${formatSize(bytes)}`;
+  return `${first.slice(0, 19)}Z  ${severity.padEnd(8)}  ${kind}  ${message}; ${countedConnections(count)}, ${formatSize(bytes)}`;
+}
+
+/** `1 connection`, `3 connections`. */
+export function countedConnections(count: number): string {
+  return count === 1 ? '1 connection' : `${count} connections`;
 }

@@ -21,7 +21,7 @@ import { openLiveAgent, type AgentProcess } from './agent-process.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { DEMO_RECORDING, DEMO_RULES } from './demo.ts';
 import { createServiceLogger, logOptions, type LogCommandOptions } from './log-options.ts';
-import { writeJson, writeLine, writeProblem } from './output.ts';
+import { countedConnections, writeJson, writeLine, writeProblem } from './output.ts';
 import { stateDirectory, untilStopped } from './system.ts';
 
 interface UpOptions extends LogCommandOptions {
@@ -261,7 +261,7 @@ class Screen {
     const { id, severity, title, count, bytes, last } = incident;
     writeLine(
       this.#terminal,
-      `${last.slice(0, 19)}Z  INCIDENT  ${id} ${type}, ${severity}: ${title} (${count} connections, ${formatSize(bytes)})`,
+      `${last.slice(0, 19)}Z  INCIDENT  ${id} ${type}, ${severity}: ${title} (${countedConnections(count)}, ${formatSize(bytes)})`,
     );
   }
 }

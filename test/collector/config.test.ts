@@ -39,7 +39,7 @@ describe('the settings', () => {
         visit(variant, path);
       }
     };
-    visit(z.toJSONSchema(collectorConfigSchema, { io: 'input' }) as Record<string, unknown>, '');
+    visit(z.toJSONSchema(collectorConfigSchema, { io: 'input' }), '');
     expect(undescribed).toEqual([]);
   });
 
