@@ -5,6 +5,8 @@
  * share the shape below. Every database is opened in WAL mode with `synchronous = FULL`: a transaction that
  * returned is on the disk, which is what "acknowledged after commit" stands on.
  */
+import { mkdir, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { messageOf, PlasmawatchError } from './errors.ts';
 
 type SqlValue = string | number | bigint | Uint8Array | null;
@@ -69,10 +71,12 @@ export class Database {
 }
 
 /**
- * Opens (and makes) the database at `path`, `:memory:` included, and brings its schema up to date.
+ * Opens (and makes) the database at `path`, `:memory:` included, and brings its schema up to date. A folder and a file
+ * that are made are for the owner only (modes 0700 and 0600).
  * `migrations[n]` takes the schema from version n to n + 1; a step that has shipped is never changed.
  */
 export async function openDatabase(path: string, migrations: readonly string[]): Promise<Database> {
+  await makePrivateFile(path);
   const engine = await openEngine(path);
   const database = new Database(engine);
   try {
@@ -84,12 +88,28 @@ export async function openDatabase(path: string, migrations: readonly string[]):
     return database;
   } catch (error) {
     database.close();
-    throw new PlasmawatchError('PW_STORE', `cannot use the database ${path}: ${messageOf(error)}`, {
-      operation: 'open',
-      subject: path,
-      cause: error,
-    });
+    throw storeError('use', path, error);
   }
+}
+
+/** SQLite gives its side files the mode of the database, so the database has to exist with the right one. */
+async function makePrivateFile(path: string): Promise<void> {
+  if (path === ':memory:') return;
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    const file = await open(path, 'a', 0o600);
+    await file.close();
+  } catch (error) {
+    throw storeError('open', path, error);
+  }
+}
+
+function storeError(operation: string, path: string, cause: unknown): PlasmawatchError {
+  return new PlasmawatchError('PW_STORE', `cannot ${operation} the database ${path}: ${messageOf(cause)}`, {
+    operation,
+    subject: path,
+    cause,
+  });
 }
 
 function migrate(database: Database, migrations: readonly string[]): void {
@@ -119,11 +139,7 @@ async function openEngine(path: string): Promise<Engine> {
     try {
       return new Engine(path);
     } catch (error) {
-      throw new PlasmawatchError('PW_STORE', `cannot open the database ${path}: ${messageOf(error)}`, {
-        operation: 'open',
-        subject: path,
-        cause: error,
-      });
+      throw storeError('open', path, error);
     }
   }
   throw new PlasmawatchError(

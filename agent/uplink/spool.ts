@@ -9,8 +9,6 @@
  * belongs to anomalies; everything that is turned away is counted.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, open } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { messageOf, PlasmawatchError } from '../../common/errors.ts';
 import { reportSchema, type Report } from '../../common/event.ts';
 import { openDatabase, type Database } from '../../common/sqlite.ts';
@@ -95,7 +93,6 @@ export interface Spool {
  * @throws PlasmawatchError PW_STORE or PW_SQLITE_UNAVAILABLE
  */
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
-  await makePrivateFile(options.path);
   const database = await openDatabase(options.path, MIGRATIONS);
   try {
     // Two agents on one spool would each send everything; the lock is taken by the first write and kept.
@@ -104,18 +101,6 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   } catch (error) {
     database.close();
     throw storeError('open', options.path, error);
-  }
-}
-
-/** SQLite gives its side files the mode of the database, so the database has to exist with the right one. */
-async function makePrivateFile(path: string): Promise<void> {
-  if (path === ':memory:') return;
-  try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    const file = await open(path, 'a', 0o600);
-    await file.close();
-  } catch (error) {
-    throw storeError('open', path, error);
   }
 }
 

@@ -46,7 +46,8 @@ describe('plasmawatch up', () => {
     `shows a live intrusion without any configuration (${needsNamespaces})`,
     async () => {
       await withNamespace(async (link) => {
-        const state = await mkdtemp(join(tmpdir(), 'plasmawatch-up-'));
+        const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-up-'));
+        const state = join(folder, 'made', 'by', 'up');
         const program = new Program(['up', '--api-port', '0', '--state-dir', state], {
           namespace: link.namespace,
         });
@@ -57,7 +58,7 @@ describe('plasmawatch up', () => {
           expect(await program.stop()).toBe(1);
         } finally {
           await program.kill();
-          await rm(state, { recursive: true });
+          await rm(folder, { recursive: true });
         }
       });
     },

@@ -1,5 +1,5 @@
 /** The cases that every store must pass; there is one engine by now. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -156,9 +156,11 @@ describe.each(engines)('the %s store', (_name, open) => {
   });
 
   it('says that a file is no database, in one line with its path', async () => {
-    await expect(open(join(folder, 'no', 'such', 'folder.db'))).rejects.toMatchObject({
+    const path = join(folder, 'text.db');
+    await writeFile(path, 'no database '.repeat(1000));
+    await expect(open(path)).rejects.toMatchObject({
       code: 'PW_STORE',
-      message: expect.stringMatching(/^cannot open the database .*folder\.db: [^\n]+$/),
+      message: expect.stringMatching(/^cannot use the database .*text\.db: [^\n]+$/),
     });
   });
 });
