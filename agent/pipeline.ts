@@ -94,6 +94,7 @@ export class Pipeline implements FrameSink {
       countOnOneInterface: options.countOnOneInterface,
       hashSeed: options.hashSeed ?? 0,
       isService: (w0, w1, w2, w3, port) => this.#services.serviceAt({ w0, w1, w2, w3 }, port) !== undefined,
+      opened: (flow) => this.#judge(flow),
       ended: (flow) => this.#flowEnded(flow),
     });
     this.#unexpected = new UnexpectedDetector<Judgement>({
@@ -118,8 +119,7 @@ export class Pipeline implements FrameSink {
       this.#skipped.set(outcome, (this.#skipped.get(outcome) ?? 0) + 1);
       return;
     }
-    const flow = this.#flows.observe(frame, this.#packet);
-    if (flow.tag === undefined) this.#judge(flow);
+    this.#flows.observe(frame, this.#packet);
   }
 
   blockEnd(): void {}

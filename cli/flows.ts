@@ -109,6 +109,10 @@ class FlowCounter implements FrameSink {
     maxFlows: MAX_FLOWS,
     countOnOneInterface: false,
     isService: () => false,
+    opened: (flow, frame) => {
+      const interfaceName = this.#source?.interfaceName(frame.interfaceIndex);
+      if (interfaceName !== undefined) flow.tag = { interfaceName };
+    },
     ended: (flow) => this.#tell(recordOf(flow)),
   });
   #source: PacketSource | undefined = undefined;
@@ -134,8 +138,7 @@ class FlowCounter implements FrameSink {
       return;
     }
     this.#tcpPackets++;
-    const flow = this.#table.observe(frame, this.#packet);
-    flow.tag ??= { interfaceName: this.#source?.interfaceName(frame.interfaceIndex) };
+    this.#table.observe(frame, this.#packet);
   }
 
   blockEnd(): void {}

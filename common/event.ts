@@ -59,6 +59,8 @@ export const flowRecordSchema = z.strictObject({
     service: shortText.nullable(),
     /** TCP payload by the IP header's length, retransmissions included. */
     payload: z.strictObject({ source: count, destination: count }),
+    /** Bytes of the TCP stream that were seen at least once: what is sent again counts once. */
+    stream: z.strictObject({ source: count, destination: count }),
     /** Name of the network interface, where the source knows it. */
     interface: shortText.optional(),
   }),

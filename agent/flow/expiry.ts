@@ -2,7 +2,7 @@
  * When a flow ends: three queues, one for each time limit, each in the order of the last packet. So the flows to
  * end, or to evict when the table is full, are always at the front, and a packet costs one move to the back.
  */
-import type { Flow } from './flow.ts';
+import { NEWER, NO_SLOT, OLDER, RECORD_BYTES, type FlowStore } from './flow-store.ts';
 
 /** How long a flow stays after its last packet, in seconds. */
 export interface FlowTimeouts {
@@ -22,40 +22,52 @@ export const DEFAULT_TIMEOUTS: FlowTimeouts = {
   closedSeconds: 60,
 };
 
-/** Flows in the order of their last packet: a list through the flows' own links. */
-export class FlowQueue<Tag> {
-  #oldest: Flow<Tag> | undefined = undefined;
-  #newest: Flow<Tag> | undefined = undefined;
+/** Slots of flows in the order of their last packet: a list through the flows' own links. */
+export class FlowQueue {
+  readonly #store: FlowStore;
+  #oldest = NO_SLOT;
+  #newest = NO_SLOT;
 
-  get oldest(): Flow<Tag> | undefined {
+  constructor(store: FlowStore) {
+    this.#store = store;
+  }
+
+  /** The slot at the front, or `NO_SLOT`. */
+  get oldest(): number {
     return this.#oldest;
   }
 
+  /** The slot behind this one of the queue, or `NO_SLOT`. */
+  newerThan(slot: number): number {
+    return this.#store.view.getInt32(slot * RECORD_BYTES + NEWER, true);
+  }
+
   /** Adds a flow that is in no queue. */
-  add(flow: Flow<Tag>): void {
+  add(slot: number): void {
+    const { view } = this.#store;
     const previous = this.#newest;
-    flow.older = previous;
-    flow.newer = undefined;
-    if (previous === undefined) this.#oldest = flow;
-    else previous.newer = flow;
-    this.#newest = flow;
+    view.setInt32(slot * RECORD_BYTES + OLDER, previous, true);
+    view.setInt32(slot * RECORD_BYTES + NEWER, NO_SLOT, true);
+    if (previous === NO_SLOT) this.#oldest = slot;
+    else view.setInt32(previous * RECORD_BYTES + NEWER, slot, true);
+    this.#newest = slot;
   }
 
   /** Removes a flow that is in this queue. */
-  remove(flow: Flow<Tag>): void {
-    const { older, newer } = flow;
-    if (older === undefined) this.#oldest = newer;
-    else older.newer = newer;
-    if (newer === undefined) this.#newest = older;
-    else newer.older = older;
-    flow.older = undefined;
-    flow.newer = undefined;
+  remove(slot: number): void {
+    const { view } = this.#store;
+    const older = view.getInt32(slot * RECORD_BYTES + OLDER, true);
+    const newer = view.getInt32(slot * RECORD_BYTES + NEWER, true);
+    if (older === NO_SLOT) this.#oldest = newer;
+    else view.setInt32(older * RECORD_BYTES + NEWER, newer, true);
+    if (newer === NO_SLOT) this.#newest = older;
+    else view.setInt32(newer * RECORD_BYTES + OLDER, older, true);
   }
 
   /** Makes a flow of this queue its newest. */
-  renew(flow: Flow<Tag>): void {
-    if (this.#newest === flow) return;
-    this.remove(flow);
-    this.add(flow);
+  renew(slot: number): void {
+    if (this.#newest === slot) return;
+    this.remove(slot);
+    this.add(slot);
   }
 }

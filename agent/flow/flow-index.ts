@@ -1,24 +1,31 @@
 /**
- * Finds a flow by the addresses and ports of a packet: a hash table with open addressing (linear probing) over
- * typed arrays, so that a look-up makes no key. Both directions of a connection have the same hash.
+ * Finds a flow by the addresses and ports of a packet: a hash table with open addressing (linear probing) over a
+ * typed array, so that a look-up makes no key. Both directions of a connection have the same hash.
  */
 import type { Packet } from '../decode/packet.ts';
-import type { Flow, FlowSide } from './flow.ts';
+import { ADDRESS_A, ADDRESS_B, HASH, PORT_A, PORT_B, RECORD_BYTES, type FlowStore } from './flow-store.ts';
 
-/** Buckets to begin with; always a power of two. */
+/** Buckets to begin with; always a power of two. A bucket is two numbers: a hash and a slot. */
 const FIRST_BUCKETS = 1024;
 /** The bucket is free; no flow has this hash. */
 const FREE = 0;
 
-export class FlowIndex<Tag> {
-  #hashes = new Int32Array(FIRST_BUCKETS);
-  #flows: (Flow<Tag> | undefined)[] = Array.from({ length: FIRST_BUCKETS }, () => undefined);
+/** What `find` answers when there is no such flow. */
+export const NOT_FOUND = -1;
+
+export class FlowIndex {
+  readonly #store: FlowStore;
+  readonly #seed: number;
+  #buckets = new Int32Array(FIRST_BUCKETS * 2);
   #mask = FIRST_BUCKETS - 1;
   #size = 0;
-  readonly #seed: number;
 
-  /** @param seed any 32-bit number; an unknown one keeps strangers from choosing ports that collide */
-  constructor(seed: number) {
+  /**
+   * @param store has the records of the flows
+   * @param seed any 32-bit number; an unknown one keeps strangers from choosing ports that collide
+   */
+  constructor(store: FlowStore, seed: number) {
+    this.#store = store;
     this.#seed = seed;
   }
 
@@ -28,8 +35,9 @@ export class FlowIndex<Tag> {
 
   /** The hash of the packet's connection: never 0, the same for both directions. */
   hashOf(packet: Packet): number {
+    const seed = this.#seed;
     const source = hashEndpoint(
-      this.#seed,
+      seed,
       packet.source0,
       packet.source1,
       packet.source2,
@@ -37,7 +45,7 @@ export class FlowIndex<Tag> {
       packet.sourcePort,
     );
     const destination = hashEndpoint(
-      this.#seed,
+      seed,
       packet.destination0,
       packet.destination1,
       packet.destination2,
@@ -48,88 +56,107 @@ export class FlowIndex<Tag> {
     return hash === FREE ? 1 : hash;
   }
 
-  /** The flow that the packet belongs to, in either direction. */
-  find(hash: number, packet: Packet): Flow<Tag> | undefined {
-    const hashes = this.#hashes;
-    for (let bucket = hash & this.#mask; ; bucket = (bucket + 1) & this.#mask) {
-      const found = hashes[bucket];
-      if (found === FREE) return undefined;
+  /**
+   * The flow that the packet belongs to, in either direction.
+   *
+   * @returns twice its slot, plus 1 where end B is the sender; `NOT_FOUND` when there is none
+   */
+  find(hash: number, packet: Packet): number {
+    const buckets = this.#buckets;
+    const mask = this.#mask;
+    const { view } = this.#store;
+    for (let bucket = hash & mask; ; bucket = (bucket + 1) & mask) {
+      const found = numberAt(buckets, bucket * 2);
+      if (found === FREE) return NOT_FOUND;
       if (found !== hash) continue;
-      const flow = this.#flows[bucket];
-      if (flow !== undefined && isConnectionOf(flow, packet)) return flow;
+      const slot = numberAt(buckets, bucket * 2 + 1);
+      const record = slot * RECORD_BYTES;
+      if (
+        isSource(view, record + ADDRESS_A, record + PORT_A, packet) &&
+        isDestination(view, record + ADDRESS_B, record + PORT_B, packet)
+      ) {
+        return slot * 2;
+      }
+      if (
+        isSource(view, record + ADDRESS_B, record + PORT_B, packet) &&
+        isDestination(view, record + ADDRESS_A, record + PORT_A, packet)
+      ) {
+        return slot * 2 + 1;
+      }
     }
   }
 
-  /** Adds a flow that is not there. */
-  add(flow: Flow<Tag>): void {
-    if ((this.#size + 1) * 2 > this.#hashes.length) this.#grow();
+  /** Adds a flow that is not there; its record has its hash. */
+  add(slot: number): void {
+    if ((this.#size + 1) * 4 > this.#buckets.length) this.#grow();
     this.#size++;
-    this.#put(flow);
+    this.#put(this.#hashAt(slot), slot);
   }
 
   /** Removes a flow that is there, and closes the gap so that no search ends at it. */
-  remove(flow: Flow<Tag>): void {
+  remove(slot: number): void {
+    const buckets = this.#buckets;
     const mask = this.#mask;
-    let hole = flow.hash & mask;
-    while (this.#flows[hole] !== flow) hole = (hole + 1) & mask;
+    let hole = this.#hashAt(slot) & mask;
+    while (buckets[hole * 2 + 1] !== slot) hole = (hole + 1) & mask;
     this.#size--;
     for (let next = (hole + 1) & mask; ; next = (next + 1) & mask) {
-      const hash = this.#hashes[next] ?? FREE;
+      const hash = numberAt(buckets, next * 2);
       if (hash === FREE) break;
       const distanceFromHome = (next - hash) & mask;
       if (distanceFromHome < ((next - hole) & mask)) continue;
-      this.#hashes[hole] = hash;
-      this.#flows[hole] = this.#flows[next];
+      buckets[hole * 2] = hash;
+      buckets[hole * 2 + 1] = numberAt(buckets, next * 2 + 1);
       hole = next;
     }
-    this.#hashes[hole] = FREE;
-    this.#flows[hole] = undefined;
+    buckets[hole * 2] = FREE;
   }
 
-  #put(flow: Flow<Tag>): void {
-    let bucket = flow.hash & this.#mask;
-    while (this.#hashes[bucket] !== FREE) bucket = (bucket + 1) & this.#mask;
-    this.#hashes[bucket] = flow.hash;
-    this.#flows[bucket] = flow;
+  #hashAt(slot: number): number {
+    return this.#store.view.getInt32(slot * RECORD_BYTES + HASH, true);
+  }
+
+  #put(hash: number, slot: number): void {
+    let bucket = hash & this.#mask;
+    while (this.#buckets[bucket * 2] !== FREE) bucket = (bucket + 1) & this.#mask;
+    this.#buckets[bucket * 2] = hash;
+    this.#buckets[bucket * 2 + 1] = slot;
   }
 
   #grow(): void {
-    const flows = this.#flows;
-    const buckets = this.#hashes.length * 2;
-    this.#hashes = new Int32Array(buckets);
-    this.#flows = Array.from({ length: buckets }, () => undefined);
-    this.#mask = buckets - 1;
-    for (const flow of flows) if (flow !== undefined) this.#put(flow);
+    const old = this.#buckets;
+    this.#buckets = new Int32Array(old.length * 2);
+    this.#mask = old.length - 1;
+    for (let index = 0; index < old.length; index += 2) {
+      const hash = numberAt(old, index);
+      if (hash !== FREE) this.#put(hash, numberAt(old, index + 1));
+    }
   }
 }
 
-/** Whether the side is the packet's sender. */
-export function isSender(side: FlowSide, packet: Packet): boolean {
+function isSource(view: DataView, address: number, port: number, packet: Packet): boolean {
   return (
-    side.port === packet.sourcePort &&
-    side.w3 === packet.source3 &&
-    side.w2 === packet.source2 &&
-    side.w1 === packet.source1 &&
-    side.w0 === packet.source0
+    view.getUint16(port, true) === packet.sourcePort &&
+    view.getUint32(address + 12, true) === packet.source3 &&
+    view.getUint32(address + 8, true) === packet.source2 &&
+    view.getUint32(address + 4, true) === packet.source1 &&
+    view.getUint32(address, true) === packet.source0
   );
 }
 
-function isReceiver(side: FlowSide, packet: Packet): boolean {
+function isDestination(view: DataView, address: number, port: number, packet: Packet): boolean {
   return (
-    side.port === packet.destinationPort &&
-    side.w3 === packet.destination3 &&
-    side.w2 === packet.destination2 &&
-    side.w1 === packet.destination1 &&
-    side.w0 === packet.destination0
+    view.getUint16(port, true) === packet.destinationPort &&
+    view.getUint32(address + 12, true) === packet.destination3 &&
+    view.getUint32(address + 8, true) === packet.destination2 &&
+    view.getUint32(address + 4, true) === packet.destination1 &&
+    view.getUint32(address, true) === packet.destination0
   );
 }
 
-function isConnectionOf(flow: Flow<unknown>, packet: Packet): boolean {
-  const { initiator, responder } = flow;
-  return (
-    (isSender(initiator, packet) && isReceiver(responder, packet)) ||
-    (isSender(responder, packet) && isReceiver(initiator, packet))
-  );
+/** A number of the array; the index is known to be within. */
+function numberAt(array: Int32Array, index: number): number {
+  return array[index] as number;
 }
 
 /** Each word times its own odd number, the sum scrambled: odd numbers from the fractional parts of square roots. */

@@ -1,84 +1,165 @@
 /** A TCP connection as it was seen: who talks to whom, how much, since when. */
+import {
+  ADDRESS_A,
+  ADDRESS_B,
+  FACTS_A,
+  FACTS_B,
+  FIRST_NANOSECONDS,
+  FIRST_SECONDS,
+  INTERFACE,
+  IS_B_INITIATOR,
+  LAST_NANOSECONDS,
+  LAST_SECONDS,
+  PORT_A,
+  PORT_B,
+  RECORD_BYTES,
+  SIDE_A,
+  SIDE_B,
+  SIDE_BYTES,
+  SIDE_PACKETS,
+  SIDE_PAYLOAD_BYTES,
+  SIDE_STREAM_BYTES,
+  type FlowStore,
+} from './flow-store.ts';
+import { stateOf } from './tcp-state.ts';
 import { IPV4_MAPPED_WORD, type Address } from '../../common/address.ts';
 import type { FlowState } from '../../common/event.ts';
-import type { FlowQueue } from './expiry.ts';
 
-/** Stands for a sequence number that is not known. */
-export const UNKNOWN_SEQUENCE = -1;
+/**
+ * One TCP connection: a window on its record in the table's store. What it says goes on changing until the table has
+ * passed it to `ended`; from then on it has a copy of the record to itself, and may be kept.
+ */
+export class Flow<Tag> {
+  /** The owner's slot. Becomes undefined again when initiator and responder turn out to be the other way round. */
+  tag: Tag | undefined = undefined;
+  #store: FlowStore;
+  #slot: number;
 
-/** One side of a connection and what it has sent. It is an `Address`: pass it where one is asked for. */
-export class FlowSide implements Address {
-  readonly w0: number;
-  readonly w1: number;
-  readonly w2: number;
-  readonly w3: number;
-  readonly port: number;
-  packets = 0;
-  /** Whole frames as they were on the wire, link header included. */
-  bytes = 0;
-  /** TCP payload by the IP header's length, retransmissions included. */
-  payloadBytes = 0;
-  /** What it was seen to send: facts of tcp-state.ts. The table's own. */
-  facts = 0;
-  /** The number of its SYN, or what follows for it from a later segment; the table's own. */
-  initialSequence = UNKNOWN_SEQUENCE;
-  /** The interface its packets are counted on. The table's own. */
-  interfaceIndex = 0;
+  /** @param slot of a flow in `store` */
+  constructor(store: FlowStore, slot: number) {
+    this.#store = store;
+    this.#slot = slot;
+  }
 
-  constructor(w0: number, w1: number, w2: number, w3: number, port: number) {
-    this.w0 = w0;
-    this.w1 = w1;
-    this.w2 = w2;
-    this.w3 = w3;
-    this.port = port;
+  /** Who opened the connection, or is taken for who did (see `FlowTable`). */
+  get initiator(): FlowSide {
+    return new FlowSide(this, this.#isBInitiator);
+  }
+
+  get responder(): FlowSide {
+    return new FlowSide(this, !this.#isBInitiator);
+  }
+
+  /** The earliest packet: whole seconds since the epoch. */
+  get firstSeconds(): number {
+    return this.view.getFloat64(this.record + FIRST_SECONDS, true);
+  }
+
+  /** The rest of its time. */
+  get firstNanoseconds(): number {
+    return this.view.getUint32(this.record + FIRST_NANOSECONDS, true);
+  }
+
+  /** The latest packet: whole seconds since the epoch. */
+  get lastSeconds(): number {
+    return this.view.getFloat64(this.record + LAST_SECONDS, true);
+  }
+
+  /** The rest of its time. */
+  get lastNanoseconds(): number {
+    return this.view.getUint32(this.record + LAST_NANOSECONDS, true);
+  }
+
+  get state(): FlowState {
+    const factsA = this.view.getUint8(this.record + FACTS_A);
+    const factsB = this.view.getUint8(this.record + FACTS_B);
+    return this.#isBInitiator ? stateOf(factsB, factsA) : stateOf(factsA, factsB);
+  }
+
+  /** `Frame.interfaceIndex` of the first packet. */
+  get interfaceIndex(): number {
+    return this.view.getInt32(this.record + INTERFACE, true);
+  }
+
+  /** The store's view, and where the record starts in it. For the flow's sides. */
+  get view(): DataView {
+    return this.#store.view;
+  }
+
+  get record(): number {
+    return this.#slot * RECORD_BYTES;
+  }
+
+  /** Takes a copy of the record. The table calls it when the flow leaves the table. */
+  detach(): void {
+    this.#store = this.#store.copyOf(this.#slot);
+    this.#slot = 0;
+  }
+
+  get #isBInitiator(): boolean {
+    return this.view.getUint8(this.record + IS_B_INITIATOR) === 1;
   }
 }
 
-/**
- * One TCP connection. The table owns the record and goes on changing it until it has passed it to `ended`; after that
- * nobody does, and it may be kept.
- */
-export class Flow<Tag> {
-  /** Who opened the connection, or is taken for who did (see `FlowTable`). */
-  initiator: FlowSide;
-  responder: FlowSide;
-  /** The earliest and the latest packet: whole seconds since the epoch, and nanoseconds. */
-  firstSeconds: number;
-  firstNanoseconds: number;
-  lastSeconds: number;
-  lastNanoseconds: number;
-  state: FlowState = 'midstream';
-  /** `Frame.interfaceIndex` of the first packet. */
-  readonly interfaceIndex: number;
-  /** The owner's slot. Becomes undefined again when initiator and responder turn out to be the other way round. */
-  tag: Tag | undefined = undefined;
+/** One side of a connection and what it has sent. It is an `Address`: pass it where one is asked for. */
+export class FlowSide implements Address {
+  readonly #flow: Flow<unknown>;
+  readonly #address: number;
+  readonly #port: number;
+  readonly #side: number;
 
-  /** The rest is the table's own: its hash, its queue, its neighbours there. */
-  readonly hash: number;
-  queue: FlowQueue<Tag>;
-  older: Flow<Tag> | undefined = undefined;
-  newer: Flow<Tag> | undefined = undefined;
+  constructor(flow: Flow<unknown>, isB: boolean) {
+    this.#flow = flow;
+    this.#address = isB ? ADDRESS_B : ADDRESS_A;
+    this.#port = isB ? PORT_B : PORT_A;
+    this.#side = isB ? SIDE_B : SIDE_A;
+  }
 
-  constructor(
-    initiator: FlowSide,
-    responder: FlowSide,
-    seen: {
-      seconds: number;
-      nanoseconds: number;
-      interfaceIndex: number;
-      hash: number;
-      queue: FlowQueue<Tag>;
-    },
-  ) {
-    this.initiator = initiator;
-    this.responder = responder;
-    this.firstSeconds = seen.seconds;
-    this.firstNanoseconds = seen.nanoseconds;
-    this.lastSeconds = seen.seconds;
-    this.lastNanoseconds = seen.nanoseconds;
-    this.interfaceIndex = seen.interfaceIndex;
-    this.hash = seen.hash;
-    this.queue = seen.queue;
+  get w0(): number {
+    return this.#word(0);
+  }
+
+  get w1(): number {
+    return this.#word(1);
+  }
+
+  get w2(): number {
+    return this.#word(2);
+  }
+
+  get w3(): number {
+    return this.#word(3);
+  }
+
+  get port(): number {
+    return this.#flow.view.getUint16(this.#flow.record + this.#port, true);
+  }
+
+  get packets(): number {
+    return this.#total(SIDE_PACKETS);
+  }
+
+  /** Whole frames as they were on the wire, link header included. */
+  get bytes(): number {
+    return this.#total(SIDE_BYTES);
+  }
+
+  /** TCP payload by the IP header's length, retransmissions included. */
+  get payloadBytes(): number {
+    return this.#total(SIDE_PAYLOAD_BYTES);
+  }
+
+  /** Bytes of the stream that were seen at least once: what is sent again counts once (see stream.ts). */
+  get streamBytes(): number {
+    return this.#total(SIDE_STREAM_BYTES);
+  }
+
+  #word(index: number): number {
+    return this.#flow.view.getUint32(this.#flow.record + this.#address + index * 4, true);
+  }
+
+  #total(field: number): number {
+    return this.#flow.view.getFloat64(this.#flow.record + this.#side + field, true);
   }
 }
 

@@ -34,6 +34,7 @@ export function flowRecord(flow: Flow<unknown>, { service, interfaceName }: Flow
       state: flow.state,
       service: service ?? null,
       payload: { source: initiator.payloadBytes, destination: responder.payloadBytes },
+      stream: { source: initiator.streamBytes, destination: responder.streamBytes },
       ...(interfaceName === undefined ? {} : { interface: interfaceName.slice(0, MAX_INTERFACE_NAME) }),
     },
   };

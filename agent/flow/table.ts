@@ -14,9 +14,38 @@
 import type { Frame } from '../capture/source.ts';
 import { TCP_ACK, TCP_RST, TCP_SYN, type Packet } from '../decode/packet.ts';
 import { DEFAULT_TIMEOUTS, FlowQueue, type FlowTimeouts } from './expiry.ts';
-import { FlowIndex, isSender } from './flow-index.ts';
-import { Flow, FlowSide, UNKNOWN_SEQUENCE } from './flow.ts';
-import { SENT_SYN, SENT_SYN_ACK, factsOf, stateOf } from './tcp-state.ts';
+import { FlowIndex, NOT_FOUND } from './flow-index.ts';
+import {
+  ADDRESS_A,
+  ADDRESS_B,
+  FACTS_A,
+  FACTS_B,
+  FIRST_NANOSECONDS,
+  FIRST_SECONDS,
+  FlowStore,
+  HASH,
+  INITIAL_IS_KNOWN,
+  INTERFACE,
+  IS_B_INITIATOR,
+  LAST_NANOSECONDS,
+  LAST_SECONDS,
+  NO_SLOT,
+  PORT_A,
+  PORT_B,
+  QUEUE,
+  RECORD_BYTES,
+  SIDE_A,
+  SIDE_B,
+  SIDE_BYTES,
+  SIDE_INITIAL_SEQUENCE,
+  SIDE_INTERFACE,
+  SIDE_KNOWN,
+  SIDE_PACKETS,
+  SIDE_PAYLOAD_BYTES,
+} from './flow-store.ts';
+import { Flow } from './flow.ts';
+import { noteSegment } from './stream.ts';
+import { SENT_ACK, SENT_SYN, SENT_SYN_ACK, factsOf, stateOf } from './tcp-state.ts';
 import type { FlowState } from '../../common/event.ts';
 
 /**
@@ -30,7 +59,7 @@ import type { FlowState } from '../../common/event.ts';
 export type FlowEndCause = 'closed' | 'idle' | 'evicted' | 'reused' | 'stopped';
 
 export interface FlowTableOptions<Tag> {
-  /** The most flows that are held at a time; one takes about half a kilobyte. */
+  /** The most flows that are held at a time; one takes about 400 bytes. */
   readonly maxFlows: number;
   readonly timeouts?: FlowTimeouts;
   /** Whether a service is known at an endpoint: the address as four words, the port. */
@@ -40,6 +69,11 @@ export interface FlowTableOptions<Tag> {
    * bridge or a container's veth pair shows the same packet again.
    */
   readonly countOnOneInterface: boolean;
+  /**
+   * Takes each flow with its first packet counted, and again when initiator and responder turned out to be the other
+   * way round.
+   */
+  readonly opened?: (flow: Flow<Tag>, frame: Frame) => void;
   /** Takes each flow once it has left the table. */
   readonly ended: (flow: Flow<Tag>, cause: FlowEndCause) => void;
   /** A random 32-bit number, where strangers choose the packets. */
@@ -55,19 +89,27 @@ export interface FlowTableCounters {
   readonly duplicates: number;
 }
 
+/** Numbers of the queues, as in the flows' records. */
+const CLOSED = 0;
+const ATTEMPTS = 1;
+const ESTABLISHED = 2;
+
 export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   readonly #options: FlowTableOptions<Tag>;
-  readonly #index: FlowIndex<Tag>;
-  readonly #closed = new FlowQueue<Tag>();
-  readonly #attempts = new FlowQueue<Tag>();
-  readonly #established = new FlowQueue<Tag>();
+  readonly #store = new FlowStore();
+  readonly #index: FlowIndex;
+  /** By slot. */
+  readonly #flows: (Flow<Tag> | undefined)[] = [];
+  /** By number. */
+  readonly #queues: readonly [FlowQueue, FlowQueue, FlowQueue];
   #opened = 0;
   #evicted = 0;
   #duplicates = 0;
 
   constructor(options: FlowTableOptions<Tag>) {
     this.#options = options;
-    this.#index = new FlowIndex(options.hashSeed ?? 0);
+    this.#index = new FlowIndex(this.#store, options.hashSeed ?? 0);
+    this.#queues = [new FlowQueue(this.#store), new FlowQueue(this.#store), new FlowQueue(this.#store)];
   }
 
   get size(): number {
@@ -78,34 +120,39 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     return { opened: this.#opened, evicted: this.#evicted, duplicates: this.#duplicates };
   }
 
-  /**
-   * Counts a packet.
-   *
-   * @returns its flow, which is new or was turned round when its `tag` is undefined
-   */
-  observe(frame: Frame, packet: Packet): Flow<Tag> {
+  /** Counts a packet to its flow, which it may open. */
+  observe(frame: Frame, packet: Packet): void {
     const hash = this.#index.hashOf(packet);
-    let flow = this.#index.find(hash, packet);
-    if (flow !== undefined && beginsAnother(flow, packet)) {
-      this.#end(flow, 'reused');
-      flow = undefined;
+    let found = this.#index.find(hash, packet);
+    if (found !== NOT_FOUND && this.#beginsAnother(found, packet)) {
+      this.#end(found >> 1, 'reused');
+      found = NOT_FOUND;
     }
-    flow ??= this.#open(frame, packet, hash);
-
-    const isFromInitiator = isSender(flow.initiator, packet);
-    const sender = isFromInitiator ? flow.initiator : flow.responder;
-    if (sender.packets === 0) sender.interfaceIndex = frame.interfaceIndex;
-    else if (this.#options.countOnOneInterface && sender.interfaceIndex !== frame.interfaceIndex) {
+    const isNew = found === NOT_FOUND;
+    if (isNew) found = this.#open(frame, packet, hash) * 2;
+    const slot = found >> 1;
+    const record = slot * RECORD_BYTES;
+    const { view } = this.#store;
+    const isB = (found & 1) === 1;
+    const side = record + (isB ? SIDE_B : SIDE_A);
+    const packets = view.getFloat64(side + SIDE_PACKETS, true);
+    if (packets === 0) {
+      view.setInt32(side + SIDE_INTERFACE, frame.interfaceIndex, true);
+    } else if (
+      this.#options.countOnOneInterface &&
+      view.getInt32(side + SIDE_INTERFACE, true) !== frame.interfaceIndex
+    ) {
       this.#duplicates++;
-      return flow;
+      return;
     }
-    sender.packets++;
-    sender.bytes += frame.originalLength;
-    sender.payloadBytes += packet.payloadLength;
-    noteTime(flow, frame);
-    noteSequences(sender, isFromInitiator ? flow.responder : flow.initiator, packet);
-    this.#noteFacts(flow, sender, factsOf(packet.tcpFlags));
-    return flow;
+    view.setFloat64(side + SIDE_PACKETS, packets + 1, true);
+    add(view, side + SIDE_BYTES, frame.originalLength);
+    add(view, side + SIDE_PAYLOAD_BYTES, packet.payloadLength);
+    noteTime(view, record, frame);
+    noteSequences(view, side, record + (isB ? SIDE_A : SIDE_B), packet);
+    noteSegment(view, side, packet.tcpFlags, packet.sequence, packet.payloadLength);
+    const isTurned = this.#noteFacts(slot, isB, factsOf(packet.tcpFlags));
+    if (isNew || isTurned) this.#tell(slot, frame);
   }
 
   /**
@@ -115,117 +162,153 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
    */
   expire(seconds: number): void {
     const { attemptSeconds, establishedSeconds, closedSeconds } = this.#options.timeouts ?? DEFAULT_TIMEOUTS;
-    this.#expireQueue(this.#closed, seconds - closedSeconds, 'closed');
-    this.#expireQueue(this.#attempts, seconds - attemptSeconds, 'idle');
-    this.#expireQueue(this.#established, seconds - establishedSeconds, 'idle');
+    this.#expireQueue(this.#queues[CLOSED], seconds - closedSeconds, 'closed');
+    this.#expireQueue(this.#queues[ATTEMPTS], seconds - attemptSeconds, 'idle');
+    this.#expireQueue(this.#queues[ESTABLISHED], seconds - establishedSeconds, 'idle');
   }
 
   /** Ends every flow. */
   endAll(): void {
-    for (const flow of this) this.#end(flow, 'stopped');
+    for (const queue of this.#queues) {
+      while (queue.oldest !== NO_SLOT) this.#end(queue.oldest, 'stopped');
+    }
   }
 
   /** The flows in the table. The one just handed out may end before the next is asked for; others may not. */
   *[Symbol.iterator](): Iterator<Flow<Tag>> {
-    for (const queue of [this.#closed, this.#attempts, this.#established]) {
-      let flow = queue.oldest;
-      while (flow !== undefined) {
-        const next: Flow<Tag> | undefined = flow.newer;
-        yield flow;
-        flow = next;
+    for (const queue of this.#queues) {
+      let slot = queue.oldest;
+      while (slot !== NO_SLOT) {
+        const next = queue.newerThan(slot);
+        const flow = this.#flows[slot];
+        if (flow !== undefined) yield flow;
+        slot = next;
       }
     }
   }
 
-  #open(frame: Frame, packet: Packet, hash: number): Flow<Tag> {
+  /** The slot of a new flow whose end A is the packet's sender. */
+  #open(frame: Frame, packet: Packet, hash: number): number {
     if (this.size >= this.#options.maxFlows) this.#evict();
-    const sender = new FlowSide(
-      packet.source0,
-      packet.source1,
-      packet.source2,
-      packet.source3,
-      packet.sourcePort,
-    );
-    const receiver = new FlowSide(
-      packet.destination0,
-      packet.destination1,
-      packet.destination2,
-      packet.destination3,
-      packet.destinationPort,
-    );
-    const isSenderInitiator = this.#isInitiator(sender, receiver, packet.tcpFlags);
-    const flow = new Flow<Tag>(isSenderInitiator ? sender : receiver, isSenderInitiator ? receiver : sender, {
-      seconds: frame.seconds,
-      nanoseconds: frame.nanoseconds,
-      interfaceIndex: frame.interfaceIndex,
-      hash,
-      queue: this.#established,
-    });
+    const slot = this.#store.allocate();
+    const { view } = this.#store;
+    const record = slot * RECORD_BYTES;
+    writeEndpoints(view, record, packet);
+    view.setFloat64(record + FIRST_SECONDS, frame.seconds, true);
+    view.setUint32(record + FIRST_NANOSECONDS, frame.nanoseconds, true);
+    view.setFloat64(record + LAST_SECONDS, frame.seconds, true);
+    view.setUint32(record + LAST_NANOSECONDS, frame.nanoseconds, true);
+    view.setInt32(record + INTERFACE, frame.interfaceIndex, true);
+    view.setInt32(record + HASH, hash, true);
+    view.setUint8(record + IS_B_INITIATOR, this.#isSenderInitiator(packet) ? 0 : 1);
+    view.setUint8(record + QUEUE, ESTABLISHED);
+    this.#queues[ESTABLISHED].add(slot);
+    this.#index.add(slot);
+    this.#flows[slot] = new Flow<Tag>(this.#store, slot);
     this.#opened++;
-    this.#index.add(flow);
-    flow.queue.add(flow);
-    return flow;
+    return slot;
   }
 
   /** Whether the sender of a flow's first packet is the initiator. */
-  #isInitiator(sender: FlowSide, receiver: FlowSide, tcpFlags: number): boolean {
-    if (isSyn(tcpFlags)) return (tcpFlags & TCP_ACK) === 0;
+  #isSenderInitiator(packet: Packet): boolean {
+    if (isSyn(packet.tcpFlags)) return (packet.tcpFlags & TCP_ACK) === 0;
     const { isService } = this.#options;
-    const isSenderService = isService(sender.w0, sender.w1, sender.w2, sender.w3, sender.port);
-    return !isSenderService || isService(receiver.w0, receiver.w1, receiver.w2, receiver.w3, receiver.port);
+    return (
+      !isService(packet.source0, packet.source1, packet.source2, packet.source3, packet.sourcePort) ||
+      isService(
+        packet.destination0,
+        packet.destination1,
+        packet.destination2,
+        packet.destination3,
+        packet.destinationPort,
+      )
+    );
   }
 
-  #noteFacts(flow: Flow<Tag>, sender: FlowSide, facts: number): void {
-    if ((facts & (SENT_SYN | SENT_SYN_ACK)) !== 0) {
-      if (isOtherWayRound(flow, sender, facts)) turnRound(flow);
-      if (facts === SENT_SYN && flow.state === 'refused') restart(flow);
-    }
-    if ((sender.facts | facts) !== sender.facts) {
-      sender.facts |= facts;
-      flow.state = stateOf(flow.initiator.facts, flow.responder.facts);
-    }
-    const queue = this.#queueOf(flow.state);
-    if (queue === flow.queue) {
-      queue.renew(flow);
-      return;
-    }
-    flow.queue.remove(flow);
-    flow.queue = queue;
-    queue.add(flow);
+  /** Whether the packet is the SYN of another connection than that of the flow it was found to belong to. */
+  #beginsAnother(found: number, packet: Packet): boolean {
+    if (!isSyn(packet.tcpFlags) || (packet.tcpFlags & TCP_ACK) !== 0) return false;
+    const { view } = this.#store;
+    const side = (found >> 1) * RECORD_BYTES + ((found & 1) === 1 ? SIDE_B : SIDE_A);
+    return (
+      (view.getUint8(side + SIDE_KNOWN) & INITIAL_IS_KNOWN) !== 0 &&
+      view.getUint32(side + SIDE_INITIAL_SEQUENCE, true) !== packet.sequence
+    );
   }
 
-  #expireQueue(queue: FlowQueue<Tag>, limitSeconds: number, cause: FlowEndCause): void {
-    let flow = queue.oldest;
-    while (flow !== undefined && flow.lastSeconds + flow.lastNanoseconds / 1e9 <= limitSeconds) {
-      this.#end(flow, cause);
-      flow = queue.oldest;
+  /** Adds what a segment proves of its sender. Returns whether the sides changed places. */
+  #noteFacts(slot: number, isB: boolean, facts: number): boolean {
+    const { view } = this.#store;
+    const record = slot * RECORD_BYTES;
+    const isTurned = (facts & (SENT_SYN | SENT_SYN_ACK)) !== 0 && noteOpening(view, record, isB, facts);
+    const old = view.getUint8(record + (isB ? FACTS_B : FACTS_A));
+    const queue = view.getUint8(record + QUEUE);
+    if ((old | facts) === old && !isTurned) {
+      this.#queueAt(queue).renew(slot);
+      return false;
+    }
+    view.setUint8(record + (isB ? FACTS_B : FACTS_A), old | facts);
+    const newQueue = queueOf(stateAt(view, record));
+    if (newQueue === queue) {
+      this.#queueAt(queue).renew(slot);
+    } else {
+      this.#queueAt(queue).remove(slot);
+      this.#queueAt(newQueue).add(slot);
+      view.setUint8(record + QUEUE, newQueue);
+    }
+    return isTurned;
+  }
+
+  #tell(slot: number, frame: Frame): void {
+    const flow = this.#flows[slot];
+    if (flow === undefined) return;
+    flow.tag = undefined;
+    this.#options.opened?.(flow, frame);
+  }
+
+  #expireQueue(queue: FlowQueue, limitSeconds: number, cause: FlowEndCause): void {
+    while (queue.oldest !== NO_SLOT) {
+      const record = queue.oldest * RECORD_BYTES;
+      const { view } = this.#store;
+      const nanoseconds = view.getUint32(record + LAST_NANOSECONDS, true);
+      if (view.getFloat64(record + LAST_SECONDS, true) + nanoseconds / 1e9 > limitSeconds) return;
+      this.#end(queue.oldest, cause);
     }
   }
 
   #evict(): void {
-    const flow = this.#closed.oldest ?? this.#attempts.oldest ?? this.#established.oldest;
-    if (flow === undefined) return;
+    const queue = this.#queues.find(({ oldest }) => oldest !== NO_SLOT);
+    if (queue === undefined) return;
     this.#evicted++;
-    this.#end(flow, 'evicted');
+    this.#end(queue.oldest, 'evicted');
   }
 
-  #end(flow: Flow<Tag>, cause: FlowEndCause): void {
-    flow.queue.remove(flow);
-    this.#index.remove(flow);
-    this.#options.ended(flow, cause);
+  #end(slot: number, cause: FlowEndCause): void {
+    this.#queueAt(this.#store.view.getUint8(slot * RECORD_BYTES + QUEUE)).remove(slot);
+    this.#index.remove(slot);
+    const flow = this.#flows[slot];
+    flow?.detach();
+    this.#flows[slot] = undefined;
+    this.#store.release(slot);
+    if (flow !== undefined) this.#options.ended(flow, cause);
   }
 
-  #queueOf(state: FlowState): FlowQueue<Tag> {
-    switch (state) {
-      case 'closed':
-      case 'reset':
-      case 'refused':
-        return this.#closed;
-      case 'attempt':
-        return this.#attempts;
-      default:
-        return this.#established;
-    }
+  #queueAt(number: number): FlowQueue {
+    return this.#queues[number] as FlowQueue;
+  }
+}
+
+/** The queue of the flows in this state: in the order in which flows give way when the table is full. */
+function queueOf(state: FlowState): number {
+  switch (state) {
+    case 'closed':
+    case 'reset':
+    case 'refused':
+      return CLOSED;
+    case 'attempt':
+      return ATTEMPTS;
+    default:
+      return ESTABLISHED;
   }
 }
 
@@ -233,24 +316,47 @@ function isSyn(tcpFlags: number): boolean {
   return (tcpFlags & (TCP_SYN | TCP_RST)) === TCP_SYN;
 }
 
-/** Whether the packet is the SYN of another connection than the flow's. */
-function beginsAnother(flow: Flow<unknown>, packet: Packet): boolean {
-  if (!isSyn(packet.tcpFlags) || (packet.tcpFlags & TCP_ACK) !== 0) return false;
-  const { initialSequence } = isSender(flow.initiator, packet) ? flow.initiator : flow.responder;
-  return initialSequence !== UNKNOWN_SEQUENCE && initialSequence !== packet.sequence;
+function stateAt(view: DataView, record: number): FlowState {
+  const factsA = view.getUint8(record + FACTS_A);
+  const factsB = view.getUint8(record + FACTS_B);
+  return view.getUint8(record + IS_B_INITIATOR) === 1 ? stateOf(factsB, factsA) : stateOf(factsA, factsB);
+}
+
+function writeEndpoints(view: DataView, record: number, packet: Packet): void {
+  view.setUint32(record + ADDRESS_A, packet.source0, true);
+  view.setUint32(record + ADDRESS_A + 4, packet.source1, true);
+  view.setUint32(record + ADDRESS_A + 8, packet.source2, true);
+  view.setUint32(record + ADDRESS_A + 12, packet.source3, true);
+  view.setUint32(record + ADDRESS_B, packet.destination0, true);
+  view.setUint32(record + ADDRESS_B + 4, packet.destination1, true);
+  view.setUint32(record + ADDRESS_B + 8, packet.destination2, true);
+  view.setUint32(record + ADDRESS_B + 12, packet.destination3, true);
+  view.setUint16(record + PORT_A, packet.sourcePort, true);
+  view.setUint16(record + PORT_B, packet.destinationPort, true);
+}
+
+function add(view: DataView, field: number, value: number): void {
+  view.setFloat64(field, view.getFloat64(field, true) + value, true);
 }
 
 /** Widens the flow's time to the frame's. Frames of several interfaces may be a little out of order. */
-function noteTime(flow: Flow<unknown>, { seconds, nanoseconds }: Frame): void {
-  if (seconds > flow.lastSeconds || (seconds === flow.lastSeconds && nanoseconds > flow.lastNanoseconds)) {
-    flow.lastSeconds = seconds;
-    flow.lastNanoseconds = nanoseconds;
-  } else if (
-    seconds < flow.firstSeconds ||
-    (seconds === flow.firstSeconds && nanoseconds < flow.firstNanoseconds)
+function noteTime(view: DataView, record: number, { seconds, nanoseconds }: Frame): void {
+  const lastSeconds = view.getFloat64(record + LAST_SECONDS, true);
+  if (
+    seconds > lastSeconds ||
+    (seconds === lastSeconds && nanoseconds > view.getUint32(record + LAST_NANOSECONDS, true))
   ) {
-    flow.firstSeconds = seconds;
-    flow.firstNanoseconds = nanoseconds;
+    view.setFloat64(record + LAST_SECONDS, seconds, true);
+    view.setUint32(record + LAST_NANOSECONDS, nanoseconds, true);
+    return;
+  }
+  const firstSeconds = view.getFloat64(record + FIRST_SECONDS, true);
+  if (
+    seconds < firstSeconds ||
+    (seconds === firstSeconds && nanoseconds < view.getUint32(record + FIRST_NANOSECONDS, true))
+  ) {
+    view.setFloat64(record + FIRST_SECONDS, seconds, true);
+    view.setUint32(record + FIRST_NANOSECONDS, nanoseconds, true);
   }
 }
 
@@ -258,34 +364,55 @@ function noteTime(flow: Flow<unknown>, { seconds, nanoseconds }: Frame): void {
  * Learns the initial sequence numbers. Without the SYN the number before the first one seen must do: good enough to
  * tell a SYN that was captured late from the SYN of another connection.
  */
-function noteSequences(sender: FlowSide, receiver: FlowSide, packet: Packet): void {
+function noteSequences(view: DataView, sender: number, receiver: number, packet: Packet): void {
+  const { tcpFlags } = packet;
   // Without flags it is no segment of a connection, or one of which only the ports are known.
-  if (packet.tcpFlags === 0) return;
-  if (sender.initialSequence === UNKNOWN_SEQUENCE) {
-    sender.initialSequence = isSyn(packet.tcpFlags) ? packet.sequence : (packet.sequence - 1) >>> 0;
+  if (tcpFlags === 0) return;
+  if ((view.getUint8(sender + SIDE_KNOWN) & INITIAL_IS_KNOWN) === 0) {
+    setInitialSequence(view, sender, isSyn(tcpFlags) ? packet.sequence : packet.sequence - 1);
   }
-  if (receiver.initialSequence === UNKNOWN_SEQUENCE && (packet.tcpFlags & TCP_ACK) !== 0) {
-    receiver.initialSequence = (packet.acknowledgment - 1) >>> 0;
+  if ((tcpFlags & TCP_ACK) !== 0 && (view.getUint8(receiver + SIDE_KNOWN) & INITIAL_IS_KNOWN) === 0) {
+    setInitialSequence(view, receiver, packet.acknowledgment - 1);
   }
+}
+
+function setInitialSequence(view: DataView, side: number, sequence: number): void {
+  view.setUint8(side + SIDE_KNOWN, view.getUint8(side + SIDE_KNOWN) | INITIAL_IS_KNOWN);
+  view.setUint32(side + SIDE_INITIAL_SEQUENCE, sequence, true);
+}
+
+/** What a SYN or SYN-ACK says of the flow before it. Returns whether the sides changed places. */
+function noteOpening(view: DataView, record: number, isB: boolean, facts: number): boolean {
+  const isBInitiator = view.getUint8(record + IS_B_INITIATOR) === 1;
+  const initiatorFacts = view.getUint8(record + (isBInitiator ? FACTS_B : FACTS_A));
+  const responderFacts = view.getUint8(record + (isBInitiator ? FACTS_A : FACTS_B));
+  const isInitiator = isB === isBInitiator;
+  if (isOtherWayRound(initiatorFacts, responderFacts, isInitiator, facts)) {
+    view.setUint8(record + IS_B_INITIATOR, isBInitiator ? 0 : 1);
+    return true;
+  }
+  if (isInitiator && facts === SENT_SYN && hasFailed(initiatorFacts, responderFacts)) {
+    view.setUint8(record + FACTS_A, 0);
+    view.setUint8(record + FACTS_B, 0);
+  }
+  return false;
 }
 
 /** Whether a SYN or SYN-ACK shows that who was taken for the initiator is the responder. */
-function isOtherWayRound(flow: Flow<unknown>, sender: FlowSide, facts: number): boolean {
+function isOtherWayRound(initiator: number, responder: number, isInitiator: boolean, facts: number): boolean {
   // With a SYN of each side both open the connection (RFC 9293, section 3.5); the first one counts.
-  if ((flow.initiator.facts & SENT_SYN) !== 0) return false;
-  if (facts === SENT_SYN) return sender === flow.responder;
-  return sender === flow.initiator && (flow.responder.facts & SENT_SYN_ACK) === 0;
+  if ((initiator & SENT_SYN) !== 0) return false;
+  if (facts === SENT_SYN) return !isInitiator;
+  return isInitiator && (responder & SENT_SYN_ACK) === 0;
 }
 
-function turnRound(flow: Flow<unknown>): void {
-  const { initiator, responder } = flow;
-  flow.initiator = responder;
-  flow.responder = initiator;
-  flow.tag = undefined;
-}
-
-/** A refused initiator tries once more with the number it had: what came before says nothing of this attempt. */
-function restart(flow: Flow<unknown>): void {
-  flow.initiator.facts = 0;
-  flow.responder.facts = 0;
+/**
+ * Whether the attempt was turned away, so that a SYN with the same number is the next attempt, of which what came
+ * before says nothing: it was refused, or it met the rest of an old connection, which its initiator reset
+ * (RFC 9293, section 3.5.1).
+ */
+function hasFailed(initiator: number, responder: number): boolean {
+  const state = stateOf(initiator, responder);
+  const isNeverOpen = (initiator & SENT_ACK) === 0 && (responder & SENT_SYN_ACK) === 0;
+  return state === 'refused' || (state === 'reset' && isNeverOpen);
 }

@@ -57,12 +57,22 @@ describe('flows --json', () => {
         {
           source: { ip: '10.0.0.1', port: 40000, packets: 1, bytes: 54 },
           destination: { ip: '10.0.0.2', port: 43800, packets: 1, bytes: 54 },
-          plasmawatch: { state: 'established', service: null, payload: { source: 0, destination: 0 } },
+          plasmawatch: {
+            state: 'established',
+            service: null,
+            payload: { source: 0, destination: 0 },
+            stream: { source: 0, destination: 0 },
+          },
         },
         {
           source: { ip: '10.0.0.3', port: 50000, packets: 1, bytes: 1054 },
           destination: { ip: '10.0.0.2', port: 6379, packets: 0, bytes: 0 },
-          plasmawatch: { state: 'midstream', service: null, payload: { source: 1000, destination: 0 } },
+          plasmawatch: {
+            state: 'midstream',
+            service: null,
+            payload: { source: 1000, destination: 0 },
+            stream: { source: 1000, destination: 0 },
+          },
         },
       ]),
     );

@@ -7,7 +7,12 @@ const flow: FlowReport['flow'] = {
   source: { ip: '10.77.9.66', port: 40_112, packets: 20, bytes: 2400 },
   destination: { ip: '10.77.0.11', port: 43_800, packets: 18, bytes: 1800 },
   network: { transport: 'tcp', type: 'ipv4', community_id: '1:LQU9qZlK+B5F3KDmev6m5PMibrg=' },
-  plasmawatch: { state: 'closed', service: 'object-manager', payload: { source: 900, destination: 400 } },
+  plasmawatch: {
+    state: 'closed',
+    service: 'object-manager',
+    payload: { source: 900, destination: 400 },
+    stream: { source: 900, destination: 400 },
+  },
 };
 
 export function sampleAnomaly(number: number, message = `anomaly ${number}`): Anomaly {

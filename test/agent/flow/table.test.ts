@@ -46,9 +46,17 @@ function createTable(options: Partial<FlowTableOptions<string>> = {}) {
     frame.seconds = seconds;
     frame.interfaceIndex = interfaceIndex;
     expect(decode(frame, packet)).toBe('tcp');
-    return table.observe(frame, packet);
+    table.observe(frame, packet);
+    return flowOf(table, segment);
   };
   return { table, send, ended };
+}
+
+/** The flow in the table that a segment belongs to. */
+function flowOf(table: FlowTable<string>, { from, to }: Sent): Flow<string> {
+  const flow = [...table].find((flow) => [`${from} > ${to}`, `${to} > ${from}`].includes(nameOf(flow)));
+  if (flow === undefined) throw new Error(`no flow of ${from} and ${to}`);
+  return flow;
 }
 
 function nameOf({ initiator, responder }: Flow<string>): string {
@@ -295,6 +303,7 @@ describe('flowRecord', () => {
         state: 'attempt',
         service: 'object-manager',
         payload: { source: 0, destination: 0 },
+        stream: { source: 0, destination: 0 },
         interface: 'eth0',
       },
     });
