@@ -139,7 +139,7 @@ export class Agent {
       uplink: this.#uplink?.counters() ?? { connected: 0, connections: 0, failures: 0, reportsSent: 0 },
       anomalies: this.#anomalies,
       reportsLost: this.#queue.lost,
-      members: this.#membership.members().length,
+      members: this.#membership.nodeCount(),
     });
   }
 

@@ -30,7 +30,7 @@ export const AGENT_COUNTERS = {
   spool_write_failures: 'writes that the disk refused',
   uplink_connected: '1 while the collector is connected, now',
   uplink_failures: 'attempts to reach the collector that failed, and connections that broke',
-  members: 'cluster members known by name, now',
+  members: 'nodes of the cluster that are known one by one, now',
 } as const;
 
 export type AgentCounters = Readonly<Record<keyof typeof AGENT_COUNTERS, number | null>>;

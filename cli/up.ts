@@ -228,13 +228,13 @@ class Screen {
     const ports = agent.ports
       .ranges()
       .map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`));
-    const members = agent.membership.members().length;
+    const members = agent.membership.nodeCount();
     const lines = [
       recording === undefined
         ? `plasmawatch watches TCP port ${ports.join(', ')} (${agent.captureName})`
         : 'plasmawatch plays a recorded intrusion into a Ray cluster',
       `  rules    ${rules}`,
-      `  members  ${members} known by name`,
+      `  members  ${members} known${members === 1 ? ': this machine' : ''}`,
       `  API      ${url}/api/incidents`,
       'Ctrl-C ends.',
     ];

@@ -68,6 +68,18 @@ export class Membership implements MembershipView {
     return (this.#views.get(CLUSTER_GROUP) ?? []).flatMap((view) => view.members);
   }
 
+  /** How many nodes the members are: those that share an address are one, told by several sources. */
+  nodeCount(): number {
+    const seen = new Set<string>();
+    let nodes = 0;
+    for (const { addresses } of this.members()) {
+      const keys = addresses.map(addressKey);
+      if (!keys.some((key) => seen.has(key))) nodes++;
+      for (const key of keys) seen.add(key);
+    }
+    return nodes;
+  }
+
   /** Whether the address is in the group now. Groups that the rules do not define are empty. */
   inGroup(group: string, address: Address, _timeMs: number): boolean {
     const key = addressKey(address);

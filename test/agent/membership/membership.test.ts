@@ -28,6 +28,15 @@ describe('Membership', () => {
     expect(membership.members().map(({ id }) => id)).toEqual(['10.0.0.3', '10.0.0.2']);
   });
 
+  it('counts a node once, however many sources tell of it', async () => {
+    const { membership } = await start([
+      membersView('10.0.0.1', '10.0.0.2'),
+      membersView('10.0.0.2', '10.0.0.3'),
+    ]);
+    expect(membership.members()).toHaveLength(4);
+    expect(membership.nodeCount()).toBe(3);
+  });
+
   it('tells of changes, but not of the first views', async () => {
     const { membership, providers } = await start([membersView('10.0.0.1')]);
     let changes = 0;
