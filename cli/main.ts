@@ -5,14 +5,30 @@ import { fileURLToPath } from 'node:url';
 import yargs, { type Argv } from 'yargs';
 import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import { packageVersion } from '../common/package.ts';
-import { agentCommand } from './agent.ts';
-import { collectorCommand } from './collector.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
-import { doctorCommand } from './doctor.ts';
-import { flowsCommand } from './flows.ts';
-import { replayCommand } from './replay.ts';
-import { rulesCheckCommand, rulesExplainCommand } from './rules.ts';
-import { upCommand } from './up.ts';
+
+/**
+ * Where the commands are. Only those that the words may mean are loaded: all of them take a quarter of a second of CPU
+ * time, more than `flows` needs for a million packets.
+ */
+const COMMANDS: Readonly<Record<string, (parser: Argv, register: Register) => Promise<void>>> = {
+  up: async (parser, register) => register(parser, (await import('./up.ts')).upCommand),
+  agent: async (parser, register) => register(parser, (await import('./agent.ts')).agentCommand),
+  collector: async (parser, register) => register(parser, (await import('./collector.ts')).collectorCommand),
+  replay: async (parser, register) => register(parser, (await import('./replay.ts')).replayCommand),
+  flows: async (parser, register) => register(parser, (await import('./flows.ts')).flowsCommand),
+  rules: async (parser, register) => {
+    const { rulesCheckCommand, rulesExplainCommand } = await import('./rules.ts');
+    parser.command('rules', 'check and explain the allowlist', (rules) => {
+      register(rules, rulesCheckCommand);
+      register(rules, rulesExplainCommand);
+      return rules.demandCommand(1, 'which of: rules check, rules explain?');
+    });
+  },
+  doctor: async (parser, register) => register(parser, (await import('./doctor.ts')).doctorCommand),
+};
+
+type Register = <Options>(parser: Argv, command: Command<Options>) => void;
 
 /**
  * Stands for `-` while yargs parses: among several positional words it loses a lone dash (seen with 18.2).
@@ -22,7 +38,7 @@ const DASH = 'plasmawatch:standard-input';
 /** Runs one command line (without `node` and the script) and answers with its exit status. Never throws. */
 export async function runCommandLine(words: readonly string[], terminal: Terminal): Promise<ExitStatus> {
   let status: ExitStatus | undefined;
-  const register = <Options>(parent: Argv, command: Command<Options>): Argv =>
+  const register: Register = <Options>(parent: Argv, command: Command<Options>) => {
     parent.command<Options>(
       command.usage,
       command.description,
@@ -31,6 +47,7 @@ export async function runCommandLine(words: readonly string[], terminal: Termina
         status = await command.run(options, terminal);
       },
     );
+  };
   const protectedWords = words.map((word) => (word === '-' ? DASH : word));
   const parser = yargs(protectedWords)
     .scriptName('plasmawatch')
@@ -56,17 +73,7 @@ export async function runCommandLine(words: readonly string[], terminal: Termina
       const problem = message?.startsWith('Did you mean') ? `unknown command: ${message}` : message;
       throw error ?? new PlasmawatchError('PW_USAGE', problem);
     });
-  register(parser, upCommand);
-  register(parser, agentCommand);
-  register(parser, collectorCommand);
-  register(parser, replayCommand);
-  register(parser, flowsCommand);
-  parser.command('rules', 'check and explain the allowlist', (rules) => {
-    register(rules, rulesCheckCommand);
-    register(rules, rulesExplainCommand);
-    return rules.demandCommand(1, 'which of: rules check, rules explain?');
-  });
-  register(parser, doctorCommand);
+  for (const add of commandsFor(words)) await add(parser, register);
   try {
     await parser.parseAsync(protectedWords, {}, (_error, _argv, output) => {
       if (output !== '') terminal.stdout.write(`${output}\n`);
@@ -76,6 +83,12 @@ export async function runCommandLine(words: readonly string[], terminal: Termina
     terminal.stderr.write(`plasmawatch: ${describeFailure(error)}\n`);
     return 2;
   }
+}
+
+/** The command that the first word names; all of them where it names none, for the help and for who made a slip. */
+function commandsFor([name]: readonly string[]): (typeof COMMANDS)[string][] {
+  const command = name !== undefined && Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  return command === undefined ? Object.values(COMMANDS) : [command];
 }
 
 /** One line for what a person can mend; the stack for a fault of our own. */

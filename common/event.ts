@@ -140,15 +140,3 @@ export type FlowReport = z.infer<typeof flowReportSchema>;
 export const reportSchema = z.discriminatedUnion('type', [anomalySchema, flowReportSchema]);
 /** What travels from agent to collector. */
 export type Report = z.infer<typeof reportSchema>;
-
-/** Formats a packet time as RFC 3339 with nanoseconds. */
-export function formatTime(seconds: number, nanoseconds: number): string {
-  const whole = new Date(seconds * 1000).toISOString().slice(0, 19);
-  return `${whole}.${String(nanoseconds).padStart(9, '0')}Z`;
-}
-
-/** Formats milliseconds since the epoch in the same shape. */
-export function formatMilliseconds(milliseconds: number): string {
-  const seconds = Math.floor(milliseconds / 1000);
-  return formatTime(seconds, Math.round((milliseconds - seconds * 1000) * 1e6));
-}

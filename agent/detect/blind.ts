@@ -3,7 +3,8 @@
  * message for each loss: it begins when an interval lost more than one packet in a hundred, or the capture stands
  * still, and ends after three intervals with less than one in a thousand.
  */
-import { formatMilliseconds, type Anomaly } from '../../common/event.ts';
+import type { Anomaly } from '../../common/event.ts';
+import { formatMilliseconds } from '../../common/time.ts';
 
 const BEGIN_RATIO = 0.01;
 const END_RATIO = 0.001;

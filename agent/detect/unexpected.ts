@@ -4,14 +4,8 @@
  * been quiet.
  */
 import type { Flow } from '../flow/flow.ts';
-import {
-  formatTime,
-  type Anomaly,
-  type AnomalyKind,
-  type FlowRecord,
-  type Severity,
-  type Verdict,
-} from '../../common/event.ts';
+import type { Anomaly, AnomalyKind, FlowRecord, Severity, Verdict } from '../../common/event.ts';
+import { formatTime } from '../../common/time.ts';
 
 /** A growing story is reported again at most this often. */
 const REPORT_INTERVAL_MS = 10_000;

@@ -1,7 +1,7 @@
 /** What the API answers: incidents, agents, health and metrics. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
-import { formatMilliseconds } from '../../common/event.ts';
+import { formatMilliseconds } from '../../common/time.ts';
 import { presentIncident } from '../incident/present.ts';
 import type { Recorder } from '../incident/recorder.ts';
 import type { CollectorMetrics } from '../metrics.ts';

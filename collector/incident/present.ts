@@ -1,5 +1,5 @@
 /** An incident as others see it: in the API and in webhooks. */
-import { formatMilliseconds } from '../../common/event.ts';
+import { formatMilliseconds } from '../../common/time.ts';
 import type { Incident } from '../store/store.ts';
 
 /** Plain JSON; times are RFC 3339 in UTC. */

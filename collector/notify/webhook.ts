@@ -6,7 +6,7 @@
 import { Webhook } from 'standardwebhooks';
 import type { Clock } from '../../common/clock.ts';
 import { PlasmawatchError } from '../../common/errors.ts';
-import { formatMilliseconds } from '../../common/event.ts';
+import { formatMilliseconds } from '../../common/time.ts';
 import { presentIncident } from '../incident/present.ts';
 import type { Notification } from '../store/store.ts';
 import type { Delivery, Notifier } from './notifier.ts';
