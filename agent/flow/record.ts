@@ -1,10 +1,12 @@
 /** A flow as the JSON that is printed, sent and stored. */
 import { formatAddress } from '../../common/address.ts';
-import { formatTime, type FlowRecord } from '../../common/event.ts';
+import type { FlowRecord } from '../../common/event.ts';
+import { formatTime } from '../../common/time.ts';
 import { communityId } from './community-id.ts';
 import { isIpv4, type Flow, type FlowSide } from './flow.ts';
 
-interface FlowContext {
+/** What is known of a flow beyond its packets. */
+export interface FlowContext {
   /** The Ray service at the responder's endpoint; absent where there is none. */
   readonly service?: string | null | undefined;
   /** Name of the network interface, where the source knows it. */
@@ -14,8 +16,14 @@ interface FlowContext {
 /** The longest interface name that the record's schema takes; a pcapng file may claim any. */
 const MAX_INTERFACE_NAME = 256;
 
+/** The interface as the record has it, cut to what its schema takes. */
+export function recordInterface({ interfaceName }: FlowContext): string | undefined {
+  return interfaceName?.slice(0, MAX_INTERFACE_NAME);
+}
+
 /** The record of a flow as it stands. */
-export function flowRecord(flow: Flow<unknown>, { service, interfaceName }: FlowContext): FlowRecord {
+export function flowRecord(flow: Flow<unknown>, context: FlowContext): FlowRecord {
+  const interfaceName = recordInterface(context);
   const { initiator, responder } = flow;
   return {
     type: 'flow',
@@ -32,10 +40,10 @@ export function flowRecord(flow: Flow<unknown>, { service, interfaceName }: Flow
     },
     plasmawatch: {
       state: flow.state,
-      service: service ?? null,
+      service: context.service ?? null,
       payload: { source: initiator.payloadBytes, destination: responder.payloadBytes },
       stream: { source: initiator.streamBytes, destination: responder.streamBytes },
-      ...(interfaceName === undefined ? {} : { interface: interfaceName.slice(0, MAX_INTERFACE_NAME) }),
+      ...(interfaceName === undefined ? {} : { interface: interfaceName }),
     },
   };
 }

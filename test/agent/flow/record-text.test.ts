@@ -1,0 +1,60 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { Frame } from '../../../agent/capture/source.ts';
+import { Packet } from '../../../agent/decode/packet.ts';
+import { flowRecord } from '../../../agent/flow/record.ts';
+import { flowRecordText } from '../../../agent/flow/record-text.ts';
+import { FlowTable } from '../../../agent/flow/table.ts';
+import { IPV4_MAPPED_WORD } from '../../../common/address.ts';
+
+const word = fc.nat(2 ** 32 - 1);
+const fields = fc.record({
+  isIpv4: fc.boolean(),
+  source: fc.tuple(word, word, word, word),
+  destination: fc.tuple(word, word, word, word),
+  sourcePort: fc.nat(65_535),
+  destinationPort: fc.nat(65_535),
+  tcpFlags: fc.nat(255),
+  originalLength: fc.nat(2 ** 32 - 1),
+  payloadLength: fc.nat(2 ** 32 - 1),
+  seconds: fc.integer({ min: -62_167_219_200, max: 253_402_300_799 }),
+  nanoseconds: fc.nat(999_999_999),
+});
+const name = fc.option(fc.string({ unit: 'binary', maxLength: 300 }), { nil: undefined });
+const context = fc.record({ service: name, interfaceName: name });
+
+describe('flowRecordText', () => {
+  it('is the text that JSON.stringify makes of the record', () => {
+    fc.assert(
+      fc.property(fields, context, (values, context) => {
+        const table = new FlowTable<never>({
+          maxFlows: 10,
+          isService: () => false,
+          countOnOneInterface: false,
+          ended: () => {},
+        });
+        const frame = new Frame();
+        frame.seconds = values.seconds;
+        frame.nanoseconds = values.nanoseconds;
+        frame.originalLength = values.originalLength;
+        table.observe(frame, packetOf(values));
+        for (const flow of table)
+          expect(flowRecordText(flow, context)).toBe(JSON.stringify(flowRecord(flow, context)));
+      }),
+    );
+  });
+});
+
+function packetOf(values: typeof fields extends fc.Arbitrary<infer V> ? V : never): Packet {
+  const packet = new Packet();
+  const words = (address: number[]): number[] =>
+    values.isIpv4 ? [0, 0, IPV4_MAPPED_WORD, address[3] ?? 0] : address;
+  [packet.source0 = 0, packet.source1 = 0, packet.source2 = 0, packet.source3 = 0] = words(values.source);
+  [packet.destination0 = 0, packet.destination1 = 0, packet.destination2 = 0, packet.destination3 = 0] =
+    words(values.destination);
+  packet.sourcePort = values.sourcePort;
+  packet.destinationPort = values.destinationPort;
+  packet.tcpFlags = values.tcpFlags;
+  packet.payloadLength = values.payloadLength;
+  return packet;
+}
