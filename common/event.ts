@@ -34,8 +34,33 @@ export const FLOW_STATES = [
 ] as const;
 export type FlowState = (typeof FLOW_STATES)[number];
 
+/**
+ * What a connection may have come in on its way past the place of capture.
+ * - `gre` has the Ethernet frames of NVGRE too; `erspan` is a switch's mirror in GRE, `pptp` PPP in GRE
+ * - `ipip`, `6in4`, `4in6`, `6in6`: an IP packet in another
+ */
+export const TUNNEL_TYPES = [
+  'vxlan',
+  'geneve',
+  'gre',
+  'erspan',
+  'pptp',
+  'ipip',
+  '6in4',
+  '4in6',
+  '6in6',
+  'teredo',
+  'ayiya',
+  'gtp',
+  'mpls',
+  'etherip',
+] as const;
+export type TunnelType = (typeof TUNNEL_TYPES)[number];
+
+const ip = z.union([z.ipv4(), z.ipv6()]);
+
 const endpointSchema = z.strictObject({
-  ip: z.union([z.ipv4(), z.ipv6()]),
+  ip,
   port: z.number().int().min(0).max(65_535),
   packets: count,
   /** Whole frames as they were on the wire. */
@@ -63,6 +88,11 @@ export const flowRecordSchema = z.strictObject({
     stream: z.strictObject({ source: count, destination: count }),
     /** Name of the network interface, where the source knows it. */
     interface: shortText.optional(),
+    /**
+     * The innermost tunnel that the connection's first packet came in, and the two ends of the outermost: `source` is
+     * the one on the initiator's side.
+     */
+    tunnel: z.strictObject({ type: z.enum(TUNNEL_TYPES), source: ip, destination: ip }).optional(),
   }),
 });
 export type FlowRecord = z.infer<typeof flowRecordSchema>;

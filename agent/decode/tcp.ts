@@ -18,10 +18,11 @@ export function decodeTcp(view: DataView, packet: Packet): DecodeOutcome {
   const { offset, capturedEnd, wireEnd } = packet;
   if (capturedEnd - offset < MINIMUM_HEADER_LENGTH) return decodePorts(view, packet);
   const headerLength = (view.getUint8(offset + DATA_OFFSET) >>> 4) * 4;
-  if (headerLength < MINIMUM_HEADER_LENGTH) return 'malformed';
   const payloadOffset = offset + headerLength;
   // The options of a first fragment may go on in the next one.
-  if (payloadOffset > wireEnd && !packet.isFragment) return 'malformed';
+  if (headerLength < MINIMUM_HEADER_LENGTH || (payloadOffset > wireEnd && !packet.isFragment)) {
+    return decodePorts(view, packet);
+  }
 
   packet.sourcePort = view.getUint16(offset + SOURCE_PORT);
   packet.destinationPort = view.getUint16(offset + DESTINATION_PORT);
@@ -36,12 +37,12 @@ export function decodeTcp(view: DataView, packet: Packet): DecodeOutcome {
 }
 
 /**
- * A header that goes on in the next fragment (RFC 1858 describes how that fools filters) or beyond the snap length
- * still has ports: whose packet it is must not be lost.
+ * A header that goes on in the next fragment (RFC 1858 describes how that fools filters) or beyond the snap length, or
+ * that contradicts itself, still has ports: whose packet it is must not be lost. Its flags and payload are nobody's.
  */
 function decodePorts(view: DataView, packet: Packet): DecodeOutcome {
   const { offset, capturedEnd, wireEnd } = packet;
-  if (wireEnd - offset < MINIMUM_HEADER_LENGTH && !packet.isFragment) return 'malformed';
+  if (wireEnd - offset < PORTS_LENGTH) return 'malformed';
   if (capturedEnd - offset < PORTS_LENGTH) return 'truncated';
   packet.sourcePort = view.getUint16(offset + SOURCE_PORT);
   packet.destinationPort = view.getUint16(offset + DESTINATION_PORT);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { decode, LINKTYPE_ETHERNET, LINKTYPE_IPV4, Packet } from '../../../agent/decode/packet.ts';
+import { LINKTYPE_ETHERNET, LINKTYPE_IPV4 } from '../../../agent/decode/link-type.ts';
+import { decode, Packet } from '../../../agent/decode/packet.ts';
 import { frameOf, IPV4_HEADER, IPV4_PACKET, TCP_HEADER } from '../../support/packet-bytes.ts';
 
 function decodeIpv4(hex: string, originalLength?: number) {
@@ -70,7 +71,7 @@ describe('IPv4', () => {
     ['a later fragment', IPV4_PACKET.replace('00 00 40 00', '12 34 20 01'), 'later-fragment'],
     ['the last fragment', IPV4_PACKET.replace('00 00 40 00', '12 34 00 b9'), 'later-fragment'],
     ['UDP', IPV4_PACKET.replace('40 06', '40 11'), 'not-tcp'],
-    ['a later fragment of UDP', IPV4_PACKET.replace('40 00  40 06', '20 01  40 11'), 'not-tcp'],
+    ['a later fragment of UDP', IPV4_PACKET.replace('40 00  40 06', '20 01  40 11'), 'later-fragment'],
     ['a header cut after 19 bytes', IPV4_HEADER.slice(0, -3), 'truncated'],
     ['a header length of 16 bytes', IPV4_PACKET.replace('45 00', '44 00'), 'malformed'],
     ['a total length below the header length', IPV4_PACKET.replace('00 28', '00 13'), 'malformed'],

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { decode, LINKTYPE_IPV6, Packet } from '../../../agent/decode/packet.ts';
+import { LINKTYPE_IPV6 } from '../../../agent/decode/link-type.ts';
+import { decode, Packet } from '../../../agent/decode/packet.ts';
 import { bytesOf, frameOf, IPV6_HEADER, TCP_HEADER } from '../../support/packet-bytes.ts';
 
 /** Next header 6 is replaced by that of the first extension, the length by what follows. */

@@ -2,8 +2,6 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Frame } from '../../../agent/capture/source.ts';
 import {
-  decode,
-  DECODE_OUTCOMES,
   LINKTYPE_ETHERNET,
   LINKTYPE_IPV4,
   LINKTYPE_IPV6,
@@ -12,8 +10,8 @@ import {
   LINKTYPE_LOOP,
   LINKTYPE_NULL,
   LINKTYPE_RAW,
-  Packet,
-} from '../../../agent/decode/packet.ts';
+} from '../../../agent/decode/link-type.ts';
+import { decode, DECODE_OUTCOMES, Packet } from '../../../agent/decode/packet.ts';
 import { bytesOf, frameOf, IPV4_PACKET, IPV6_HEADER, TCP_HEADER } from '../../support/packet-bytes.ts';
 
 const IPV6_PACKET = [IPV6_HEADER, TCP_HEADER].join(' ');

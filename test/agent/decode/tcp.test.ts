@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { decode, LINKTYPE_IPV4, Packet } from '../../../agent/decode/packet.ts';
+import { LINKTYPE_IPV4 } from '../../../agent/decode/link-type.ts';
+import { decode, Packet } from '../../../agent/decode/packet.ts';
 import { bytesOf, frameOf, TCP_HEADER } from '../../support/packet-bytes.ts';
 
 /** Puts TCP bytes into an IPv4 packet of the right length; `cut` bytes at the end are not captured. */
@@ -84,10 +85,22 @@ describe('TCP', () => {
   });
 
   it.each([
+    ['has only 19 bytes', decodeTcp(TCP_HEADER.slice(0, -3))],
+    ['is less than 20 bytes by its own word', decodeTcp(TCP_HEADER.replace('50 18', '40 18'))],
+    ['goes on beyond the packet by its own word', decodeTcp(TCP_HEADER.replace('50 18', 'f0 18'))],
+  ])('gives the ports and nothing else of a header that %s', (_name, { outcome, packet }) => {
+    expect({ outcome, ...packet }).toMatchObject({
+      outcome: 'tcp',
+      sourcePort: 40_000,
+      destinationPort: 43_800,
+      tcpFlags: 0,
+      payloadLength: 0,
+    });
+  });
+
+  it.each([
     ['a header cut in its ports', decodeTcp(TCP_HEADER, { cut: 17 }), 'truncated'],
-    ['a whole packet with 19 bytes of TCP', decodeTcp(TCP_HEADER.slice(0, -3)), 'malformed'],
-    ['a data offset below 20 bytes', decodeTcp(TCP_HEADER.replace('50 18', '40 18')), 'malformed'],
-    ['a data offset beyond the packet', decodeTcp(TCP_HEADER.replace('50 18', 'f0 18')), 'malformed'],
+    ['a packet that ends in the ports', decodeTcp(TCP_HEADER.slice(0, 9)), 'malformed'],
   ])('names what became of %s', (_name, { outcome }, expected) => {
     expect(outcome).toBe(expected);
   });

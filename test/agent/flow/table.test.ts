@@ -1,7 +1,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Frame } from '../../../agent/capture/source.ts';
-import { decode, LINKTYPE_ETHERNET, Packet } from '../../../agent/decode/packet.ts';
+import { LINKTYPE_ETHERNET } from '../../../agent/decode/link-type.ts';
+import { decode, Packet } from '../../../agent/decode/packet.ts';
 import type { Flow } from '../../../agent/flow/flow.ts';
 import { flowRecord } from '../../../agent/flow/record.ts';
 import { FlowTable, type FlowEndCause, type FlowTableOptions } from '../../../agent/flow/table.ts';
