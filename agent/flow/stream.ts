@@ -21,7 +21,7 @@ import {
   SIDE_NEXT_SEQUENCE,
   SIDE_STREAM_BYTES,
 } from './flow-store.ts';
-import { TCP_RST, TCP_SYN } from '../decode/packet.ts';
+import { TCP_RST, TCP_SYN, type Packet } from '../decode/packet.ts';
 
 /** The largest window there is (RFC 7323, section 2.3): farther off, a number says nothing of the one before. */
 const LARGEST_WINDOW = 2 ** 30;
@@ -31,22 +31,15 @@ const LARGEST_WINDOW = 2 ** 30;
  * 32-bit numbers.
  *
  * @param side where the sender's part of the record starts in the view
- * @param sequence of the segment, as in its header
- * @param length bytes of payload
  */
-export function noteSegment(
-  view: DataView,
-  side: number,
-  tcpFlags: number,
-  sequence: number,
-  length: number,
-): void {
+export function noteSegment(view: DataView, side: number, packet: Packet): void {
+  const { tcpFlags, payloadLength: length } = packet;
   // Without flags it is no segment of a connection, or one of which only the ports are known.
   if (tcpFlags === 0 || (tcpFlags & TCP_RST) !== 0) return;
   const isSyn = (tcpFlags & TCP_SYN) !== 0;
   if (length === 0 && !isSyn) return;
   // A SYN takes a number of its own, before the data that may come with it (RFC 7413).
-  const start = isSyn ? (sequence + 1) | 0 : sequence | 0;
+  const start = isSyn ? (packet.sequence + 1) | 0 : packet.sequence | 0;
   const known = view.getUint8(side + SIDE_KNOWN);
   const expected = view.getInt32(side + SIDE_NEXT_SEQUENCE, true);
   const ahead = (start - expected) | 0;

@@ -129,6 +129,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
       found = NOT_FOUND;
     }
     const isNew = found === NOT_FOUND;
+    let isToTell = isNew;
     if (isNew) found = this.#open(frame, packet, hash) * 2;
     const slot = found >> 1;
     const record = slot * RECORD_BYTES;
@@ -146,13 +147,23 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
       return;
     }
     view.setFloat64(side + SIDE_PACKETS, packets + 1, true);
-    add(view, side + SIDE_BYTES, frame.originalLength);
-    add(view, side + SIDE_PAYLOAD_BYTES, packet.payloadLength);
-    noteTime(view, record, frame);
+    const bytes = view.getFloat64(side + SIDE_BYTES, true);
+    view.setFloat64(side + SIDE_BYTES, bytes + frame.originalLength, true);
+    const { payloadLength } = packet;
+    const payloadBytes = view.getFloat64(side + SIDE_PAYLOAD_BYTES, true);
+    view.setFloat64(side + SIDE_PAYLOAD_BYTES, payloadBytes + payloadLength, true);
+    const isLater = noteTime(view, record, frame);
     noteSequences(view, side, record + (isB ? SIDE_A : SIDE_B), packet);
-    noteSegment(view, side, packet.tcpFlags, packet.sequence, packet.payloadLength);
-    const isTurned = this.#noteFacts(slot, isB, factsOf(packet.tcpFlags));
-    if (isNew || isTurned) this.#tell(slot, frame);
+    noteSegment(view, side, packet);
+    const facts = factsOf(packet.tcpFlags);
+    const known = view.getUint8(record + (isB ? FACTS_B : FACTS_A));
+    // Most packets prove nothing new of their sender.
+    if ((known | facts) === known && (facts & (SENT_SYN | SENT_SYN_ACK)) === 0) {
+      if (isLater) this.#queueAt(view.getUint8(record + QUEUE)).renew(slot);
+    } else {
+      isToTell = this.#noteFacts(slot, isB, facts) || isNew;
+    }
+    if (isToTell) this.#tell(slot, frame);
   }
 
   /**
@@ -241,21 +252,13 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const { view } = this.#store;
     const record = slot * RECORD_BYTES;
     const isTurned = (facts & (SENT_SYN | SENT_SYN_ACK)) !== 0 && noteOpening(view, record, isB, facts);
-    const old = view.getUint8(record + (isB ? FACTS_B : FACTS_A));
-    const queue = view.getUint8(record + QUEUE);
-    if ((old | facts) === old && !isTurned) {
-      this.#queueAt(queue).renew(slot);
-      return false;
-    }
-    view.setUint8(record + (isB ? FACTS_B : FACTS_A), old | facts);
-    const newQueue = queueOf(stateAt(view, record));
-    if (newQueue === queue) {
-      this.#queueAt(queue).renew(slot);
-    } else {
-      this.#queueAt(queue).remove(slot);
-      this.#queueAt(newQueue).add(slot);
-      view.setUint8(record + QUEUE, newQueue);
-    }
+    const factsOfSender = record + (isB ? FACTS_B : FACTS_A);
+    view.setUint8(factsOfSender, view.getUint8(factsOfSender) | facts);
+    const oldQueue = view.getUint8(record + QUEUE);
+    const queue = queueOf(stateAt(view, record));
+    this.#queueAt(oldQueue).remove(slot);
+    this.#queueAt(queue).add(slot);
+    view.setUint8(record + QUEUE, queue);
     return isTurned;
   }
 
@@ -335,12 +338,11 @@ function writeEndpoints(view: DataView, record: number, packet: Packet): void {
   view.setUint16(record + PORT_B, packet.destinationPort, true);
 }
 
-function add(view: DataView, field: number, value: number): void {
-  view.setFloat64(field, view.getFloat64(field, true) + value, true);
-}
-
-/** Widens the flow's time to the frame's. Frames of several interfaces may be a little out of order. */
-function noteTime(view: DataView, record: number, { seconds, nanoseconds }: Frame): void {
+/**
+ * Widens the flow's time to the frame's. Frames of several interfaces may be a little out of order. Returns whether
+ * the flow's last packet is of a later second now.
+ */
+function noteTime(view: DataView, record: number, { seconds, nanoseconds }: Frame): boolean {
   const lastSeconds = view.getFloat64(record + LAST_SECONDS, true);
   if (
     seconds > lastSeconds ||
@@ -348,7 +350,7 @@ function noteTime(view: DataView, record: number, { seconds, nanoseconds }: Fram
   ) {
     view.setFloat64(record + LAST_SECONDS, seconds, true);
     view.setUint32(record + LAST_NANOSECONDS, nanoseconds, true);
-    return;
+    return seconds > lastSeconds;
   }
   const firstSeconds = view.getFloat64(record + FIRST_SECONDS, true);
   if (
@@ -358,6 +360,7 @@ function noteTime(view: DataView, record: number, { seconds, nanoseconds }: Fram
     view.setFloat64(record + FIRST_SECONDS, seconds, true);
     view.setUint32(record + FIRST_NANOSECONDS, nanoseconds, true);
   }
+  return false;
 }
 
 /**

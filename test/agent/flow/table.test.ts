@@ -227,14 +227,15 @@ describe('FlowTable ends flows', () => {
 
   it('that are over, then attempts, then the quietest, when it is full', () => {
     const { send, table, ended } = createTable({ maxFlows: 3 });
-    const from = (host: number, flags: string) => send({ from: `10.0.1.${host}:1`, to: B, flags });
+    const from = (host: number, flags: string, seconds = 1000) =>
+      send({ from: `10.0.1.${host}:1`, to: B, flags, seconds });
     from(1, 'A');
     from(2, 'S');
     from(3, 'R');
     from(4, 'A');
     from(5, 'A');
-    from(1, 'A');
-    from(6, 'A');
+    from(1, 'A', 1001);
+    from(6, 'A', 1001);
     expect(ended.map(({ name, cause }) => `${name.split(':')[0]} ${cause}`)).toEqual([
       '10.0.1.3 evicted',
       '10.0.1.2 evicted',
