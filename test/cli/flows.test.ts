@@ -108,6 +108,61 @@ describe('flows --json', () => {
   });
 });
 
+describe('flows --top', () => {
+  const sized = (name: string) =>
+    file(
+      name,
+      pcapFile(
+        [300, 100, 500, 200, 400].map((payload, index) =>
+          tcpFrame({ from: `10.0.0.${index + 1}:1`, to: '10.0.0.9:2', flags: 'A', payload }),
+        ),
+      ),
+    );
+
+  it('lists so many connections, the largest first', async () => {
+    const { status, output } = await runFlows(['--json', '--top', '2', sized('top.pcap')]);
+    expect(status).toBe(0);
+    expect(recordsOf(output).map(({ source }) => source.bytes)).toEqual([554, 454]);
+  });
+
+  it('lists all of them when there are fewer', async () => {
+    const { output } = await runFlows(['--json', '--top', '6', sized('fewer.pcap')]);
+    expect(recordsOf(output).map(({ source }) => source.bytes)).toEqual([554, 454, 354, 254, 154]);
+  });
+
+  it('shortens the table for people too', async () => {
+    const { output } = await runFlows(['--top', '1', sized('table-top.pcap')]);
+    const [, only, summary] = output.split('\n');
+    expect(only).toContain('10.0.0.3:1');
+    expect(summary).toBe('5 packets of 5 TCP connections');
+  });
+
+  it.each(['0', '-1', '1.5', 'many'])('rejects %s', async (top) => {
+    const { status, problems } = await runFlows(['--top', top, sized('wrong.pcap')]);
+    expect(status).toBe(2);
+    expect(problems).toMatch(/^plasmawatch: .*--top: expected a whole number from 1/);
+  });
+});
+
+describe('flows on a terminal', () => {
+  it('shows how far it is on standard error, and takes it away before it ends', async () => {
+    const { stderr, stdout } = await runCli(['flows', '--json', file('bar.pcap', TWO_CONNECTIONS)], {
+      isInteractive: true,
+    });
+    expect(stderr).toContain('█ 100 % of ');
+    expect(stderr.endsWith('\r\u001B[K')).toBe(true);
+    expect(recordsOf(stdout)).toHaveLength(2);
+  });
+
+  it('shows how much it has read where the end is not known', async () => {
+    const { stderr } = await runCli(['flows', '--json', '-'], {
+      stdin: TWO_CONNECTIONS,
+      isInteractive: true,
+    });
+    expect(stderr).toContain(' KiB\r');
+  });
+});
+
 describe('flows for people', () => {
   it('prints a table, the largest connection first, and a sentence on the whole', async () => {
     const { status, output } = await runFlows([file('table.pcap', TWO_CONNECTIONS)]);
@@ -124,6 +179,32 @@ describe('flows for people', () => {
     arp.set([0x08, 0x06], 12);
     const { output } = await runFlows([file('arp.pcap', pcapFile([arp, arp]))]);
     expect(output).toBe('0 packets of 0 TCP connections; skipped 2 not-ip\n');
+  });
+});
+
+describe('packets that are in no connection', () => {
+  it('are told by link type where that is the reason', async () => {
+    const bytes = pcapFile([new Uint8Array(60)]);
+    new DataView(bytes.buffer).setUint32(20, 147, true);
+    const { output } = await runFlows([file('user.pcap', bytes)]);
+    expect(output).toBe('0 packets of 0 TCP connections; skipped 1 of unsupported link type 147\n');
+  });
+
+  it('are told on standard error beside JSON', async () => {
+    const arp = new Uint8Array(42);
+    arp.set([0x08, 0x06], 12);
+    const { output, problems } = await runFlows(['--json', file('arp-json.pcap', pcapFile([arp]))]);
+    expect([output, problems]).toEqual([
+      '',
+      'plasmawatch: 0 packets of 0 TCP connections; skipped 1 not-ip\n',
+    ]);
+  });
+
+  it('are those of other ports, too', async () => {
+    const { output } = await runFlows(['--port', '6379', file('others.pcap', TWO_CONNECTIONS)]);
+    expect(output.trimEnd().split('\n').at(-1)).toBe(
+      '1 packets of 1 TCP connections; 2 packets of other ports',
+    );
   });
 });
 

@@ -13,6 +13,7 @@ interface CliSurroundings {
   readonly stdin?: Uint8Array;
   readonly env?: Readonly<Record<string, string>>;
   readonly stopSignal?: AbortSignal;
+  readonly isInteractive?: boolean;
 }
 
 /** Runs `plasmawatch` with these words and collects what it writes. */
@@ -27,7 +28,7 @@ export async function runCli(
     stdout,
     stderr,
     env: surroundings.env ?? {},
-    isInteractive: false,
+    isInteractive: surroundings.isInteractive ?? false,
     stopSignal: surroundings.stopSignal ?? new AbortController().signal,
   };
   const status = await runCommandLine(words, terminal);

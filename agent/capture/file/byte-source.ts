@@ -92,3 +92,25 @@ export class StreamBytes implements ByteSource {
     return Promise.resolve();
   }
 }
+
+/** Another source, of which every read is told. */
+export class ToldBytes implements ByteSource {
+  readonly #source: ByteSource;
+  readonly #onRead: (bytes: number) => void;
+
+  /** @param onRead takes the number of bytes of each read */
+  constructor(source: ByteSource, onRead: (bytes: number) => void) {
+    this.#source = source;
+    this.#onRead = onRead;
+  }
+
+  async read(target: Uint8Array): Promise<number> {
+    const count = await this.#source.read(target);
+    this.#onRead(count);
+    return count;
+  }
+
+  close(): Promise<void> {
+    return this.#source.close();
+  }
+}

@@ -3,7 +3,7 @@
  * input. A file of any size takes the same few MiB: one buffer, one view of it, and parsing in place.
  */
 import { open } from 'node:fs/promises';
-import { FileBytes, StreamBytes, type ByteSource } from './byte-source.ts';
+import { FileBytes, StreamBytes, ToldBytes, type ByteSource } from './byte-source.ts';
 import { CaptureFault, type CaptureFormat } from './format.ts';
 import { GunzipBytes, isGzipMagic } from './gunzip.ts';
 import { PcapFormat, isPcapMagic } from './pcap.ts';
@@ -26,6 +26,8 @@ const MAGIC_LENGTH = 4;
 interface CaptureFileOptions {
   /** What the paths `-` and `/dev/stdin` read. */
   readonly stdin?: NodeJS.ReadableStream;
+  /** Takes the number of bytes of each read, as they are in the file: packed, where it is packed. */
+  readonly onRead?: (bytes: number) => void;
 }
 
 /**
@@ -48,19 +50,22 @@ class CaptureFile implements PacketSource {
   readonly name = 'file';
   readonly #path: string;
   readonly #stdin: NodeJS.ReadableStream | undefined;
+  readonly #onRead: ((bytes: number) => void) | undefined;
   #input: ByteSource | undefined = undefined;
   #format: CaptureFormat | undefined = undefined;
   #isStopped = false;
 
-  constructor(path: string, { stdin }: CaptureFileOptions) {
+  constructor(path: string, { stdin, onRead }: CaptureFileOptions) {
     this.#path = path;
     this.#stdin = stdin;
+    this.#onRead = onRead;
   }
 
   async run(sink: FrameSink): Promise<void> {
     if (this.#input !== undefined) throw new Error('a capture file runs once');
     const buffer = new Uint8Array(BUFFER_BYTES);
-    this.#input = await this.#open();
+    const input = await this.#open();
+    this.#input = this.#onRead === undefined ? input : new ToldBytes(input, this.#onRead);
     try {
       const length = await this.#readHead(buffer);
       if (!this.#isStopped) await this.#readRecords(buffer, length, sink);

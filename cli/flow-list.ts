@@ -1,0 +1,175 @@
+/** Lists of connections on standard output: JSON for machines, a table for people; all of them, or the largest. */
+import { once } from 'node:events';
+import type { Flow } from '../agent/flow/flow.ts';
+import { flowRecord } from '../agent/flow/record.ts';
+import { flowRecordText } from '../agent/flow/record-text.ts';
+import type { FlowRecord } from '../common/event.ts';
+import type { Terminal } from './command.ts';
+import { writeLine } from './output.ts';
+
+/** Rows of the table for people, unless they ask for a number: the largest, where there are more. */
+const MAX_ROWS = 100_000;
+/** JSON that is written at a time: 50,000 lines one by one take 200 ms, in pieces of this size 20 ms. */
+const PIECE_LENGTH = 64 * 1024;
+
+/** Where the flows go. */
+export interface FlowList {
+  /** Takes a flow as it stands; what it says later does not matter. */
+  add(flow: Flow<unknown>, interfaceName: string | undefined): void;
+  /** Whether standard output has more than it can take; then wait for `drained` before adding more. */
+  readonly isFull: boolean;
+  drained(): Promise<void>;
+  /** To be called once, after the last flow. */
+  end(): Promise<void>;
+}
+
+interface FlowListOptions {
+  readonly json: boolean;
+  /** How many flows to list, those with the most bytes; undefined: all. */
+  readonly top: number | undefined;
+  /** Called before something is written. */
+  readonly beforeWrite: () => void;
+}
+
+export function createFlowList(terminal: Terminal, { json, top, beforeWrite }: FlowListOptions): FlowList {
+  if (json && top === undefined) return new JsonList(terminal, beforeWrite);
+  const write = json ? writeRecords : writeTable;
+  return new LargestFlows(top ?? MAX_ROWS, (records, omitted) => {
+    beforeWrite();
+    write(terminal, records, top === undefined ? omitted : 0);
+  });
+}
+
+/** JSON, a line a flow, in the order in which they come. */
+class JsonList implements FlowList {
+  readonly #stdout: NodeJS.WritableStream;
+  readonly #beforeWrite: () => void;
+  #text = '';
+  #isFull = false;
+
+  constructor({ stdout }: Terminal, beforeWrite: () => void) {
+    this.#stdout = stdout;
+    this.#beforeWrite = beforeWrite;
+  }
+
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
+  add(flow: Flow<unknown>, interfaceName: string | undefined): void {
+    this.#text += `${flowRecordText(flow, { interfaceName })}\n`;
+    if (this.#text.length >= PIECE_LENGTH) this.#write();
+  }
+
+  async drained(): Promise<void> {
+    if (this.#isFull) await once(this.#stdout, 'drain');
+    this.#isFull = false;
+  }
+
+  async end(): Promise<void> {
+    this.#write();
+    await this.drained();
+  }
+
+  #write(): void {
+    if (this.#text === '') return;
+    this.#beforeWrite();
+    if (!this.#stdout.write(this.#text)) this.#isFull = true;
+    this.#text = '';
+  }
+}
+
+/** Keeps the flows with the most bytes, and hands them over at the end, the largest first. */
+class LargestFlows implements FlowList {
+  readonly isFull = false;
+  readonly #limit: number;
+  readonly #write: (records: readonly FlowRecord[], omitted: number) => void;
+  #records: FlowRecord[] = [];
+  #omitted = 0;
+  /** The bytes of the smallest flow that is sure to be kept so far: no smaller one needs a record. */
+  #threshold = -1;
+
+  constructor(limit: number, write: (records: readonly FlowRecord[], omitted: number) => void) {
+    this.#limit = limit;
+    this.#write = write;
+  }
+
+  add(flow: Flow<unknown>, interfaceName: string | undefined): void {
+    if (flow.initiator.bytes + flow.responder.bytes <= this.#threshold) {
+      this.#omitted++;
+      return;
+    }
+    this.#records.push(flowRecord(flow, { interfaceName }));
+    if (this.#records.length >= 2 * this.#limit) this.#keepLargest();
+  }
+
+  drained(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  end(): Promise<void> {
+    this.#keepLargest();
+    this.#write(this.#records, this.#omitted);
+    return Promise.resolve();
+  }
+
+  #keepLargest(): void {
+    this.#records.sort((a, b) => bytesOf(b) - bytesOf(a));
+    if (this.#records.length < this.#limit) return;
+    this.#omitted += this.#records.length - this.#limit;
+    this.#records = this.#records.slice(0, this.#limit);
+    const smallest = this.#records.at(-1);
+    if (smallest !== undefined) this.#threshold = bytesOf(smallest);
+  }
+}
+
+function bytesOf({ source, destination }: FlowRecord): number {
+  return source.bytes + destination.bytes;
+}
+
+function writeRecords({ stdout }: Terminal, records: readonly FlowRecord[]): void {
+  stdout.write(records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+}
+
+function writeTable(terminal: Terminal, records: readonly FlowRecord[], omitted: number): void {
+  for (const line of formatTable(records.map(rowOf))) writeLine(terminal, line);
+  if (omitted > 0) writeLine(terminal, `and ${omitted} smaller connections`);
+}
+
+const COLUMNS = ['start', 'source', 'destination', 'state', 'packets', 'bytes', 'packets back', 'bytes back'];
+/** Columns of numbers, which stand to the right. */
+const FIRST_NUMBER_COLUMN = 4;
+
+function rowOf({ event, source, destination, plasmawatch }: FlowRecord): string[] {
+  return [
+    event.start,
+    endpoint(source),
+    endpoint(destination),
+    plasmawatch.state,
+    String(source.packets),
+    String(source.bytes),
+    String(destination.packets),
+    String(destination.bytes),
+  ];
+}
+
+function endpoint({ ip, port }: FlowRecord['source']): string {
+  return ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`;
+}
+
+/** Lines of a table with a headline, or none for no rows. */
+function formatTable(rows: readonly string[][]): string[] {
+  if (rows.length === 0) return [];
+  const table = [COLUMNS, ...rows];
+  const widths = COLUMNS.map((_, column) =>
+    table.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), 0),
+  );
+  return table.map((row) =>
+    row
+      .map((cell, column) => {
+        const width = widths[column] ?? 0;
+        return column < FIRST_NUMBER_COLUMN ? cell.padEnd(width) : cell.padStart(width);
+      })
+      .join('  '),
+  );
+}
