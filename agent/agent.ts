@@ -4,7 +4,7 @@ import type { PacketSource, PortSet } from './capture/source.ts';
 import { BlindDetector } from './detect/blind.ts';
 import { createMembership, type MembershipDependencies } from './membership/from-rules.ts';
 import type { Membership } from './membership/membership.ts';
-import { agentCounters, undecodablePackets, type AgentCounters } from './metrics.ts';
+import { agentCounters, type AgentCounters } from './metrics.ts';
 import { Pipeline } from './pipeline.ts';
 import type { ProcessSocket } from './ray/sockets.ts';
 import type { Uplink } from './uplink/client.ts';
@@ -176,7 +176,7 @@ export class Agent {
     const nowMs = this.#dependencies.clock.now();
     const { received, dropped } = this.#capture.counters();
     const totals = this.#pipeline.totals();
-    const lost = (dropped ?? 0) + undecodablePackets(totals) + totals.evictedFlows;
+    const lost = (dropped ?? 0) + totals.undecodable + totals.evictedFlows;
     this.#blind.observe({ received, lost, isCapturing: this.#capture.isCapturing }, nowMs);
     this.#pipeline.reportOpenFlows(nowMs);
     this.#queue.flush();

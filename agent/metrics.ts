@@ -14,6 +14,7 @@ export const AGENT_COUNTERS = {
   bytes: 'wire bytes of the packets handled',
   packets_skipped: 'packets that are part of no TCP flow',
   packets_undecodable: 'packets that were cut, malformed or of an unknown link type',
+  fragments_turned_away: 'first fragments forgotten early because there were too many',
   flows: 'TCP connections seen',
   flows_open: 'TCP connections in the table, now',
   flows_evicted: 'open connections forgotten because the table was full',
@@ -58,7 +59,8 @@ export function agentCounters(sources: CounterSources): AgentCounters {
     packets: pipeline.packets,
     bytes: pipeline.bytes,
     packets_skipped: sum(Object.values(pipeline.skipped)),
-    packets_undecodable: undecodablePackets(pipeline),
+    packets_undecodable: pipeline.undecodable,
+    fragments_turned_away: pipeline.turnedAwayFragments,
     flows: pipeline.flows,
     flows_open: pipeline.openFlows,
     flows_evicted: pipeline.evictedFlows,
@@ -77,11 +79,6 @@ export function agentCounters(sources: CounterSources): AgentCounters {
     uplink_failures: uplink.failures,
     members: sources.members,
   };
-}
-
-/** Packets that may have been part of a watched flow and could not be read. */
-export function undecodablePackets({ skipped }: PipelineTotals): number {
-  return (skipped.truncated ?? 0) + (skipped.malformed ?? 0) + (skipped['unsupported-link-type'] ?? 0);
 }
 
 function sum(numbers: readonly number[]): number {

@@ -3,7 +3,9 @@
  * `replay` from a file and the packets' times; there is no other difference between the two.
  */
 import type { Frame, FrameSink } from './capture/source.ts';
-import { decode, DECODE_OUTCOMES, Packet, type DecodeOutcome } from './decode/packet.ts';
+import { FragmentCache } from './decode/fragments.ts';
+import { decode, Packet } from './decode/packet.ts';
+import { SkippedPackets } from './decode/skipped.ts';
 import { UnexpectedDetector, type StoryPhase } from './detect/unexpected.ts';
 import type { Flow } from './flow/flow.ts';
 import { flowRecord } from './flow/record.ts';
@@ -64,7 +66,11 @@ export interface PipelineTotals {
   readonly allowed: number;
   readonly unexpected: number;
   /** Packets that are part of no TCP flow, by reason. */
-  readonly skipped: Readonly<Partial<Record<DecodeOutcome, number>>>;
+  readonly skipped: Readonly<Record<string, number>>;
+  /** Those of them that may have been part of a flow and could not be read. */
+  readonly undecodable: number;
+  /** First fragments that were forgotten, because of others, before the rest of their packet could come. */
+  readonly turnedAwayFragments: number;
   /** Flows that were forgotten while open because the table was full. */
   readonly evictedFlows: number;
   readonly openFlows: number;
@@ -77,7 +83,8 @@ export class Pipeline implements FrameSink {
   readonly #packet = new Packet();
   readonly #flows: FlowTable<Judgement>;
   readonly #unexpected: UnexpectedDetector<Judgement>;
-  readonly #skipped = new Map<DecodeOutcome, number>();
+  readonly #skipped = new SkippedPackets();
+  readonly #fragments: FragmentCache;
   #policy: Policy;
   #services: ServiceLocator;
   #packets = 0;
@@ -89,6 +96,7 @@ export class Pipeline implements FrameSink {
     this.#options = options;
     this.#policy = options.policy;
     this.#services = locate(options.policy);
+    this.#fragments = new FragmentCache(options.hashSeed);
     this.#flows = new FlowTable<Judgement>({
       maxFlows: options.maxFlows,
       countOnOneInterface: options.countOnOneInterface,
@@ -114,9 +122,9 @@ export class Pipeline implements FrameSink {
   frame(frame: Frame): void {
     this.#packets++;
     this.#bytes += frame.originalLength;
-    const outcome = decode(frame, this.#packet);
+    const outcome = this.#fragments.join(frame, this.#packet, decode(frame, this.#packet));
     if (outcome !== 'tcp') {
-      this.#skipped.set(outcome, (this.#skipped.get(outcome) ?? 0) + 1);
+      this.#skipped.count(outcome, this.#packet);
       return;
     }
     this.#flows.observe(frame, this.#packet);
@@ -179,9 +187,9 @@ export class Pipeline implements FrameSink {
       flows: opened,
       allowed: this.#allowed,
       unexpected: this.#unexpectedFlows,
-      skipped: Object.fromEntries(
-        DECODE_OUTCOMES.filter((o) => this.#skipped.has(o)).map((o) => [o, this.#skipped.get(o)]),
-      ),
+      skipped: this.#skipped.reasons(),
+      undecodable: this.#skipped.undecodable,
+      turnedAwayFragments: this.#fragments.turnedAway,
       evictedFlows: evicted,
       openFlows: this.#flows.size,
       suppressedAnomalies: this.#unexpected.suppressed,

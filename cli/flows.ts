@@ -1,7 +1,9 @@
 /** `plasmawatch flows`: the TCP connections in captures. */
 import { openCaptureFile } from '../agent/capture/file/open.ts';
 import { PortSet, type Frame, type FrameSink, type PacketSource } from '../agent/capture/source.ts';
-import { decode, DECODE_OUTCOMES, Packet, type DecodeOutcome } from '../agent/decode/packet.ts';
+import { FragmentCache } from '../agent/decode/fragments.ts';
+import { decode, Packet } from '../agent/decode/packet.ts';
+import { SkippedPackets } from '../agent/decode/skipped.ts';
 import type { Flow } from '../agent/flow/flow.ts';
 import { FlowTable } from '../agent/flow/table.ts';
 import { messageOf, PlasmawatchError } from '../common/errors.ts';
@@ -12,8 +14,6 @@ import { Progress, sizeOfFiles } from './progress.ts';
 
 /** Connections that are counted at a time, about 400 MB of them; the rest are told early. */
 const MAX_FLOWS = 1_000_000;
-/** Link types without a decoder that are named; more than a file has. */
-const MAX_LINK_TYPES = 10;
 
 interface FlowsCommandOptions {
   readonly file: string[];
@@ -121,11 +121,12 @@ class FlowCounter implements FrameSink {
   readonly #ports: PortSet;
   readonly #list: FlowList;
   readonly #packet = new Packet();
-  readonly #skipped = new Map<DecodeOutcome, number>();
-  readonly #unsupportedLinkTypes = new Set<number>();
+  readonly #skipped = new SkippedPackets();
+  readonly #fragments = new FragmentCache();
   readonly #table: FlowTable<Note>;
   #tcpPackets = 0;
   #otherPackets = 0;
+  #skippedPackets = 0;
   #source: PacketSource | undefined = undefined;
 
   /**
@@ -154,7 +155,7 @@ class FlowCounter implements FrameSink {
 
   /** Whether there were packets that are in no connection. */
   get hasSkipped(): boolean {
-    return this.#skipped.size > 0;
+    return this.#skippedPackets > 0;
   }
 
   async count(source: PacketSource): Promise<void> {
@@ -164,9 +165,10 @@ class FlowCounter implements FrameSink {
 
   frame(frame: Frame): void {
     const packet = this.#packet;
-    const outcome = decode(frame, packet);
+    const outcome = this.#fragments.join(frame, packet, decode(frame, packet));
     if (outcome !== 'tcp') {
-      this.#skip(outcome, frame.linkType);
+      this.#skipped.count(outcome, packet);
+      this.#skippedPackets++;
     } else if (
       this.#ports.size > 0 &&
       !this.#ports.has(packet.sourcePort) &&
@@ -193,19 +195,8 @@ class FlowCounter implements FrameSink {
   summary(): string {
     const counted = `${this.#tcpPackets} packets of ${this.#table.counters.opened} TCP connections`;
     const others = this.#otherPackets === 0 ? '' : `; ${this.#otherPackets} packets of other ports`;
-    const reasons = DECODE_OUTCOMES.filter((outcome) => this.#skipped.has(outcome)).map((outcome) =>
-      outcome === 'unsupported-link-type'
-        ? `${this.#skipped.get(outcome)} of unsupported link type ${[...this.#unsupportedLinkTypes].join(', ')}`
-        : `${this.#skipped.get(outcome)} ${outcome}`,
-    );
+    const reasons = Object.entries(this.#skipped.reasons()).map(([reason, count]) => `${count} ${reason}`);
     return counted + others + (reasons.length === 0 ? '' : `; skipped ${reasons.join(', ')}`);
-  }
-
-  #skip(outcome: DecodeOutcome, linkType: number): void {
-    this.#skipped.set(outcome, (this.#skipped.get(outcome) ?? 0) + 1);
-    if (outcome === 'unsupported-link-type' && this.#unsupportedLinkTypes.size < MAX_LINK_TYPES) {
-      this.#unsupportedLinkTypes.add(linkType);
-    }
   }
 
   #tell(flow: Flow<Note>): void {

@@ -50,9 +50,9 @@ export function headerOfProtocol(packet: Packet, protocol: number): Step {
 }
 
 /**
- * Notes that the IP packet just read is a fragment: its addresses, which a tunnel in it would overwrite, its number,
- * and where in the whole it lies.
+ * Notes that the IP packet just read is a fragment, with its addresses, which a tunnel in it would overwrite.
  *
+ * @param protocol 0 where the fragments of one packet need not agree in it
  * @param fragmentOffset bytes from the start of the whole packet's payload
  */
 export function noteFragment(

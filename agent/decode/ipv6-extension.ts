@@ -26,6 +26,8 @@ const FRAGMENT_OFFSET_AND_FLAGS = 2;
 const FRAGMENT_IDENTIFICATION = 4;
 const FRAGMENT_OFFSET_MASK = 0xfff8;
 const MORE_FRAGMENTS = 0x0001;
+/** Which protocol it is need not be true in later fragments (RFC 8200, section 4.5). */
+const ANY_PROTOCOL = 0;
 
 const ROUTING_TYPE = 2;
 const ROUTING_SEGMENTS_LEFT = 3;
@@ -73,7 +75,7 @@ export function stepOverExtensions(
     const length = extensionLength(header, view.getUint8(offset + EXTENSION_LENGTH));
     if (packet.wireEnd - offset < length) return 'malformed';
     const next = view.getUint8(offset + EXTENSION_NEXT);
-    if (header === FRAGMENT && isLaterFragment(view, packet, next)) return 'later-fragment';
+    if (header === FRAGMENT && isLaterFragment(view, packet)) return 'later-fragment';
     if (header === ROUTING) takeFinalDestination(view, packet, length);
     if (header === HOP_BY_HOP && mayBeJumbogram) takeJumboLength(view, packet, length);
     header = next;
@@ -105,12 +107,12 @@ function extensionLength(header: number, lengthField: number): number {
 }
 
 /** Notes the fragment; a packet that is whole in spite of the header (RFC 6946) is none. */
-function isLaterFragment(view: DataView, packet: Packet, nextHeader: number): boolean {
+function isLaterFragment(view: DataView, packet: Packet): boolean {
   const { offset } = packet;
   const offsetAndFlags = view.getUint16(offset + FRAGMENT_OFFSET_AND_FLAGS);
   const fragmentOffset = offsetAndFlags & FRAGMENT_OFFSET_MASK;
   if (fragmentOffset === 0 && (offsetAndFlags & MORE_FRAGMENTS) === 0) return false;
-  noteFragment(packet, nextHeader, view.getUint32(offset + FRAGMENT_IDENTIFICATION), fragmentOffset);
+  noteFragment(packet, ANY_PROTOCOL, view.getUint32(offset + FRAGMENT_IDENTIFICATION), fragmentOffset);
   if (fragmentOffset === 0) return false;
   packet.offset = offset + EXTENSION_MINIMUM;
   return true;

@@ -133,7 +133,7 @@ export class Fragment {
   destination1 = 0;
   destination2 = 0;
   destination3 = 0;
-  /** Of IPv6 what the fragment header says, which only in the first fragment need be true. */
+  /** 0 for IPv6, whose fragments need not agree in it. */
   protocol = 0;
   /** 16 bits of IPv4, 32 of IPv6. */
   identification = 0;
@@ -175,7 +175,7 @@ export class Packet {
   /** Payload bytes that the capture holds; 0 to `payloadLength`. */
   payloadCaptured = 0;
   /**
-   * An IP header of the packet says that it is a fragment: its payload is only a part of what was sent. May be read
+   * The packet, or that of a tunnel around it, is a fragment: its payload is only a part of what was sent. May be read
    * after any outcome, and when it is true, so may `fragment`.
    */
   isFragment = false;

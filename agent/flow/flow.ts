@@ -23,7 +23,43 @@ import {
 } from './flow-store.ts';
 import { stateOf } from './tcp-state.ts';
 import { IPV4_MAPPED_WORD, type Address } from '../../common/address.ts';
-import type { FlowState } from '../../common/event.ts';
+import type { FlowState, TunnelType } from '../../common/event.ts';
+import type { Packet } from '../decode/packet.ts';
+
+/** The tunnel that a flow's first packet came in: the ends of the outermost, the kind of the innermost. */
+interface FlowTunnel {
+  readonly type: TunnelType;
+  /** On the sender's side of the first packet, and on the other one. */
+  readonly endA: Address;
+  readonly endB: Address;
+}
+
+/** A tunnel as seen from the initiator. */
+export interface OrientedTunnel {
+  readonly type: TunnelType;
+  readonly source: Address;
+  readonly destination: Address;
+}
+
+/** The tunnel of a flow that begins with this packet; undefined where there is none. */
+export function tunnelOf(packet: Packet): FlowTunnel | undefined {
+  if (packet.tunnel === 'none') return undefined;
+  return {
+    type: packet.tunnel,
+    endA: {
+      w0: packet.outerSource0,
+      w1: packet.outerSource1,
+      w2: packet.outerSource2,
+      w3: packet.outerSource3,
+    },
+    endB: {
+      w0: packet.outerDestination0,
+      w1: packet.outerDestination1,
+      w2: packet.outerDestination2,
+      w3: packet.outerDestination3,
+    },
+  };
+}
 
 /**
  * One TCP connection: a window on its record in the table's store. What it says goes on changing until the table has
@@ -34,11 +70,22 @@ export class Flow<Tag> {
   tag: Tag | undefined = undefined;
   #store: FlowStore;
   #slot: number;
+  readonly #tunnel: FlowTunnel | undefined;
 
   /** @param slot of a flow in `store` */
-  constructor(store: FlowStore, slot: number) {
+  constructor(store: FlowStore, slot: number, tunnel: FlowTunnel | undefined) {
     this.#store = store;
     this.#slot = slot;
+    this.#tunnel = tunnel;
+  }
+
+  /** The tunnel that its first packet came in; undefined where it came in none. */
+  get tunnel(): OrientedTunnel | undefined {
+    if (this.#tunnel === undefined) return undefined;
+    const { type, endA, endB } = this.#tunnel;
+    return this.#isBInitiator
+      ? { type, source: endB, destination: endA }
+      : { type, source: endA, destination: endB };
   }
 
   /** Who opened the connection, or is taken for who did (see `FlowTable`). */

@@ -2,7 +2,7 @@
 import type { Flow, FlowSide } from './flow.ts';
 import { isIpv4 } from './flow.ts';
 import { communityId } from './community-id.ts';
-import { recordInterface, type FlowContext } from './record.ts';
+import { recordInterface, recordTunnel, type FlowContext } from './record.ts';
 import { formatAddress } from '../../common/address.ts';
 import { formatTime } from '../../common/time.ts';
 
@@ -17,6 +17,7 @@ export function flowRecordText(flow: Flow<unknown>, context: FlowContext): strin
   const type = isIpv4(initiator) && isIpv4(responder) ? 'ipv4' : 'ipv6';
   const service = context.service === undefined ? 'null' : JSON.stringify(context.service);
   const interfaceName = recordInterface(context);
+  const tunnel = recordTunnel(flow);
   return (
     `{"type":"flow","event":{"start":"${start}","end":"${end}"},` +
     `"source":${endpointText(initiator)},"destination":${endpointText(responder)},` +
@@ -24,7 +25,9 @@ export function flowRecordText(flow: Flow<unknown>, context: FlowContext): strin
     `"plasmawatch":{"state":"${flow.state}","service":${service},` +
     `"payload":{"source":${initiator.payloadBytes},"destination":${responder.payloadBytes}},` +
     `"stream":{"source":${initiator.streamBytes},"destination":${responder.streamBytes}}` +
-    `${interfaceName === undefined ? '' : `,"interface":${JSON.stringify(interfaceName)}`}}}`
+    (interfaceName === undefined ? '' : `,"interface":${JSON.stringify(interfaceName)}`) +
+    (tunnel === undefined ? '' : `,"tunnel":${JSON.stringify(tunnel)}`) +
+    '}}'
   );
 }
 

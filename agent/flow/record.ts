@@ -21,10 +21,21 @@ export function recordInterface({ interfaceName }: FlowContext): string | undefi
   return interfaceName?.slice(0, MAX_INTERFACE_NAME);
 }
 
+/** The tunnel as the record has it. */
+export function recordTunnel({ tunnel }: Flow<unknown>): FlowRecord['plasmawatch']['tunnel'] {
+  if (tunnel === undefined) return undefined;
+  return {
+    type: tunnel.type,
+    source: formatAddress(tunnel.source),
+    destination: formatAddress(tunnel.destination),
+  };
+}
+
 /** The record of a flow as it stands. */
 export function flowRecord(flow: Flow<unknown>, context: FlowContext): FlowRecord {
   const interfaceName = recordInterface(context);
   const { initiator, responder } = flow;
+  const tunnel = recordTunnel(flow);
   return {
     type: 'flow',
     event: {
@@ -44,6 +55,7 @@ export function flowRecord(flow: Flow<unknown>, context: FlowContext): FlowRecor
       payload: { source: initiator.payloadBytes, destination: responder.payloadBytes },
       stream: { source: initiator.streamBytes, destination: responder.streamBytes },
       ...(interfaceName === undefined ? {} : { interface: interfaceName }),
+      ...(tunnel === undefined ? {} : { tunnel }),
     },
   };
 }

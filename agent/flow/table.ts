@@ -5,6 +5,9 @@
  * for the responder; where neither or both are, the sender of the first packet is taken for the initiator (of a
  * SYN-ACK, for the responder). When a later SYN proves otherwise the sides change places and `tag` is cleared.
  *
+ * A flow is told by its addresses and ports alone. That of a tunnel's inside is one flow whichever way it takes; the
+ * price is that two tenants of an overlay who use the same addresses and ports at the same time are taken for one.
+ *
  * A SYN with another initial sequence number than the one known for its sender begins a new flow, as a new
  * `tcp.stream` begins in tshark; the same SYN again is a retransmission.
  *
@@ -43,7 +46,7 @@ import {
   SIDE_PACKETS,
   SIDE_PAYLOAD_BYTES,
 } from './flow-store.ts';
-import { Flow } from './flow.ts';
+import { Flow, tunnelOf } from './flow.ts';
 import { noteSegment } from './stream.ts';
 import { SENT_ACK, SENT_SYN, SENT_SYN_ACK, factsOf, stateOf } from './tcp-state.ts';
 import type { FlowState } from '../../common/event.ts';
@@ -215,7 +218,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     view.setUint8(record + QUEUE, ESTABLISHED);
     this.#queues[ESTABLISHED].add(slot);
     this.#index.add(slot);
-    this.#flows[slot] = new Flow<Tag>(this.#store, slot);
+    this.#flows[slot] = new Flow<Tag>(this.#store, slot, tunnelOf(packet));
     this.#opened++;
     return slot;
   }
