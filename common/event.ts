@@ -5,6 +5,7 @@
  * The schemas are strict and bounded: they are the check of everything that a peer sends.
  */
 import { z } from 'zod';
+import { TUNNEL_TYPES } from './tunnel.ts';
 
 /** RFC 3339 in UTC with nanoseconds. */
 const timestamp = z
@@ -33,29 +34,6 @@ export const FLOW_STATES = [
   'midstream',
 ] as const;
 export type FlowState = (typeof FLOW_STATES)[number];
-
-/**
- * What a connection may have come in on its way past the place of capture.
- * - `gre` has the Ethernet frames of NVGRE too; `erspan` is a switch's mirror in GRE, `pptp` PPP in GRE
- * - `ipip`, `6in4`, `4in6`, `6in6`: an IP packet in another
- */
-export const TUNNEL_TYPES = [
-  'vxlan',
-  'geneve',
-  'gre',
-  'erspan',
-  'pptp',
-  'ipip',
-  '6in4',
-  '4in6',
-  '6in6',
-  'teredo',
-  'ayiya',
-  'gtp',
-  'mpls',
-  'etherip',
-] as const;
-export type TunnelType = (typeof TUNNEL_TYPES)[number];
 
 const ip = z.union([z.ipv4(), z.ipv6()]);
 

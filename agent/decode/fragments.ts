@@ -10,7 +10,7 @@
  */
 import type { Frame } from '../capture/source.ts';
 import type { DecodeOutcome, Fragment, Packet } from './packet.ts';
-import { TUNNEL_TYPES } from '../../common/event.ts';
+import { TUNNEL_TYPES } from '../../common/tunnel.ts';
 
 /** As long as Linux waits for the rest (net.ipv4.ipfrag_time). */
 const LIFETIME_SECONDS = 30;

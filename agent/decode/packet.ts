@@ -13,7 +13,7 @@
  * kept beside it. What an ICMP error quotes is no packet of a connection and is left alone.
  */
 import type { Frame } from '../capture/source.ts';
-import type { TunnelType } from '../../common/event.ts';
+import type { TunnelType } from '../../common/tunnel.ts';
 import { decodeAyiya } from './ayiya.ts';
 import { decodeErspan2, decodeErspan3 } from './erspan.ts';
 import { decodeEthernet } from './ethernet.ts';

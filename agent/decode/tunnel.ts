@@ -1,5 +1,5 @@
 /** What all tunnels share. */
-import type { TunnelType } from '../../common/event.ts';
+import type { TunnelType } from '../../common/tunnel.ts';
 import type { Packet } from './packet.ts';
 
 /**

@@ -36,20 +36,21 @@ export class FlowIndex {
   /** The hash of the packet's connection: never 0, the same for both directions. */
   hashOf(packet: Packet): number {
     const seed = this.#seed;
+    // As signed numbers: unsigned ones above 2^31 are boxed where a call is not inlined, 16 bytes each.
     const source = hashEndpoint(
       seed,
-      packet.source0,
-      packet.source1,
-      packet.source2,
-      packet.source3,
+      packet.source0 | 0,
+      packet.source1 | 0,
+      packet.source2 | 0,
+      packet.source3 | 0,
       packet.sourcePort,
     );
     const destination = hashEndpoint(
       seed,
-      packet.destination0,
-      packet.destination1,
-      packet.destination2,
-      packet.destination3,
+      packet.destination0 | 0,
+      packet.destination1 | 0,
+      packet.destination2 | 0,
+      packet.destination3 | 0,
       packet.destinationPort,
     );
     const hash = scramble((source + destination) | 0);

@@ -23,7 +23,8 @@ import {
 } from './flow-store.ts';
 import { stateOf } from './tcp-state.ts';
 import { IPV4_MAPPED_WORD, type Address } from '../../common/address.ts';
-import type { FlowState, TunnelType } from '../../common/event.ts';
+import type { FlowState } from '../../common/event.ts';
+import type { TunnelType } from '../../common/tunnel.ts';
 import type { Packet } from '../decode/packet.ts';
 
 /** The tunnel that a flow's first packet came in: the ends of the outermost, the kind of the innermost. */
