@@ -77,7 +77,7 @@ export function stepOverExtensions(
     const next = view.getUint8(offset + EXTENSION_NEXT);
     if (header === FRAGMENT && isLaterFragment(view, packet)) return 'later-fragment';
     if (header === ROUTING) takeFinalDestination(view, packet, length);
-    if (header === HOP_BY_HOP && mayBeJumbogram) takeJumboLength(view, packet, length);
+    if (count === 0 && header === HOP_BY_HOP && mayBeJumbogram) takeJumboLength(view, packet, length);
     header = next;
     packet.offset = offset + length;
   }
