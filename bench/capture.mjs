@@ -21,18 +21,19 @@ const FIRST_SECOND = 1_700_000_000;
 const INTERVAL_US = 10;
 
 /**
- * Writes a little-endian pcap file. Each connection has a handshake, then data from the initiator; which connection
- * is next is drawn at random, so that no tool gains from the order.
+ * Writes a little-endian pcap file. Each connection has a handshake, then data from the initiator. The order tells
+ * how much of a tool's memory is at hand when the next packet comes: `runs` has each connection's packets one after
+ * the other, `rounds` one of each connection in turn, `mixed` draws the connection of each packet.
  *
  * @param path is replaced
- * @param shape `packets` in all, in `flows` connections (at least 3 packets each on average), of `packetBytes` each
+ * @param shape `packets` in all, in `flows` connections, of `packetBytes` each; the order
  */
-export function writeCapture(path, { packets, flows, packetBytes }) {
+export function writeCapture(path, { packets, flows, packetBytes, order }) {
+  const flowAt = flowOrder(order, packets, flows);
   const file = openSync(path, 'w');
   try {
     writeSync(file, fileHeader());
     const connections = new Connections(flows);
-    const draw = randomNumbers(1);
     const recordLength = RECORD_HEADER_LENGTH + packetBytes;
     const bytes = new Uint8Array(PACKETS_A_WRITE * recordLength);
     const view = new DataView(bytes.buffer);
@@ -40,15 +41,29 @@ export function writeCapture(path, { packets, flows, packetBytes }) {
       const count = Math.min(PACKETS_A_WRITE, packets - written);
       for (let i = 0; i < count; i++) {
         const number = written + i;
-        // The first packets open all connections, one after the other.
-        const flow = number < flows ? number : draw() % flows;
         writeRecordHeader(view, i * recordLength, number, packetBytes);
-        connections.writeNext(view, i * recordLength + RECORD_HEADER_LENGTH, flow, packetBytes);
+        connections.writeNext(view, i * recordLength + RECORD_HEADER_LENGTH, flowAt(number), packetBytes);
       }
       writeSync(file, bytes, 0, count * recordLength);
     }
   } finally {
     closeSync(file);
+  }
+}
+
+/** Which connection the packet of a number belongs to. */
+function flowOrder(order, packets, flows) {
+  const draw = randomNumbers(1);
+  switch (order) {
+    case 'runs':
+      return (number) => Math.floor((number * flows) / packets);
+    case 'rounds':
+      return (number) => number % flows;
+    case 'mixed':
+      // The first packets open all connections.
+      return (number) => (number < flows ? number : draw() % flows);
+    default:
+      throw new Error(`no such order: ${order}; one of runs, rounds, mixed`);
   }
 }
 
