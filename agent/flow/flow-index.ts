@@ -3,6 +3,7 @@
  * typed array, so that a look-up makes no key. Both directions of a connection have the same hash.
  */
 import type { Packet } from '../decode/packet.ts';
+import { IPV4_MAPPED_WORD } from '../../common/address.ts';
 import { ADDRESS_A, ADDRESS_B, HASH, PORT_A, PORT_B, RECORD_BYTES, type FlowStore } from './flow-store.ts';
 
 /** Buckets to begin with; always a power of two. A bucket is two numbers: a hash and a slot. */
@@ -160,17 +161,21 @@ function numberAt(array: Int32Array, index: number): number {
   return array[index] as number;
 }
 
-/** Each word times its own odd number, the sum scrambled: odd numbers from the fractional parts of square roots. */
+/**
+ * Each word times its own odd number, the sum scrambled: odd numbers from the fractional parts of square roots. The
+ * upper words of an IPv4 address are always the same and say nothing.
+ */
 function hashEndpoint(seed: number, w0: number, w1: number, w2: number, w3: number, port: number): number {
-  return scramble(
-    (seed +
-      Math.imul(w0 ^ seed, 0x6a09e667) +
-      Math.imul(w1 ^ seed, 0xbb67ae85) +
-      Math.imul(w2 ^ seed, 0x3c6ef373) +
-      Math.imul(w3 ^ seed, 0xa54ff53b) +
-      Math.imul(port ^ seed, 0x510e527f)) |
-      0,
-  );
+  let sum = (seed + Math.imul(w3 ^ seed, 0x6a09e667) + Math.imul(port ^ seed, 0xbb67ae85)) | 0;
+  if ((w0 | w1 | (w2 ^ IPV4_MAPPED_WORD)) !== 0) {
+    sum =
+      (sum +
+        Math.imul(w0 ^ seed, 0x3c6ef373) +
+        Math.imul(w1 ^ seed, 0xa54ff53b) +
+        Math.imul(w2 ^ seed, 0x510e527f)) |
+      0;
+  }
+  return scramble(sum);
 }
 
 /** Spreads every bit over all: the finalizer of MurmurHash3 (Austin Appleby, public domain). */

@@ -27,6 +27,8 @@ export const NEWER = 44;
 /** The latest packet: seconds as a double, nanoseconds. */
 export const LAST_SECONDS = 48;
 export const LAST_NANOSECONDS = 56;
+/** 8 bits: of which ends the initial sequence number is known. */
+export const KNOWN_INITIALS = 60;
 /** What each end has sent. */
 export const SIDE_A = 64;
 export const SIDE_B = 144;
@@ -47,8 +49,8 @@ export const SIDE_INITIAL_SEQUENCE = 32;
 export const SIDE_NEXT_SEQUENCE = 36;
 /** The interface that the side's packets are counted on. */
 export const SIDE_INTERFACE = 40;
-/** 8 bits: which of the two sequence numbers are known. */
-export const SIDE_KNOWN = 44;
+/** 8 bits: 1 where the sequence number expected next is known. */
+export const SIDE_NEXT_IS_KNOWN = 44;
 /** 8 bits: how many holes there are. */
 export const SIDE_HOLES = 45;
 /** Holes in the stream, first and end of each. */
@@ -56,9 +58,9 @@ export const SIDE_HOLE = 48;
 export const HOLE_BYTES = 8;
 export const MAX_HOLES = 4;
 
-/** Bits of `SIDE_KNOWN`. */
-export const INITIAL_IS_KNOWN = 1;
-export const NEXT_IS_KNOWN = 2;
+/** Bits of `KNOWN_INITIALS`. */
+export const INITIAL_OF_A = 1;
+export const INITIAL_OF_B = 2;
 
 /** Stands for no slot. */
 export const NO_SLOT = -1;

@@ -14,10 +14,9 @@
 import {
   HOLE_BYTES,
   MAX_HOLES,
-  NEXT_IS_KNOWN,
   SIDE_HOLE,
   SIDE_HOLES,
-  SIDE_KNOWN,
+  SIDE_NEXT_IS_KNOWN,
   SIDE_NEXT_SEQUENCE,
   SIDE_STREAM_BYTES,
 } from './flow-store.ts';
@@ -40,14 +39,14 @@ export function noteSegment(view: DataView, side: number, packet: Packet): void 
   if (length === 0 && !isSyn) return;
   // A SYN takes a number of its own, before the data that may come with it (RFC 7413).
   const start = isSyn ? (packet.sequence + 1) | 0 : packet.sequence | 0;
-  const known = view.getUint8(side + SIDE_KNOWN);
+  const isKnown = view.getUint8(side + SIDE_NEXT_IS_KNOWN) === 1;
   const expected = view.getInt32(side + SIDE_NEXT_SEQUENCE, true);
   const ahead = (start - expected) | 0;
-  if (ahead === 0 && (known & NEXT_IS_KNOWN) !== 0) {
+  if (ahead === 0 && isKnown) {
     addToStream(view, side, length);
     view.setInt32(side + SIDE_NEXT_SEQUENCE, start + length, true);
-  } else if ((known & NEXT_IS_KNOWN) === 0 || ahead > LARGEST_WINDOW || ahead < -LARGEST_WINDOW) {
-    view.setUint8(side + SIDE_KNOWN, known | NEXT_IS_KNOWN);
+  } else if (!isKnown || ahead > LARGEST_WINDOW || ahead < -LARGEST_WINDOW) {
+    view.setUint8(side + SIDE_NEXT_IS_KNOWN, 1);
     view.setUint8(side + SIDE_HOLES, 0);
     addToStream(view, side, length);
     view.setInt32(side + SIDE_NEXT_SEQUENCE, start + length, true);

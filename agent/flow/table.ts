@@ -27,9 +27,11 @@ import {
   FIRST_SECONDS,
   FlowStore,
   HASH,
-  INITIAL_IS_KNOWN,
+  INITIAL_OF_A,
+  INITIAL_OF_B,
   INTERFACE,
   IS_B_INITIATOR,
+  KNOWN_INITIALS,
   LAST_NANOSECONDS,
   LAST_SECONDS,
   NO_SLOT,
@@ -42,7 +44,6 @@ import {
   SIDE_BYTES,
   SIDE_INITIAL_SEQUENCE,
   SIDE_INTERFACE,
-  SIDE_KNOWN,
   SIDE_PACKETS,
   SIDE_PAYLOAD_BYTES,
 } from './flow-store.ts';
@@ -127,7 +128,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   observe(frame: Frame, packet: Packet): void {
     const hash = this.#index.hashOf(packet);
     let found = this.#index.find(hash, packet);
-    if (found !== NOT_FOUND && this.#beginsAnother(found, packet)) {
+    if (found !== NOT_FOUND && isSyn(packet.tcpFlags) && this.#beginsAnother(found, packet)) {
       this.#end(found >> 1, 'reused');
       found = NOT_FOUND;
     }
@@ -156,7 +157,10 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const payloadBytes = view.getFloat64(side + SIDE_PAYLOAD_BYTES, true);
     view.setFloat64(side + SIDE_PAYLOAD_BYTES, payloadBytes + payloadLength, true);
     const isLater = noteTime(view, record, frame);
-    noteSequences(view, side, record + (isB ? SIDE_A : SIDE_B), packet);
+    // Known after the first packets, and the record's first part tells it: the other side's need not be touched.
+    if (view.getUint8(record + KNOWN_INITIALS) !== (INITIAL_OF_A | INITIAL_OF_B)) {
+      noteInitialSequences(view, record, isB, packet);
+    }
     noteSegment(view, side, packet);
     const facts = factsOf(packet.tcpFlags);
     const known = view.getUint8(record + (isB ? FACTS_B : FACTS_A));
@@ -239,15 +243,15 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     );
   }
 
-  /** Whether the packet is the SYN of another connection than that of the flow it was found to belong to. */
+  /** Whether the SYN is of another connection than the flow that it was found to belong to. */
   #beginsAnother(found: number, packet: Packet): boolean {
-    if (!isSyn(packet.tcpFlags) || (packet.tcpFlags & TCP_ACK) !== 0) return false;
+    if ((packet.tcpFlags & TCP_ACK) !== 0) return false;
     const { view } = this.#store;
-    const side = (found >> 1) * RECORD_BYTES + ((found & 1) === 1 ? SIDE_B : SIDE_A);
-    return (
-      (view.getUint8(side + SIDE_KNOWN) & INITIAL_IS_KNOWN) !== 0 &&
-      view.getUint32(side + SIDE_INITIAL_SEQUENCE, true) !== packet.sequence
-    );
+    const record = (found >> 1) * RECORD_BYTES;
+    const isB = (found & 1) === 1;
+    const isKnown = (view.getUint8(record + KNOWN_INITIALS) & (isB ? INITIAL_OF_B : INITIAL_OF_A)) !== 0;
+    const initial = record + (isB ? SIDE_B : SIDE_A) + SIDE_INITIAL_SEQUENCE;
+    return isKnown && view.getUint32(initial, true) !== packet.sequence;
   }
 
   /** Adds what a segment proves of its sender. Returns whether the sides changed places. */
@@ -370,21 +374,22 @@ function noteTime(view: DataView, record: number, { seconds, nanoseconds }: Fram
  * Learns the initial sequence numbers. Without the SYN the number before the first one seen must do: good enough to
  * tell a SYN that was captured late from the SYN of another connection.
  */
-function noteSequences(view: DataView, sender: number, receiver: number, packet: Packet): void {
+function noteInitialSequences(view: DataView, record: number, isB: boolean, packet: Packet): void {
   const { tcpFlags } = packet;
   // Without flags it is no segment of a connection, or one of which only the ports are known.
   if (tcpFlags === 0) return;
-  if ((view.getUint8(sender + SIDE_KNOWN) & INITIAL_IS_KNOWN) === 0) {
-    setInitialSequence(view, sender, isSyn(tcpFlags) ? packet.sequence : packet.sequence - 1);
-  }
-  if ((tcpFlags & TCP_ACK) !== 0 && (view.getUint8(receiver + SIDE_KNOWN) & INITIAL_IS_KNOWN) === 0) {
-    setInitialSequence(view, receiver, packet.acknowledgment - 1);
-  }
+  const sequence = isSyn(tcpFlags) ? packet.sequence : packet.sequence - 1;
+  learnInitialSequence(view, record, isB, sequence);
+  if ((tcpFlags & TCP_ACK) !== 0) learnInitialSequence(view, record, !isB, packet.acknowledgment - 1);
 }
 
-function setInitialSequence(view: DataView, side: number, sequence: number): void {
-  view.setUint8(side + SIDE_KNOWN, view.getUint8(side + SIDE_KNOWN) | INITIAL_IS_KNOWN);
-  view.setUint32(side + SIDE_INITIAL_SEQUENCE, sequence, true);
+/** Sets it unless it is known. */
+function learnInitialSequence(view: DataView, record: number, isB: boolean, sequence: number): void {
+  const known = view.getUint8(record + KNOWN_INITIALS);
+  const bit = isB ? INITIAL_OF_B : INITIAL_OF_A;
+  if ((known & bit) !== 0) return;
+  view.setUint8(record + KNOWN_INITIALS, known | bit);
+  view.setUint32(record + (isB ? SIDE_B : SIDE_A) + SIDE_INITIAL_SEQUENCE, sequence, true);
 }
 
 /** What a SYN or SYN-ACK says of the flow before it. Returns whether the sides changed places. */

@@ -1,5 +1,7 @@
 /** Bytes of a capture, from wherever they come, at the pace at which they are asked for. */
+import { readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 export interface ByteSource {
   /**
@@ -12,8 +14,40 @@ export interface ByteSource {
   close(): Promise<void>;
 }
 
-/** A file; also a named pipe. */
+/** Bytes of a regular file that are read before other work gets its turn: a few milliseconds' worth. */
+const BYTES_A_TURN = 4 * 1024 * 1024;
+
+/** A regular file. Its reads block: one that goes through the thread pool takes 30 µs of CPU time more. */
 export class FileBytes implements ByteSource {
+  readonly #handle: FileHandle;
+  #bytesOfTurn = 0;
+  #isClosed = false;
+
+  /** @param handle open for reading; `close` closes it */
+  constructor(handle: FileHandle) {
+    this.#handle = handle;
+  }
+
+  async read(target: Uint8Array): Promise<number> {
+    if (this.#bytesOfTurn >= BYTES_A_TURN) {
+      this.#bytesOfTurn = 0;
+      await nextTurn();
+    }
+    if (this.#isClosed) return 0;
+    const count = readSync(this.#handle.fd, target, 0, target.length, null);
+    this.#bytesOfTurn += count;
+    return count;
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    await this.#handle.close();
+  }
+}
+
+/** What has a path and is no regular file: a named pipe, a device. A read waits until there is something. */
+export class PipeBytes implements ByteSource {
   readonly #handle: FileHandle;
   #isClosed = false;
 

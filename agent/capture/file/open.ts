@@ -1,10 +1,10 @@
 /**
  * A capture file as a packet source: classic pcap or pcapng, plain or packed with gzip, from a path or from standard
- * input. A file of any size takes the same few MiB: one buffer, one view of it, and parsing in place.
+ * input. A file of any size takes the same MiB or two: one buffer, one view of it, and parsing in place.
  */
 import { open } from 'node:fs/promises';
-import { FileBytes, StreamBytes, ToldBytes, type ByteSource } from './byte-source.ts';
-import { CaptureFault, type CaptureFormat } from './format.ts';
+import { FileBytes, PipeBytes, StreamBytes, ToldBytes, type ByteSource } from './byte-source.ts';
+import { CaptureFault, MAX_RECORD_BYTES, type CaptureFormat } from './format.ts';
 import { GunzipBytes, isGzipMagic } from './gunzip.ts';
 import { PcapFormat, isPcapMagic } from './pcap.ts';
 import { PcapngFormat, isPcapngMagic } from './pcapng.ts';
@@ -15,10 +15,13 @@ import { PlasmawatchError, messageOf, systemCodeOf } from '../../../common/error
 const STDIN_PATHS: ReadonlySet<string> = new Set(['-', '/dev/stdin']);
 
 /**
- * Four times the longest record, so that little is moved when a record is cut. It is also how much is parsed without
- * a pause: some 40,000 small packets, less than 10 ms.
+ * What is read at a time: little enough to be in the processor's cache when it is parsed, which takes 10 ns a packet
+ * less than with 4 MiB; much less, and the calls weigh in.
  */
-const BUFFER_BYTES = 4 * 1024 * 1024;
+const READ_BYTES = 512 * 1024;
+
+/** The longest record, and a read after it. */
+const BUFFER_BYTES = MAX_RECORD_BYTES + READ_BYTES;
 
 /** Bytes that tell the format. */
 const MAGIC_LENGTH = 4;
@@ -101,7 +104,8 @@ class CaptureFile implements PacketSource {
       return new StreamBytes(this.#stdin);
     }
     try {
-      return new FileBytes(await open(this.#path, 'r'));
+      const handle = await open(this.#path, 'r');
+      return (await handle.stat()).isFile() ? new FileBytes(handle) : new PipeBytes(handle);
     } catch (error) {
       throw unreadable(this.#subject, error);
     }
@@ -151,7 +155,7 @@ class CaptureFile implements PacketSource {
   async #fill(buffer: Uint8Array, length: number, wanted: number): Promise<number> {
     let end = length;
     while (end < wanted && !this.#isStopped) {
-      const count = await this.#read(buffer.subarray(end));
+      const count = await this.#read(buffer.subarray(end, end + READ_BYTES));
       if (count === 0) break;
       end += count;
     }
