@@ -187,7 +187,7 @@ describe('packets that are in no connection', () => {
     const bytes = pcapFile([new Uint8Array(60)]);
     new DataView(bytes.buffer).setUint32(20, 147, true);
     const { output } = await runFlows([file('user.pcap', bytes)]);
-    expect(output).toBe('0 packets of 0 TCP connections; skipped 1 of unsupported link type 147\n');
+    expect(output).toBe('0 packets of 0 TCP connections; skipped 1 unsupported link type 147\n');
   });
 
   it('are told on standard error beside JSON', async () => {

@@ -26,6 +26,20 @@ export type ConversationRow = readonly [
   string,
 ];
 
+/** a, a_port, b, b_port, transport, service, duration, bytes of a's stream, bytes of b's, and more. */
+type ZeekRow = readonly [
+  string,
+  number,
+  string,
+  number,
+  string,
+  string | null,
+  string | null,
+  number | null,
+  number | null,
+  ...unknown[],
+];
+
 export interface CorpusEntry {
   readonly path: string;
   readonly kinds: readonly string[];
@@ -42,6 +56,8 @@ export interface CorpusEntry {
     readonly tshark: { readonly exit: number };
     readonly disagree: readonly string[];
   };
+  /** Rows of Zeek's connection log, for some of its own traces. */
+  readonly zeek?: { readonly columns: readonly string[]; readonly rows: readonly ZeekRow[] };
 }
 
 /** The entries of the corpus; none where it is absent. */

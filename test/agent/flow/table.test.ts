@@ -189,6 +189,34 @@ describe('FlowTable begins a new flow', () => {
   });
 });
 
+describe('FlowTable tells the state of', () => {
+  it('an attempt that met the rest of an old connection, and is made again (RFC 9293, section 3.5.1)', () => {
+    const { send } = createTable();
+    send(SYN);
+    send({ from: B, to: A, flags: 'A', sequence: 77, acknowledgment: 88 });
+    expect(send({ from: A, to: B, flags: 'R', sequence: 88 }).state).toBe('reset');
+    expect(send(SYN).state).toBe('attempt');
+    expect(send(SYN_ACK).state).toBe('established');
+  });
+
+  it('a SYN scan: it stays a reset when the SYN was sent twice', () => {
+    const { send } = createTable();
+    for (const segment of [SYN, SYN_ACK]) send(segment);
+    send({ from: A, to: B, flags: 'R', sequence: 101 });
+    expect(send(SYN).state).toBe('reset');
+  });
+
+  it('a closed connection under a storm of resets', () => {
+    const { send } = createTable();
+    for (const segment of [SYN, SYN_ACK, ACK]) send(segment);
+    send({ ...ACK, flags: 'FA' });
+    send({ from: B, to: A, flags: 'FA', sequence: 501, acknowledgment: 102 });
+    for (let count = 0; count < 100; count++) send({ from: B, to: A, flags: 'R', sequence: 501 + count });
+    const flow = send({ from: A, to: B, flags: 'R', sequence: 102 });
+    expect([flow.state, flow.responder.packets]).toEqual(['closed', 102]);
+  });
+});
+
 describe('FlowTable ends flows', () => {
   it('by the time limit of their state', () => {
     const { send, table, ended } = createTable();
