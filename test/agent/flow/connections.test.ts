@@ -53,11 +53,7 @@ describe.skipIf(entries.size === 0)('connections by others (skipped without ../s
       'files/zeek/handshake-reorder.pcap',
       ['141.142.228.5:59856 > 192.150.187.43:80 closed 7/7'],
     ],
-    [
-      'no SYN',
-      'files/zeek/missing-syn.pcap',
-      ['141.42.64.125:56730 > 125.190.109.199:80 closed 11/10'],
-    ],
+    ['no SYN', 'files/zeek/missing-syn.pcap', ['141.42.64.125:56730 > 125.190.109.199:80 closed 11/10']],
     [
       'a zero window and its probes',
       'files/arkime/wireshark-retrans.pcap',
@@ -66,10 +62,12 @@ describe.skipIf(entries.size === 0)('connections by others (skipped without ../s
     [
       'a reset, then a second connection from the same port',
       'files/suricata/issue-3341-tcphdr-01.pcap',
-      ['192.168.1.24:31337 > 178.128.142.56:443 reset 3/1', '192.168.1.24:31337 > 178.128.142.56:443 reset 3/1'],
+      [
+        '192.168.1.24:31337 > 178.128.142.56:443 reset 3/1',
+        '192.168.1.24:31337 > 178.128.142.56:443 reset 3/1',
+      ],
     ],
   ])('with %s', async (_name, path, lines) => {
     expect(await linesOf(path)).toEqual(lines);
   });
-});
 });
