@@ -1,11 +1,11 @@
 /**
- * A capture file as a packet source: classic pcap or pcapng, plain or packed with gzip, from a path or from standard
+ * A capture file as a packet source: classic pcap or pcapng, plain or packed with gzip or zstd, from a path or from standard
  * input. A file of any size takes the same MiB or two: one buffer, one view of it, and parsing in place.
  */
 import { open } from 'node:fs/promises';
 import { FileBytes, PipeBytes, StreamBytes, ToldBytes, type ByteSource } from './byte-source.ts';
 import { CaptureFault, MAX_RECORD_BYTES, type CaptureFormat } from './format.ts';
-import { GunzipBytes, isGzipMagic } from './gunzip.ts';
+import { packingOf, UnpackedBytes } from './unpack.ts';
 import { PcapFormat, isPcapMagic } from './pcap.ts';
 import { PcapngFormat, isPcapngMagic } from './pcapng.ts';
 import type { CaptureCounters, FrameSink, PacketSource } from '../source.ts';
@@ -114,8 +114,12 @@ class CaptureFile implements PacketSource {
   /** Reads the bytes that tell the format, and unpacks from there on if need be; returns how many are in the buffer. */
   async #readHead(buffer: Uint8Array): Promise<number> {
     let length = await this.#fill(buffer, 0, MAGIC_LENGTH);
-    if (length >= 2 && isGzipMagic(viewOf(buffer).getUint16(0))) {
-      if (this.#input !== undefined) this.#input = new GunzipBytes(buffer.slice(0, length), this.#input);
+    const packing = length < MAGIC_LENGTH ? undefined : packingOf(viewOf(buffer).getUint32(0));
+    if (packing !== undefined && this.#input !== undefined) {
+      const { name, createUnpacker } = packing;
+      if (createUnpacker === undefined)
+        throw packed(this.#subject, name, 'Node 22.15 and later read it as it is');
+      this.#input = new UnpackedBytes({ name, createUnpacker }, buffer.slice(0, length), this.#input);
       length = await this.#fill(buffer, 0, MAGIC_LENGTH);
     }
     if (!this.#isStopped) this.#format = recognize(viewOf(buffer), length, this.#subject);
@@ -182,9 +186,8 @@ function viewOf(buffer: Uint8Array): DataView {
   return new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
 }
 
-/** What packs files, by the first bytes; gzip is unpacked, these are not. */
+/** What packs files, by the first bytes, and is not unpacked here. */
 const PACKINGS: readonly { readonly magic: number; readonly mask: number; readonly name: string }[] = [
-  { magic: 0x28b5_2ffd, mask: 0xffff_ffff, name: 'zstd' },
   { magic: 0xfd37_7a58, mask: 0xffff_ffff, name: 'xz' },
   { magic: 0x0422_4d18, mask: 0xffff_ffff, name: 'lz4' },
   { magic: 0x504b_0304, mask: 0xffff_ffff, name: 'zip' },
@@ -203,13 +206,15 @@ function recognize(view: DataView, length: number, subject: string): CaptureForm
   if (isPcapMagic(magic)) return new PcapFormat();
   if (isPcapngMagic(magic)) return new PcapngFormat();
   const packing = PACKINGS.find((known) => (magic & known.mask) >>> 0 === known.magic);
-  if (packing !== undefined) {
-    const message = `${subject}: the file is packed with ${packing.name}: unpack it first (gzip is read as it is)`;
-    throw new PlasmawatchError('PW_CAPTURE_UNSUPPORTED', message, details);
-  }
+  if (packing !== undefined) throw packed(subject, packing.name, 'gzip is read as it is');
   const hex = magic.toString(16).padStart(8, '0');
   const message = `${subject}: neither pcap nor pcapng: it begins with ${hex}`;
   throw new PlasmawatchError('PW_NOT_A_CAPTURE', message, details);
+}
+
+function packed(subject: string, name: string, hint: string): PlasmawatchError {
+  const message = `${subject}: the file is packed with ${name}: unpack it first (${hint})`;
+  return new PlasmawatchError('PW_CAPTURE_UNSUPPORTED', message, { operation: 'read', subject });
 }
 
 function unreadable(subject: string, error: unknown): PlasmawatchError {
