@@ -11,7 +11,7 @@ import { FragmentCache } from '../../agent/decode/fragments.ts';
 import { decode, DECODE_OUTCOMES, Packet } from '../../agent/decode/packet.ts';
 import { FlowTable } from '../../agent/flow/table.ts';
 import { flowRecord } from '../../agent/flow/record.ts';
-import { PlasmawatchError } from '../../common/errors.ts';
+import { messageOf, PlasmawatchError } from '../../common/errors.ts';
 import { flowRecordSchema } from '../../common/event.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 import { readFrames } from '../support/frames.ts';
@@ -108,7 +108,7 @@ describe(`the packet path on ${INPUTS} mutated inputs of seed ${SEED}`, () => {
         let fault: string | undefined = undefined;
         const source = openCaptureFile('-', { stdin: Readable.from([bytes]) });
         const error = await readFrames(source, (frame) => (fault ??= faultOf(() => path.take(frame))));
-        if (error !== undefined && !(error instanceof PlasmawatchError)) fault = String(error);
+        if (error !== undefined && !(error instanceof PlasmawatchError)) fault = messageOf(error);
         if (fault !== undefined)
           throw new Error(`${fault}: file ${count}, ${Buffer.from(bytes).toString('hex')}`);
       }
@@ -123,7 +123,7 @@ function faultOf(work: () => string | undefined): string | undefined {
   try {
     return work();
   } catch (error) {
-    return String(error);
+    return messageOf(error);
   }
 }
 

@@ -1,5 +1,6 @@
 /** Packets as hex that a reader can decode by hand. */
 import { Frame } from '../../agent/capture/source.ts';
+import { decode, Packet } from '../../agent/decode/packet.ts';
 
 /** 40000 > 43800, sequence 0x11223344, acknowledgment 0x55667788, 20 bytes, PSH and ACK, window 0x1234. */
 export const TCP_HEADER = '9c 40 ab 18  11 22 33 44  55 66 77 88  50 18 12 34  00 00 00 00';
@@ -26,4 +27,42 @@ export function frameOf(hex: string, fields: { linkType: number; originalLength?
   frame.originalLength = fields.originalLength ?? bytes.length;
   frame.linkType = fields.linkType;
   return frame;
+}
+
+/** The Ethernet addresses 02:00:00:00:00:01 and 02:00:00:00:00:02; a type belongs behind them. */
+export const ETHERNET_ADDRESSES = '02 00 00 00 00 01  02 00 00 00 00 02';
+
+/** An Ethernet frame with the TCP packet of `IPV4_PACKET`. */
+export const ETHERNET_FRAME = `${ETHERNET_ADDRESSES} 08 00 ${IPV4_PACKET}`;
+
+/** An IPv6 packet with the TCP header of `TCP_HEADER`. */
+export const IPV6_PACKET = `${IPV6_HEADER} ${TCP_HEADER}`;
+
+/** The outer addresses of `ipv4Packet`: 198.51.100.1 > 198.51.100.2. */
+export const OUTER_SOURCE = 0xc6336401;
+export const OUTER_DESTINATION = 0xc6336402;
+
+/** A packet of any protocol between `OUTER_SOURCE` and `OUTER_DESTINATION`, its length by the payload's. */
+export function ipv4Packet(protocol: number, payload: string, fragment = '00 00 00 00'): string {
+  const length = hex16(20 + bytesOf(payload).length);
+  return `45 00 ${length} ${fragment} 40 ${hex16(protocol).slice(3)} 00 00 c6 33 64 01 c6 33 64 02 ${payload}`;
+}
+
+/** A UDP datagram from port 50000 in an IPv4 packet. */
+export function udpPacket(port: number, payload: string): string {
+  return ipv4Packet(17, `c3 50 ${hex16(port)} ${hex16(8 + bytesOf(payload).length)} 00 00 ${payload}`);
+}
+
+/** 16 bits as two bytes of hex. */
+export function hex16(value: number): string {
+  const hex = value.toString(16).padStart(4, '0');
+  return `${hex.slice(0, 2)} ${hex.slice(2)}`;
+}
+
+/** What is in most tests' interest of a decoded packet. */
+export function decodeHex(hex: string, fields: { linkType: number; originalLength?: number }) {
+  const packet = new Packet();
+  const outcome = decode(frameOf(hex, fields), packet);
+  const { sourcePort, destinationPort, payloadLength, tunnel } = packet;
+  return outcome === 'tcp' ? { outcome, sourcePort, destinationPort, payloadLength, tunnel } : { outcome };
 }

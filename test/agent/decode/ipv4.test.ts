@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { LINKTYPE_ETHERNET, LINKTYPE_IPV4 } from '../../../agent/decode/link-type.ts';
 import { decode, Packet } from '../../../agent/decode/packet.ts';
-import { frameOf, IPV4_HEADER, IPV4_PACKET, TCP_HEADER } from '../../support/packet-bytes.ts';
+import { bytesOf, frameOf, IPV4_HEADER, IPV4_PACKET, TCP_HEADER } from '../../support/packet-bytes.ts';
 
 function decodeIpv4(hex: string, originalLength?: number) {
   const packet = new Packet();
@@ -32,6 +32,24 @@ describe('IPv4', () => {
     const header = '46 00 00 2c  00 00 40 00  40 06 00 00  c0 a8 00 01  0a c8 00 02  01 01 01 00';
     const { outcome, packet } = decodeIpv4(`${header} ${TCP_HEADER}`);
     expect([outcome, packet.destinationPort, packet.payloadLength]).toEqual(['tcp', 43_800, 0]);
+  });
+
+  it.each([
+    ['a loose source route to go', '83 07 04 cb 00 71 09 00', 0xcb007109],
+    ['a strict one behind another option', '01 89 07 04 cb 00 71 09', 0xcb007109],
+    ['two addresses to go', '83 0b 04 c6 33 64 07 cb 00 71 09 00', 0xcb007109],
+    ['a source route at its end', '83 07 08 cb 00 71 09 00', 0x0ac80002],
+    ['a recorded route', '07 07 04 cb 00 71 09 00', 0x0ac80002],
+    ['an option without a length', '83 00 00 00', 0x0ac80002],
+    ['an option beyond the header', '83 0b 04 cb 00 71 09 00', 0x0ac80002],
+    ['the end of options before it', '00 83 07 04 cb 00 71 09', 0x0ac80002],
+  ])('is for the last address of %s', (_name, options, destination) => {
+    const words = bytesOf(options).length / 4;
+    const start = `4${5 + words} 00 00 ${(40 + words * 4).toString(16)}`;
+    const { outcome, packet } = decodeIpv4(
+      `${IPV4_HEADER.replace('45 00 00 28', start)} ${options} ${TCP_HEADER}`,
+    );
+    expect([outcome, packet.destination3, packet.destinationPort]).toEqual(['tcp', destination, 43_800]);
   });
 
   it('does not take Ethernet padding for payload', () => {

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { LINKTYPE_IPV6 } from '../../../agent/decode/link-type.ts';
 import { decode, Packet } from '../../../agent/decode/packet.ts';
 import { bytesOf, frameOf, IPV6_HEADER, TCP_HEADER } from '../../support/packet-bytes.ts';
+import { CanaryView } from '../../fuzz/canary-view.ts';
 
 /** Next header 6 is replaced by that of the first extension, the length by what follows. */
 function withExtensions(first: string, rest: string): string {
@@ -60,6 +61,42 @@ describe('IPv6', () => {
       0,
       false,
     ]);
+  });
+
+  it.each([
+    ['a source route to go', ROUTING('06').replace('02 00 01', '02 00 01'), 0x20012001],
+    ['a home address', ROUTING('06').replace('02 00 01', '02 02 01'), 0x20012001],
+    ['segments to go', ROUTING('06').replace('02 00 01', '02 04 01'), 0x20012001],
+    ['a route at its end', ROUTING('06').replace('02 00 01', '02 00 00'), 0xfe800000],
+    ['a route of a type that is not known', ROUTING('06').replace('02 00 01', '02 fd 01'), 0xfe800000],
+    ['a route without an address', '06 00 00 01 00 00 00 00', 0xfe800000],
+  ])('is for the final destination of %s', (_name, header, destination) => {
+    const { outcome, packet } = decodeIpv6(withExtensions('2b', `${header} ${TCP_HEADER}`));
+    expect([outcome, packet.destination0]).toEqual(['tcp', destination]);
+  });
+
+  it('ends a jumbogram where its option says, and not at the end of the frame', () => {
+    const jumbo = (option: string) =>
+      `${IPV6_HEADER.replace('00 14 06', '00 00 00')} 06 00 ${option} ${TCP_HEADER} aa bb cc dd`;
+    // 8 bytes of this header, 20 of TCP, 2 of payload.
+    expect(decodeIpv6(jumbo('c2 04 00 00 00 1e')).packet.payloadLength).toBe(2);
+    expect(decodeIpv6(jumbo('01 00 00 00 00 00')).packet.payloadLength).toBe(4);
+    expect(decodeIpv6(jumbo('c2 04 00 01 00 1c'), 65_604).packet.payloadLength).toBe(65_536);
+  });
+
+  it('costs no more than some thousand reads, however it is nested', () => {
+    const header = IPV6_HEADER.replace('00 14 06', '00 00 00');
+    // 256 bytes of one-byte options, then the most headers that are stepped over.
+    const hopByHop = `3c 1f ${'00 '.repeat(254)}`;
+    const extensions = `${hopByHop} ${`${DESTINATION_OPTIONS('3c')} `.repeat(14)} ${DESTINATION_OPTIONS('29')}`;
+    const bytes = bytesOf(`${header} ${extensions} `.repeat(40));
+    const frame = frameOf('', { linkType: LINKTYPE_IPV6 });
+    const view = new CanaryView(bytes.buffer as ArrayBuffer);
+    frame.view = view;
+    frame.capturedLength = bytes.length;
+    frame.originalLength = bytes.length;
+    expect(decode(frame, new Packet())).toBe('too-many-headers');
+    expect(view.reads).toBeLessThan(32 * 128);
   });
 
   it('decodes a first fragment and says that it is one', () => {
