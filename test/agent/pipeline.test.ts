@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { LINKTYPE_IPV4 } from '../../agent/decode/link-type.ts';
 import { Membership } from '../../agent/membership/membership.ts';
 import { Pipeline } from '../../agent/pipeline.ts';
 import { parseAddress, type Address } from '../../common/address.ts';
@@ -7,6 +8,7 @@ import { Ruleset, type Rule } from '../../rules/match.ts';
 import type { ServicePorts } from '../../rules/schema.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { FakeProvider, membersView } from '../support/fake-provider.ts';
+import { frameOf, IPV4_PACKET } from '../support/packet-bytes.ts';
 import { sendConnection, sendPacket } from '../support/tcp-traffic.ts';
 
 const MEMBERS = ['10.0.0.1', '10.0.0.2'];
@@ -187,6 +189,22 @@ describe('Pipeline', () => {
     expect(pipeline.totals()).toMatchObject({ packets: 6, flows: 1, allowed: 0, unexpected: 0, skipped: {} });
     expect(anomalies).toEqual([]);
     expect(flows).toEqual([]);
+  });
+
+  it('names what it could not read, and counts later fragments to their connection', () => {
+    pipeline.frame(frameOf(IPV4_PACKET, { linkType: 147 }));
+    pipeline.frame(frameOf('45 00', { linkType: LINKTYPE_IPV4 }));
+    const fragment = (offset: string): string => IPV4_PACKET.replace('00 00 40 00', `12 34 ${offset}`);
+    for (const offset of ['00 05', '20 00', '00 05']) {
+      pipeline.frame(frameOf(fragment(offset), { linkType: LINKTYPE_IPV4 }));
+    }
+    expect(pipeline.totals()).toMatchObject({
+      packets: 5,
+      flows: 1,
+      skipped: { truncated: 1, 'later-fragment': 1, 'unsupported link type 147': 1 },
+      undecodable: 2,
+      turnedAwayFragments: 0,
+    });
   });
 
   it('keeps ten thousand stories at a time, and counts the connections beyond', () => {

@@ -6,6 +6,7 @@ import { flowRecord } from '../../../agent/flow/record.ts';
 import { flowRecordText } from '../../../agent/flow/record-text.ts';
 import { FlowTable } from '../../../agent/flow/table.ts';
 import { IPV4_MAPPED_WORD } from '../../../common/address.ts';
+import { TUNNEL_TYPES } from '../../../common/tunnel.ts';
 
 const word = fc.nat(2 ** 32 - 1);
 const fields = fc.record({
@@ -15,6 +16,8 @@ const fields = fc.record({
   sourcePort: fc.nat(65_535),
   destinationPort: fc.nat(65_535),
   tcpFlags: fc.nat(255),
+  tunnel: fc.constantFrom('none' as const, ...TUNNEL_TYPES),
+  outer: fc.tuple(word, word, word, word),
   originalLength: fc.nat(2 ** 32 - 1),
   payloadLength: fc.nat(2 ** 32 - 1),
   seconds: fc.integer({ min: -62_167_219_200, max: 253_402_300_799 }),
@@ -55,6 +58,9 @@ function packetOf(values: typeof fields extends fc.Arbitrary<infer V> ? V : neve
   packet.sourcePort = values.sourcePort;
   packet.destinationPort = values.destinationPort;
   packet.tcpFlags = values.tcpFlags;
+  packet.tunnel = values.tunnel;
+  [packet.outerSource0 = 0, packet.outerSource1 = 0, packet.outerSource2 = 0, packet.outerSource3 = 0] =
+    values.outer;
   packet.payloadLength = values.payloadLength;
   return packet;
 }
