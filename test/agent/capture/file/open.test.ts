@@ -129,20 +129,21 @@ describe('a capture file', () => {
   });
 });
 
-describe.runIf(zstdCompressSync === undefined)('a file packed with zstd, before Node 22.15', () => {
-  it('is told to be unpacked first', async () => {
-    const path = file(bytesOf('28 b5 2f fd 00'));
-    const { error } = await collectFrames(openCaptureFile(path));
-    expect(error).toMatchObject({
-      code: 'PW_CAPTURE_UNSUPPORTED',
-      message: `${path}: the file is packed with zstd: unpack it first (Node 22.15 and later read it as it is)`,
+// Either this Node reads it, or it says so: one of the two has a case.
+describe.each(zstdCompressSync === undefined ? ['28 b5 2f fd 00'] : [])(
+  'a file packed with zstd, before Node 22.15',
+  (hex) => {
+    it('is told to be unpacked first', async () => {
+      const path = file(bytesOf(hex));
+      const { error } = await collectFrames(openCaptureFile(path));
+      expect(error).toMatchObject({
+        code: 'PW_CAPTURE_UNSUPPORTED',
+        message: `${path}: the file is packed with zstd: unpack it first (Node 22.15 and later read it as it is)`,
+      });
     });
-  });
-});
-
-describe.skipIf(zstdCompressSync === undefined)('a file packed with zstd (skipped before Node 22.15)', () => {
-  const pack = (bytes: Uint8Array): Uint8Array => zstdCompressSync?.(bytes) ?? bytes;
-
+  },
+);
+describe.each(zstdCompressSync === undefined ? [] : [zstdCompressSync])('a file packed with zstd', (pack) => {
   it('gives the same frames however it is cut into pieces', async () => {
     const expected = await collectFrames(openCaptureFile(file(PCAP)));
     const bytes = pack(PCAP);
