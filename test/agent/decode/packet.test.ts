@@ -12,7 +12,15 @@ import {
   LINKTYPE_RAW,
 } from '../../../agent/decode/link-type.ts';
 import { decode, DECODE_OUTCOMES, Packet } from '../../../agent/decode/packet.ts';
-import { bytesOf, frameOf, IPV4_PACKET, IPV6_HEADER, TCP_HEADER } from '../../support/packet-bytes.ts';
+import {
+  bytesOf,
+  frameOf,
+  IPV4_PACKET,
+  ipv4Packet,
+  IPV6_HEADER,
+  TCP_HEADER,
+  udpPacket,
+} from '../../support/packet-bytes.ts';
 
 const IPV6_PACKET = [IPV6_HEADER, TCP_HEADER].join(' ');
 const ETHERNET = '02 00 00 00 00 01  02 00 00 00 00 02';
@@ -70,7 +78,10 @@ describe('decode', () => {
   });
 
   it('never throws, reads past the capture, or answers something unnamed', () => {
-    const linkTypes = [0, 1, 12, 14, 101, 108, 113, 228, 229, 276, 9999];
+    const linkTypes = [
+      0, 1, 9, 10, 12, 14, 50, 51, 100, 101, 104, 105, 108, 113, 127, 204, 219, 228, 229, 239, 242, 258, 276,
+      9999,
+    ];
     const noise = fc.uint8Array({ maxLength: 120 });
     // Noise alone seldom gets past the first check: most cases begin like a packet.
     const start = fc.constantFrom(
@@ -81,6 +92,11 @@ describe('decode', () => {
       '45 00',
       IPV4_PACKET,
       IPV6_HEADER,
+      udpPacket(4789, '08 00 00 00 00 00 01 00'),
+      udpPacket(6081, '00 00 65 58 00 00 01 00'),
+      udpPacket(2152, '34 ff 00 00 00 00 00 01'),
+      ipv4Packet(47, '30 00 65 58 00 00 00 00 00 00 00 00'),
+      ipv4Packet(4, IPV4_PACKET),
     );
     fc.assert(
       fc.property(fc.constantFrom(...linkTypes), start, noise, fc.nat(200), (linkType, head, tail, extra) => {
