@@ -19,6 +19,9 @@ mkdir "$folder/project"
 git ls-files -z | xargs -0 cp --parents --target-directory="$folder/project"
 if [ -e ../shared ]; then ln -s "$(realpath ../shared)" "$folder/shared"; fi
 cd "$folder/project"
-# The headers of another Node, where npm was told of some, do not fit this one.
-npm_config_nodedir='' npm ci --silent
+# Tests ask git what it ignores.
+git init --quiet
+# Native parts are built with the headers that this Node brings, whatever others npm was told of.
+headers=$(find "$folder/node" -name node_version.h -path '*/include/node/*' -print -quit)
+npm_config_nodedir="${headers%/include/node/node_version.h}" npm ci --silent
 node node_modules/vitest/vitest.mjs run "$@"
