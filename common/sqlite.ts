@@ -1,8 +1,9 @@
 /**
  * SQLite, for the agent's spool and the collector's store.
  *
- * `better-sqlite3` where it was built, else Node's own `node:sqlite` (22.13 and later). Both are synchronous and
- * share the shape below. Every database is opened in WAL mode with `synchronous = FULL`: a transaction that
+ * Node's own `node:sqlite` where there is one (22.13 and later), else `better-sqlite3`. Both are synchronous and share
+ * the shape below. Node's comes first because a native module can end the process: better-sqlite3 12.11, built with the
+ * headers of Node 24, does so there. Every database is opened in WAL mode with `synchronous = FULL`: a transaction that
  * returned is on the disk, which is what "acknowledged after commit" stands on.
  */
 import { mkdir, open } from 'node:fs/promises';
@@ -128,7 +129,7 @@ function migrate(database: Database, migrations: readonly string[]): void {
 
 async function openEngine(path: string): Promise<Engine> {
   const failures: string[] = [];
-  for (const load of [loadBetterSqlite3, loadNodeSqlite]) {
+  for (const load of [loadNodeSqlite, loadBetterSqlite3]) {
     let Engine: EngineConstructor;
     try {
       Engine = await load();
