@@ -78,7 +78,11 @@ export class Agent {
     });
     this.#capture = new CaptureLoop({
       open: dependencies.openSource,
-      sink: { frame: (frame) => this.#pipeline.frame(frame), blockEnd: () => this.#queue.flush() },
+      sink: {
+        frame: (frame) => this.#pipeline.frame(frame),
+        counts: (counts) => this.#pipeline.counts(counts),
+        blockEnd: () => this.#queue.flush(),
+      },
       clock,
       logger,
     });

@@ -2,7 +2,7 @@
  * The way of a packet: decode, flow, verdict, detection. The agent feeds it from the network and the machine's clock,
  * `replay` from a file and the packets' times; there is no other difference between the two.
  */
-import type { Frame, FrameSink } from './capture/source.ts';
+import type { FlowCounts, Frame, FrameSink } from './capture/source.ts';
 import { FragmentCache } from './decode/fragments.ts';
 import { decode, Packet } from './decode/packet.ts';
 import { SkippedPackets } from './decode/skipped.ts';
@@ -120,14 +120,22 @@ export class Pipeline implements FrameSink {
   }
 
   frame(frame: Frame): void {
-    this.#packets++;
-    this.#bytes += frame.originalLength;
+    if (!frame.isCounted) {
+      this.#packets++;
+      this.#bytes += frame.originalLength;
+    }
     const outcome = this.#fragments.join(frame, this.#packet, decode(frame, this.#packet));
     if (outcome !== 'tcp') {
       this.#skipped.count(outcome, this.#packet);
       return;
     }
     this.#flows.observe(frame, this.#packet);
+  }
+
+  counts(counts: FlowCounts): void {
+    this.#packets += counts.packets;
+    this.#bytes += counts.bytes;
+    this.#flows.account(counts);
   }
 
   blockEnd(): void {}

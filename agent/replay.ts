@@ -2,7 +2,7 @@
  * Replay: the pipeline of the agent with files for a source and the packets' own time for a clock. What it reports
  * is what an agent would have said.
  */
-import type { Frame, FrameSink, PacketSource } from './capture/source.ts';
+import type { FlowCounts, Frame, FrameSink, PacketSource } from './capture/source.ts';
 import type { StoryPhase } from './detect/unexpected.ts';
 import { Pipeline, type PipelineTotals, type Policy } from './pipeline.ts';
 import type { Anomaly } from '../common/event.ts';
@@ -58,6 +58,10 @@ export class Replay implements FrameSink {
       this.#pipeline.tick(frame.seconds * 1000);
     }
     this.#pipeline.frame(frame);
+  }
+
+  counts(counts: FlowCounts): void {
+    this.#pipeline.counts(counts);
   }
 
   blockEnd(): void {

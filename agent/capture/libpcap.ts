@@ -153,7 +153,7 @@ class LibpcapSource implements PacketSource {
   }
 
   counters(): CaptureCounters {
-    return { received: this.#received, dropped: null };
+    return { received: this.#received, dropped: null, overflowed: 0 };
   }
 
   /** The package cannot swap a filter: another handle is opened first, then this one closed with what it held. */

@@ -10,6 +10,8 @@ import { PortSet, type CaptureCounters, type FrameSink, type PacketSource } from
 /** A source that failed is opened again after this time. */
 const REOPEN_DELAY_MS = 2000;
 
+const NOTHING: CaptureCounters = { received: 0, dropped: 0, overflowed: 0 };
+
 interface CaptureLoopOptions {
   readonly open: (ports: PortSet) => Promise<PacketSource>;
   readonly sink: FrameSink;
@@ -25,7 +27,7 @@ export class CaptureLoop {
   #reopenTimer: Timer | undefined;
   #isStopped = false;
   /** Counters of the sources that are gone. */
-  #before: CaptureCounters = { received: 0, dropped: 0 };
+  #before = NOTHING;
   /** Times a source was opened again after a fault. */
   restarts = 0;
   /** Whether packets are captured at the moment, or the source (a file) has come to its end. */
@@ -62,11 +64,12 @@ export class CaptureLoop {
 
   /** Totals of all sources since the start. */
   counters(): CaptureCounters {
-    const now = this.#source?.counters() ?? { received: 0, dropped: 0 };
+    const now = this.#source?.counters() ?? NOTHING;
     return {
       received: this.#before.received + now.received,
       dropped:
         this.#before.dropped === null || now.dropped === null ? null : this.#before.dropped + now.dropped,
+      overflowed: this.#before.overflowed + now.overflowed,
     };
   }
 

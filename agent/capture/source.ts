@@ -22,26 +22,65 @@ export class Frame {
   linkType = 0;
   /** Interface index of the kernel, or the number of the interface in a pcapng file; 0 where unknown. */
   interfaceIndex = 0;
+  /** Whether the kernel has counted this frame: it will be, or was, in a `FlowCounts`, and is not to be counted here. */
+  isCounted = false;
+}
+
+/**
+ * What a source that counts in the kernel has counted of one direction of a flow since it last told. The source owns
+ * the record and overwrites it: it is valid only until the sink's `counts` returns.
+ */
+export class FlowCounts {
+  /** The addresses as four unsigned words, IPv4 as ::ffff:a.b.c.d (see common/address.ts). */
+  source0 = 0;
+  source1 = 0;
+  source2 = 0;
+  source3 = 0;
+  destination0 = 0;
+  destination1 = 0;
+  destination2 = 0;
+  destination3 = 0;
+  sourcePort = 0;
+  destinationPort = 0;
+  /** Packets as they were on the wire, also where the kernel handled many as one. */
+  packets = 0;
+  /** Their bytes on the wire, link headers included. */
+  bytes = 0;
+  payloadBytes = 0;
+  /** All flags that the kernel has seen in this direction, also before. */
+  tcpFlags = 0;
+  /** When the last of the packets came: whole seconds since the epoch, exact to some milliseconds. */
+  seconds = 0;
+  nanoseconds = 0;
+  /** The interface that this direction is counted on. */
+  interfaceIndex = 0;
 }
 
 /** Who takes the frames. */
 export interface FrameSink {
   /** Called for each frame, synchronously. Must not throw, and must not keep `frame` or its bytes. */
   frame(frame: Frame): void;
-  /** Called after each block of frames: the place for work that is too much for every frame. */
+  /**
+   * Called by sources that count in the kernel, about twice a second for each direction of a flow that carried
+   * something, after the frame that opened it. Must not throw, and must not keep `counts`.
+   */
+  counts(counts: FlowCounts): void;
+  /** Called after each block of frames or counts: the place for work that is too much for every frame. */
   blockEnd(): void;
 }
 
 /** What a source knows of its own losses. `null` says that it cannot know. */
 export interface CaptureCounters {
-  /** Frames that passed the filter, dropped ones included. */
+  /** Frames that passed the filter, dropped ones and those that were counted in the kernel included. */
   readonly received: number;
   /** Frames that passed the filter and were lost before the sink saw them. */
   readonly dropped: number | null;
+  /** Packets that found no room in the kernel's flow table: they were handed up and counted here, at a higher price. */
+  readonly overflowed: number;
 }
 
 export interface PacketSource {
-  /** For people and heartbeats: `ring`, `cap`, `file`. */
+  /** For people and heartbeats: `kernel`, `ring`, `cap`, `file`. */
   readonly name: string;
   /**
    * Delivers frames until the source ends or `stop` is called, and resolves after the last one. Rejects with a

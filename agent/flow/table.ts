@@ -14,8 +14,8 @@
  * The table is bounded: when it is full, the flow that was quiet longest gives way: among those that are over, else
  * among unanswered attempts, else among all. A flood of SYNs thus drives out attempts, not connections.
  */
-import type { Frame } from '../capture/source.ts';
-import { TCP_ACK, TCP_RST, TCP_SYN, type Packet } from '../decode/packet.ts';
+import { Frame, type FlowCounts } from '../capture/source.ts';
+import { Packet, TCP_ACK, TCP_RST, TCP_SYN } from '../decode/packet.ts';
 import { DEFAULT_TIMEOUTS, FlowQueue, type FlowTimeouts } from './expiry.ts';
 import { FlowIndex, NOT_FOUND } from './flow-index.ts';
 import {
@@ -46,6 +46,7 @@ import {
   SIDE_INTERFACE,
   SIDE_PACKETS,
   SIDE_PAYLOAD_BYTES,
+  SIDE_STREAM_BYTES,
 } from './flow-store.ts';
 import { Flow, tunnelOf } from './flow.ts';
 import { noteSegment } from './stream.ts';
@@ -102,6 +103,9 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   readonly #options: FlowTableOptions<Tag>;
   readonly #store = new FlowStore();
   readonly #index: FlowIndex;
+  /** What `account` makes of counts, so that look-ups see one kind of record. */
+  readonly #countedFrame = new Frame();
+  readonly #countedPacket = new Packet();
   /** By slot. */
   readonly #flows: (Flow<Tag> | undefined)[] = [];
   /** By number. */
@@ -150,18 +154,20 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
       this.#duplicates++;
       return;
     }
-    view.setFloat64(side + SIDE_PACKETS, packets + 1, true);
-    const bytes = view.getFloat64(side + SIDE_BYTES, true);
-    view.setFloat64(side + SIDE_BYTES, bytes + frame.originalLength, true);
-    const { payloadLength } = packet;
-    const payloadBytes = view.getFloat64(side + SIDE_PAYLOAD_BYTES, true);
-    view.setFloat64(side + SIDE_PAYLOAD_BYTES, payloadBytes + payloadLength, true);
+    if (!frame.isCounted) {
+      view.setFloat64(side + SIDE_PACKETS, packets + 1, true);
+      const bytes = view.getFloat64(side + SIDE_BYTES, true);
+      view.setFloat64(side + SIDE_BYTES, bytes + frame.originalLength, true);
+      const { payloadLength } = packet;
+      const payloadBytes = view.getFloat64(side + SIDE_PAYLOAD_BYTES, true);
+      view.setFloat64(side + SIDE_PAYLOAD_BYTES, payloadBytes + payloadLength, true);
+      noteSegment(view, side, packet);
+    }
     const isLater = noteTime(view, record, frame);
     // Known after the first packets, and the record's first part tells it: the other side's need not be touched.
     if (view.getUint8(record + KNOWN_INITIALS) !== (INITIAL_OF_A | INITIAL_OF_B)) {
       noteInitialSequences(view, record, isB, packet);
     }
-    noteSegment(view, side, packet);
     const facts = factsOf(packet.tcpFlags);
     const known = view.getUint8(record + (isB ? FACTS_B : FACTS_A));
     // Most packets prove nothing new of their sender.
@@ -171,6 +177,33 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
       isToTell = this.#noteFacts(slot, isB, facts) || isNew;
     }
     if (isToTell) this.#tell(slot, frame);
+  }
+
+  /**
+   * Adds what the kernel has counted of one direction of a flow, which it may open: midstream. The kernel has told one
+   * interface from the other, and it knows no sequence numbers: what was sent again counts again in the stream.
+   */
+  account(counts: FlowCounts): void {
+    const frame = this.#countedFrame;
+    const packet = this.#countedPacket;
+    describeCounts(counts, frame, packet);
+    const hash = this.#index.hashOf(packet);
+    let found = this.#index.find(hash, packet);
+    const isNew = found === NOT_FOUND;
+    if (isNew) found = this.#open(frame, packet, hash) * 2;
+    const slot = found >> 1;
+    const record = slot * RECORD_BYTES;
+    const { view } = this.#store;
+    const isB = (found & 1) === 1;
+    const side = record + (isB ? SIDE_B : SIDE_A);
+    view.setInt32(side + SIDE_INTERFACE, counts.interfaceIndex, true);
+    add(view, side + SIDE_PACKETS, counts.packets);
+    add(view, side + SIDE_BYTES, counts.bytes);
+    add(view, side + SIDE_PAYLOAD_BYTES, counts.payloadBytes);
+    add(view, side + SIDE_STREAM_BYTES, counts.payloadBytes);
+    noteTime(view, record, frame);
+    this.#noteFacts(slot, isB, factsOf(packet.tcpFlags));
+    if (isNew) this.#tell(slot, frame);
   }
 
   /**
@@ -343,6 +376,31 @@ function writeEndpoints(view: DataView, record: number, packet: Packet): void {
   view.setUint32(record + ADDRESS_B + 12, packet.destination3, true);
   view.setUint16(record + PORT_A, packet.sourcePort, true);
   view.setUint16(record + PORT_B, packet.destinationPort, true);
+}
+
+/**
+ * The counts as one packet of their direction. SYN, FIN and RST have come in frames of their own; of a connection that
+ * is over, they would end the next one between the same endpoints.
+ */
+function describeCounts(counts: FlowCounts, frame: Frame, packet: Packet): void {
+  frame.seconds = counts.seconds;
+  frame.nanoseconds = counts.nanoseconds;
+  frame.interfaceIndex = counts.interfaceIndex;
+  packet.source0 = counts.source0;
+  packet.source1 = counts.source1;
+  packet.source2 = counts.source2;
+  packet.source3 = counts.source3;
+  packet.destination0 = counts.destination0;
+  packet.destination1 = counts.destination1;
+  packet.destination2 = counts.destination2;
+  packet.destination3 = counts.destination3;
+  packet.sourcePort = counts.sourcePort;
+  packet.destinationPort = counts.destinationPort;
+  packet.tcpFlags = counts.tcpFlags & TCP_ACK;
+}
+
+function add(view: DataView, field: number, value: number): void {
+  view.setFloat64(field, view.getFloat64(field, true) + value, true);
 }
 
 /**

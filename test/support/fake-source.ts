@@ -38,7 +38,7 @@ export class FakeSource implements PacketSource {
   }
 
   counters(): CaptureCounters {
-    return { received: this.received, dropped: this.dropped };
+    return { received: this.received, dropped: this.dropped, overflowed: 0 };
   }
 
   setPorts(ports: PortSet): void {

@@ -27,7 +27,7 @@ export async function collectFrames(source: PacketSource): Promise<CapturedRun> 
 
 /** Calls `take` for every frame of a source; resolves with the error that ended it, or undefined. */
 export async function readFrames(source: PacketSource, take: (frame: Frame) => void): Promise<unknown> {
-  const sink: FrameSink = { frame: take, blockEnd: () => {} };
+  const sink: FrameSink = { frame: take, counts: () => {}, blockEnd: () => {} };
   try {
     await source.run(sink);
     return undefined;

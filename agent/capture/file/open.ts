@@ -84,7 +84,7 @@ class CaptureFile implements PacketSource {
   }
 
   counters(): CaptureCounters {
-    return { received: this.#format?.packets ?? 0, dropped: null };
+    return { received: this.#format?.packets ?? 0, dropped: null, overflowed: 0 };
   }
 
   setPorts(): void {}

@@ -15,6 +15,7 @@ export const SOCK_CLOEXEC = 0x80000;
 export const SOL_SOCKET = 1;
 export const SO_ERROR = 4;
 export const SO_ATTACH_FILTER = 26;
+export const SO_ATTACH_BPF = 50;
 
 /** linux/if_packet.h */
 export const SOL_PACKET = 263;
@@ -44,6 +45,11 @@ export const ARPHRD_LOOPBACK = 772;
 export const PROT_READ = 1;
 export const PROT_WRITE = 2;
 export const MAP_SHARED = 1;
+export const MAP_PRIVATE = 2;
+export const MAP_ANONYMOUS = 0x20;
+
+/** linux/time.h */
+export const CLOCK_MONOTONIC = 1;
 
 /** asm-generic/poll.h */
 export const POLLIN = 0x001;
@@ -94,3 +100,65 @@ export const POLLFD = { size: 8, fd: 0, events: 4, revents: 6 } as const;
 export const SOCK_FILTER = { size: 8, code: 0, jumpTrue: 2, jumpFalse: 3, operand: 4 } as const;
 /** linux/bpf_common.h: a longer classic program is refused. */
 export const BPF_MAXINSNS = 4096;
+
+/** bpf(2) has no wrapper in the C library: its number by `process.arch`, of asm/unistd.h. */
+export const BPF_SYSTEM_CALL: Readonly<Partial<Record<string, number>>> = { x64: 321, arm64: 280 };
+
+/** linux/bpf.h, `enum bpf_cmd` */
+export const BPF_COMMAND = {
+  BPF_MAP_CREATE: 0,
+  BPF_MAP_LOOKUP_ELEM: 1,
+  BPF_MAP_UPDATE_ELEM: 2,
+  BPF_MAP_DELETE_ELEM: 3,
+  BPF_PROG_LOAD: 5,
+  BPF_MAP_LOOKUP_AND_DELETE_ELEM: 21,
+  BPF_MAP_LOOKUP_BATCH: 24,
+} as const;
+/** linux/bpf.h */
+export const BPF_MAP_TYPE_HASH = 1;
+export const BPF_MAP_TYPE_ARRAY = 2;
+export const BPF_PROG_TYPE_SOCKET_FILTER = 1;
+export const BPF_ANY = 0;
+export const BPF_NOEXIST = 1;
+
+/** `union bpf_attr` of linux/bpf.h, for each command: offsets; what is left out is zero. */
+export const BPF_ATTR_MAP_CREATE = {
+  size: 28,
+  mapType: 0,
+  keySize: 4,
+  valueSize: 8,
+  maxEntries: 12,
+  mapFlags: 16,
+} as const;
+export const BPF_ATTR_ELEMENT = { size: 32, mapFd: 0, key: 8, value: 16, flags: 24 } as const;
+export const BPF_ATTR_BATCH = {
+  size: 56,
+  inBatch: 0,
+  outBatch: 8,
+  keys: 16,
+  values: 24,
+  count: 32,
+  mapFd: 36,
+} as const;
+export const BPF_ATTR_PROG_LOAD = {
+  size: 48,
+  progType: 0,
+  instructionCount: 4,
+  instructions: 8,
+  license: 16,
+  logLevel: 24,
+  logSize: 28,
+  logBuffer: 32,
+} as const;
+
+/** `struct __sk_buff` of linux/bpf.h: what a program may read of a packet, 32 bits each. */
+export const SK_BUFF = {
+  length: 0,
+  packetType: 4,
+  /** In network byte order. */
+  protocol: 16,
+  vlanPresent: 20,
+  interfaceIndex: 40,
+  gsoSegments: 164,
+  gsoSize: 176,
+} as const;

@@ -5,15 +5,28 @@
  * The wrappers of the C library are called, not raw system call numbers, so the same code serves x86-64 and arm64,
  * glibc and musl.
  */
-import { platform } from 'node:os';
+import { arch, platform } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import type * as Koffi from 'koffi';
 import { messageOf, PlasmawatchError } from '../../../common/errors.ts';
-import { HOST_IS_LITTLE_ENDIAN, POLLFD, SO_ERROR, SOL_SOCKET } from './constants.ts';
+import {
+  BPF_SYSTEM_CALL,
+  CLOCK_MONOTONIC,
+  HOST_IS_LITTLE_ENDIAN,
+  MAP_ANONYMOUS,
+  MAP_PRIVATE,
+  POLLFD,
+  PROT_READ,
+  PROT_WRITE,
+  SO_ERROR,
+  SOL_SOCKET,
+} from './constants.ts';
 
 /** Memory that `mmap` gave. The bytes are gone, and touching `bytes` is fatal, after `unmap`. */
 export interface Mapping {
   readonly bytes: ArrayBuffer;
+  /** Where they are, for structs of the kernel that hold pointers. */
+  readonly address: bigint;
   /** Gives the memory back; a second call does nothing. */
   unmap(): void;
 }
@@ -60,6 +73,15 @@ export interface Libc {
   takeSocketError(fd: number, device: string): string | undefined;
   /** mmap(2) of `length` bytes of `fd` from its start. */
   map(fd: number, length: number, protection: number, flags: number, device: string): Mapping;
+  /** mmap(2) of `length` zero bytes that belong to no file. */
+  allocate(length: number): Mapping;
+  /**
+   * bpf(2): the command's `union bpf_attr` in and out, and what it answers.
+   * Raises PW_CAPTURE_UNAVAILABLE on processors whose number of the call is not known.
+   */
+  bpf(command: number, attributes: Uint8Array, operation: string): number;
+  /** clock_gettime(2) with CLOCK_MONOTONIC, in nanoseconds. */
+  monotonicTimeNs(): number;
   /** poll(2) on a worker thread: what came for each entry; all zero after `timeoutMs` or an interruption. */
   poll(entries: readonly PollEntry[], timeoutMs: number, device: string): Promise<number[]>;
   /** eventfd(2) with a count of 0. */
@@ -108,6 +130,8 @@ async function bindLibc(): Promise<Libc> {
     eventfd: program.func('int eventfd(unsigned int initialValue, int flags)'),
     eventfd_write: program.func('int eventfd_write(int fd, uint64_t value)'),
     close: program.func('int close(int fd)'),
+    clock_gettime: program.func('int clock_gettime(int clock, void *time)'),
+    syscall: program.func('long syscall(long number, long command, void *attributes, long size)'),
     if_nametoindex: program.func('unsigned int if_nametoindex(const char *name)'),
   };
   /** `struct sock_fprog` of linux/filter.h. */
@@ -118,6 +142,26 @@ async function bindLibc(): Promise<Libc> {
     const result = call(...args) as number;
     if (result < 0) throw systemCallError(operation, device, errorName(koffi.errno()));
     return result;
+  }
+
+  /** `struct timespec` of time.h: two numbers of 64 bits. */
+  const time = new Uint8Array(16);
+  const timeView = new DataView(time.buffer);
+
+  function map(fd: number, length: number, protection: number, flags: number, device: string): Mapping {
+    const address = c.mmap(null, length, protection, flags, fd, 0) as bigint;
+    if (BigInt.asIntN(64, address) === MAP_FAILED) {
+      throw systemCallError('mmap', device, errorName(koffi.errno()));
+    }
+    let isMapped = true;
+    return {
+      bytes: koffi.view(address, length),
+      address,
+      unmap() {
+        if (isMapped) check(c.munmap, [address, length], 'munmap', device);
+        isMapped = false;
+      },
+    };
   }
 
   return {
@@ -138,19 +182,22 @@ async function bindLibc(): Promise<Libc> {
       const errno = new DataView(value.buffer).getInt32(0, HOST_IS_LITTLE_ENDIAN);
       return errno === 0 ? undefined : errorName(errno);
     },
-    map(fd, length, protection, flags, device) {
-      const address = c.mmap(null, length, protection, flags, fd, 0) as bigint;
-      if (BigInt.asIntN(64, address) === MAP_FAILED) {
-        throw systemCallError('mmap', device, errorName(koffi.errno()));
+    map,
+    allocate: (length) => map(-1, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 'memory'),
+    bpf(command, attributes, operation) {
+      const number = BPF_SYSTEM_CALL[arch()];
+      if (number === undefined) {
+        throw new PlasmawatchError(
+          'PW_CAPTURE_UNAVAILABLE',
+          `counting in the kernel is for x64 and arm64, not for ${arch()}`,
+        );
       }
-      let isMapped = true;
-      return {
-        bytes: koffi.view(address, length),
-        unmap() {
-          if (isMapped) check(c.munmap, [address, length], 'munmap', device);
-          isMapped = false;
-        },
-      };
+      return check(c.syscall, [number, command, attributes, attributes.length], operation, 'bpf');
+    },
+    monotonicTimeNs() {
+      check(c.clock_gettime, [CLOCK_MONOTONIC, time], 'clock_gettime', 'CLOCK_MONOTONIC');
+      const seconds = timeView.getBigInt64(0, HOST_IS_LITTLE_ENDIAN);
+      return Number(seconds) * 1e9 + Number(timeView.getBigInt64(8, HOST_IS_LITTLE_ENDIAN));
     },
     async poll(entries, timeoutMs, device) {
       const bytes = encodePollEntries(entries);

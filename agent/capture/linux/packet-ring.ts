@@ -14,7 +14,7 @@
 import type { Clock } from '../../../common/clock.ts';
 import { PlasmawatchError } from '../../../common/errors.ts';
 import type { Logger } from '../../../common/log.ts';
-import { type CaptureCounters, Frame, type FrameSink, type PacketSource, type PortSet } from '../source.ts';
+import { type CaptureCounters, Frame, type FrameSink, type PacketSource, PortSet } from '../source.ts';
 import * as linux from './constants.ts';
 import { Interfaces } from './interfaces.ts';
 import { type Libc, loadLibc, type Mapping } from './libc.ts';
@@ -59,26 +59,94 @@ export interface PacketRingOptions {
  */
 export async function openPacketRing(options: PacketRingOptions): Promise<PacketSource> {
   const libc = await loadLibc();
+  return openRing(libc, options, (socket, device) => new PortFilter(libc, socket, options.ports, device));
+}
+
+/** What decides in the kernel which packets come to a ring. It belongs to the ring, which closes it. */
+export interface RingFilter {
+  /** The name of the source that the ring is with this filter. */
+  readonly name: string;
+  /** Longer packets of which just so many bytes come are those that the filter has counted. 0: it counts none. */
+  readonly countedSnaplenBytes: number;
+  setPorts(ports: PortSet): void;
+  /** Called after each look at the ring: for what the filter itself has to tell. Whether there is more at once. */
+  turn(sink: FrameSink, links: LinkHeaders): boolean;
+  /** Called once, after the last frame: tells all that is left. */
+  finish(sink: FrameSink, links: LinkHeaders): void;
+  /** Packets that the filter counted and kept, and those that found no room with it. */
+  counters(): { readonly kept: number; readonly overflowed: number };
+  close(): void;
+}
+
+/** Lengths of the interfaces' link headers by their index, as far as frames came from there. */
+export type LinkHeaders = ReadonlyMap<number, number>;
+
+/**
+ * Opens a ring behind a filter, which `createFilter` attaches to the socket before the first packet comes. Fails as
+ * `openPacketRing` does.
+ */
+export function openRing(
+  libc: Libc,
+  options: Omit<PacketRingOptions, 'ports'>,
+  createFilter: (socket: number, device: string) => RingFilter,
+): PacketSource {
   const device = options.interface ?? ALL_INTERFACES;
   const socket = libc.socket(linux.AF_PACKET, linux.SOCK_DGRAM | linux.SOCK_CLOEXEC, 0, device);
   let mapping: Mapping | undefined;
+  let filter: RingFilter | undefined;
   try {
     mapping = mapRing(libc, socket, options.blockCount ?? BLOCK_COUNT, device);
     // A socket of protocol 0 receives nothing until it is bound, so no packet slips in before the filter.
-    attachPorts(libc, socket, options.ports, device);
+    filter = createFilter(socket, device);
     bindTo(libc, socket, options.interface, device);
-    return new PacketRing(libc, socket, mapping, options);
+    return new PacketRing(libc, socket, mapping, filter, options);
   } catch (error) {
+    filter?.close();
     mapping?.unmap();
     libc.close(socket);
     throw error;
   }
 }
 
-class PacketRing implements PacketSource {
+/** The classic filter: what belongs to a watched port goes up. */
+class PortFilter implements RingFilter {
   readonly name = 'ring';
+  readonly countedSnaplenBytes = 0;
   readonly #libc: Libc;
   readonly #socket: number;
+  readonly #device: string;
+
+  constructor(libc: Libc, socket: number, ports: PortSet, device: string) {
+    this.#libc = libc;
+    this.#socket = socket;
+    this.#device = device;
+    this.setPorts(ports);
+  }
+
+  /** The kernel swaps the program at once: no packet is lost, and none passes unfiltered. */
+  setPorts(ports: PortSet): void {
+    const program = buildPortFilter(ports, SNAPLEN_BYTES);
+    const bytes = encodeProgram(program);
+    this.#libc.attachFilter(this.#socket, linux.SO_ATTACH_FILTER, bytes, program.length, this.#device);
+  }
+
+  turn(): boolean {
+    return false;
+  }
+
+  finish(): void {}
+
+  counters(): { kept: number; overflowed: number } {
+    return { kept: 0, overflowed: 0 };
+  }
+
+  close(): void {}
+}
+
+class PacketRing implements PacketSource {
+  readonly #libc: Libc;
+  readonly #socket: number;
+  readonly #filter: RingFilter;
   readonly #wakeUp: number;
   readonly #mapping: Mapping;
   readonly #interface: string | undefined;
@@ -94,9 +162,16 @@ class PacketRing implements PacketSource {
   #isDown = false;
   #state: 'open' | 'running' | 'stopping' | 'closed' = 'open';
 
-  constructor(libc: Libc, socket: number, mapping: Mapping, options: PacketRingOptions) {
+  constructor(
+    libc: Libc,
+    socket: number,
+    mapping: Mapping,
+    filter: RingFilter,
+    options: Omit<PacketRingOptions, 'ports'>,
+  ) {
     this.#libc = libc;
     this.#socket = socket;
+    this.#filter = filter;
     this.#mapping = mapping;
     this.#interface = options.interface;
     this.#device = options.interface ?? ALL_INTERFACES;
@@ -107,12 +182,19 @@ class PacketRing implements PacketSource {
     this.#wakeUp = libc.eventFd(linux.EFD_CLOEXEC | linux.EFD_NONBLOCK);
   }
 
+  get name(): string {
+    return this.#filter.name;
+  }
+
   async run(sink: FrameSink): Promise<void> {
     if (this.#state === 'closed') return;
     if (this.#state !== 'open') throw new Error('a packet ring runs once');
     this.#state = 'running';
     try {
-      await this.#deliver(new RingReader(this.#mapping.bytes, this.#blockCount), sink);
+      const { countedSnaplenBytes } = this.#filter;
+      const reader = new RingReader(this.#mapping.bytes, this.#blockCount, countedSnaplenBytes);
+      await this.#deliver(reader, sink);
+      await this.#deliverRest(reader, sink);
     } finally {
       this.#close();
     }
@@ -130,12 +212,12 @@ class PacketRing implements PacketSource {
   /** Reading the kernel's counters clears them, so they are added up here. */
   counters(): CaptureCounters {
     if (this.#state !== 'closed') this.#readStatistics();
-    return { received: this.#received, dropped: this.#dropped };
+    const { kept, overflowed } = this.#filter.counters();
+    return { received: this.#received + kept, dropped: this.#dropped, overflowed };
   }
 
-  /** The kernel swaps the program at once: no packet is lost, and none passes unfiltered. */
   setPorts(ports: PortSet): void {
-    if (this.#state !== 'closed') attachPorts(this.#libc, this.#socket, ports, this.#device);
+    if (this.#state !== 'closed') this.#filter.setPorts(ports);
   }
 
   interfaceName(index: number): string | undefined {
@@ -147,13 +229,29 @@ class PacketRing implements PacketSource {
       { fd: this.#socket, events: linux.POLLIN },
       { fd: this.#wakeUp, events: linux.POLLIN },
     ];
+    let hasMore = false;
     while (this.#state === 'running') {
-      const [events = 0] = await this.#libc.poll(entries, POLL_TIMEOUT_MS, this.#device);
+      const timeoutMs = hasMore ? 0 : POLL_TIMEOUT_MS;
+      const [events = 0] = await this.#libc.poll(entries, timeoutMs, this.#device);
       if ((events & linux.POLLERR) !== 0) this.#noteSocketError();
       if (this.#isDown) this.#rebind();
       // The ring is read whatever poll said: the answer may be older than the newest block.
-      reader.readBlocks(sink, MAX_BLOCKS_A_TURN);
+      const blocks = reader.readBlocks(sink, MAX_BLOCKS_A_TURN);
+      hasMore = this.#filter.turn(sink, reader.linkHeaders) || blocks === MAX_BLOCKS_A_TURN;
     }
+  }
+
+  /**
+   * What came before the stop: nothing comes after it, and the kernel hands the block that it was filling over within
+   * three of its timeouts: two of its ticks and a little.
+   */
+  async #deliverRest(reader: RingReader, sink: FrameSink): Promise<void> {
+    this.#filter.setPorts(new PortSet());
+    for (let waits = 0; waits < 3; waits++) {
+      await this.#libc.poll([{ fd: this.#wakeUp, events: 0 }], BLOCK_TIMEOUT_MS, this.#device);
+      reader.readBlocks(sink, this.#blockCount);
+    }
+    this.#filter.finish(sink, reader.linkHeaders);
   }
 
   /** An interface that goes down leaves an error on the socket; the ring stays, and the kernel resumes by itself. */
@@ -199,6 +297,7 @@ class PacketRing implements PacketSource {
     if (this.#state === 'closed') return;
     this.#readStatistics();
     this.#state = 'closed';
+    this.#filter.close();
     this.#mapping.unmap();
     this.#libc.close(this.#socket);
     this.#libc.close(this.#wakeUp);
@@ -211,28 +310,39 @@ class RingReader {
   /** For the status words, whose order with the packets matters on arm64. */
   readonly #words: Int32Array;
   readonly #blockCount: number;
+  readonly #countedSnaplenBytes: number;
   readonly #frame = new Frame();
+  readonly #linkHeaders = new Map<number, number>();
+  /** The last interface in `#linkHeaders`, so that most frames need no look. */
+  #knownInterface = -1;
   #nextBlock = 0;
 
-  constructor(ring: ArrayBuffer, blockCount: number) {
+  /** @param countedSnaplenBytes see `RingFilter` */
+  constructor(ring: ArrayBuffer, blockCount: number, countedSnaplenBytes: number) {
     this.#view = new DataView(ring);
     this.#words = new Int32Array(ring);
     this.#blockCount = blockCount;
+    this.#countedSnaplenBytes = countedSnaplenBytes;
     this.#frame.view = this.#view;
     this.#frame.linkType = LINKTYPE_RAW;
   }
 
-  /** Delivers the blocks that the kernel has handed over, at most `limit` of them. */
-  readBlocks(sink: FrameSink, limit: number): void {
+  get linkHeaders(): LinkHeaders {
+    return this.#linkHeaders;
+  }
+
+  /** Delivers the blocks that the kernel has handed over, at most `limit` of them. Returns how many. */
+  readBlocks(sink: FrameSink, limit: number): number {
     for (let count = 0; count < limit; count++) {
       const block = this.#nextBlock * BLOCK_SIZE_BYTES;
       const statusWord = (block + linux.TPACKET_BLOCK_DESC.blockStatus) >>> 2;
-      if ((Atomics.load(this.#words, statusWord) & linux.TP_STATUS_USER) === 0) return;
+      if ((Atomics.load(this.#words, statusWord) & linux.TP_STATUS_USER) === 0) return count;
       this.#readPackets(block, sink);
       Atomics.store(this.#words, statusWord, linux.TP_STATUS_KERNEL);
       this.#nextBlock = (this.#nextBlock + 1) % this.#blockCount;
       sink.blockEnd();
     }
+    return limit;
   }
 
   #readPackets(block: number, sink: FrameSink): void {
@@ -261,12 +371,18 @@ class RingReader {
     const innerTags = vlanTagsLength(view, network, captured, length);
     const outerTag = (status & linux.TP_STATUS_VLAN_VALID) === 0 ? 0 : VLAN_TAG_LENGTH;
 
+    const linkLength = linkHeaderLength(hardwareType);
     frame.offset = network + innerTags;
     frame.capturedLength = captured - innerTags;
-    frame.originalLength = linkHeaderLength(hardwareType) + outerTag + length;
+    frame.originalLength = linkLength + outerTag + length;
+    frame.isCounted = captured === this.#countedSnaplenBytes && length > captured;
     frame.seconds = view.getUint32(packet + header.seconds, linux.HOST_IS_LITTLE_ENDIAN);
     frame.nanoseconds = view.getUint32(packet + header.nanoseconds, linux.HOST_IS_LITTLE_ENDIAN);
     frame.interfaceIndex = view.getInt32(address + linux.SOCKADDR_LL.ifindex, linux.HOST_IS_LITTLE_ENDIAN);
+    if (frame.interfaceIndex !== this.#knownInterface) {
+      this.#knownInterface = frame.interfaceIndex;
+      this.#linkHeaders.set(frame.interfaceIndex, linkLength);
+    }
   }
 }
 
@@ -292,11 +408,6 @@ function mapRing(libc: Libc, socket: number, blockCount: number, device: string)
     linux.MAP_SHARED,
     device,
   );
-}
-
-function attachPorts(libc: Libc, socket: number, ports: PortSet, device: string): void {
-  const program = buildPortFilter(ports, SNAPLEN_BYTES);
-  libc.attachFilter(socket, linux.SO_ATTACH_FILTER, encodeProgram(program), program.length, device);
 }
 
 /** Binds to an interface, or to all: from here on packets arrive. */

@@ -100,6 +100,7 @@ describe('a capture file', () => {
     const calls: string[] = [];
     await openCaptureFile(file(PCAP)).run({
       frame: () => calls.push('frame'),
+      counts: () => calls.push('counts'),
       blockEnd: () => calls.push('end'),
     });
     expect(calls).toEqual([...FRAMES.map(() => 'frame'), 'end']);
@@ -111,7 +112,11 @@ describe('a capture file', () => {
     const source = openCaptureFile('-', { stdin });
     let packets = 0;
     const firstBlock = new PassThrough();
-    const run = source.run({ frame: () => packets++, blockEnd: () => void firstBlock.end() });
+    const run = source.run({
+      frame: () => packets++,
+      counts: () => {},
+      blockEnd: () => void firstBlock.end(),
+    });
     await once(firstBlock.resume(), 'end');
     source.stop();
     source.stop();

@@ -1,0 +1,324 @@
+/**
+ * Live capture with the flow table in the kernel: the ring of packet-ring.ts behind the program of flow-program.ts.
+ *
+ * What the kernel counted is read from its table in batches, and told as increments. A flow's first counts are held
+ * back until the frame that opened it has come through the ring, so that who opened a connection is known before how
+ * much it carried.
+ *
+ * Who deletes: nobody but this file. A direction that has been silent is taken out together with its last counts; when
+ * it speaks again its next packet comes up like a first one. So the table needs room for what is active, not for all
+ * connections that are open.
+ */
+import type { Clock } from '../../../common/clock.ts';
+import { messageOf, PlasmawatchError, systemCodeOf } from '../../../common/errors.ts';
+import type { Logger } from '../../../common/log.ts';
+import { FlowCounts, type FrameSink, type PacketSource, type PortSet } from '../source.ts';
+import { BatchReader, BpfMap, loadSocketFilter } from './bpf-maps.ts';
+import * as linux from './constants.ts';
+import {
+  buildFlowProgram,
+  COUNTED_SNAPLEN_BYTES,
+  FLOW_CONTROL,
+  FLOW_KEY,
+  FLOW_STATISTICS,
+  FLOW_VALUE,
+} from './flow-program.ts';
+import { type Libc, loadLibc } from './libc.ts';
+import { type LinkHeaders, openRing, type RingFilter } from './packet-ring.ts';
+
+/** Directions of flows that the table holds, about 150 bytes of kernel memory each: 65,536 connections active at once. */
+const MAX_DIRECTIONS = 131_072;
+/** Flows whose packets all come up. */
+const MAX_WANTED = 1024;
+/** How often the table is read. */
+const READ_INTERVAL_NS = 500e6;
+/** Entries read in one turn, some ms of work. */
+const BATCH_ENTRIES = 4096;
+/** Time for the frame that opened a flow to come through the ring, several times the ring's own timeout. */
+const YOUNG_NS = 250e6;
+/** The kernel's coarse clock and its adding up may be so late. */
+const CLOCK_SLACK_NS = 20e6;
+/** A direction is taken out after so much silence: an ordinary one, and one that is over or in the way of others. */
+const IDLE_NS = 60e9;
+const HASTY_IDLE_NS = 2e9;
+/** From here on the table counts as crowded. */
+const CROWDED_SHARE = 0.75;
+
+const TCP_FIN = 0x01;
+const TCP_RST = 0x04;
+
+export interface KernelFlowsOptions {
+  /** One interface by name; all interfaces without. */
+  readonly interface?: string | undefined;
+  readonly ports: PortSet;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Bound of the table in the kernel, in directions: two for each connection. */
+  readonly maxDirections?: number;
+  /** One in so many of the packets that stay in the kernel comes up instead. 0: none. */
+  readonly sampleEvery?: number;
+}
+
+/**
+ * Opens the capture. Packets count from here on, `run` delivers them.
+ *
+ * Fails as `openPacketRing` does, and where the kernel refuses to count: the message names CAP_BPF when that is missing.
+ * Needs Linux 5.14.
+ */
+export async function openKernelFlows(options: KernelFlowsOptions): Promise<PacketSource> {
+  const libc = await loadLibc();
+  return openRing(libc, options, (socket, device) => {
+    try {
+      return new FlowFilter(libc, socket, device, options);
+    } catch (error) {
+      throw explain(error);
+    }
+  });
+}
+
+/** The flow table and the program that fills it. */
+class FlowFilter implements RingFilter {
+  readonly name = 'kernel';
+  readonly countedSnaplenBytes = COUNTED_SNAPLEN_BYTES;
+  readonly #libc: Libc;
+  readonly #clock: Clock;
+  readonly #maxDirections: number;
+  readonly #open: { close(): void }[] = [];
+  readonly #flows: BpfMap;
+  readonly #control: BpfMap;
+  readonly #statistics: BpfMap;
+  readonly #batches: BatchReader;
+  readonly #counts = new FlowCounts();
+  /** What was told of each entry, by its id. */
+  readonly #told = new Map<number, Told>();
+  #isReading = false;
+  /** When the present and the previous reading began; CLOCK_MONOTONIC. */
+  #readAtNs = 0;
+  #readBeforeNs = 0;
+  /** What is to be added to the kernel's times for times since the epoch. */
+  #epochNs = 0;
+  #directions = 0;
+  #directionsBefore = 0;
+  /** Packets told: those that never came up. */
+  #kept = 0;
+  #overflowed = 0;
+
+  constructor(libc: Libc, socket: number, device: string, options: KernelFlowsOptions) {
+    this.#libc = libc;
+    this.#clock = options.clock;
+    this.#maxDirections = options.maxDirections ?? MAX_DIRECTIONS;
+    try {
+      const array = (valueSize: number): BpfMap =>
+        this.#own(new BpfMap(libc, { type: linux.BPF_MAP_TYPE_ARRAY, keySize: 4, valueSize, maxEntries: 1 }));
+      const byFlow = (valueSize: number, maxEntries: number): BpfMap =>
+        this.#own(
+          new BpfMap(libc, {
+            type: linux.BPF_MAP_TYPE_HASH,
+            keySize: FLOW_KEY.size,
+            valueSize,
+            maxEntries,
+          }),
+        );
+      this.#flows = byFlow(FLOW_VALUE.size, this.#maxDirections);
+      this.#control = array(FLOW_CONTROL.size);
+      this.#statistics = array(FLOW_STATISTICS.size);
+      this.#batches = this.#own(new BatchReader(libc, this.#flows, BATCH_ENTRIES));
+      const wanted = byFlow(1, MAX_WANTED);
+      const { value } = this.#control;
+      value.setUint32(FLOW_CONTROL.sampleEvery, options.sampleEvery ?? 0, linux.HOST_IS_LITTLE_ENDIAN);
+      this.setPorts(options.ports);
+      const program = buildFlowProgram({
+        flows: this.#flows.fd,
+        wanted: wanted.fd,
+        control: this.#control.fd,
+        statistics: this.#statistics.fd,
+      });
+      attach(libc, socket, program, device);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** Ports come and go in the map; the program stays where it is. */
+  setPorts(ports: PortSet): void {
+    const { value } = this.#control;
+    for (let port = 0; port < 65_536; port++)
+      value.setUint8(FLOW_CONTROL.ports + port, ports.has(port) ? 1 : 0);
+    this.#control.update();
+  }
+
+  turn(sink: FrameSink, links: LinkHeaders): boolean {
+    if (!this.#isReading) {
+      const now = this.#libc.monotonicTimeNs();
+      if (now - this.#readAtNs < READ_INTERVAL_NS) return false;
+      this.#beginReading(now);
+    }
+    this.#readBatch(sink, links, this.#readAtNs - YOUNG_NS);
+    return this.#isReading;
+  }
+
+  finish(sink: FrameSink, links: LinkHeaders): void {
+    // A reading that is under way has passed by what came since; the next one sees everything.
+    while (this.#isReading) this.#readBatch(sink, links, Number.POSITIVE_INFINITY);
+    this.#beginReading(this.#libc.monotonicTimeNs());
+    while (this.#isReading) this.#readBatch(sink, links, Number.POSITIVE_INFINITY);
+  }
+
+  counters(): { kept: number; overflowed: number } {
+    if (this.#open.length > 0 && this.#statistics.lookUp()) {
+      this.#overflowed = getCount(this.#statistics.value, FLOW_STATISTICS.overflowed);
+    }
+    return { kept: this.#kept, overflowed: this.#overflowed };
+  }
+
+  close(): void {
+    if (this.#open.length > 0 && this.#statistics !== undefined) this.counters();
+    for (const resource of this.#open.splice(0)) resource.close();
+  }
+
+  #own<Resource extends { close(): void }>(resource: Resource): Resource {
+    this.#open.push(resource);
+    return resource;
+  }
+
+  #beginReading(nowNs: number): void {
+    this.#isReading = true;
+    this.#readBeforeNs = this.#readAtNs;
+    this.#readAtNs = nowNs;
+    this.#epochNs = this.#clock.now() * 1e6 - nowNs;
+    this.#directionsBefore = this.#directions;
+    this.#directions = 0;
+  }
+
+  /** Tells the next entries of the table, those made after `youngNs` excepted, and takes out the idle ones. */
+  #readBatch(sink: FrameSink, links: LinkHeaders, youngNs: number): void {
+    const { keys, values } = this.#batches;
+    const { count, isEnd } = this.#batches.read();
+    const isCrowded = this.#directionsBefore > this.#maxDirections * CROWDED_SHARE;
+    // What was silent since well before the last reading was told by it, the youngest of then included.
+    const silentSinceNs = this.#readBeforeNs - YOUNG_NS - CLOCK_SLACK_NS;
+    for (let index = 0; index < count; index++) {
+      const key = index * FLOW_KEY.size;
+      const value = index * FLOW_VALUE.size;
+      const lastNs = getCount(values, value + FLOW_VALUE.last);
+      if (
+        this.#isIdle(
+          values.getUint32(value + FLOW_VALUE.tcpFlags, linux.HOST_IS_LITTLE_ENDIAN),
+          lastNs,
+          isCrowded,
+        )
+      ) {
+        this.#takeOut(sink, links, keys, key);
+      } else if (lastNs >= silentSinceNs && getCount(values, value + FLOW_VALUE.first) < youngNs) {
+        this.#tell(sink, links, keys, key, values, value);
+      }
+    }
+    this.#directions += count;
+    this.#isReading = !isEnd;
+    if (count > 0) sink.blockEnd();
+  }
+
+  #isIdle(tcpFlags: number, lastNs: number, isCrowded: boolean): boolean {
+    const isHasty = isCrowded || (tcpFlags & (TCP_FIN | TCP_RST)) !== 0;
+    return this.#readAtNs - lastNs > (isHasty ? HASTY_IDLE_NS : IDLE_NS);
+  }
+
+  /** Removes an entry and tells what it had at the end. */
+  #takeOut(sink: FrameSink, links: LinkHeaders, keys: DataView, key: number): void {
+    const { key: takenKey, value } = this.#flows;
+    for (let word = 0; word < FLOW_KEY.size; word += 8) {
+      takenKey.setBigUint64(word, keys.getBigUint64(key + word));
+    }
+    if (!this.#flows.take()) return;
+    this.#tell(sink, links, takenKey, 0, value, 0);
+    this.#told.delete(getCount(value, FLOW_VALUE.id));
+  }
+
+  /** Tells what an entry has more than at the last time. */
+  #tell(
+    sink: FrameSink,
+    links: LinkHeaders,
+    keys: DataView,
+    key: number,
+    values: DataView,
+    value: number,
+  ): void {
+    const packets = getCount(values, value + FLOW_VALUE.packets);
+    if (packets === 0) return;
+    const id = getCount(values, value + FLOW_VALUE.id);
+    let told = this.#told.get(id);
+    if (told === undefined) {
+      told = new Told();
+      this.#told.set(id, told);
+    }
+    // The processors add to the numbers one after the other: packets may be ahead of bytes for a moment.
+    const bytes = getCount(values, value + FLOW_VALUE.bytes);
+    const payloadBytes = getCount(values, value + FLOW_VALUE.payloadBytes);
+    if (packets === told.packets && bytes === told.bytes && payloadBytes === told.payloadBytes) return;
+
+    const counts = this.#counts;
+    readEndpoints(counts, keys, key);
+    counts.interfaceIndex = values.getUint32(value + FLOW_VALUE.interfaceIndex, linux.HOST_IS_LITTLE_ENDIAN);
+    counts.tcpFlags = values.getUint32(value + FLOW_VALUE.tcpFlags, linux.HOST_IS_LITTLE_ENDIAN) & 0xff;
+    counts.packets = packets - told.packets;
+    counts.bytes = bytes - told.bytes + counts.packets * (links.get(counts.interfaceIndex) ?? 0);
+    counts.payloadBytes = payloadBytes - told.payloadBytes;
+    const timeNs = getCount(values, value + FLOW_VALUE.last) + this.#epochNs;
+    counts.seconds = Math.floor(timeNs / 1e9);
+    counts.nanoseconds = Math.floor(timeNs % 1e9);
+    told.packets = packets;
+    told.bytes = bytes;
+    told.payloadBytes = payloadBytes;
+    this.#kept += counts.packets;
+    sink.counts(counts);
+  }
+}
+
+class Told {
+  packets = 0;
+  bytes = 0;
+  payloadBytes = 0;
+}
+
+/** Loads the program and gives it to the socket, which holds it from then on. */
+function attach(libc: Libc, socket: number, program: Uint8Array, device: string): void {
+  const fd = loadSocketFilter(libc, program);
+  try {
+    const value = new Uint8Array(4);
+    new DataView(value.buffer).setInt32(0, fd, linux.HOST_IS_LITTLE_ENDIAN);
+    libc.setSocketOption(socket, linux.SOL_SOCKET, linux.SO_ATTACH_BPF, value, 'attach program', device);
+  } finally {
+    libc.close(fd);
+  }
+}
+
+/** Says what is missing where the kernel said no. */
+function explain(error: unknown): unknown {
+  if (!(error instanceof PlasmawatchError) || systemCodeOf(error.cause) !== 'EPERM') return error;
+  return new PlasmawatchError(error.code, `counting in the kernel needs CAP_BPF (${messageOf(error)})`, {
+    operation: 'bpf',
+    subject: 'flow table',
+    cause: error.cause,
+  });
+}
+
+function readEndpoints(counts: FlowCounts, keys: DataView, key: number): void {
+  counts.source0 = keys.getUint32(key + FLOW_KEY.source);
+  counts.source1 = keys.getUint32(key + FLOW_KEY.source + 4);
+  counts.source2 = keys.getUint32(key + FLOW_KEY.source + 8);
+  counts.source3 = keys.getUint32(key + FLOW_KEY.source + 12);
+  counts.destination0 = keys.getUint32(key + FLOW_KEY.destination);
+  counts.destination1 = keys.getUint32(key + FLOW_KEY.destination + 4);
+  counts.destination2 = keys.getUint32(key + FLOW_KEY.destination + 8);
+  counts.destination3 = keys.getUint32(key + FLOW_KEY.destination + 12);
+  counts.sourcePort = keys.getUint16(key + FLOW_KEY.sourcePort);
+  counts.destinationPort = keys.getUint16(key + FLOW_KEY.destinationPort);
+}
+
+/** A number of 64 bits as a double: exact below 2^53. */
+function getCount(view: DataView, offset: number): number {
+  const low = view.getUint32(offset + (linux.HOST_IS_LITTLE_ENDIAN ? 0 : 4), linux.HOST_IS_LITTLE_ENDIAN);
+  const high = view.getUint32(offset + (linux.HOST_IS_LITTLE_ENDIAN ? 4 : 0), linux.HOST_IS_LITTLE_ENDIAN);
+  return high * 2 ** 32 + low;
+}
