@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { durationMs, sizeBytes } from '../common/config-file.ts';
 
-export const CAPTURE_CHOICES = ['auto', 'ring', 'cap'] as const;
+export const CAPTURE_CHOICES = ['auto', 'kernel', 'ring', 'cap'] as const;
 
 export const agentConfigSchema = z.strictObject({
   node: z
@@ -32,7 +32,9 @@ export const agentConfigSchema = z.strictObject({
       way: z
         .enum(CAPTURE_CHOICES)
         .default('auto')
-        .describe('`ring` (Linux), `cap` (libpcap), or the best that works.'),
+        .describe(
+          '`kernel` (counts in the kernel, Linux 5.14), `ring` (Linux), `cap` (libpcap), or the best that works.',
+        ),
       interface: z.string().max(64).optional().describe('One network interface. Default: all of them.'),
       maxFlows: z
         .number()

@@ -8,8 +8,11 @@ import type { UplinkCounters } from './uplink/client.ts';
 export const AGENT_COUNTERS = {
   capture_running: '1 while packets are captured, now',
   capture_restarts: 'times the packet source was opened again after a fault',
-  capture_received: 'packets that passed the kernel filter, lost ones included',
+  capture_received:
+    'packets that passed the kernel filter, lost ones and those counted in the kernel included',
   capture_dropped: 'packets lost between kernel and agent; unknown (null) with libpcap',
+  capture_overflowed:
+    "packets that found no room in the kernel's flow table, and were counted by the agent instead",
   packets: 'packets handled',
   bytes: 'wire bytes of the packets handled',
   packets_skipped: 'packets that are part of no TCP flow',
@@ -56,6 +59,7 @@ export function agentCounters(sources: CounterSources): AgentCounters {
     capture_restarts: sources.restarts,
     capture_received: capture.received,
     capture_dropped: capture.dropped,
+    capture_overflowed: capture.overflowed,
     packets: pipeline.packets,
     bytes: pipeline.bytes,
     packets_skipped: sum(Object.values(pipeline.skipped)),

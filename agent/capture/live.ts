@@ -1,15 +1,16 @@
-/** Which way of capturing this machine offers: the kernel's ring first, libpcap where that is not to be had. */
+/** Which way of capturing this machine offers: counting in the kernel first, then its ring, then libpcap. */
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../../common/clock.ts';
 import { messageOf, PlasmawatchError, systemCodeOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import { openLibpcap } from './libpcap.ts';
 import { CAP_BPF, CAP_NET_RAW } from './linux/constants.ts';
+import { openKernelFlows } from './linux/kernel-flows.ts';
 import { openPacketRing } from './linux/packet-ring.ts';
 import { type PacketSource, PortSet } from './source.ts';
 
 /** The ways to capture, in the order of preference. */
-export const CAPTURE_WAYS = ['ring', 'cap'] as const;
+export const CAPTURE_WAYS = ['kernel', 'ring', 'cap'] as const;
 export type CaptureWay = (typeof CAPTURE_WAYS)[number];
 
 export interface LiveSourceOptions {
@@ -44,8 +45,9 @@ export interface CaptureCapabilities {
   readonly bpf: boolean | undefined;
 }
 
-const GRANT = 'sudo setcap cap_net_raw+ep "$(readlink -f "$(command -v node)")", or run as root';
+const GRANT = 'sudo setcap cap_net_raw,cap_bpf+ep "$(readlink -f "$(command -v node)")", or run as root';
 const INSTALL: Readonly<Record<CaptureWay, string>> = {
+  kernel: 'npm install koffi',
   ring: 'npm install koffi',
   cap: 'install libpcap with its headers (apt install libpcap-dev) and then npm install cap',
 };
@@ -95,11 +97,13 @@ export async function readCapabilities(statusPath = '/proc/self/status'): Promis
 }
 
 const OPENERS: Readonly<Record<CaptureWay, (options: LiveSourceOptions) => Promise<PacketSource>>> = {
+  kernel: openKernelFlows,
   ring: openPacketRing,
   cap: openLibpcap,
 };
 
 const OFFERS: Readonly<Record<CaptureWay, string>> = {
+  kernel: 'flow table in the kernel: exact counts, few packets handed up, losses counted',
   ring: 'kernel packet ring: kernel times, losses counted',
   cap: 'libpcap: no kernel times, losses not counted',
 };

@@ -6,7 +6,11 @@ import { silentLogger } from '../../common/log.ts';
 
 describe('smoke', () => {
   it('loads', async () => {
-    const source = await openKernelFlows({ ports: new PortSet([43800]), clock: systemClock, logger: silentLogger });
+    const source = await openKernelFlows({
+      ports: new PortSet([43800]),
+      clock: systemClock,
+      logger: silentLogger,
+    });
     console.log(source.name, source.counters());
     source.stop();
   });

@@ -12,7 +12,7 @@
 import type { Clock } from '../../../common/clock.ts';
 import { messageOf, PlasmawatchError, systemCodeOf } from '../../../common/errors.ts';
 import type { Logger } from '../../../common/log.ts';
-import { FlowCounts, type FrameSink, type PacketSource, type PortSet } from '../source.ts';
+import { FlowCounts, type FrameSink, type PacketSource, PortSet } from '../source.ts';
 import { BatchReader, BpfMap, loadSocketFilter } from './bpf-maps.ts';
 import * as linux from './constants.ts';
 import {
@@ -30,6 +30,7 @@ import { type LinkHeaders, openRing, type RingFilter } from './packet-ring.ts';
 const MAX_DIRECTIONS = 131_072;
 /** Flows whose packets all come up. */
 const MAX_WANTED = 1024;
+const PORTS = 65_536;
 /** How often the table is read. */
 const READ_INTERVAL_NS = 500e6;
 /** Entries read in one turn, some ms of work. */
@@ -85,12 +86,13 @@ class FlowFilter implements RingFilter {
   readonly #maxDirections: number;
   readonly #open: { close(): void }[] = [];
   readonly #flows: BpfMap;
-  readonly #control: BpfMap;
+  readonly #ports: BpfMap;
   readonly #statistics: BpfMap;
   readonly #batches: BatchReader;
   readonly #counts = new FlowCounts();
   /** What was told of each entry, by its id. */
   readonly #told = new Map<number, Told>();
+  #watched = new PortSet();
   #isReading = false;
   /** When the present and the previous reading began; CLOCK_MONOTONIC. */
   #readAtNs = 0;
@@ -108,29 +110,27 @@ class FlowFilter implements RingFilter {
     this.#clock = options.clock;
     this.#maxDirections = options.maxDirections ?? MAX_DIRECTIONS;
     try {
-      const array = (valueSize: number): BpfMap =>
-        this.#own(new BpfMap(libc, { type: linux.BPF_MAP_TYPE_ARRAY, keySize: 4, valueSize, maxEntries: 1 }));
-      const byFlow = (valueSize: number, maxEntries: number): BpfMap =>
-        this.#own(
-          new BpfMap(libc, {
-            type: linux.BPF_MAP_TYPE_HASH,
-            keySize: FLOW_KEY.size,
-            valueSize,
-            maxEntries,
-          }),
-        );
-      this.#flows = byFlow(FLOW_VALUE.size, this.#maxDirections);
-      this.#control = array(FLOW_CONTROL.size);
-      this.#statistics = array(FLOW_STATISTICS.size);
+      const map = (type: number, keySize: number, valueSize: number, maxEntries: number): BpfMap =>
+        this.#own(new BpfMap(libc, { type, keySize, valueSize, maxEntries }));
+      const { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH } = linux;
+      this.#flows = map(BPF_MAP_TYPE_HASH, FLOW_KEY.size, FLOW_VALUE.size, this.#maxDirections);
+      this.#ports = map(BPF_MAP_TYPE_ARRAY, 4, 4, PORTS);
+      this.#statistics = map(BPF_MAP_TYPE_ARRAY, 4, FLOW_STATISTICS.size, 1);
       this.#batches = this.#own(new BatchReader(libc, this.#flows, BATCH_ENTRIES));
-      const wanted = byFlow(1, MAX_WANTED);
-      const { value } = this.#control;
-      value.setUint32(FLOW_CONTROL.sampleEvery, options.sampleEvery ?? 0, linux.HOST_IS_LITTLE_ENDIAN);
+      const wanted = map(BPF_MAP_TYPE_HASH, FLOW_KEY.size, 1, MAX_WANTED);
+      const control = map(BPF_MAP_TYPE_ARRAY, 4, FLOW_CONTROL.size, 1);
+      control.value.setUint32(
+        FLOW_CONTROL.sampleEvery,
+        options.sampleEvery ?? 0,
+        linux.HOST_IS_LITTLE_ENDIAN,
+      );
+      control.update();
       this.setPorts(options.ports);
       const program = buildFlowProgram({
         flows: this.#flows.fd,
+        ports: this.#ports.fd,
         wanted: wanted.fd,
-        control: this.#control.fd,
+        control: control.fd,
         statistics: this.#statistics.fd,
       });
       attach(libc, socket, program, device);
@@ -140,12 +140,17 @@ class FlowFilter implements RingFilter {
     }
   }
 
-  /** Ports come and go in the map; the program stays where it is. */
+  /** The program stays where it is. Packets of the moment see some ports of the old set and some of the new one. */
   setPorts(ports: PortSet): void {
-    const { value } = this.#control;
-    for (let port = 0; port < 65_536; port++)
-      value.setUint8(FLOW_CONTROL.ports + port, ports.has(port) ? 1 : 0);
-    this.#control.update();
+    const { key, value } = this.#ports;
+    for (let port = 0; port < PORTS; port++) {
+      if (ports.has(port) === this.#watched.has(port)) continue;
+      key.setUint32(0, port, linux.HOST_IS_LITTLE_ENDIAN);
+      value.setUint32(0, ports.has(port) ? 1 : 0, linux.HOST_IS_LITTLE_ENDIAN);
+      this.#ports.update();
+    }
+    // A copy: the caller may go on changing the set.
+    this.#watched = new PortSet(portsOf(ports));
   }
 
   turn(sink: FrameSink, links: LinkHeaders): boolean {
@@ -273,6 +278,10 @@ class FlowFilter implements RingFilter {
     this.#kept += counts.packets;
     sink.counts(counts);
   }
+}
+
+function* portsOf(ports: PortSet): Iterable<number> {
+  for (const { first, last } of ports.ranges()) for (let port = first; port <= last; port++) yield port;
 }
 
 class Told {

@@ -58,16 +58,26 @@ describe.skipIf(missing !== undefined)(
       return stdout.trim();
     }
 
-    it('needs CAP_NET_RAW and nothing else', async () => {
-      expect(await openAs(',+net_raw')).toBe('ring passed over: none');
+    it('counts in the kernel with CAP_NET_RAW and CAP_BPF and nothing else', async () => {
+      expect(await openAs(',+net_raw,+bpf')).toBe('kernel passed over: none');
+    });
+
+    it('falls back to the ring with CAP_NET_RAW alone, and names the capability that is missing', async () => {
+      expect(await openAs(',+net_raw')).toMatch(
+        /^ring passed over: kernel \(counting .* needs CAP_BPF \(.*EPERM\)\)$/,
+      );
     });
 
     it('says in one line what is missing and what grants it', async () => {
       const line = await openAs('');
-      expect(line).toMatch(/^PW_CAPTURE_UNAVAILABLE packets cannot be captured without CAP_NET_RAW \(ring: /);
-      expect(line).toContain('ring: socket on all interfaces: EPERM; cap: libpcap on any: ');
       expect(line).toMatch(
-        /sudo setcap cap_net_raw\+ep "\$\(readlink -f "\$\(command -v node\)"\)", or run as root$/,
+        /^PW_CAPTURE_UNAVAILABLE packets cannot be captured without CAP_NET_RAW \(kernel: /,
+      );
+      expect(line).toContain(
+        'kernel: socket on all interfaces: EPERM; ring: socket on all interfaces: EPERM; cap: libpcap on any: ',
+      );
+      expect(line).toMatch(
+        /sudo setcap cap_net_raw,cap_bpf\+ep "\$\(readlink -f "\$\(command -v node\)"\)", or run as root$/,
       );
     });
   },
@@ -91,7 +101,7 @@ describe('openLiveSource without its optional packages', () => {
       await writeFile(join(folder, 'open.mjs'), OPEN_SCRIPT);
       const { stdout } = await promisify(execFile)(process.execPath, [join(folder, 'open.mjs')]);
       expect(stdout).toMatch(
-        /^PW_CAPTURE_UNAVAILABLE packets cannot be captured here \(ring: the package koffi, /,
+        /^PW_CAPTURE_UNAVAILABLE packets cannot be captured here \(kernel: the package koffi, /,
       );
       expect(stdout).toMatch(
         /\): npm install koffi; or install libpcap with its headers \(apt install libpcap-dev\) and then npm install cap\n$/,
@@ -105,11 +115,11 @@ describe('openLiveSource without its optional packages', () => {
 describe('probeCapture', () => {
   it('tries every way, and names what would make a missing one available', async () => {
     const probes = await probeCapture({ clock: systemClock, logger: silentLogger });
-    expect(probes.map(({ name }) => name)).toEqual(['ring', 'cap']);
+    expect(probes.map(({ name }) => name)).toEqual(['kernel', 'ring', 'cap']);
     expect(probes.filter(({ reason }) => reason.includes('\n'))).toEqual([]);
     expect(probes.filter(({ available, fix }) => available && fix !== undefined)).toEqual([]);
     const canCapture = process.platform === 'linux' && (await readCapabilities()).netRaw === true;
-    expect(probes[0]?.available).toBe(canCapture);
+    expect(probes[1]?.available).toBe(canCapture);
   });
 });
 
@@ -121,7 +131,7 @@ const OPEN_SCRIPT = `
   try {
     const options = { ports: new PortSet([43800]), clock: systemClock, logger: silentLogger };
     const { source, passedOver } = await openLiveSource(options);
-    console.log(source.name, 'passed over:', passedOver.map(({ name }) => name).join() || 'none');
+    console.log(source.name, 'passed over:', passedOver.map(({ name, reason }) => name + ' (' + reason + ')').join() || 'none');
     source.stop();
   } catch (error) {
     console.log(error.code, error.message);
