@@ -1,17 +1,443 @@
+/** Counting in the kernel, on the real kernel: every packet once, whatever way it took. */
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, it, vi } from 'vitest';
+import { openLibpcap } from '../../agent/capture/libpcap.ts';
 import { openKernelFlows } from '../../agent/capture/linux/kernel-flows.ts';
-import { PortSet } from '../../agent/capture/source.ts';
+import { openPacketRing } from '../../agent/capture/linux/packet-ring.ts';
+import {
+  type FlowCounts,
+  type Frame,
+  type FrameSink,
+  type PacketSource,
+  PortSet,
+} from '../../agent/capture/source.ts';
+import { decode, Packet } from '../../agent/decode/packet.ts';
+import { FlowTable } from '../../agent/flow/table.ts';
+import { formatAddress, IPV4_MAPPED_WORD } from '../../common/address.ts';
 import { systemClock } from '../../common/clock.ts';
 import { silentLogger } from '../../common/log.ts';
+import {
+  ip,
+  missingForNamespaces,
+  withEchoServer,
+  withNamespace,
+  type NamespaceLink,
+} from '../support/netns.ts';
+import { pcapFile, tcpFrame } from '../support/pcap-bytes.ts';
+import { exchange } from '../support/exchange.ts';
 
-describe('smoke', () => {
-  it('loads', async () => {
-    const source = await openKernelFlows({
-      ports: new PortSet([43800]),
-      clock: systemClock,
-      logger: silentLogger,
+const missing = missingForNamespaces('tcpreplay');
+const PORT = 30_000 + (process.pid % 10_000) * 2;
+const OTHER_PORT = PORT + 1;
+const WAIT = { timeout: 15_000, interval: 20 };
+const dependencies = { clock: systemClock, logger: silentLogger };
+
+const SOURCES = [
+  { name: 'kernel', open: openKernelFlows },
+  { name: 'ring', open: openPacketRing },
+  { name: 'cap', open: openLibpcap },
+] as const;
+
+describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing ?? 'nothing more'})`, () => {
+  it('counts every packet and byte of every flow, and hands up the first and the control packets', async () => {
+    await withNamespace(async (link) => {
+      const flows = 2000;
+      const rounds = 50;
+      const source = await openKernelFlows({
+        interface: link.interface,
+        ports: new PortSet([PORT]),
+        ...dependencies,
+      });
+      const seen = await observe(source, async () => {
+        await replay(link, manyFlows(flows), '--loop', String(rounds), '--pps', '100000');
+      });
+      expect(seen.flows.size).toBe(flows);
+      expect(new Set(seen.flows.values())).toEqual(
+        new Set([`${rounds} packets, ${rounds * 154} bytes, ${rounds * 100} payload`]),
+      );
+      expect(seen.frames).toBe(flows);
+      expect(source.counters()).toEqual({ received: flows * rounds, dropped: 0, overflowed: 0 });
     });
-    console.log(source.name, source.counters());
-    source.stop();
+  });
+
+  it('gives the same flows as the ring and libpcap', async () => {
+    await withNamespace(async (link) => {
+      const ports = new PortSet([PORT]);
+      const options = { interface: link.interface, ports, ...dependencies };
+      const sources = await Promise.all(SOURCES.map(({ open }) => open(options)));
+      const watchers = sources.map((source) => new Watcher(source));
+      const frames = [
+        ...manyConnections(200),
+        ...oddFrames(),
+        tcpFrame({ from: '10.9.0.1:5', to: `10.9.0.2:${OTHER_PORT}`, flags: 'A' }),
+      ];
+      await replay(link, frames, '--pps', '20000');
+      await replay(
+        link,
+        frames.filter((frame) => !isSyn(frame)),
+        '--pps',
+        '20000',
+        '--loop',
+        '3',
+      );
+      await vi.waitFor(() => expect(watchers[1]?.table.size).toBe(200 + oddFrames().length), WAIT);
+      // libpcap's binding loses what it has not delivered when it is stopped.
+      await vi.waitFor(() => expect(watchers[2]?.frames).toBe(watchers[1]?.frames), WAIT);
+      const seen = await Promise.all(watchers.map((watcher) => watcher.stop()));
+      expect(seen[0]?.flows.size).toBe(200 + oddFrames().length);
+      expect(seen[0]?.flows).toEqual(seen[1]?.flows);
+      expect(seen[2]?.flows).toEqual(seen[1]?.flows);
+      expect(seen[0]?.states).toEqual(seen[1]?.states);
+    });
+  });
+
+  it('stays exact when its table is full, and says so', async () => {
+    await withNamespace(async (link) => {
+      const source = await openKernelFlows({
+        interface: link.interface,
+        ports: new PortSet([PORT]),
+        maxDirections: 64,
+        ...dependencies,
+      });
+      const seen = await observe(source, () =>
+        replay(link, manyFlows(1000), '--loop', '10', '--pps', '50000'),
+      );
+      expect(seen.flows.size).toBe(1000);
+      expect(new Set(seen.flows.values())).toEqual(new Set(['10 packets, 1540 bytes, 1000 payload']));
+      expect(source.counters().overflowed).toBeGreaterThan(1000);
+      expect(source.counters().dropped).toBe(0);
+    });
+  });
+
+  it('counts the payload and the segments that real connections carry, offloaded or not', async () => {
+    await withNamespace(async ({ interface: device, namespace, far }) => {
+      await withEchoServer(namespace, [PORT], async () => {
+        const payload = 3_000_000;
+        // All interfaces: a connection to ourselves crosses loopback, which shows its packets twice.
+        const source = await openKernelFlows({ ports: new PortSet([PORT]), ...dependencies });
+        const seen = await observe(source, async () => {
+          await exchange(far.ipv4, PORT, payload);
+          await exchange(far.ipv6, PORT, payload);
+        });
+        expect(seen.sides.map(({ payloadBytes }) => payloadBytes)).toEqual([
+          payload,
+          payload,
+          payload,
+          payload,
+        ]);
+        for (const { packets, bytes, payloadBytes, headers } of seen.sides) {
+          expect(packets).toBeGreaterThanOrEqual(Math.ceil(payloadBytes / 1448));
+          // Every packet has its headers: those of SYN and FIN have more options, or none.
+          expect(bytes - payloadBytes).toBeGreaterThan(packets * (headers - 12));
+          expect(bytes - payloadBytes).toBeLessThan(packets * (headers + 1) + 100);
+        }
+        expect(seen.frames).toBeLessThan(60);
+        expect(seen.interfaces).toEqual(new Set([device]));
+      });
+    });
+  });
+
+  it('follows the ports that it is given while it runs', async () => {
+    await withNamespace(async (link) => {
+      const source = await openKernelFlows({
+        interface: link.interface,
+        ports: new PortSet([PORT]),
+        ...dependencies,
+      });
+      const frames = [PORT, OTHER_PORT].map((port) =>
+        tcpFrame({ from: '10.9.0.1:5', to: `10.9.0.2:${port}`, flags: 'A' }),
+      );
+      const seen = await observe(source, async () => {
+        await replay(link, frames);
+        source.setPorts(new PortSet([OTHER_PORT]));
+        await replay(link, frames, '--loop', '4');
+      });
+      expect([...seen.flows.values()].map((text) => text.split(',')[0])).toEqual(['1 packets', '4 packets']);
+    });
+  });
+
+  it('hands up every packet of a flow that is wanted, and one in N where that is asked for', async () => {
+    await withNamespace(async (link) => {
+      const options = { interface: link.interface, ports: new PortSet([PORT]), ...dependencies };
+      const frame = tcpFrame({ from: '10.9.0.1:5', to: `10.9.0.2:${PORT}`, flags: 'A', payload: 100 });
+      const source = await openKernelFlows(options);
+      const flow = {
+        ...mapped('source', 0x0a090001),
+        ...mapped('destination', 0x0a090002),
+        sourcePort: 5,
+        destinationPort: PORT,
+      };
+      const seen = await observe(source, async (watcher) => {
+        await replay(link, [frame], '--loop', '10');
+        await vi.waitFor(() => expect(watcher.frames).toBe(1), WAIT);
+        source.want(flow, true);
+        await replay(link, [frame], '--loop', '10');
+        await vi.waitFor(() => expect(watcher.frames).toBe(11), WAIT);
+        source.want(flow, false);
+        await replay(link, [frame], '--loop', '10');
+      });
+      expect(seen.frames).toBe(11);
+      expect([...seen.flows.values()]).toEqual(['30 packets, 4620 bytes, 3000 payload']);
+
+      const sampled = await observe(await openKernelFlows({ ...options, sampleEvery: 10 }), () =>
+        replay(link, [frame], '--loop', '10000', '--pps', '50000'),
+      );
+      expect(sampled.frames).toBeGreaterThan(500);
+      expect(sampled.frames).toBeLessThan(2000);
+      expect([...sampled.flows.values()]).toEqual(['10000 packets, 1540000 bytes, 1000000 payload']);
+    });
+  });
+
+  it('counts a packet that crosses two interfaces on the first of them', async () => {
+    await withNamespace(async (link) => {
+      const bridge = `${link.interface.slice(0, 13)}b`;
+      await ip('link', 'add', bridge, 'type', 'bridge');
+      try {
+        await ip('link', 'set', link.interface, 'master', bridge);
+        await ip('link', 'set', bridge, 'up');
+        const source = await openKernelFlows({ ports: new PortSet([PORT]), ...dependencies });
+        const seen = await observe(source, () => replay(link, manyFlows(50, 'ffffffffffff'), '--loop', '20'));
+        expect(new Set(seen.flows.values())).toEqual(new Set(['20 packets, 3080 bytes, 2000 payload']));
+        expect(seen.interfaces).toEqual(new Set([link.interface]));
+      } finally {
+        await ip('link', 'del', bridge);
+      }
+    });
+  });
+
+  it('lives on while interfaces come and go under traffic, and leaks no descriptor and no map', async () => {
+    await withNamespace(async (link) => {
+      const before = await descriptors();
+      const source = await openKernelFlows({ ports: new PortSet([PORT]), ...dependencies });
+      const extra = `${link.interface.slice(0, 13)}x`;
+      expect((await descriptors())['map']).toBe(5);
+      const seen = await observe(source, async (watcher) => {
+        for (let round = 0; round < 10; round++) {
+          await ip('link', 'add', extra, 'type', 'veth', 'peer', 'name', 'far1', 'netns', link.namespace);
+          await ip('link', 'set', extra, 'up');
+          await ip('-n', link.namespace, 'link', 'set', 'far1', 'up');
+          await ip('link', 'set', link.interface, 'down');
+          await ip('link', 'set', link.interface, 'up');
+          const frame = tcpFrame({
+            from: `10.8.0.1:${1000 + round}`,
+            to: `10.9.0.2:${PORT}`,
+            flags: 'A',
+            payload: 10,
+          });
+          await replay({ ...link, far: link.far }, [frame], '--loop', '10', '--intf1', 'far1');
+          await vi.waitFor(() => expect(watcher.table.size).toBe(round + 1), WAIT);
+          await ip('link', 'del', extra);
+        }
+      });
+      expect([...seen.flows.values()]).toEqual(Array<string>(10).fill('10 packets, 640 bytes, 100 payload'));
+      expect(await descriptors()).toEqual(before);
+    });
   });
 });
+
+/** Joins frames and counts to flows, as the pipeline does. */
+class Watcher implements FrameSink {
+  readonly table = new FlowTable<undefined>({
+    maxFlows: 100_000,
+    isService: (_w0, _w1, _w2, _w3, port) => port === PORT || port === OTHER_PORT,
+    countOnOneInterface: true,
+    ended: () => {},
+  });
+  readonly #source: PacketSource;
+  readonly #running: Promise<void>;
+  readonly #packet = new Packet();
+  readonly #interfaces = new Set<string>();
+  /** Frames of TCP. */
+  frames = 0;
+
+  constructor(source: PacketSource) {
+    this.#source = source;
+    this.#running = source.run(this);
+  }
+
+  frame(frame: Frame): void {
+    if (decode(frame, this.#packet) !== 'tcp') return;
+    if (
+      ![this.#packet.sourcePort, this.#packet.destinationPort].some(
+        (port) => port === PORT || port === OTHER_PORT,
+      )
+    )
+      return;
+    this.frames++;
+    this.table.observe(frame, this.#packet);
+  }
+
+  counts(counts: FlowCounts): void {
+    this.#interfaces.add(this.#source.interfaceName(counts.interfaceIndex) ?? '?');
+    this.table.account(counts);
+  }
+
+  blockEnd(): void {}
+
+  async stop(): Promise<Seen> {
+    this.#source.stop();
+    await this.#running;
+    const flows = new Map<string, string>();
+    const states = new Map<string, string>();
+    const sides: Side[] = [];
+    for (const { initiator, responder, state } of this.table) {
+      const name = `${formatAddress(initiator)} ${initiator.port} ${formatAddress(responder)} ${responder.port}`;
+      const packets = initiator.packets + responder.packets;
+      const bytes = initiator.bytes + responder.bytes;
+      const payload = initiator.payloadBytes + responder.payloadBytes;
+      flows.set(name, `${packets} packets, ${bytes} bytes, ${payload} payload`);
+      states.set(name, state);
+      const headers = 14 + (initiator.w2 === IPV4_MAPPED_WORD ? 20 : 40) + 32;
+      for (const { packets, bytes, payloadBytes } of [initiator, responder]) {
+        sides.push({ packets, bytes, payloadBytes, headers });
+      }
+    }
+    return { flows, states, sides, frames: this.frames, interfaces: this.#interfaces };
+  }
+}
+
+interface Side {
+  readonly packets: number;
+  readonly bytes: number;
+  readonly payloadBytes: number;
+  /** Of an ordinary packet of the connection. */
+  readonly headers: number;
+}
+
+interface Seen {
+  readonly flows: ReadonlyMap<string, string>;
+  readonly states: ReadonlyMap<string, string>;
+  readonly sides: readonly Side[];
+  readonly frames: number;
+  /** Those that the kernel counted on. */
+  readonly interfaces: ReadonlySet<string>;
+}
+
+async function observe(source: PacketSource, work: (watcher: Watcher) => Promise<void>): Promise<Seen> {
+  const watcher = new Watcher(source);
+  try {
+    await work(watcher);
+  } catch (error) {
+    await watcher.stop();
+    throw error;
+  }
+  return watcher.stop();
+}
+
+/** Sends frames from the far end of the link. */
+async function replay(
+  link: NamespaceLink,
+  frames: readonly Uint8Array[],
+  ...options: string[]
+): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-kernel-'));
+  try {
+    const file = join(folder, 'frames.pcap');
+    await writeFile(file, pcapFile(frames));
+    const speed = options.includes('--pps') ? [] : ['--topspeed'];
+    const device = options.includes('--intf1') ? [] : ['--intf1', 'far0'];
+    const words = [
+      'netns',
+      'exec',
+      link.namespace,
+      'tcpreplay',
+      '-q',
+      '--preload-pcap',
+      ...device,
+      ...speed,
+      ...options,
+      file,
+    ];
+    await promisify(execFile)('ip', words);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** One data packet of 154 bytes each. */
+function manyFlows(count: number, destinationMac = '000000000000'): Uint8Array[] {
+  return Array.from({ length: count }, (_, index) => {
+    const frame = tcpFrame({
+      from: `10.1.${index >>> 8}.${index & 255}:${1024 + index}`,
+      to: `10.9.0.2:${PORT}`,
+      flags: 'A',
+      payload: 100,
+    });
+    frame.set(Buffer.from(destinationMac, 'hex'));
+    return frame;
+  });
+}
+
+/** Handshake, data both ways, and the end. */
+function manyConnections(count: number): Uint8Array[] {
+  return Array.from({ length: count }, (_, index) => {
+    const client = `10.2.${index >>> 8}.${index & 255}:${2048 + index}`;
+    const server = `10.9.0.2:${PORT}`;
+    const there = { from: client, to: server };
+    const back = { from: server, to: client };
+    return [
+      { ...there, flags: 'S', sequence: 1 },
+      { ...back, flags: 'SA', sequence: 9, acknowledgment: 2 },
+      { ...there, flags: 'A', sequence: 2, acknowledgment: 10 },
+      { ...there, flags: 'AP', sequence: 2, acknowledgment: 10, payload: 1000 },
+      { ...back, flags: 'AP', sequence: 10, acknowledgment: 1002, payload: 7 },
+      { ...back, flags: 'A', sequence: 17, acknowledgment: 1002, payload: 1400 },
+      ...(index % 2 === 0 ? [{ ...there, flags: 'FA', sequence: 1002, acknowledgment: 1417 }] : []),
+      ...(index % 3 === 0 ? [{ ...back, flags: 'R', sequence: 1417 }] : []),
+    ].map((segment) => tcpFrame(segment));
+  }).flat();
+}
+
+/** One connection each: with tags, padding, options, extension headers, and fragments. */
+function oddFrames(): Uint8Array[] {
+  const to = `${PORT.toString(16).padStart(4, '0')}`;
+  const tcp = (from: string, flags = '10'): string =>
+    `${from}${to} 00000001 00000001 50${flags} ffff 0000 0000 01020304`;
+  const ipv4 = (rest: string, { head = '4500002c', fragment = '0000', options = '' } = {}): string =>
+    `${head} 0001${fragment} 40060000 0a030001 0a090002 ${options} ${rest}`;
+  const ipv6 = (next: string, length: string, rest: string): string =>
+    `60000000 ${length} ${next} 40 20010db8000000000000000000000001 20010db8000000000000000000000002 ${rest}`;
+  const ethernet = '000000000000 020000000001';
+  return [
+    `${ethernet} 81000005 0800 ${ipv4(tcp('1001'))}`,
+    `${ethernet} 88a80005 81000007 0800 ${ipv4(tcp('1002'))}`,
+    `${ethernet} 88a80005 81004507 0800 ${ipv4(tcp('1003'))}`,
+    `${ethernet} 81000005 86dd ${ipv6('06', '0018', tcp('1004'))}`,
+    `${ethernet} 0800 ${ipv4(tcp('1005'))} 000000000000`,
+    `${ethernet} 0800 ${ipv4(tcp('1006'), { head: '46000030', options: '01010101' })}`,
+    `${ethernet} 86dd ${ipv6('06', '0018', tcp('1007'))}`,
+    `${ethernet} 86dd ${ipv6('00', '0020', `0600010400000000 ${tcp('1008')}`)}`,
+    `${ethernet} 86dd ${ipv6('00', '0034', `3300010400000000 0603000000000000000000000000000000000000 ${tcp('1009')}`)}`,
+    `${ethernet} 86dd ${ipv6('2c', '0020', `0600000100000001 ${tcp('100a')}`)}`,
+    `${ethernet} 0800 ${ipv4(tcp('100b'), { fragment: '2000' })}`,
+    `${ethernet} 0800 ${ipv4(tcp('100c', '18'))}`,
+  ].map((hex) => Buffer.from(hex.replaceAll(' ', ''), 'hex'));
+}
+
+function isSyn(frame: Uint8Array): boolean {
+  return frame[12] === 0x08 && frame[14] === 0x45 && ((frame[47] ?? 0) & 2) !== 0;
+}
+
+/** An IPv4 address as `FlowCounts` has it. */
+function mapped<End extends 'source' | 'destination'>(
+  end: End,
+  address: number,
+): Record<`${End}${0 | 1 | 2 | 3}`, number> {
+  return {
+    [`${end}0`]: 0,
+    [`${end}1`]: 0,
+    [`${end}2`]: IPV4_MAPPED_WORD,
+    [`${end}3`]: address,
+  } as Record<`${End}${0 | 1 | 2 | 3}`, number>;
+}
+
+/** How many descriptors this process has of each kind that capturing opens. */
+async function descriptors(): Promise<Record<string, number>> {
+  const { stdout } = await promisify(execFile)('ls', ['-l', `/proc/${process.pid}/fd`]);
+  const count = (kind: string): number => stdout.split(kind).length - 1;
+  return { map: count('bpf-map'), event: count('[eventfd]'), socket: count('socket:') };
+}

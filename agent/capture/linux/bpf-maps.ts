@@ -57,11 +57,6 @@ export class BpfMap {
     this.#call(linux.BPF_COMMAND.BPF_MAP_UPDATE_ELEM, 'write map');
   }
 
-  /** Removes `key`. Whether it was there. */
-  delete(): boolean {
-    return this.#call(linux.BPF_COMMAND.BPF_MAP_DELETE_ELEM, 'delete from map');
-  }
-
   /** Removes `key` and reads what its value was at the end (hash tables: Linux 5.14). Whether it was there. */
   take(): boolean {
     return this.#call(linux.BPF_COMMAND.BPF_MAP_LOOKUP_AND_DELETE_ELEM, 'take from map');

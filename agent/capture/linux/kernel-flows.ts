@@ -66,16 +66,35 @@ export interface KernelFlowsOptions {
  * Fails as `openPacketRing` does, and where the kernel refuses to count: the message names CAP_BPF when that is missing.
  * Needs Linux 5.14.
  */
-export async function openKernelFlows(options: KernelFlowsOptions): Promise<PacketSource> {
+export async function openKernelFlows(options: KernelFlowsOptions): Promise<KernelFlows> {
   const libc = await loadLibc();
-  return openRing(libc, options, (socket, device) => {
+  let want: KernelFlows['want'] = () => {};
+  const ring = openRing(libc, options, (socket, device) => {
     try {
-      return new FlowFilter(libc, socket, device, options);
+      const filter = new FlowFilter(libc, socket, device, options);
+      want = (flow, isWanted) => filter.want(flow, isWanted);
+      return filter;
     } catch (error) {
       throw explain(error);
     }
   });
+  return Object.assign(ring, { want });
 }
+
+/** The capture, and what only it can do. */
+export interface KernelFlows extends PacketSource {
+  /**
+   * Lets all packets of a direction of a flow come up from now on, or no longer. They are counted as ever.
+   * @throws PlasmawatchError E2BIG when 1024 directions are wanted already
+   */
+  want(flow: FlowEndpoints, isWanted: boolean): void;
+}
+
+/** One direction of a flow, as in `FlowCounts`. */
+export type FlowEndpoints = Pick<
+  FlowCounts,
+  `source${0 | 1 | 2 | 3}` | `destination${0 | 1 | 2 | 3}` | 'sourcePort' | 'destinationPort'
+>;
 
 /** The flow table and the program that fills it. */
 class FlowFilter implements RingFilter {
@@ -87,12 +106,15 @@ class FlowFilter implements RingFilter {
   readonly #open: { close(): void }[] = [];
   readonly #flows: BpfMap;
   readonly #ports: BpfMap;
+  readonly #wanted: BpfMap;
+  readonly #control: BpfMap;
   readonly #statistics: BpfMap;
   readonly #batches: BatchReader;
   readonly #counts = new FlowCounts();
   /** What was told of each entry, by its id. */
   readonly #told = new Map<number, Told>();
   #watched = new PortSet();
+  #isAttached = false;
   #isReading = false;
   /** When the present and the previous reading began; CLOCK_MONOTONIC. */
   #readAtNs = 0;
@@ -117,23 +139,24 @@ class FlowFilter implements RingFilter {
       this.#ports = map(BPF_MAP_TYPE_ARRAY, 4, 4, PORTS);
       this.#statistics = map(BPF_MAP_TYPE_ARRAY, 4, FLOW_STATISTICS.size, 1);
       this.#batches = this.#own(new BatchReader(libc, this.#flows, BATCH_ENTRIES));
-      const wanted = map(BPF_MAP_TYPE_HASH, FLOW_KEY.size, 1, MAX_WANTED);
-      const control = map(BPF_MAP_TYPE_ARRAY, 4, FLOW_CONTROL.size, 1);
-      control.value.setUint32(
+      this.#wanted = map(BPF_MAP_TYPE_HASH, FLOW_KEY.size, 1, MAX_WANTED);
+      this.#control = map(BPF_MAP_TYPE_ARRAY, 4, FLOW_CONTROL.size, 1);
+      this.#control.value.setUint32(
         FLOW_CONTROL.sampleEvery,
         options.sampleEvery ?? 0,
         linux.HOST_IS_LITTLE_ENDIAN,
       );
-      control.update();
+      this.#control.update();
       this.setPorts(options.ports);
       const program = buildFlowProgram({
         flows: this.#flows.fd,
         ports: this.#ports.fd,
-        wanted: wanted.fd,
-        control: control.fd,
+        wanted: this.#wanted.fd,
+        control: this.#control.fd,
         statistics: this.#statistics.fd,
       });
       attach(libc, socket, program, device);
+      this.#isAttached = true;
     } catch (error) {
       this.close();
       throw error;
@@ -151,6 +174,19 @@ class FlowFilter implements RingFilter {
     }
     // A copy: the caller may go on changing the set.
     this.#watched = new PortSet(portsOf(ports));
+  }
+
+  want(flow: FlowEndpoints, isWanted: boolean): void {
+    if (!this.#isAttached) return;
+    writeEndpoints(this.#wanted.key, flow);
+    const wasWanted = this.#wanted.lookUp();
+    if (wasWanted === isWanted) return;
+    if (isWanted) this.#wanted.update();
+    else this.#wanted.take();
+    const { value } = this.#control;
+    const count = value.getUint32(FLOW_CONTROL.wantedCount, linux.HOST_IS_LITTLE_ENDIAN);
+    value.setUint32(FLOW_CONTROL.wantedCount, count + (isWanted ? 1 : -1), linux.HOST_IS_LITTLE_ENDIAN);
+    this.#control.update();
   }
 
   turn(sink: FrameSink, links: LinkHeaders): boolean {
@@ -171,14 +207,16 @@ class FlowFilter implements RingFilter {
   }
 
   counters(): { kept: number; overflowed: number } {
-    if (this.#open.length > 0 && this.#statistics.lookUp()) {
+    if (this.#isAttached && this.#statistics.lookUp()) {
       this.#overflowed = getCount(this.#statistics.value, FLOW_STATISTICS.overflowed);
     }
     return { kept: this.#kept, overflowed: this.#overflowed };
   }
 
   close(): void {
-    if (this.#open.length > 0 && this.#statistics !== undefined) this.counters();
+    // The last of it; a filter that never came about has nothing to say.
+    if (this.#isAttached) this.counters();
+    this.#isAttached = false;
     for (const resource of this.#open.splice(0)) resource.close();
   }
 
@@ -323,6 +361,19 @@ function readEndpoints(counts: FlowCounts, keys: DataView, key: number): void {
   counts.destination3 = keys.getUint32(key + FLOW_KEY.destination + 12);
   counts.sourcePort = keys.getUint16(key + FLOW_KEY.sourcePort);
   counts.destinationPort = keys.getUint16(key + FLOW_KEY.destinationPort);
+}
+
+function writeEndpoints(key: DataView, flow: FlowEndpoints): void {
+  key.setUint32(FLOW_KEY.source, flow.source0);
+  key.setUint32(FLOW_KEY.source + 4, flow.source1);
+  key.setUint32(FLOW_KEY.source + 8, flow.source2);
+  key.setUint32(FLOW_KEY.source + 12, flow.source3);
+  key.setUint32(FLOW_KEY.destination, flow.destination0);
+  key.setUint32(FLOW_KEY.destination + 4, flow.destination1);
+  key.setUint32(FLOW_KEY.destination + 8, flow.destination2);
+  key.setUint32(FLOW_KEY.destination + 12, flow.destination3);
+  key.setUint16(FLOW_KEY.sourcePort, flow.sourcePort);
+  key.setUint16(FLOW_KEY.destinationPort, flow.destinationPort);
 }
 
 /** A number of 64 bits as a double: exact below 2^53. */
