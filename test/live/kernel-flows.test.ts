@@ -1,6 +1,6 @@
 /** Counting in the kernel, on the real kernel: every packet once, whatever way it took. */
-import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { execFile, spawn } from 'node:child_process';
+import { mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -16,11 +16,15 @@ import {
   PortSet,
 } from '../../agent/capture/source.ts';
 import { decode, Packet } from '../../agent/decode/packet.ts';
+import { Membership } from '../../agent/membership/membership.ts';
+import { Pipeline, type Policy } from '../../agent/pipeline.ts';
 import { FlowTable } from '../../agent/flow/table.ts';
 import { formatAddress, IPV4_MAPPED_WORD } from '../../common/address.ts';
 import { systemClock } from '../../common/clock.ts';
+import { Ruleset } from '../../rules/match.ts';
 import { silentLogger } from '../../common/log.ts';
 import {
+  endChild,
   ip,
   missingForNamespaces,
   withEchoServer,
@@ -28,9 +32,11 @@ import {
   type NamespaceLink,
 } from '../support/netns.ts';
 import { pcapFile, tcpFrame } from '../support/pcap-bytes.ts';
+import { FakeProvider, membersView } from '../support/fake-provider.ts';
 import { exchange } from '../support/exchange.ts';
 
 const missing = missingForNamespaces('tcpreplay');
+const lacksIperf = missingForNamespaces('iperf3') !== undefined;
 const PORT = 30_000 + (process.pid % 10_000) * 2;
 const OTHER_PORT = PORT + 1;
 const WAIT = { timeout: 15_000, interval: 20 };
@@ -209,12 +215,74 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
     });
   });
 
+  it.skipIf(lacksIperf)(
+    'reports each of 100 strangers with one SYN in the middle of bulk within half a second (needs iperf3)',
+    { timeout: 40_000 },
+    async () => {
+      await withNamespace(async (link) => {
+        const latenciesMs = new Map<string, number>();
+        const pipeline = new Pipeline({
+          node: 'w1',
+          policy: await allowOnly(link.near.ipv4, link.far.ipv4),
+          maxFlows: 131_072,
+          countOnOneInterface: true,
+          createId: () => `anomaly-${latenciesMs.size}`,
+          interfaceName: () => undefined,
+          reportAnomaly: ({ first, flow }) => {
+            latenciesMs.set(flow?.source.ip ?? '?', systemClock.now() - Date.parse(first));
+          },
+          reportFlow: () => {},
+        });
+        const source = await openKernelFlows({ ports: new PortSet([PORT]), ...dependencies });
+        const running = source.run(pipeline);
+        const server = spawn(
+          'ip',
+          ['netns', 'exec', link.namespace, 'iperf3', '-s', '-1', '-p', String(PORT)],
+          {
+            stdio: 'ignore',
+          },
+        );
+        try {
+          await vi.waitFor(
+            () => promisify(execFile)('ip', ['netns', 'exec', link.namespace, 'sh', '-c', LISTENS]),
+            WAIT,
+          );
+          const bulk = promisify(execFile)('iperf3', [
+            '-J',
+            '-c',
+            link.far.ipv4,
+            '-p',
+            String(PORT),
+            '-t',
+            '6',
+          ]);
+          const strangers = Array.from({ length: 100 }, (_, index) =>
+            tcpFrame({ from: `192.0.2.${index + 1}:5000`, to: `${link.near.ipv4}:${PORT}`, flags: 'S' }),
+          );
+          await replay(link, strangers, '--pps', '20');
+          const { end } = JSON.parse((await bulk).stdout) as { end: { sum_sent: { bytes: number } } };
+          await vi.waitFor(() => expect(latenciesMs.size).toBe(100), WAIT);
+          expect(Math.max(...latenciesMs.values())).toBeLessThan(500);
+          source.stop();
+          await running;
+          expect(source.counters().dropped).toBe(0);
+          // All that iperf3 sent, its words on the control connection, and the headers.
+          expect(pipeline.totals().bytes).toBeGreaterThan(end.sum_sent.bytes);
+        } finally {
+          source.stop();
+          await running;
+          await endChild(server);
+        }
+      });
+    },
+  );
+
   it('lives on while interfaces come and go under traffic, and leaks no descriptor and no map', async () => {
     await withNamespace(async (link) => {
       const before = await descriptors();
       const source = await openKernelFlows({ ports: new PortSet([PORT]), ...dependencies });
       const extra = `${link.interface.slice(0, 13)}x`;
-      expect((await descriptors())['map']).toBe(5);
+      expect(await descriptors()).toMatchObject({ maps: 5, packetSockets: 1 });
       const seen = await observe(source, async (watcher) => {
         for (let round = 0; round < 10; round++) {
           await ip('link', 'add', extra, 'type', 'veth', 'peer', 'name', 'far1', 'netns', link.namespace);
@@ -238,6 +306,40 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
     });
   });
 });
+
+/** Succeeds once iperf3 listens. */
+const LISTENS = `grep -qi ':${PORT.toString(16).padStart(4, '0')} .* 0A ' /proc/net/tcp /proc/net/tcp6`;
+
+/** Two members who may talk to each other; everybody else is a stranger. */
+async function allowOnly(...members: string[]): Promise<Policy> {
+  const membership = new Membership({
+    providers: new Map([
+      ['cluster', [new FakeProvider(membersView(...members.map((one) => `${one}:${PORT}`)))]],
+    ]),
+    clock: systemClock,
+  });
+  await membership.start();
+  const ruleset = new Ruleset({
+    services: new Map([['object-manager', 'auto']]),
+    groups: new Map(),
+    rules: [
+      {
+        name: 'nodes exchange objects',
+        from: ['cluster'],
+        to: ['object-manager'],
+        hours: undefined,
+        hoursText: undefined,
+        untilMs: Infinity,
+        mode: 'alert',
+        owner: undefined,
+        reason: undefined,
+        file: 'rules.yaml',
+        line: 1,
+      },
+    ],
+  });
+  return { ruleset, membership };
+}
 
 /** Joins frames and counts to flows, as the pipeline does. */
 class Watcher implements FrameSink {
@@ -437,7 +539,17 @@ function mapped<End extends 'source' | 'destination'>(
 
 /** How many descriptors this process has of each kind that capturing opens. */
 async function descriptors(): Promise<Record<string, number>> {
-  const { stdout } = await promisify(execFile)('ls', ['-l', `/proc/${process.pid}/fd`]);
-  const count = (kind: string): number => stdout.split(kind).length - 1;
-  return { map: count('bpf-map'), event: count('[eventfd]'), socket: count('socket:') };
+  const packetSockets = await readFile('/proc/self/net/packet', 'utf8');
+  const inodes = new Set(packetSockets.split('\n').map((line) => line.trim().split(/\s+/).at(-1)));
+  // A descriptor of the listing itself is closed before its link can be read.
+  const links = await Promise.all(
+    (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
+  );
+  const count = (isOne: (link: string) => boolean): number => links.filter(isOne).length;
+  return {
+    maps: count((link) => link.includes('bpf-map')),
+    programs: count((link) => link.includes('bpf-prog')),
+    events: count((link) => link.includes('[eventfd')),
+    packetSockets: count((link) => inodes.has(/^socket:\[(\d+)\]$/.exec(link)?.[1])),
+  };
 }
