@@ -31,8 +31,10 @@ const MAX_DIRECTIONS = 131_072;
 /** Flows whose packets all come up. */
 const MAX_WANTED = 1024;
 const PORTS = 65_536;
-/** How often the table is read. */
+/** How often the table is read: twice a second, or less often where reading took more than 1/100 of the time. */
 const READ_INTERVAL_NS = 500e6;
+const READ_SHARE = 0.01;
+const LONGEST_READ_INTERVAL_NS = 5e9;
 /** Entries read in one turn, some ms of work. */
 const BATCH_ENTRIES = 4096;
 /** Time for the frame that opened a flow to come through the ring, several times the ring's own timeout. */
@@ -119,6 +121,9 @@ class FlowFilter implements RingFilter {
   /** When the present and the previous reading began; CLOCK_MONOTONIC. */
   #readAtNs = 0;
   #readBeforeNs = 0;
+  #readNextNs = 0;
+  /** How long the present reading has taken. */
+  #readingNs = 0;
   /** What is to be added to the kernel's times for times since the epoch. */
   #epochNs = 0;
   #directions = 0;
@@ -192,10 +197,14 @@ class FlowFilter implements RingFilter {
   turn(sink: FrameSink, links: LinkHeaders): boolean {
     if (!this.#isReading) {
       const now = this.#libc.monotonicTimeNs();
-      if (now - this.#readAtNs < READ_INTERVAL_NS) return false;
+      if (now < this.#readNextNs) return false;
       this.#beginReading(now);
     }
+    const beginNs = this.#libc.monotonicTimeNs();
     this.#readBatch(sink, links, this.#readAtNs - YOUNG_NS);
+    this.#readingNs += this.#libc.monotonicTimeNs() - beginNs;
+    const intervalNs = Math.max(READ_INTERVAL_NS, this.#readingNs / READ_SHARE);
+    this.#readNextNs = this.#readAtNs + Math.min(intervalNs, LONGEST_READ_INTERVAL_NS);
     return this.#isReading;
   }
 
@@ -227,6 +236,7 @@ class FlowFilter implements RingFilter {
 
   #beginReading(nowNs: number): void {
     this.#isReading = true;
+    this.#readingNs = 0;
     this.#readBeforeNs = this.#readAtNs;
     this.#readAtNs = nowNs;
     this.#epochNs = this.#clock.now() * 1e6 - nowNs;
