@@ -9,6 +9,7 @@ import type { Libc, Mapping } from './libc.ts';
 /** What the verifier says is long; the reason stands at its end. */
 const LOG_BYTES = 1024 * 1024;
 const LOG_TAIL_CHARACTERS = 600;
+const LOAD_ATTEMPTS = 10;
 /** What the position in a hash table is to the kernel: a bucket's number. */
 const POSITION_BYTES = 4;
 
@@ -152,7 +153,7 @@ export function loadSocketFilter(libc: Libc, program: Uint8Array): number {
     setPointer(view, layout.instructions, memory.address + BigInt(LOG_BYTES));
     setPointer(view, layout.license, memory.address + BigInt(LOG_BYTES + program.length));
     try {
-      return libc.bpf(linux.BPF_COMMAND.BPF_PROG_LOAD, attributes, 'load program');
+      return loadPatiently(libc, attributes);
     } catch (error) {
       if (systemCodeOf(causeOf(error)) === 'EPERM') throw error;
       // The log costs time: it is asked for only when there is something to tell.
@@ -166,10 +167,21 @@ export function loadSocketFilter(libc: Libc, program: Uint8Array): number {
   }
 }
 
+/** The verifier gives up (EAGAIN) when a signal comes meanwhile, such as those of a profiler. */
+function loadPatiently(libc: Libc, attributes: Uint8Array): number {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return libc.bpf(linux.BPF_COMMAND.BPF_PROG_LOAD, attributes, 'load program');
+    } catch (error) {
+      if (systemCodeOf(causeOf(error)) !== 'EAGAIN' || attempt === LOAD_ATTEMPTS) throw error;
+    }
+  }
+}
+
 /** Tries once more, with the verifier's log in `memory`. */
 function loadAndExplain(libc: Libc, attributes: Uint8Array, memory: Uint8Array): number {
   try {
-    return libc.bpf(linux.BPF_COMMAND.BPF_PROG_LOAD, attributes, 'load program');
+    return loadPatiently(libc, attributes);
   } catch (error) {
     const log = new TextDecoder().decode(memory.subarray(0, memory.subarray(0, LOG_BYTES).indexOf(0)));
     const tail = log
