@@ -6,6 +6,7 @@ packages=(
   build-essential python3   # builds better-sqlite3 and cap where no prebuilt binary is to be had
   libpcap-dev               # for cap
   iproute2 tcpdump tshark   # network namespaces, and two independent readers of packets
+  tcpreplay iperf3          # traffic for the live sources
   influxdb                  # a real InfluxDB 1.6.7
   docker-compose            # checks docker-compose.yml
   systemd                   # systemd-analyze checks the units

@@ -87,7 +87,11 @@ describe('a capture file', () => {
       packets++;
       if (frame.seconds !== 1_700_000_000 + packets - 1) throw new Error(`packet ${packets} is another`);
     });
-    expect([error, packets, source.counters()]).toEqual([undefined, 200, { received: 200, dropped: null, overflowed: 0 }]);
+    expect([error, packets, source.counters()]).toEqual([
+      undefined,
+      200,
+      { received: 200, dropped: null, overflowed: 0 },
+    ]);
   });
 
   it('reads gzip files that were put one after the other', async () => {
