@@ -61,7 +61,8 @@ async function compare(isQuick) {
       ['bulk', () => bulk(isQuick ? 2 : 5), undefined],
     ];
     for (const [title, send, loops] of loads) {
-      console.log(`\n${title}`);
+      console.log('');
+      console.log(title);
       const rows = [];
       rows.push({ tool: 'nothing', ...(await measure(undefined, send)) });
       for (const way of OURS.filter(isAsked))
@@ -180,13 +181,16 @@ async function bulk(seconds) {
 }
 
 function makeLink() {
-  const ip = (...words) => execFileSync('ip', words);
   ip('netns', 'add', NAMESPACE);
   ip('link', 'add', NEAR, 'type', 'veth', 'peer', 'name', 'far0', 'netns', NAMESPACE);
   ip('addr', 'add', `${NEAR_ADDRESS}/30`, 'dev', NEAR);
   ip('link', 'set', NEAR, 'up');
   ip('-n', NAMESPACE, 'addr', 'add', `${FAR_ADDRESS}/30`, 'dev', 'far0');
   ip('-n', NAMESPACE, 'link', 'set', 'far0', 'up');
+}
+
+function ip(...words) {
+  execFileSync('ip', words);
 }
 
 /** One TCP packet of each flow, in a classic pcap. */

@@ -141,6 +141,7 @@ describe('Agent', () => {
     const [first] = sources;
     if (first === undefined) throw new Error('no source');
     first.received = 100;
+    first.overflowed = 7;
     first.fail(new PlasmawatchError('PW_CAPTURE_FAILED', 'the interface is gone'));
     await waitFor(() => agent.counters().capture_running === 0, 'the capture to stand still');
     clock.advance(2000);
@@ -150,6 +151,7 @@ describe('Agent', () => {
       capture_restarts: 1,
       capture_received: 100,
       capture_dropped: 0,
+      capture_overflowed: 7,
     });
     strangerTalks(sources[1]);
     expect(durable.map(({ kind }) => kind)).toEqual(['unexpected-peer']);

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { LINKTYPE_IPV4 } from '../../agent/decode/link-type.ts';
+import { FlowCounts } from '../../agent/capture/source.ts';
 import { Membership } from '../../agent/membership/membership.ts';
 import { Pipeline } from '../../agent/pipeline.ts';
 import { parseAddress, type Address } from '../../common/address.ts';
@@ -71,6 +72,27 @@ describe('Pipeline', () => {
       },
       message: 'Unexpected peer 192.0.2.9 talks to object-manager port 43800 of 10.0.0.1 (no rule allows it)',
     });
+  });
+
+  it('reports a stranger of whom only the kernel saw packets, and counts what it counted', () => {
+    const counts = Object.assign(new FlowCounts(), {
+      source2: 0xffff,
+      source3: 0xc0000209,
+      destination2: 0xffff,
+      destination3: 0x0a000001,
+      sourcePort: 5000,
+      destinationPort: 43_800,
+      packets: 10,
+      bytes: 1540,
+      payloadBytes: 1000,
+      tcpFlags: 0x10,
+      seconds: START,
+    });
+    pipeline.counts(counts);
+    expect(anomalies.map(({ kind, flow }) => [kind, flow?.source.ip, flow?.source.bytes])).toEqual([
+      ['unexpected-peer', '192.0.2.9', 1540],
+    ]);
+    expect(pipeline.totals()).toMatchObject({ packets: 10, bytes: 1540, flows: 1 });
   });
 
   it('reports what leaves to a stranger who listens on the port', () => {

@@ -496,7 +496,7 @@ function manyConnections(count: number): Uint8Array[] {
 
 /** One connection each: with tags, padding, options, extension headers, and fragments. */
 function oddFrames(): Uint8Array[] {
-  const to = `${PORT.toString(16).padStart(4, '0')}`;
+  const to = PORT.toString(16).padStart(4, '0');
   const tcp = (from: string, flags = '10'): string =>
     `${from}${to} 00000001 00000001 50${flags} ffff 0000 0000 01020304`;
   const ipv4 = (rest: string, { head = '4500002c', fragment = '0000', options = '' } = {}): string =>

@@ -11,6 +11,7 @@ export class FakeSource implements PacketSource {
   ports = new PortSet();
   received = 0;
   dropped: number | null = 0;
+  overflowed = 0;
   #sink: FrameSink | undefined;
   #end: { resolve: () => void; reject: (error: unknown) => void } | undefined;
 
@@ -38,7 +39,7 @@ export class FakeSource implements PacketSource {
   }
 
   counters(): CaptureCounters {
-    return { received: this.received, dropped: this.dropped, overflowed: 0 };
+    return { received: this.received, dropped: this.dropped, overflowed: this.overflowed };
   }
 
   setPorts(ports: PortSet): void {

@@ -292,20 +292,25 @@ function readPorts({ ports }: FlowMaps): Line[] {
     ...loadHeader(TCP.length, 'hand up'),
     // A look-up each, and no table to index: without CAP_PERFMON the verifier follows arithmetic with addresses so
     // closely that it gives up on programs with loops.
-    ...[TCP.sourcePort, TCP.destinationPort].flatMap((port) => [
-      ...loadNetwork16('r1', HEADER + port),
-      store(4, 'r10', ARRAY_INDEX, 'r1'),
-      ...lookUp(ports, ARRAY_INDEX),
-      jumpIf('r0', '==', 0, 'drop'),
-      load(4, 'r1', 'r0', 0),
-      jumpIf('r1', '!=', 0, 'watched'),
-    ]),
+    ...askWhetherWatched(ports, TCP.sourcePort),
+    ...askWhetherWatched(ports, TCP.destinationPort),
     jump('drop'),
     label('watched'),
     load(4, 'r1', 'r10', HEADER + TCP.sourcePort),
     store(4, 'r10', KEY + FLOW_KEY.sourcePort, 'r1'),
     load(8, 'r1', 'r10', IS_FRAGMENT),
     jumpIf('r1', '!=', 0, 'hand up'),
+  ];
+}
+
+function askWhetherWatched(ports: number, port: number): Line[] {
+  return [
+    ...loadNetwork16('r1', HEADER + port),
+    store(4, 'r10', ARRAY_INDEX, 'r1'),
+    ...lookUp(ports, ARRAY_INDEX),
+    jumpIf('r0', '==', 0, 'drop'),
+    load(4, 'r1', 'r0', 0),
+    jumpIf('r1', '!=', 0, 'watched'),
   ];
 }
 

@@ -70,16 +70,13 @@ export interface KernelFlowsOptions {
  */
 export async function openKernelFlows(options: KernelFlowsOptions): Promise<KernelFlows> {
   const libc = await loadLibc();
-  let want: KernelFlows['want'] = () => {};
+  const made: FlowFilter[] = [];
   const ring = openRing(libc, options, (socket, device) => {
-    try {
-      const filter = new FlowFilter(libc, socket, device, options);
-      want = (flow, isWanted) => filter.want(flow, isWanted);
-      return filter;
-    } catch (error) {
-      throw explain(error);
-    }
+    const filter = createFilter(libc, socket, device, options);
+    made.push(filter);
+    return filter;
   });
+  const want: KernelFlows['want'] = (flow, isWanted) => made[0]?.want(flow, isWanted);
   return Object.assign(ring, { want });
 }
 
@@ -97,6 +94,14 @@ export type FlowEndpoints = Pick<
   FlowCounts,
   `source${0 | 1 | 2 | 3}` | `destination${0 | 1 | 2 | 3}` | 'sourcePort' | 'destinationPort'
 >;
+
+function createFilter(libc: Libc, socket: number, device: string, options: KernelFlowsOptions): FlowFilter {
+  try {
+    return new FlowFilter(libc, socket, device, options);
+  } catch (error) {
+    throw explain(error);
+  }
+}
 
 /** The flow table and the program that fills it. */
 class FlowFilter implements RingFilter {

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Frame } from '../../../agent/capture/source.ts';
+import { FlowCounts, Frame } from '../../../agent/capture/source.ts';
 import { LINKTYPE_ETHERNET } from '../../../agent/decode/link-type.ts';
 import { decode, Packet } from '../../../agent/decode/packet.ts';
 import type { Flow } from '../../../agent/flow/flow.ts';
@@ -22,6 +22,7 @@ interface Sent {
   payload?: number;
   seconds?: number;
   interfaceIndex?: number;
+  isCounted?: boolean;
 }
 
 /** A table that is fed with segments, and what it said of flows that ended. */
@@ -37,7 +38,12 @@ function createTable(options: Partial<FlowTableOptions<string>> = {}) {
     ...options,
   });
   const packet = new Packet();
-  const send = ({ seconds = 1000, interfaceIndex = 1, ...segment }: Sent): Flow<string> => {
+  const send = ({
+    seconds = 1000,
+    interfaceIndex = 1,
+    isCounted = false,
+    ...segment
+  }: Sent): Flow<string> => {
     const bytes = tcpFrame(segment);
     const frame = new Frame();
     frame.view = new DataView(bytes.buffer);
@@ -46,6 +52,7 @@ function createTable(options: Partial<FlowTableOptions<string>> = {}) {
     frame.linkType = LINKTYPE_ETHERNET;
     frame.seconds = seconds;
     frame.interfaceIndex = interfaceIndex;
+    frame.isCounted = isCounted;
     expect(decode(frame, packet)).toBe('tcp');
     table.observe(frame, packet);
     return flowOf(table, segment);
@@ -107,6 +114,86 @@ describe('FlowTable counts', () => {
     expect(table.counters.duplicates).toBe(0);
   });
 });
+
+describe('FlowTable with a kernel that counts', () => {
+  it('adds what the kernel counted to the side that sent it', () => {
+    const { send, table } = createTable({ countOnOneInterface: true });
+    send(SYN);
+    const flow = send(SYN_ACK);
+    table.account(countsOf({ seconds: 1007 }));
+    table.account(
+      countsOf({
+        source3: 0x0a000002,
+        destination3: 0x0a000001,
+        sourcePort: 43_800,
+        destinationPort: 40_000,
+      }),
+    );
+    const sides = [flow.initiator, flow.responder];
+    expect(
+      sides.map(({ packets, bytes, payloadBytes, streamBytes }) => [
+        packets,
+        bytes,
+        payloadBytes,
+        streamBytes,
+      ]),
+    ).toEqual([
+      [11, 54 + 1540, 1000, 1000],
+      [11, 54 + 1540, 1000, 1000],
+    ]);
+    expect([flow.lastSeconds, flow.state, table.size]).toEqual([1007, 'established', 1]);
+  });
+
+  it('does not count again what the kernel has counted, but takes it for what it proves', () => {
+    const { send, table } = createTable();
+    send({ ...SYN });
+    send({ ...SYN_ACK });
+    send({ ...ACK, flags: 'FA', payload: 60_000, isCounted: true });
+    const flow = send({ ...SYN_ACK, flags: 'FA', isCounted: true });
+    expect([flow.initiator.packets, flow.initiator.payloadBytes, flow.state]).toEqual([1, 0, 'closed']);
+    table.account(countsOf({ packets: 42, payloadBytes: 60_000 }));
+    expect([flow.initiator.packets, flow.initiator.payloadBytes, flow.state]).toEqual([43, 60_000, 'closed']);
+  });
+
+  it('opens a flow midstream whose first frame was lost, from the side that is no service', () => {
+    const opened: string[] = [];
+    const { table } = createTable({ opened: (flow) => opened.push(nameOf(flow)) });
+    table.account(
+      countsOf({
+        source3: 0x0a000002,
+        destination3: 0x0a000001,
+        sourcePort: 43_800,
+        destinationPort: 40_000,
+      }),
+    );
+    expect(opened).toEqual([`${A} > ${B}`]);
+    expect([...table].map(({ state, responder }) => [state, responder.packets])).toEqual([['midstream', 10]]);
+  });
+
+  it('goes by the interface that the kernel counts on', () => {
+    const { send, table } = createTable({ countOnOneInterface: true });
+    send({ ...SYN, interfaceIndex: 1 });
+    table.account(countsOf({ interfaceIndex: 2 }));
+    const flow = send({ ...ACK, flags: 'FA', interfaceIndex: 2 });
+    expect([flow.initiator.packets, flow.state]).toEqual([12, 'half-closed']);
+  });
+
+  it('leaves it to frames to end a connection', () => {
+    const { send, table } = createTable();
+    send(SYN);
+    const flow = send(SYN_ACK);
+    table.account(countsOf({ tcpFlags: 0x17 }));
+    expect(flow.state).toBe('established');
+  });
+});
+
+/** Ten packets from A to B. */
+function countsOf(changes: Partial<FlowCounts>): FlowCounts {
+  const ends = { source2: 0xffff, source3: 0x0a000001, destination2: 0xffff, destination3: 0x0a000002 };
+  const ports = { sourcePort: 40_000, destinationPort: 43_800 };
+  const amounts = { packets: 10, bytes: 1540, payloadBytes: 1000, tcpFlags: 0x10 };
+  return Object.assign(new FlowCounts(), ends, ports, amounts, { seconds: 1000, interfaceIndex: 1 }, changes);
+}
 
 describe('FlowTable takes for the initiator', () => {
   it.each([
