@@ -1,38 +1,23 @@
 /** Counting in the kernel, on the real kernel: every packet once, whatever way it took. */
 import { execFile, spawn } from 'node:child_process';
-import { mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readdir, readFile, readlink } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { describe, expect, it, vi } from 'vitest';
 import { openLibpcap } from '../../agent/capture/libpcap.ts';
 import { openKernelFlows } from '../../agent/capture/linux/kernel-flows.ts';
 import { openPacketRing } from '../../agent/capture/linux/packet-ring.ts';
-import {
-  type FlowCounts,
-  type Frame,
-  type FrameSink,
-  type PacketSource,
-  PortSet,
-} from '../../agent/capture/source.ts';
-import { decode, Packet } from '../../agent/decode/packet.ts';
+import { PortSet } from '../../agent/capture/source.ts';
 import { Membership } from '../../agent/membership/membership.ts';
 import { Pipeline, type Policy } from '../../agent/pipeline.ts';
-import { FlowTable } from '../../agent/flow/table.ts';
-import { formatAddress, IPV4_MAPPED_WORD } from '../../common/address.ts';
+import { IPV4_MAPPED_WORD } from '../../common/address.ts';
 import { systemClock } from '../../common/clock.ts';
 import { Ruleset } from '../../rules/match.ts';
 import { silentLogger } from '../../common/log.ts';
-import {
-  endChild,
-  ip,
-  missingForNamespaces,
-  withEchoServer,
-  withNamespace,
-  type NamespaceLink,
-} from '../support/netns.ts';
-import { pcapFile, tcpFrame } from '../support/pcap-bytes.ts';
+import { endChild, ip, missingForNamespaces, withEchoServer, withNamespace } from '../support/netns.ts';
+import { replay } from '../support/replay-frames.ts';
+import { tcpFrame } from '../support/pcap-bytes.ts';
 import { FakeProvider, membersView } from '../support/fake-provider.ts';
+import { FlowWatcher, observeFlows, type Seen } from '../support/flow-watcher.ts';
 import { exchange } from '../support/exchange.ts';
 
 const missing = missingForNamespaces('tcpreplay');
@@ -58,7 +43,7 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
         ports: new PortSet([PORT]),
         ...dependencies,
       });
-      const seen = await observe(source, async () => {
+      const seen = await observeFlows(source, isWatched, async () => {
         await replay(link, manyFlows(flows), '--loop', String(rounds), '--pps', '100000');
       });
       expect(seen.flows.size).toBe(flows);
@@ -75,7 +60,7 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
       const ports = new PortSet([PORT]);
       const options = { interface: link.interface, ports, ...dependencies };
       const sources = await Promise.all(SOURCES.map(({ open }) => open(options)));
-      const watchers = sources.map((source) => new Watcher(source));
+      const watchers = sources.map((source) => new FlowWatcher(source, isWatched));
       const frames = [
         ...manyConnections(200),
         ...oddFrames(),
@@ -109,7 +94,7 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
         maxDirections: 64,
         ...dependencies,
       });
-      const seen = await observe(source, () =>
+      const seen = await observeFlows(source, isWatched, () =>
         replay(link, manyFlows(1000), '--loop', '10', '--pps', '50000'),
       );
       expect(seen.flows.size).toBe(1000);
@@ -126,8 +111,11 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
         // All interfaces: a connection to ourselves crosses loopback, which shows its packets twice.
         const source = await openKernelFlows({ ports: new PortSet([PORT]), ...dependencies });
         // The ring sees each packet as the machine handled it: what was sent again is in its payload, too.
-        const ring = new Watcher(await openPacketRing({ ports: new PortSet([PORT]), ...dependencies }));
-        const seen = await observe(source, async () => {
+        const ring = new FlowWatcher(
+          await openPacketRing({ ports: new PortSet([PORT]), ...dependencies }),
+          isWatched,
+        );
+        const seen = await observeFlows(source, isWatched, async () => {
           await exchange(far.ipv4, PORT, payload);
           await exchange(far.ipv6, PORT, payload);
         });
@@ -157,7 +145,7 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
       const frames = [PORT, OTHER_PORT].map((port) =>
         tcpFrame({ from: '10.9.0.1:5', to: `10.9.0.2:${port}`, flags: 'A' }),
       );
-      const seen = await observe(source, async () => {
+      const seen = await observeFlows(source, isWatched, async () => {
         await replay(link, frames);
         source.setPorts(new PortSet([OTHER_PORT]));
         await replay(link, frames, '--loop', '4');
@@ -177,7 +165,7 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
         sourcePort: 5,
         destinationPort: PORT,
       };
-      const seen = await observe(source, async (watcher) => {
+      const seen = await observeFlows(source, isWatched, async (watcher) => {
         await replay(link, [frame], '--loop', '10');
         await vi.waitFor(() => expect(watcher.frames).toBe(1), WAIT);
         source.want(flow, true);
@@ -189,8 +177,10 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
       expect(seen.frames).toBe(11);
       expect([...seen.flows.values()]).toEqual(['30 packets, 4620 bytes, 3000 payload']);
 
-      const sampled = await observe(await openKernelFlows({ ...options, sampleEvery: 10 }), () =>
-        replay(link, [frame], '--loop', '10000', '--pps', '50000'),
+      const sampled = await observeFlows(
+        await openKernelFlows({ ...options, sampleEvery: 10 }),
+        isWatched,
+        () => replay(link, [frame], '--loop', '10000', '--pps', '50000'),
       );
       expect(sampled.frames).toBeGreaterThan(500);
       expect(sampled.frames).toBeLessThan(2000);
@@ -206,7 +196,9 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
         await ip('link', 'set', link.interface, 'master', bridge);
         await ip('link', 'set', bridge, 'up');
         const source = await openKernelFlows({ ports: new PortSet([PORT]), ...dependencies });
-        const seen = await observe(source, () => replay(link, manyFlows(50, 'ffffffffffff'), '--loop', '20'));
+        const seen = await observeFlows(source, isWatched, () =>
+          replay(link, manyFlows(50, 'ffffffffffff'), '--loop', '20'),
+        );
         expect(new Set(seen.flows.values())).toEqual(new Set(['20 packets, 3080 bytes, 2000 payload']));
         expect(seen.interfaces).toEqual(new Set([link.interface]));
       } finally {
@@ -277,13 +269,93 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
     },
   );
 
+  it('reports a stranger in the middle of a flood of SYNs, once, and counts what it had to forget', async () => {
+    await withNamespace(async (link) => {
+      const reports: { peer: string | undefined; latencyMs: number }[] = [];
+      const maxFlows = 16_384;
+      const pipeline = new Pipeline({
+        node: 'w1',
+        policy: await allowOnly(link.near.ipv4, ...FLOODING_MEMBERS),
+        maxFlows,
+        countOnOneInterface: true,
+        createId: () => `anomaly-${reports.length}`,
+        interfaceName: () => undefined,
+        reportAnomaly: ({ first, flow }) => {
+          reports.push({ peer: flow?.source.ip, latencyMs: systemClock.now() - Date.parse(first) });
+        },
+        reportFlow: () => {},
+      });
+      const to = `${link.near.ipv4}:${PORT}`;
+      const attempts = FLOODING_MEMBERS.flatMap((member) =>
+        Array.from({ length: 50_000 }, (_, port) => tcpFrame({ from: `${member}:${port}`, to, flags: 'S' })),
+      );
+      attempts.splice(attempts.length / 2, 0, tcpFrame({ from: '192.0.2.1:5000', to, flags: 'S' }));
+      const source = await openKernelFlows({
+        interface: link.interface,
+        ports: new PortSet([PORT]),
+        ...dependencies,
+      });
+      const running = source.run(pipeline);
+      await replay(link, attempts, '--pps', '200000');
+      source.stop();
+      await running;
+      expect(source.counters()).toEqual({ received: attempts.length, dropped: 0, overflowed: 0 });
+      const { flows, openFlows, evictedFlows } = pipeline.totals();
+      expect([flows, openFlows, evictedFlows]).toEqual([
+        attempts.length,
+        maxFlows,
+        attempts.length - maxFlows,
+      ]);
+      expect(reports.map(({ peer }) => peer)).toEqual(['192.0.2.1']);
+      expect(reports[0]?.latencyMs).toBeLessThan(2000);
+    });
+  });
+
+  it(
+    'takes a connection out that is over and silent, and loses no count by it',
+    { timeout: 30_000 },
+    async () => {
+      await withNamespace(async (link) => {
+        const source = await openKernelFlows({
+          interface: link.interface,
+          ports: new PortSet([PORT]),
+          ...dependencies,
+        });
+        const there = { from: '10.9.0.1:5', to: `10.9.0.2:${PORT}`, payload: 100 };
+        let attempts = 0;
+        const seen = await observeFlows(source, isWatched, async (watcher) => {
+          await replay(
+            link,
+            [tcpFrame({ ...there, flags: 'FA' }), tcpFrame({ ...there, flags: 'A' })],
+            '--loop',
+            '5',
+          );
+          // Each attempt is a packet that would keep the entry alive, were it not silent for longer between them.
+          await vi.waitFor(
+            async () => {
+              const before = watcher.frames;
+              await replay(link, [tcpFrame({ ...there, flags: 'A' })]);
+              attempts++;
+              await vi.waitFor(() => expect(watcher.frames).toBe(before + 1), { timeout: 500 });
+            },
+            { timeout: 25_000, interval: 3500 },
+          );
+        });
+        const packets = 10 + attempts;
+        expect([...seen.flows.values()]).toEqual([
+          `${packets} packets, ${packets * 154} bytes, ${packets * 100} payload`,
+        ]);
+      });
+    },
+  );
+
   it('lives on while interfaces come and go under traffic, and leaks no descriptor and no map', async () => {
     await withNamespace(async (link) => {
       const before = await descriptors();
       const source = await openKernelFlows({ ports: new PortSet([PORT]), ...dependencies });
       const extra = `${link.interface.slice(0, 13)}x`;
       expect(await descriptors()).toMatchObject({ maps: 5, packetSockets: 1 });
-      const seen = await observe(source, async (watcher) => {
+      const seen = await observeFlows(source, isWatched, async (watcher) => {
         for (let round = 0; round < 10; round++) {
           await ip('link', 'add', extra, 'type', 'veth', 'peer', 'name', 'far1', 'netns', link.namespace);
           await ip('link', 'set', extra, 'up');
@@ -296,7 +368,7 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
             flags: 'A',
             payload: 10,
           });
-          await replay({ ...link, far: link.far }, [frame], '--loop', '10', '--intf1', 'far1');
+          await replay(link, [frame], '--loop', '10', '--intf1', 'far1');
           await vi.waitFor(() => expect(watcher.table.size).toBe(round + 1), WAIT);
           await ip('link', 'del', extra);
         }
@@ -306,6 +378,8 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
     });
   });
 });
+
+const FLOODING_MEMBERS = ['10.4.0.1', '10.4.0.2', '10.4.0.3', '10.4.0.4'];
 
 /** Succeeds once iperf3 listens. */
 const LISTENS = `grep -qi ':${PORT.toString(16).padStart(4, '0')} .* 0A ' /proc/net/tcp /proc/net/tcp6`;
@@ -341,123 +415,8 @@ async function allowOnly(...members: string[]): Promise<Policy> {
   return { ruleset, membership };
 }
 
-/** Joins frames and counts to flows, as the pipeline does. */
-class Watcher implements FrameSink {
-  readonly table = new FlowTable<undefined>({
-    maxFlows: 100_000,
-    isService: (_w0, _w1, _w2, _w3, port) => port === PORT || port === OTHER_PORT,
-    countOnOneInterface: true,
-    ended: () => {},
-  });
-  readonly #source: PacketSource;
-  readonly #running: Promise<void>;
-  readonly #packet = new Packet();
-  readonly #interfaces = new Set<string>();
-  /** Frames of TCP. */
-  frames = 0;
-
-  constructor(source: PacketSource) {
-    this.#source = source;
-    this.#running = source.run(this);
-  }
-
-  frame(frame: Frame): void {
-    if (decode(frame, this.#packet) !== 'tcp') return;
-    if (
-      ![this.#packet.sourcePort, this.#packet.destinationPort].some(
-        (port) => port === PORT || port === OTHER_PORT,
-      )
-    )
-      return;
-    this.frames++;
-    this.table.observe(frame, this.#packet);
-  }
-
-  counts(counts: FlowCounts): void {
-    this.#interfaces.add(this.#source.interfaceName(counts.interfaceIndex) ?? '?');
-    this.table.account(counts);
-  }
-
-  blockEnd(): void {}
-
-  async stop(): Promise<Seen> {
-    this.#source.stop();
-    await this.#running;
-    const flows = new Map<string, string>();
-    const states = new Map<string, string>();
-    const sides: Side[] = [];
-    for (const { initiator, responder, state } of this.table) {
-      const name = `${formatAddress(initiator)} ${initiator.port} ${formatAddress(responder)} ${responder.port}`;
-      const packets = initiator.packets + responder.packets;
-      const bytes = initiator.bytes + responder.bytes;
-      const payload = initiator.payloadBytes + responder.payloadBytes;
-      flows.set(name, `${packets} packets, ${bytes} bytes, ${payload} payload`);
-      states.set(name, state);
-      const headers = 14 + (initiator.w2 === IPV4_MAPPED_WORD ? 20 : 40) + 32;
-      for (const { packets, bytes, payloadBytes } of [initiator, responder]) {
-        sides.push({ packets, bytes, payloadBytes, headers });
-      }
-    }
-    return { flows, states, sides, frames: this.frames, interfaces: this.#interfaces };
-  }
-}
-
-interface Side {
-  readonly packets: number;
-  readonly bytes: number;
-  readonly payloadBytes: number;
-  /** Of an ordinary packet of the connection. */
-  readonly headers: number;
-}
-
-interface Seen {
-  readonly flows: ReadonlyMap<string, string>;
-  readonly states: ReadonlyMap<string, string>;
-  readonly sides: readonly Side[];
-  readonly frames: number;
-  /** Those that the kernel counted on. */
-  readonly interfaces: ReadonlySet<string>;
-}
-
-async function observe(source: PacketSource, work: (watcher: Watcher) => Promise<void>): Promise<Seen> {
-  const watcher = new Watcher(source);
-  try {
-    await work(watcher);
-  } catch (error) {
-    await watcher.stop();
-    throw error;
-  }
-  return watcher.stop();
-}
-
-/** Sends frames from the far end of the link. */
-async function replay(
-  link: NamespaceLink,
-  frames: readonly Uint8Array[],
-  ...options: string[]
-): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-kernel-'));
-  try {
-    const file = join(folder, 'frames.pcap');
-    await writeFile(file, pcapFile(frames));
-    const speed = options.includes('--pps') ? [] : ['--topspeed'];
-    const device = options.includes('--intf1') ? [] : ['--intf1', 'far0'];
-    const words = [
-      'netns',
-      'exec',
-      link.namespace,
-      'tcpreplay',
-      '-q',
-      '--preload-pcap',
-      ...device,
-      ...speed,
-      ...options,
-      file,
-    ];
-    await promisify(execFile)('ip', words);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+function isWatched(port: number): boolean {
+  return port === PORT || port === OTHER_PORT;
 }
 
 /** One data packet of 154 bytes each. */

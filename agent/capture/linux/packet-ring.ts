@@ -193,8 +193,11 @@ class PacketRing implements PacketSource {
     try {
       const { countedSnaplenBytes } = this.#filter;
       const reader = new RingReader(this.#mapping.bytes, this.#blockCount, countedSnaplenBytes);
-      await this.#deliver(reader, sink);
-      await this.#deliverRest(reader, sink);
+      try {
+        await this.#deliver(reader, sink);
+      } finally {
+        await this.#deliverRest(reader, sink);
+      }
     } finally {
       this.#close();
     }
@@ -242,7 +245,7 @@ class PacketRing implements PacketSource {
   }
 
   /**
-   * What came before the stop: nothing comes after it, and the kernel hands the block that it was filling over within
+   * What came before the end, be it a stop or a fault: nothing comes after it, and the kernel hands the block that it was filling over within
    * three of its timeouts: two of its ticks and a little.
    */
   async #deliverRest(reader: RingReader, sink: FrameSink): Promise<void> {
