@@ -1,7 +1,7 @@
 /**
  * What capturing costs: our three ways and other tools on the same traffic, in a network namespace made for it.
  *
- *     npm run build && sudo node bench/live.mjs [--quick] [--tools kernel,cap]
+ *     npm run build && sudo node bench/live.mjs [--quick] [--tools kernel,cap] [--loads bulk]
  *
  * Needs root, tcpreplay and iperf3. Other tools (tcpdump, softflowd, nfpcapd, suricata) are measured when they are on
  * PATH. CPU is of the tool's process, user and system, in seconds; "program" is what the kernel itself says of our eBPF
@@ -36,7 +36,8 @@ const PEERS = [
 const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
-    /** Only these, with commas between. */
+    /** Only these, and only this load; several with commas between. */
+    loads: { type: 'string' },
     tools: { type: 'string' },
     child: { type: 'string' },
     device: { type: 'string', default: '' },
@@ -61,6 +62,7 @@ async function compare(isQuick) {
       ['bulk', () => bulk(isQuick ? 2 : 5), undefined],
     ];
     for (const [title, send, loops] of loads) {
+      if (values.loads !== undefined && !values.loads.split(',').includes(title)) continue;
       console.log('');
       console.log(title);
       const rows = [];
@@ -74,6 +76,7 @@ async function compare(isQuick) {
       }
       console.table(rows);
     }
+    if (values.loads !== undefined) return;
     const attempts = isQuick ? 100_000 : 1_000_000;
     writeFileSync(flood, pcapOf(attempts, 0x02));
     console.log(`\nSYN flood of ${attempts} connections`);
@@ -132,7 +135,7 @@ async function measure(command, send) {
   await sleep(1000);
   const spent = difference(cpuOf(child.pid), before);
   child.kill('SIGTERM');
-  if (child.exitCode === null) await once(child, 'exit');
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   return { ...spent, rate };
 }
 
@@ -167,17 +170,25 @@ async function replay(file, loops, packetsPerSecond) {
 }
 
 async function bulk(seconds) {
-  const server = spawn('ip', ['netns', 'exec', NAMESPACE, 'iperf3', '-s', '-1', '-p', `${PORT}`], {
-    stdio: 'ignore',
-  });
-  await sleep(300);
-  const client = spawn('iperf3', ['-J', '-c', FAR_ADDRESS, '-p', `${PORT}`, '-t', `${seconds}`]);
-  let said = '';
-  client.stdout.on('data', (chunk) => (said += chunk));
-  await once(client, 'exit');
-  if (server.exitCode === null) await once(server, 'exit');
-  const bitsPerSecond = JSON.parse(said).end.sum_sent.bits_per_second;
-  return { rate: `${(bitsPerSecond / 1e9).toFixed(1)} Gbit/s` };
+  const words = ['netns', 'exec', NAMESPACE, 'iperf3', '-s', '-p', `${PORT}`];
+  const server = spawn('ip', words, { stdio: 'ignore' });
+  try {
+    for (;;) {
+      const { stdout } = spawnSync('iperf3', ['-J', '-c', FAR_ADDRESS, '-p', `${PORT}`, '-n', '1']);
+      if (JSON.parse(String(stdout)).error === undefined) break;
+      await sleep(100);
+    }
+    const client = spawn('iperf3', ['-J', '-c', FAR_ADDRESS, '-p', `${PORT}`, '-t', `${seconds}`]);
+    let said = '';
+    client.stdout.on('data', (chunk) => (said += chunk));
+    await once(client, 'close');
+    const bitsPerSecond = JSON.parse(said).end.sum_sent.bits_per_second;
+    return { rate: `${(bitsPerSecond / 1e9).toFixed(1)} Gbit/s` };
+  } finally {
+    const isEnded = once(server, 'exit');
+    server.kill();
+    await isEnded;
+  }
 }
 
 function makeLink() {
