@@ -35,7 +35,7 @@ describe('plasmawatch up', () => {
       const program = new Program(['up', '--api-port', '0'], { user: 65_534 });
       await program.said('INCIDENT  INC-1 opened');
       expect(program.stderr[0]).toMatch(
-        /^plasmawatch: packets cannot be captured without CAP_NET_RAW .*sudo setcap cap_net_raw\+ep/,
+        /^plasmawatch: packets cannot be captured without CAP_NET_RAW .*sudo setcap cap_net_raw,cap_bpf\+ep/,
       );
       expect(program.stderr).toHaveLength(1);
       await program.stop();
@@ -52,7 +52,7 @@ describe('plasmawatch up', () => {
           namespace: link.namespace,
         });
         try {
-          await program.said('plasmawatch watches TCP port 43800 (ring)');
+          await program.said('plasmawatch watches TCP port 43800 (kernel)');
           await link.knock(43_800);
           await program.said(`Unexpected peer ${link.near.ipv4} talks to the object manager`);
           expect(await program.stop()).toBe(1);
