@@ -125,11 +125,11 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
         expect(seen.sides).toHaveLength(4);
         for (const { packets, bytes, payloadBytes, headers } of seen.sides) {
           expect(packets).toBeGreaterThanOrEqual(Math.ceil(payloadBytes / 1448));
-          // Every packet has its headers: those of SYN and FIN have more options, or none.
+          // Every packet has a TCP header of 20 to 60 bytes; an ordinary one has 32.
           expect(bytes - payloadBytes).toBeGreaterThan(packets * (headers - 12));
-          expect(bytes - payloadBytes).toBeLessThan(packets * (headers + 1) + 100);
+          expect(bytes - payloadBytes).toBeLessThan(packets * (headers + 28));
         }
-        expect(seen.frames).toBeLessThan(60);
+        expect(seen.frames).toBeLessThan(100);
         expect(seen.interfaces).toEqual(new Set([device]));
       });
     });
