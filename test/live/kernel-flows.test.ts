@@ -66,7 +66,7 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
         ...oddFrames(),
         tcpFrame({ from: '10.9.0.1:5', to: `10.9.0.2:${OTHER_PORT}`, flags: 'A' }),
       ];
-      await replay(link, frames, '--pps', '20000');
+      await replay(link, frames, '--pps', '2000');
       await replay(
         link,
         frames.filter((frame) => !isSyn(frame)),
@@ -76,7 +76,7 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
         '3',
       );
       await vi.waitFor(() => expect(watchers[1]?.table.size).toBe(200 + oddFrames().length), WAIT);
-      // libpcap's binding loses what it has not delivered when it is stopped.
+      // Slowly, too: libpcap's binding drops packets of a busy moment without a word, and loses what it has not delivered when it is stopped.
       await vi.waitFor(() => expect(watchers[2]?.frames).toBe(watchers[1]?.frames), WAIT);
       const seen = await Promise.all(watchers.map((watcher) => watcher.stop()));
       expect(seen[0]?.flows.size).toBe(200 + oddFrames().length);
