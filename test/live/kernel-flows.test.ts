@@ -122,7 +122,7 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
         });
         // In the order of their size: the tables have the flows in that of their last packets.
         const payloads = ({ sides }: Seen): number[] =>
-          sides.map(({ payloadBytes }) => payloadBytes).sort((one, other) => one - other);
+          sides.map(({ payloadBytes }) => payloadBytes).toSorted((one, other) => one - other);
         expect(payloads(seen)).toEqual(payloads(await ring.stop()));
         expect(payloads(seen).every((bytes) => bytes >= payload)).toBe(true);
         expect(seen.sides).toHaveLength(4);
