@@ -10,6 +10,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { createUplink, type Uplink, type UplinkOptions } from '../../../agent/uplink/client.ts';
 import { openSpool, type Spool } from '../../../agent/uplink/spool.ts';
+import { systemClock } from '../../../common/clock.ts';
 import { CLOSE_WRONG_VERSION, MAX_BATCH_REPORTS, MAX_MESSAGE_BYTES } from '../../../common/protocol.ts';
 import {
   startCollectorEndpoint,
@@ -149,7 +150,8 @@ describe('the uplink', () => {
 
   it('flushes what was just appended when it is stopped, and leaves the rest in the spool', async () => {
     const endpoint = await startEndpoint();
-    const { uplink, spool } = await startUplink({ url: endpoint.url });
+    // The machine's clock: what can be flushed within the limit is what this test is about.
+    const { uplink, spool } = await startUplink({ url: endpoint.url, clock: systemClock });
     await waitFor(() => expect(uplink.counters().connected).toBe(1));
     spool.append(anomalies(1200));
     await uplink.stop();
