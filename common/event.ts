@@ -145,6 +145,25 @@ export const flowReportSchema = z.strictObject({
 });
 export type FlowReport = z.infer<typeof flowReportSchema>;
 
-export const reportSchema = z.discriminatedUnion('type', [anomalySchema, flowReportSchema]);
+/** Enough for 64 packets with all their headers and some payload; in base64. */
+export const MAX_EVIDENCE_BYTES = 131_072;
+
+/** The first packets of an anomaly's connection: headers, and payload only as the rules say. Sent once. */
+export const evidenceReportSchema = z.strictObject({
+  type: z.literal('evidence'),
+  node: shortText,
+  /** The `id` of the anomaly, which was reported before. */
+  anomaly: shortText,
+  packets: count,
+  /** A pcapng section in base64. */
+  pcapng: z.base64().max(MAX_EVIDENCE_BYTES),
+});
+export type EvidenceReport = z.infer<typeof evidenceReportSchema>;
+
+export const reportSchema = z.discriminatedUnion('type', [
+  anomalySchema,
+  flowReportSchema,
+  evidenceReportSchema,
+]);
 /** What travels from agent to collector. */
 export type Report = z.infer<typeof reportSchema>;

@@ -102,8 +102,10 @@ export class InfluxExporter {
     if (!isRead) return STORE_RETRY_MS;
     const last = reports.at(-1);
     if (last === undefined) return undefined;
-    const points = reports.map((report) => toPoint(report, this.#tags));
-    const failure = await this.#write(points);
+    const points = reports
+      .map((report) => toPoint(report, this.#tags))
+      .filter((point) => point !== undefined);
+    const failure = points.length === 0 ? undefined : await this.#write(points);
     if (failure !== undefined && !failure.isFinal) return this.#backOff(failure.reason);
     if (failure === undefined) metrics.exportedPoints.inc(points.length);
     else this.#reject(points.length, failure.reason);
@@ -178,8 +180,12 @@ export class InfluxExporter {
   }
 }
 
-/** A point of a report. Addresses and numbers are fields: as tags they would make a series each. */
-export function toPoint({ sequence, receivedMs, report }: StoredReport, tags: TagValues): IPoint {
+/**
+ * A point of a report; none of evidence, which measures nothing. Addresses and numbers are fields: as tags they would
+ * make a series each.
+ */
+export function toPoint({ sequence, receivedMs, report }: StoredReport, tags: TagValues): IPoint | undefined {
+  if (report.type === 'evidence') return undefined;
   const node = tags.limit('node', report.node);
   const { flow } = report;
   const service = tags.limit('service', flow?.plasmawatch.service ?? 'none');

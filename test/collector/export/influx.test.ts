@@ -234,14 +234,14 @@ describe('toPoint', () => {
   const stored = { id: 1, agent: 'w1', receivedMs: Date.UTC(2026, 0, 1), sequence: 12_345 };
 
   it('takes the time of the event in microseconds, and the sequence for what is below', () => {
-    const { timestamp } = toPoint({ ...stored, report: sampleFlowReport() }, new TagValues());
-    expect(timestamp).toBe(`${Date.UTC(2026, 10, 23, 9, 42, 12, 260)}000345`);
+    const point = toPoint({ ...stored, report: sampleFlowReport() }, new TagValues());
+    expect(point?.timestamp).toBe(`${Date.UTC(2026, 10, 23, 9, 42, 12, 260)}000345`);
   });
 
   it('takes the time of arrival for an event whose time is no day', () => {
     const report = { ...sampleAnomaly(1), last: '2026-13-41T09:42:12Z' };
-    const { timestamp } = toPoint({ ...stored, report }, new TagValues());
-    expect(timestamp).toBe(`${Date.UTC(2026, 0, 1)}000345`);
+    const point = toPoint({ ...stored, report }, new TagValues());
+    expect(point?.timestamp).toBe(`${Date.UTC(2026, 0, 1)}000345`);
   });
 });
 

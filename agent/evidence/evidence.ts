@@ -1,0 +1,199 @@
+/**
+ * The first packets of a connection that nobody allowed, kept for whoever has to find out what it was: headers, and
+ * of the payload only as many bytes as the rules ask for.
+ *
+ * A recording begins with the story's first packet, and is handed over once: when it has its packets, when the
+ * connection ends, or a few seconds later. What belongs to nobody's recording costs one look into a small map.
+ */
+import { PcapngWriter } from './pcapng-writer.ts';
+import { redact } from './redact.ts';
+import type { Frame } from '../capture/source.ts';
+import type { Packet } from '../decode/packet.ts';
+import { formatAddress, type Address } from '../../common/address.ts';
+import type { EvidenceReport } from '../../common/event.ts';
+import { packageVersion } from '../../common/package.ts';
+
+/** A recording that has not got all its packets by then is handed over as it is. */
+const RECORDING_MS = 5000;
+/** Recordings at a time, and in a minute: who makes up addresses must not fill the disk. */
+const MAX_RECORDINGS = 64;
+const MAX_RECORDINGS_A_MINUTE = 120;
+const MINUTE_MS = 60_000;
+/** Headers longer than this are cut: link layer, tunnels, IP and TCP with all options are shorter. */
+const MAX_HEADER_BYTES = 512;
+
+export interface EvidenceLimits {
+  /** Packets that are kept of a connection; 0 for no evidence. */
+  readonly packets: number;
+  /** Bytes of payload that are kept of each of them. */
+  readonly payloadBytes: number;
+}
+
+interface EvidenceOptions {
+  readonly node: string;
+  readonly limits: EvidenceLimits;
+  readonly report: (evidence: EvidenceReport) => void;
+  readonly interfaceName: (index: number) => string | undefined;
+}
+
+/** A connection by its two ends. */
+export interface Connection {
+  readonly initiator: Address & { readonly port: number };
+  readonly responder: Address & { readonly port: number };
+}
+
+interface Recording {
+  readonly anomaly: string;
+  /** The ends, by value: a flow's own go on changing. */
+  readonly ends: readonly [Address, Address];
+  readonly key: number;
+  readonly writer: PcapngWriter;
+  readonly beganMs: number;
+}
+
+export class Evidence {
+  readonly #options: EvidenceOptions;
+  #limits: EvidenceLimits;
+  readonly #byAnomaly = new Map<string, Recording>();
+  /** By both ports; strangers may share them, so there may be several. */
+  readonly #byPorts = new Map<number, Recording[]>();
+  /** The minute that is counted, and the recordings that have begun in it. */
+  #minute = 0;
+  #begunInMinute = 0;
+  /** Stories that have no evidence because there were too many recordings. */
+  turnedAway = 0;
+
+  constructor(options: EvidenceOptions) {
+    this.#options = options;
+    this.#limits = options.limits;
+  }
+
+  /** Takes over other limits, for recordings that begin from now on. */
+  setLimits(limits: EvidenceLimits): void {
+    this.#limits = limits;
+  }
+
+  /** Begins to keep the packets of a connection for an anomaly; again for the same anomaly it changes nothing. */
+  begin(anomaly: string, { initiator, responder }: Connection, nowMs: number): void {
+    if (this.#limits.packets === 0 || this.#byAnomaly.has(anomaly)) return;
+    if (!this.#hasRoom(nowMs)) {
+      this.turnedAway++;
+      return;
+    }
+    this.#begunInMinute++;
+    const { node, interfaceName } = this.#options;
+    const [from, to] = [initiator, responder].map((end) => `${formatAddress(end)} port ${end.port}`);
+    const writer = new PcapngWriter({
+      application: `plasmawatch ${packageVersion()}`,
+      comment: `anomaly ${anomaly} on ${node}: ${from} to ${to}; payload cut to ${this.#limits.payloadBytes} bytes`,
+      interfaceName,
+    });
+    const key = keyOf(initiator.port, responder.port);
+    const ends = [addressOf(initiator), addressOf(responder)] as const;
+    const recording = { anomaly, ends, key, writer, beganMs: nowMs };
+    this.#byAnomaly.set(anomaly, recording);
+    this.#byPorts.set(key, [...(this.#byPorts.get(key) ?? []), recording]);
+  }
+
+  /** Keeps the packet where a recording wants it. To be called after the table has seen it: it may begin one. */
+  frame(frame: Frame, packet: Packet): void {
+    if (this.#byAnomaly.size === 0) return;
+    const recordings = this.#byPorts.get(keyOf(packet.sourcePort, packet.destinationPort));
+    // What follows the first fragment has no TCP header to end the headers at, and is all payload.
+    if (recordings === undefined || (packet.isFragment && packet.fragment.offset > 0)) return;
+    const recording = recordings.find(
+      ({ ends: [a, b] }) => isBetween(packet, a, b) || isBetween(packet, b, a),
+    );
+    if (recording === undefined) return;
+    recording.writer.add(frame, this.#partOf(frame, packet));
+    if (recording.writer.packets >= this.#limits.packets) this.#handOver(recording);
+  }
+
+  /** The connection of an anomaly has ended. */
+  ended(anomaly: string): void {
+    const recording = this.#byAnomaly.get(anomaly);
+    if (recording !== undefined) this.#handOver(recording);
+  }
+
+  /** The anomaly turned out to be none: what was kept is thrown away. */
+  discard(anomaly: string): void {
+    const recording = this.#byAnomaly.get(anomaly);
+    if (recording !== undefined) this.#forget(recording);
+  }
+
+  /** Hands over what is old enough. */
+  tick(nowMs: number): void {
+    for (const recording of this.#byAnomaly.values()) {
+      if (nowMs - recording.beganMs >= RECORDING_MS) this.#handOver(recording);
+    }
+  }
+
+  /** Hands over everything. */
+  end(): void {
+    for (const recording of this.#byAnomaly.values()) this.#handOver(recording);
+  }
+
+  #hasRoom(nowMs: number): boolean {
+    const minute = Math.floor(nowMs / MINUTE_MS);
+    if (minute !== this.#minute) this.#begunInMinute = 0;
+    this.#minute = minute;
+    return this.#byAnomaly.size < MAX_RECORDINGS && this.#begunInMinute < MAX_RECORDINGS_A_MINUTE;
+  }
+
+  /** A copy of the headers and of as much payload as may be kept, without what could be a credential. */
+  #partOf(frame: Frame, packet: Packet): Buffer {
+    const { view, offset, capturedLength } = frame;
+    const headers = packet.payloadCaptured > 0 ? packet.payloadOffset - offset : capturedLength;
+    const keptHeaders = Math.min(headers, MAX_HEADER_BYTES);
+    // Payload behind headers that were cut would stand in the wrong place.
+    const keptPayload =
+      keptHeaders < headers ? 0 : Math.min(packet.payloadCaptured, this.#limits.payloadBytes);
+    const part = Buffer.from(
+      new Uint8Array(view.buffer, view.byteOffset + offset, keptHeaders + keptPayload),
+    );
+    redact(part, keptHeaders);
+    return part;
+  }
+
+  #handOver(recording: Recording): void {
+    this.#forget(recording);
+    const { anomaly, writer } = recording;
+    if (writer.packets === 0) return;
+    this.#options.report({
+      type: 'evidence',
+      node: this.#options.node,
+      anomaly,
+      packets: writer.packets,
+      pcapng: writer.bytes().toString('base64'),
+    });
+  }
+
+  #forget({ anomaly, key }: Recording): void {
+    this.#byAnomaly.delete(anomaly);
+    const left = this.#byPorts.get(key)?.filter((other) => other.anomaly !== anomaly) ?? [];
+    if (left.length === 0) this.#byPorts.delete(key);
+    else this.#byPorts.set(key, left);
+  }
+}
+
+/** The same for both directions. */
+function keyOf(portA: number, portB: number): number {
+  return portA < portB ? portA * 65_536 + portB : portB * 65_536 + portA;
+}
+
+function addressOf({ w0, w1, w2, w3 }: Address): Address {
+  return { w0, w1, w2, w3 };
+}
+
+function isBetween(packet: Packet, source: Address, destination: Address): boolean {
+  return (
+    packet.source3 === source.w3 &&
+    packet.destination3 === destination.w3 &&
+    packet.source2 === source.w2 &&
+    packet.destination2 === destination.w2 &&
+    packet.source1 === source.w1 &&
+    packet.destination1 === destination.w1 &&
+    packet.source0 === source.w0 &&
+    packet.destination0 === destination.w0
+  );
+}

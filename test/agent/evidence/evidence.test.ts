@@ -1,0 +1,132 @@
+import { describe, expect, it } from 'vitest';
+import { Frame } from '../../../agent/capture/source.ts';
+import { decode, Packet } from '../../../agent/decode/packet.ts';
+import { Evidence, type EvidenceLimits } from '../../../agent/evidence/evidence.ts';
+import { parseAddress } from '../../../common/address.ts';
+import { evidenceReportSchema, type EvidenceReport } from '../../../common/event.ts';
+import { tcpFrame } from '../../support/pcap-bytes.ts';
+
+const START_MS = 1_790_000_000_000;
+const STRANGER = '10.77.9.66:40000';
+const NODE = '10.77.0.11:43800';
+
+function end(text: string) {
+  const [ip = '', port] = text.split(':');
+  const address = parseAddress(ip);
+  if (address === undefined) throw new Error(text);
+  return { ...address, port: Number(port) };
+}
+
+function setUp(limits: EvidenceLimits = { packets: 3, payloadBytes: 0 }) {
+  const reports: EvidenceReport[] = [];
+  const evidence = new Evidence({
+    node: 'w1',
+    limits,
+    report: (report) => reports.push(report),
+    interfaceName: () => 'eth0',
+  });
+  const packet = new Packet();
+  const see = (bytes: Uint8Array): void => {
+    const frame = new Frame();
+    frame.view = new DataView(bytes.buffer);
+    frame.capturedLength = bytes.length;
+    frame.originalLength = bytes.length;
+    frame.linkType = 1;
+    expect(decode(frame, packet)).toBe('tcp');
+    evidence.frame(frame, packet);
+  };
+  const begin = (anomaly: string, from = STRANGER): void =>
+    evidence.begin(anomaly, { initiator: end(from), responder: end(NODE) }, START_MS);
+  return { evidence, reports, see, begin };
+}
+
+function bytesOfReport(report: EvidenceReport | undefined): Buffer {
+  return Buffer.from(evidenceReportSchema.parse(report).pcapng, 'base64');
+}
+
+describe('evidence', () => {
+  it('is the first packets of both directions of the connection, handed over when they are complete', () => {
+    const { reports, see, begin } = setUp();
+    begin('a1');
+    see(tcpFrame({ from: STRANGER, to: NODE, flags: 'S' }));
+    see(tcpFrame({ from: NODE, to: STRANGER, flags: 'SA' }));
+    expect(reports).toEqual([]);
+    see(tcpFrame({ from: STRANGER, to: NODE, flags: 'A' }));
+    see(tcpFrame({ from: STRANGER, to: NODE, flags: 'A' }));
+    expect(reports).toHaveLength(1);
+    expect(reports[0]).toMatchObject({ type: 'evidence', node: 'w1', anomaly: 'a1', packets: 3 });
+  });
+
+  it('holds headers and no payload, unless the rules ask for some', () => {
+    const segment = tcpFrame({ from: STRANGER, to: NODE, flags: 'PA', payload: 300 });
+    segment.fill(0x50, 54);
+    const without = setUp({ packets: 1, payloadBytes: 0 });
+    without.begin('a1');
+    without.see(segment);
+    expect(bytesOfReport(without.reports[0]).includes('PPPP')).toBe(false);
+
+    const some = setUp({ packets: 1, payloadBytes: 8 });
+    some.begin('a1');
+    some.see(segment);
+    expect(bytesOfReport(some.reports[0]).includes('P'.repeat(8))).toBe(true);
+    expect(bytesOfReport(some.reports[0]).includes('P'.repeat(9))).toBe(false);
+  });
+
+  it('holds nothing of other connections, though they share the ports', () => {
+    const { evidence, reports, see, begin } = setUp();
+    begin('a1');
+    see(tcpFrame({ from: STRANGER, to: NODE, flags: 'S' }));
+    see(tcpFrame({ from: '10.77.0.12:40000', to: NODE, flags: 'S' }));
+    evidence.ended('a1');
+    expect(reports[0]?.packets).toBe(1);
+  });
+
+  it('tells two strangers with the same ports apart', () => {
+    const { evidence, reports, see, begin } = setUp();
+    begin('a1');
+    begin('a2', '10.77.9.67:40000');
+    see(tcpFrame({ from: '10.77.9.67:40000', to: NODE, flags: 'S' }));
+    evidence.end();
+    expect(reports.map(({ anomaly }) => anomaly)).toEqual(['a2']);
+  });
+
+  it('is handed over after five seconds, when the connection ends, or at the end; never empty, never twice', () => {
+    const { evidence, reports, see, begin } = setUp();
+    begin('old');
+    see(tcpFrame({ from: STRANGER, to: NODE, flags: 'S' }));
+    evidence.tick(START_MS + 4999);
+    expect(reports).toHaveLength(0);
+    evidence.tick(START_MS + 5000);
+    expect(reports).toHaveLength(1);
+    evidence.ended('old');
+    begin('empty');
+    evidence.end();
+    expect(reports).toHaveLength(1);
+  });
+
+  it('is thrown away when the anomaly turns out to be none', () => {
+    const { evidence, reports, see, begin } = setUp();
+    begin('a1');
+    see(tcpFrame({ from: STRANGER, to: NODE, flags: 'S' }));
+    evidence.discard('a1');
+    evidence.end();
+    expect(reports).toEqual([]);
+  });
+
+  it('is not kept at all where the rules ask for no packets', () => {
+    const { evidence, reports, see, begin } = setUp({ packets: 0, payloadBytes: 0 });
+    begin('a1');
+    see(tcpFrame({ from: STRANGER, to: NODE, flags: 'S' }));
+    evidence.end();
+    expect(reports).toEqual([]);
+  });
+
+  it('is bounded at a time and in a minute, and counts what it turned away', () => {
+    const { evidence, begin } = setUp();
+    for (let host = 0; host < 100; host++) begin(`a${host}`, `10.77.9.${host}:40000`);
+    expect(evidence.turnedAway).toBe(36);
+    evidence.end();
+    for (let host = 0; host < 100; host++) begin(`b${host}`, `10.77.8.${host}:40000`);
+    expect(evidence.turnedAway).toBe(36 + 44);
+  });
+});
