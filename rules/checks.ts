@@ -19,6 +19,7 @@ export function checkRules(sources: readonly RuleSource[], nowMs: number): Diagn
     ...groups.repeated,
     ...services.repeated,
     ...repeatedRules(rules),
+    ...repeatedEvidence(sources),
     ...sources.flatMap((source) => [
       ...unknownNames(source, 'group', groupReferences(source.content), knownGroups),
       ...unknownNames(source, 'service', serviceReferences(source.content), knownServices),
@@ -145,6 +146,14 @@ function repeatedRules(rules: readonly PlacedRule[]): Diagnostic[] {
     else repeated.push(twice(`a rule named \`${entry.name}\``, place, first));
   }
   return repeated;
+}
+
+/** What holds for the whole allowlist can stand in one file only. */
+function repeatedEvidence(sources: readonly RuleSource[]): Diagnostic[] {
+  const [first, ...others] = sources
+    .filter(({ content }) => content.evidence !== undefined)
+    .map(({ locate }) => locate(['evidence'], 'key'));
+  return first === undefined ? [] : others.map((place) => twice('`evidence`', place, first));
 }
 
 function twice(what: string, place: Place, first: Place): Diagnostic {

@@ -2,7 +2,7 @@
 import { dirname, resolve } from 'node:path';
 import type { Locate } from '../common/yaml-document.ts';
 import { parseHours } from './hours.ts';
-import { Ruleset, type Rule } from './match.ts';
+import { DEFAULT_EVIDENCE, Ruleset, type EvidenceLimits, type Rule } from './match.ts';
 import {
   CLUSTER_GROUP,
   KNOWN_SERVICES,
@@ -27,7 +27,8 @@ export function compileRules(sources: readonly RuleSource[]): Ruleset {
   const rules = sources.flatMap(({ file, content, locate }) =>
     (content.allow ?? []).map((entry, index) => compileRule(entry, file, locate(['allow', index]).line)),
   );
-  return new Ruleset({ rules, services: compileServices(sources, rules), groups: compileGroups(sources) });
+  const services = compileServices(sources, rules);
+  return new Ruleset({ rules, services, groups: compileGroups(sources), evidence: compileEvidence(sources) });
 }
 
 /** A name or a list of names as a list. */
@@ -68,6 +69,12 @@ function compileServices(sources: readonly RuleSource[], rules: readonly Rule[])
     if (!services.has(name)) services.set(name, defaultPorts(name));
   }
   return services;
+}
+
+function compileEvidence(sources: readonly RuleSource[]): EvidenceLimits {
+  const evidence = sources.find(({ content }) => content.evidence !== undefined)?.content.evidence ?? {};
+  const { packets = DEFAULT_EVIDENCE.packets, payload = DEFAULT_EVIDENCE.payloadBytes } = evidence;
+  return { packets, payloadBytes: payload };
 }
 
 function defaultPorts(service: string): ServicePorts {

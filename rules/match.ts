@@ -48,11 +48,23 @@ export interface Rule {
   readonly line: number;
 }
 
+/** What is kept of the packets of an unexpected connection. */
+export interface EvidenceLimits {
+  /** Packets that are kept; 0 for no evidence. */
+  readonly packets: number;
+  /** Bytes of payload that are kept of each of them. */
+  readonly payloadBytes: number;
+}
+
+export const DEFAULT_EVIDENCE: EvidenceLimits = { packets: 16, payloadBytes: 0 };
+
 export interface RulesetParts {
   /** In the order in which they are tried. */
   readonly rules: readonly Rule[];
   readonly services: ReadonlyMap<string, ServicePorts>;
   readonly groups: ReadonlyMap<string, GroupSources>;
+  /** `DEFAULT_EVIDENCE` when left out. */
+  readonly evidence?: EvidenceLimits;
 }
 
 /** Compiled rules; immutable. */
@@ -61,13 +73,15 @@ export class Ruleset {
   /** The watched services: those under `services:`, those that a rule refers to, and always object-manager. */
   readonly services: ReadonlyMap<string, ServicePorts>;
   readonly groups: ReadonlyMap<string, GroupSources>;
+  readonly evidence: EvidenceLimits;
   /** Made once and shared: a change of rules judges every open connection again. */
   readonly #verdicts: readonly RuleVerdicts[];
 
-  constructor({ rules, services, groups }: RulesetParts) {
+  constructor({ rules, services, groups, evidence = DEFAULT_EVIDENCE }: RulesetParts) {
     this.rules = rules;
     this.services = services;
     this.groups = groups;
+    this.evidence = evidence;
     this.#verdicts = rules.map(({ name }) => ({
       allowed: verdict(true, name, 'allowed'),
       expired: verdict(false, name, 'expired'),

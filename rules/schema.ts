@@ -162,6 +162,25 @@ const requireSchema = z
     when: hasNoIssueYet,
   });
 
+const evidenceSchema = z.strictObject({
+  packets: z
+    .number()
+    .int()
+    .min(0)
+    .max(64)
+    .optional()
+    .describe('The first packets that are kept of a connection that nobody allowed; 16 when left out.'),
+  payload: z
+    .number()
+    .int()
+    .min(0)
+    .max(512)
+    .optional()
+    .describe(
+      'Bytes of payload that are kept of each, credentials masked as far as they are recognised; 0 when left out.',
+    ),
+});
+
 /** One rule file. */
 export const rulesSchema = z.strictObject({
   version: z.literal(1).describe('The version of this format.'),
@@ -182,6 +201,9 @@ export const rulesSchema = z.strictObject({
     .describe('Who may reach what; the first rule that matches counts.'),
   limits: z.array(limitSchema).max(MAX_ENTRIES).optional().describe('More than this is an anomaly.'),
   require: z.array(requireSchema).max(MAX_ENTRIES).optional().describe('How connections must be protected.'),
+  evidence: evidenceSchema
+    .optional()
+    .describe('What is kept of the packets of an unexpected connection; in one file only.'),
 });
 
 /** The sources of a group as written; in a `Ruleset`, `file` is resolved against the rule file's folder. */

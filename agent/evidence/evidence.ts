@@ -12,6 +12,7 @@ import type { Packet } from '../decode/packet.ts';
 import { formatAddress, type Address } from '../../common/address.ts';
 import type { EvidenceReport } from '../../common/event.ts';
 import { packageVersion } from '../../common/package.ts';
+import type { EvidenceLimits } from '../../rules/match.ts';
 
 /** A recording that has not got all its packets by then is handed over as it is. */
 const RECORDING_MS = 5000;
@@ -21,13 +22,6 @@ const MAX_RECORDINGS_A_MINUTE = 120;
 const MINUTE_MS = 60_000;
 /** Headers longer than this are cut: link layer, tunnels, IP and TCP with all options are shorter. */
 const MAX_HEADER_BYTES = 512;
-
-export interface EvidenceLimits {
-  /** Packets that are kept of a connection; 0 for no evidence. */
-  readonly packets: number;
-  /** Bytes of payload that are kept of each of them. */
-  readonly payloadBytes: number;
-}
 
 interface EvidenceOptions {
   readonly node: string;

@@ -18,6 +18,12 @@ describe('compileRules', () => {
     expect(rules).toEqual([]);
   });
 
+  it('keeps the headers of 16 packets as evidence when nothing is said', () => {
+    expect(compile('').evidence).toEqual({ packets: 16, payloadBytes: 0 });
+    expect(compile('evidence: { payload: 64 }').evidence).toEqual({ packets: 16, payloadBytes: 64 });
+    expect(compile('evidence: { packets: 0 }').evidence).toEqual({ packets: 0, payloadBytes: 0 });
+  });
+
   it('watches the services that are named, and those that a rule refers to, at their own ports', () => {
     const { services } = compile(
       'services: { object-manager: [8076, 9000-9002], metrics: 9100-9110, gcs: auto }\n' +

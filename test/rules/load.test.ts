@@ -52,11 +52,11 @@ describe('loadRules', () => {
   it('names both places of what two files define', async () => {
     const first = await write(
       'a.yaml',
-      `${allow('nodes')}groups: { notebooks: { hosts: [a] } }\nservices: { metrics: 1 }\n`,
+      `${allow('nodes')}groups: { notebooks: { hosts: [a] } }\nservices: { metrics: 1 }\nevidence: { packets: 4 }\n`,
     );
     const second = await write(
       'b.yaml',
-      `${allow('nodes')}groups: { notebooks: { hosts: [b] } }\nservices: { metrics: 2 }\n`,
+      `${allow('nodes')}groups: { notebooks: { hosts: [b] } }\nservices: { metrics: 2 }\nevidence: { packets: 8 }\n`,
     );
     const { ruleset, diagnostics } = await loadRules(folder, { clock });
     expect(ruleset).toBeUndefined();
@@ -64,6 +64,7 @@ describe('loadRules', () => {
       { file: second, line: 3, message: `a rule named \`nodes\` is defined twice; first in ${first}:3:13` },
       { file: second, line: 4, message: `group \`notebooks\` is defined twice; first in ${first}:4:11` },
       { file: second, line: 5, message: `service \`metrics\` is defined twice; first in ${first}:5:13` },
+      { file: second, line: 6, message: `\`evidence\` is defined twice; first in ${first}:6:1` },
     ]);
   });
 

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { Frame } from '../../../agent/capture/source.ts';
 import { decode, Packet } from '../../../agent/decode/packet.ts';
-import { Evidence, type EvidenceLimits } from '../../../agent/evidence/evidence.ts';
+import { Evidence } from '../../../agent/evidence/evidence.ts';
 import { parseAddress } from '../../../common/address.ts';
 import { evidenceReportSchema, type EvidenceReport } from '../../../common/event.ts';
+import type { EvidenceLimits } from '../../../rules/match.ts';
 import { tcpFrame } from '../../support/pcap-bytes.ts';
 
 const START_MS = 1_790_000_000_000;
