@@ -10,7 +10,13 @@ export const agentConfigSchema = z.strictObject({
     .regex(/^[A-Za-z0-9._:-]{1,128}$/, 'letters, digits and ._:- only, at most 128')
     .optional()
     .describe("This node's name in reports. Default: the host name."),
-  rules: z.string().min(1).describe('The allowlist: a YAML file or a folder of them.'),
+  rules: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'The allowlist: a YAML file or a folder of them. Default: the nodes of the cluster exchange objects, and nobody else does.',
+    ),
   collector: z
     .strictObject({
       url: z

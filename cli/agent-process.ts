@@ -16,7 +16,7 @@ import { formatDiagnostic } from '../common/diagnostic.ts';
 import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import type { Anomaly } from '../common/event.ts';
 import type { Logger } from '../common/log.ts';
-import { packageVersion } from '../common/package.ts';
+import { packagePath, packageVersion } from '../common/package.ts';
 import { loadRules } from '../rules/load.ts';
 import { watchRules } from '../rules/watch.ts';
 import type { Terminal } from './command.ts';
@@ -50,7 +50,8 @@ export interface AgentProcess {
  */
 export async function openLiveAgent(options: AgentProcessOptions): Promise<AgentProcess | undefined> {
   const { config, terminal, logger } = options;
-  const rules = await loadRules(config.rules, { clock: systemClock });
+  const rulesPath = config.rules ?? packagePath('rules/object-manager.yaml');
+  const rules = await loadRules(rulesPath, { clock: systemClock });
   for (const problem of describeProblems(rules)) writeProblem(terminal, problem);
   const { ruleset, fingerprint } = rules;
   if (ruleset === undefined) return undefined;
@@ -102,12 +103,12 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     throw error;
   }
   const watcher = watchRules({
-    path: config.rules,
+    path: rulesPath,
     clock: systemClock,
     logger,
     fingerprint,
     onChange: (changed) => {
-      logger.info({ rules: config.rules }, 'rules taken over');
+      logger.info({ rules: rulesPath }, 'rules taken over');
       void agent.setRules(changed.ruleset);
     },
     onRefused: (diagnostics, { sources }) => {

@@ -8,6 +8,8 @@ import { waitFor } from './wait-for.ts';
 interface ProgramOptions {
   /** The network namespace to run in; this process's own without. */
   readonly namespace?: string;
+  /** Words to put before the command, which then runs where they say. */
+  readonly within?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   /** User id to run as, without any capability; this process's own without. */
   readonly user?: number;
@@ -20,10 +22,10 @@ export class Program {
   readonly #ended: Promise<unknown>;
 
   /** Starts `plasmawatch` with these words. */
-  constructor(words: readonly string[], { namespace, env, user }: ProgramOptions = {}) {
+  constructor(words: readonly string[], { namespace, within = [], env, user }: ProgramOptions = {}) {
     const command = [process.execPath, packagePath('dist/cli/main.js'), ...words];
-    const [file = '', ...args] =
-      namespace === undefined ? command : ['ip', 'netns', 'exec', namespace, ...command];
+    const place = namespace === undefined ? within : ['ip', 'netns', 'exec', namespace];
+    const [file = '', ...args] = [...place, ...command];
     const child = spawn(file, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
