@@ -58,7 +58,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     tls: secrets.tls,
     listenHost: config.listen.host,
     allowedHosts: config.listen.allowedHosts,
-    token: secrets.apiToken,
+    tokens: secrets.apiTokens ?? [],
     logger: logger.child({ component: 'api' }),
   });
   const metrics = createCollectorMetrics();

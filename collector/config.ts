@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { isLoopback, parseAddress } from '../common/address.ts';
 import { PlasmawatchError } from '../common/errors.ts';
 import { SEVERITIES } from '../common/event.ts';
+import { ROLES, type ApiToken } from './api/access.ts';
 
 const filePath = z.string().min(1).max(4096);
 const hostName = z
@@ -53,6 +54,25 @@ const receivers = z
     error: 'expected a different name for each receiver',
   });
 
+const apiTokens = z
+  .array(
+    z.strictObject({
+      name: z
+        .string()
+        .regex(/^[A-Za-z0-9._@-]{1,64}$/, 'letters, digits and ._@- only, at most 64')
+        .refine((name) => name !== 'admin' && name !== 'local', 'another name: it is taken')
+        .describe('Who or what uses the token.'),
+      role: z
+        .enum(ROLES)
+        .describe('`viewer` looks, `responder` looks after incidents too, `admin` may do everything.'),
+      tokenFile: filePath.describe('File with the token, at least 16 characters.'),
+    }),
+  )
+  .max(256)
+  .refine((list) => new Set(list.map(({ name }) => name)).size === list.length, {
+    error: 'expected a different name for each token',
+  });
+
 export const collectorConfigSchema = z.strictObject({
   listen: z
     .strictObject({
@@ -80,7 +100,12 @@ export const collectorConfigSchema = z.strictObject({
     .describe('File with the token that agents present. Or the environment: PLASMAWATCH_AGENT_TOKEN.'),
   apiTokenFile: filePath
     .optional()
-    .describe('File with the token of API and metrics. Or the environment: PLASMAWATCH_API_TOKEN.'),
+    .describe(
+      'File with the token of API and metrics; its caller is `admin`. Or the environment: PLASMAWATCH_API_TOKEN.',
+    ),
+  apiTokens: apiTokens
+    .default([])
+    .describe('More tokens of the API, each with a name and a role; the name stands in the audit log.'),
   store: z
     .strictObject({
       path: filePath
@@ -192,12 +217,15 @@ export function isLoopbackHost(host: string): boolean {
  */
 export function checkExposure(
   { listen }: CollectorConfig,
-  tokens: { readonly agentToken?: string | undefined; readonly apiToken?: string | undefined },
+  tokens: {
+    readonly agentToken?: string | undefined;
+    readonly apiTokens?: readonly ApiToken[] | undefined;
+  },
 ): void {
   if (isLoopbackHost(listen.host)) return;
   const missing = [
     tokens.agentToken === undefined ? 'an agent token (agentTokenFile)' : '',
-    tokens.apiToken === undefined ? 'an API token (apiTokenFile)' : '',
+    (tokens.apiTokens ?? []).length === 0 ? 'an API token (apiTokenFile)' : '',
   ].filter((text) => text !== '');
   if (missing.length === 0) return;
   throw new PlasmawatchError(

@@ -2,7 +2,13 @@
 import { readTextFile } from '../common/config-file.ts';
 import { PlasmawatchError } from '../common/errors.ts';
 import { loadSecret } from '../common/secret.ts';
+import type { ApiToken } from './api/access.ts';
 import type { CollectorConfig, ReceiverConfig } from './config.ts';
+
+/** Shorter ones could be guessed. */
+const MIN_TOKEN_LENGTH = 16;
+/** Who presents the token of `apiTokenFile`. */
+const ADMIN_NAME = 'admin';
 
 export interface ReceiverSecrets {
   readonly url: string;
@@ -12,7 +18,8 @@ export interface ReceiverSecrets {
 
 export interface CollectorSecrets {
   readonly agentToken?: string | undefined;
-  readonly apiToken?: string | undefined;
+  /** Of users of the API, each with its name and role. */
+  readonly apiTokens?: readonly ApiToken[] | undefined;
   /** PEM. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
   /** By name of the receiver; one for each that is configured. */
@@ -38,11 +45,31 @@ export async function loadCollectorSecrets(
   for (const receiver of config.receivers) receivers.set(receiver.name, await loadReceiver(receiver));
   return {
     agentToken: await loadToken('agent token', environment.PLASMAWATCH_AGENT_TOKEN, config.agentTokenFile),
-    apiToken: await loadToken('API token', environment.PLASMAWATCH_API_TOKEN, config.apiTokenFile),
+    apiTokens: await loadApiTokens(config, environment),
     tls: config.tls === undefined ? undefined : await loadTls(config.tls),
     receivers,
     influxPassword: await loadSecret('InfluxDB password', { file: config.influx?.passwordFile }),
   };
+}
+
+/** The one token of `apiTokenFile` may do everything; those of `apiTokens` have roles. */
+async function loadApiTokens(
+  { apiTokenFile, apiTokens }: CollectorConfig,
+  { PLASMAWATCH_API_TOKEN }: SecretEnvironment,
+): Promise<ApiToken[]> {
+  const loaded: ApiToken[] = [];
+  const admin = await loadToken('API token', PLASMAWATCH_API_TOKEN, apiTokenFile);
+  if (admin !== undefined) loaded.push({ name: ADMIN_NAME, role: 'admin', token: admin });
+  for (const { name, role, tokenFile } of apiTokens) {
+    const token = await loadToken(`API token of ${name}`, undefined, tokenFile);
+    if (token === undefined) continue;
+    const twin = loaded.find((other) => other.token === token);
+    if (twin !== undefined) {
+      throw new PlasmawatchError('PW_SECRET', `API token of ${name}: it is that of ${twin.name}, too`);
+    }
+    loaded.push({ name, role, token });
+  }
+  return loaded;
 }
 
 async function loadToken(
@@ -53,6 +80,12 @@ async function loadToken(
   const token = await loadSecret(name, { value, file });
   if (token !== undefined && !/^[\x21-\x7e]+$/.test(token)) {
     throw new PlasmawatchError('PW_SECRET', `${name}: expected printable ASCII without spaces`);
+  }
+  if (token !== undefined && token.length < MIN_TOKEN_LENGTH) {
+    throw new PlasmawatchError(
+      'PW_SECRET',
+      `${name}: expected at least ${MIN_TOKEN_LENGTH} characters, got ${token.length}: make one with openssl rand -hex 32`,
+    );
   }
   return token;
 }

@@ -2,14 +2,14 @@
  * The collector's HTTP server: the API, the metrics, and the socket that agents upgrade on.
  *
  * Before a route is asked, a request must name a host that is ours (a page in a browser that had its name resolved
- * to loopback does not), must not come from another site's page, and must carry the token where one is configured.
+ * to loopback does not), must not come from another site's page, and must carry a token whose role the route asks for.
  */
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { parseAddress } from '../../common/address.ts';
 import { messageOf, PlasmawatchError } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import { isLoopbackHost } from '../config.ts';
-import { isAuthorized } from '../ingest/token.ts';
+import { callerOf, LOCAL_CALLER, mayAct, roleNeeded, type ApiToken } from './access.ts';
 
 const MAX_BODY_BYTES = 16 * 1024;
 const MAX_PARAMETER_LENGTH = 200;
@@ -27,8 +27,8 @@ export interface ServerOptions {
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
   readonly listenHost: string;
   readonly allowedHosts: readonly string[];
-  /** What a user of the API must present; undefined for a collector on loopback that asks for nothing. */
-  readonly token: string | undefined;
+  /** What users of the API present; none for a collector on loopback that asks for nothing. */
+  readonly tokens: readonly ApiToken[];
   readonly logger: Logger;
 }
 
@@ -52,9 +52,16 @@ export class ApiError extends Error {
 export function createServer(options: ServerOptions): FastifyInstance {
   const { tls } = options;
   const server = tls === undefined ? Fastify(SETTINGS) : createTlsServer(tls);
-  // No route takes a body: one that is sent is read within the limit and ignored.
+  // Routes take JSON only, which no form of another site can send; any other body is read within the limit and ignored.
   server.removeAllContentTypeParsers();
+  const parseJson = server.getDefaultJsonParser('error', 'error');
+  server.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    // Clients that always say JSON send no body with an acknowledgement.
+    if (body === '') done(null);
+    else void parseJson(request, body as string, done);
+  });
   server.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, _body, done) => done(null));
+  server.decorateRequest('actor', '');
   server.addHook('onRequest', (request, reply, done) => {
     void reply.headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
     done(refusalOf(request, options));
@@ -78,7 +85,8 @@ function createTlsServer(tls: { cert: string; key: string }): FastifyInstance {
   }
 }
 
-function refusalOf(request: FastifyRequest, { token, ...options }: ServerOptions): ApiError | undefined {
+/** Notes who asks, or says why the request is refused. */
+function refusalOf(request: FastifyRequest, { tokens, ...options }: ServerOptions): ApiError | undefined {
   const { host, origin, authorization } = request.headers;
   if (!isOurHost(host, options)) {
     return new ApiError(
@@ -90,9 +98,12 @@ function refusalOf(request: FastifyRequest, { token, ...options }: ServerOptions
   if (origin !== undefined && !isSameHost(origin, host)) {
     return new ApiError(403, 'wrong-origin', 'requests of other sites are refused');
   }
-  if (request.routeOptions.url !== '/api/health' && !isAuthorized(authorization, token)) {
-    return new ApiError(401, 'unauthorized', 'a bearer token is needed');
-  }
+  const needed = roleNeeded(request);
+  if (needed === 'anyone') return undefined;
+  const caller = tokens.length === 0 ? LOCAL_CALLER : callerOf(authorization, tokens);
+  if (caller === undefined) return new ApiError(401, 'unauthorized', 'a bearer token is needed');
+  if (!mayAct(caller, needed)) return new ApiError(403, 'role', `this needs the role ${needed}`);
+  request.actor = caller.name;
   return undefined;
 }
 

@@ -54,7 +54,7 @@ async function open(settings: object = {}, changes: Partial<CollectorOptions> = 
   });
   const secrets: CollectorSecrets = {
     agentToken: AGENT_TOKEN,
-    apiToken: API_TOKEN,
+    apiTokens: [{ name: 'admin', role: 'admin', token: API_TOKEN }],
     receivers: new Map([
       ['ops', { url: receiver.url(SECRET_PATH) }],
       ['siem', { url: receiver.url('/siem'), signingSecret: SIGNING_SECRET }],

@@ -10,7 +10,10 @@ import {
   defaultCollectorConfig,
   type CollectorConfig,
 } from '../../collector/config.ts';
+import type { ApiToken } from '../../collector/api/access.ts';
 import { loadCollectorSecrets } from '../../collector/secrets.ts';
+
+const ADMIN: ApiToken = { name: 'admin', role: 'admin', token: 'api-token-of-the-test' };
 
 function parse(text: string): { value?: CollectorConfig | undefined; problems: string[] } {
   const { value, diagnostics } = parseYaml(collectorConfigSchema, text, 'collector.yaml');
@@ -63,6 +66,8 @@ receivers:
       'receivers: [{ name: ops, type: slack, urlFile: a }, { name: ops, type: slack, urlFile: b }]',
       'different name',
     ],
+    ['apiTokens: [{ name: root, role: owner, tokenFile: a }]', 'owner|role'],
+    ['apiTokens: [{ name: admin, role: admin, tokenFile: a }]', 'taken'],
     ['store: { keepDays: 0 }', 'keepDays|0'],
   ])('say what is wrong with %s', (text, expected) => {
     const { value, problems } = parse(text);
@@ -82,8 +87,8 @@ describe('being open to the network', () => {
       `will not listen on ${host}, beyond this machine, without an agent token (agentTokenFile) and an API token (apiTokenFile); or listen on 127.0.0.1`,
     );
     expect(() => checkExposure(at(host), { agentToken: 'a' })).toThrow('without an API token');
-    expect(() => checkExposure(at(host), { apiToken: 'a' })).toThrow('without an agent token');
-    expect(() => checkExposure(at(host), { agentToken: 'a', apiToken: 'b' })).not.toThrow();
+    expect(() => checkExposure(at(host), { apiTokens: [ADMIN] })).toThrow('without an agent token');
+    expect(() => checkExposure(at(host), { agentToken: 'a', apiTokens: [ADMIN] })).not.toThrow();
   });
 
   it.each(['127.0.0.1', '127.9.9.9', '::1', 'localhost'])('is not the case on %s', (host) => {
@@ -105,7 +110,10 @@ describe('secrets', () => {
 
   it('come from files and the environment', async () => {
     const config = collectorConfigSchema.parse({
-      agentTokenFile: await write('agent', 'agent-token\n'),
+      agentTokenFile: await write('agent', 'agent-token-of-the-test\n'),
+      apiTokens: [
+        { name: 'grafana', role: 'viewer', tokenFile: await write('grafana', 'viewer-token-of-the-test\n') },
+      ],
       receivers: [
         {
           name: 'ops',
@@ -120,9 +128,9 @@ describe('secrets', () => {
         },
       ],
     });
-    expect(await loadCollectorSecrets(config, { PLASMAWATCH_API_TOKEN: 'api-token' })).toEqual({
-      agentToken: 'agent-token',
-      apiToken: 'api-token',
+    expect(await loadCollectorSecrets(config, { PLASMAWATCH_API_TOKEN: ADMIN.token })).toEqual({
+      agentToken: 'agent-token-of-the-test',
+      apiTokens: [ADMIN, { name: 'grafana', role: 'viewer', token: 'viewer-token-of-the-test' }],
       tls: undefined,
       receivers: new Map([
         ['ops', { url: 'https://hooks.example/services/T/B/x' }],
@@ -150,6 +158,17 @@ describe('secrets', () => {
     const config = collectorConfigSchema.parse({ receivers: [{ name: 'ops', type: 'slack', url }] });
     await expect(loadCollectorSecrets(config, {})).rejects.toThrow(`URL of receiver ops: ${problem}`);
     await expect(loadCollectorSecrets(config, {})).rejects.not.toThrow(/SECRET/);
+  });
+
+  it('are long, and another one for each caller', async () => {
+    const tokenFile = await write('twin', ADMIN.token);
+    const twin = collectorConfigSchema.parse({ apiTokens: [{ name: 'grafana', role: 'viewer', tokenFile }] });
+    const environment = { PLASMAWATCH_API_TOKEN: ADMIN.token };
+    await expect(loadCollectorSecrets(twin, environment)).rejects.toThrow(
+      'API token of grafana: it is that of admin, too',
+    );
+    const short = collectorConfigSchema.parse({ apiTokenFile: await write('short', 'fifteen-letters') });
+    await expect(loadCollectorSecrets(short, {})).rejects.toThrow('expected at least 16 characters, got 15');
   });
 
   it('of TLS must be PEM', async () => {

@@ -28,7 +28,12 @@ describe.each(['deploy/collector.yaml', 'deploy/compose/collector.yaml'])('%s', 
   it('is accepted, and listens to the network with both tokens only', async () => {
     const config = await load(collectorConfigSchema, file);
     expect([config.agentTokenFile, config.apiTokenFile]).not.toContain(undefined);
-    expect(() => checkExposure(config, { agentToken: 'one', apiToken: 'another' })).not.toThrow();
+    expect(() =>
+      checkExposure(config, {
+        agentToken: 'one',
+        apiTokens: [{ name: 'admin', role: 'admin', token: 'another' }],
+      }),
+    ).not.toThrow();
     expect(() => checkExposure(config, { agentToken: 'one' })).toThrow('API token');
   });
 });

@@ -18,7 +18,7 @@ async function openApi(options: Partial<ServerOptions> = {}) {
   const server = createServer({
     listenHost: '127.0.0.1',
     allowedHosts: ['watch.example.com'],
-    token: TOKEN,
+    tokens: [{ name: 'admin', role: 'admin', token: TOKEN }],
     logger: silentLogger,
     ...options,
   });
@@ -69,7 +69,7 @@ describe('who may ask', () => {
   });
 
   it('asks for no token where none is configured', async () => {
-    const { get } = await openApi({ token: undefined });
+    const { get } = await openApi({ tokens: [] });
     expect((await get('/api/incidents', {})).status).toBe(200);
   });
 

@@ -1,0 +1,68 @@
+/**
+ * Who may ask the API for what. A caller proves itself by a bearer token (RFC 6750) or by the session that one was
+ * exchanged for; each has a name, which the audit log shows, and a role. A route says in its `config` which role it
+ * needs; a role includes the ones before it.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { FastifyRequest } from 'fastify';
+
+/** What a caller may do: look; look after incidents; everything, agents and rules included. */
+export const ROLES = ['viewer', 'responder', 'admin'] as const;
+export type Role = (typeof ROLES)[number];
+
+export interface Caller {
+  /** Unique among the tokens; for the audit log. */
+  readonly name: string;
+  readonly role: Role;
+}
+
+/** A token of the settings. */
+export interface ApiToken extends Caller {
+  readonly token: string;
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Who may use the route; `anyone` needs no token. Default: viewers may GET, responders everything else. */
+    readonly role?: Role | 'anyone';
+  }
+  interface FastifyRequest {
+    /** Name of who asks; empty where `anyone` may. */
+    actor: string;
+  }
+}
+
+/** Where no token is configured, which is possible on loopback only: whoever is on the machine. */
+export const LOCAL_CALLER: Caller = { name: 'local', role: 'admin' };
+
+/**
+ * The caller whose token an Authorization header carries. Takes the same time for every wrong token: digests are
+ * compared, all of them, so not even the length shows.
+ */
+export function callerOf(header: string | undefined, tokens: readonly ApiToken[]): Caller | undefined {
+  const given = /^Bearer +(\S+)$/i.exec(header ?? '')?.[1];
+  return given === undefined ? undefined : callerOfToken(given, tokens);
+}
+
+/** Like `callerOf`, for a token itself. */
+export function callerOfToken(given: string, tokens: readonly ApiToken[]): Caller | undefined {
+  const wanted = digest(given);
+  let found: Caller | undefined;
+  for (const candidate of tokens) if (timingSafeEqual(wanted, digest(candidate.token))) found = candidate;
+  return found === undefined ? undefined : { name: found.name, role: found.role };
+}
+
+/** The role that a request's route needs. */
+export function roleNeeded({ method, routeOptions }: FastifyRequest): Role | 'anyone' {
+  const isReading = method === 'GET' || method === 'HEAD';
+  return routeOptions.config?.role ?? (isReading ? 'viewer' : 'responder');
+}
+
+/** Whether a caller's role includes the one that is needed. */
+export function mayAct({ role }: Caller, needed: Role): boolean {
+  return ROLES.indexOf(role) >= ROLES.indexOf(needed);
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}
