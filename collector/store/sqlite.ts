@@ -1,6 +1,6 @@
 /** The store on SQLite: one file, one process. The schema is in sqlite-schema.ts. */
-import { messageOf, PlasmawatchError, systemCodeOf } from '../../common/errors.ts';
-import { openDatabase, type Database, type Statement } from '../../common/sqlite.ts';
+import { openDatabase } from '../../common/sqlite.ts';
+import { Queries } from './queries.ts';
 import { MIGRATIONS } from './sqlite-schema.ts';
 import type {
   AgentRecord,
@@ -24,7 +24,7 @@ const MAX_EPOCHS_PER_AGENT = 16;
  * @throws PlasmawatchError PW_STORE, PW_SQLITE_UNAVAILABLE
  */
 export async function openSqliteStore(path: string): Promise<Store> {
-  return new SqliteStore(path, await openDatabase(path, MIGRATIONS));
+  return new SqliteStore(new Queries(path, await openDatabase(path, MIGRATIONS)));
 }
 
 interface IncidentRow {
@@ -65,23 +65,14 @@ interface AgentRow {
 }
 
 class SqliteStore implements Store {
-  readonly #path: string;
-  readonly #database: Database;
-  /** By their text: each is compiled once. */
-  readonly #statements = new Map<string, Statement>();
-  #isOpen = true;
+  readonly #queries: Queries;
 
-  constructor(path: string, database: Database) {
-    this.#path = path;
-    this.#database = database;
+  constructor(queries: Queries) {
+    this.#queries = queries;
   }
 
   transaction<Result>(work: () => Result): Result {
-    try {
-      return this.#database.transaction(work);
-    } catch (error) {
-      throw this.#explain(error);
-    }
+    return this.#queries.transaction(work);
   }
 
   greetAgent(
@@ -89,14 +80,14 @@ class SqliteStore implements Store {
     nowMs: number,
   ): number {
     return this.transaction(() => {
-      this.#run(
+      this.#queries.run(
         `INSERT INTO agents (name, epoch, version, capture, first_seen_ms, last_seen_ms) VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, version = excluded.version,
            capture = excluded.capture, last_seen_ms = excluded.last_seen_ms`,
         [name, epoch, version, capture, nowMs, nowMs],
       );
-      this.#run('INSERT OR IGNORE INTO epochs (agent, epoch) VALUES (?, ?)', [name, epoch]);
-      this.#run(
+      this.#queries.run('INSERT OR IGNORE INTO epochs (agent, epoch) VALUES (?, ?)', [name, epoch]);
+      this.#queries.run(
         `DELETE FROM epochs WHERE agent = ? AND epoch <> ? AND id NOT IN
            (SELECT id FROM epochs WHERE agent = ? ORDER BY id DESC LIMIT ?)`,
         [name, epoch, name, MAX_EPOCHS_PER_AGENT],
@@ -106,7 +97,7 @@ class SqliteStore implements Store {
   }
 
   saveHeartbeat(agent: string, counters: Readonly<Record<string, number | null>>, nowMs: number): void {
-    this.#run('UPDATE agents SET counters = ?, last_seen_ms = ? WHERE name = ?', [
+    this.#queries.run('UPDATE agents SET counters = ?, last_seen_ms = ? WHERE name = ?', [
       JSON.stringify(counters),
       nowMs,
       agent,
@@ -114,7 +105,7 @@ class SqliteStore implements Store {
   }
 
   agents(): AgentRecord[] {
-    const rows = this.#all<AgentRow>(
+    const rows = this.#queries.all<AgentRow>(
       `SELECT agents.*, epochs.last_sequence FROM agents
        LEFT JOIN epochs ON epochs.agent = agents.name AND epochs.epoch = agents.epoch ORDER BY agents.name`,
       [],
@@ -132,11 +123,11 @@ class SqliteStore implements Store {
   }
 
   agentCount(): number {
-    return this.#number('SELECT COUNT(*) AS value FROM agents', []);
+    return this.#queries.number('SELECT COUNT(*) AS value FROM agents', []);
   }
 
   hasAgent(name: string): boolean {
-    return this.#number('SELECT COUNT(*) AS value FROM agents WHERE name = ?', [name]) > 0;
+    return this.#queries.number('SELECT COUNT(*) AS value FROM agents WHERE name = ?', [name]) > 0;
   }
 
   insertReport(
@@ -144,34 +135,34 @@ class SqliteStore implements Store {
     report: StoredReport['report'],
     nowMs: number,
   ): boolean {
-    const removed = this.#number(
+    const removed = this.#queries.number(
       'SELECT removed_sequence AS value FROM epochs WHERE agent = ? AND epoch = ?',
       [agent, epoch],
     );
     if (sequence <= removed) return false;
-    const inserted = this.#run(
+    const inserted = this.#queries.run(
       'INSERT OR IGNORE INTO reports (agent, epoch, sequence, received_ms, report) VALUES (?, ?, ?, ?, ?)',
       [agent, epoch, sequence, nowMs, JSON.stringify(report)],
     );
     if (inserted === 0) return false;
-    this.#run(
+    this.#queries.run(
       `INSERT INTO epochs (agent, epoch, last_sequence) VALUES (?, ?, ?)
        ON CONFLICT (agent, epoch) DO UPDATE SET last_sequence = max(last_sequence, excluded.last_sequence)`,
       [agent, epoch, sequence],
     );
-    this.#run('UPDATE agents SET last_seen_ms = ? WHERE name = ?', [nowMs, agent]);
+    this.#queries.run('UPDATE agents SET last_seen_ms = ? WHERE name = ?', [nowMs, agent]);
     return true;
   }
 
   lastSequence(agent: string, epoch: string): number {
-    return this.#number('SELECT last_sequence AS value FROM epochs WHERE agent = ? AND epoch = ?', [
+    return this.#queries.number('SELECT last_sequence AS value FROM epochs WHERE agent = ? AND epoch = ?', [
       agent,
       epoch,
     ]);
   }
 
   reportsAfter(id: number, limit: number): StoredReport[] {
-    const rows = this.#all<{
+    const rows = this.#queries.all<{
       id: number;
       agent: string;
       sequence: number;
@@ -191,29 +182,27 @@ class SqliteStore implements Store {
   }
 
   cursor(name: string): number {
-    return this.#number('SELECT position AS value FROM cursors WHERE name = ?', [name]);
+    return this.#queries.number('SELECT position AS value FROM cursors WHERE name = ?', [name]);
   }
 
   saveCursor(name: string, id: number): void {
-    this.#run(
+    this.#queries.run(
       'INSERT INTO cursors (name, position) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position',
       [name, id],
     );
   }
 
   insertIncident(incident: NewIncident): Incident {
-    this.#run('INSERT INTO incidents (fingerprint, state, last_report_ms, incident) VALUES (?, ?, ?, ?)', [
-      incident.fingerprint,
-      incident.state,
-      incident.lastReportMs,
-      JSON.stringify(incident),
-    ]);
-    const number = this.#number('SELECT last_insert_rowid() AS value', []);
+    this.#queries.run(
+      'INSERT INTO incidents (fingerprint, state, last_report_ms, incident) VALUES (?, ?, ?, ?)',
+      [incident.fingerprint, incident.state, incident.lastReportMs, JSON.stringify(incident)],
+    );
+    const number = this.#queries.number('SELECT last_insert_rowid() AS value', []);
     return { ...incident, id: incidentId(number) };
   }
 
   updateIncident({ id, ...incident }: Incident): void {
-    this.#run('UPDATE incidents SET state = ?, last_report_ms = ?, incident = ? WHERE number = ?', [
+    this.#queries.run('UPDATE incidents SET state = ?, last_report_ms = ?, incident = ? WHERE number = ?', [
       incident.state,
       incident.lastReportMs,
       JSON.stringify(incident),
@@ -222,20 +211,22 @@ class SqliteStore implements Store {
   }
 
   incident(id: string): Incident | undefined {
-    return this.#all<IncidentRow>('SELECT number, incident FROM incidents WHERE number = ?', [
-      incidentNumber(id),
-    ]).map(toIncident)[0];
+    return this.#queries
+      .all<IncidentRow>('SELECT number, incident FROM incidents WHERE number = ?', [incidentNumber(id)])
+      .map(toIncident)[0];
   }
 
   unresolvedIncident(fingerprint: string): Incident | undefined {
-    return this.#all<IncidentRow>(
-      "SELECT number, incident FROM incidents WHERE fingerprint = ? AND state <> 'resolved'",
-      [fingerprint],
-    ).map(toIncident)[0];
+    return this.#queries
+      .all<IncidentRow>(
+        "SELECT number, incident FROM incidents WHERE fingerprint = ? AND state <> 'resolved'",
+        [fingerprint],
+      )
+      .map(toIncident)[0];
   }
 
   unresolvedCount(): number {
-    return this.#number("SELECT COUNT(*) AS value FROM incidents WHERE state <> 'resolved'", []);
+    return this.#queries.number("SELECT COUNT(*) AS value FROM incidents WHERE state <> 'resolved'", []);
   }
 
   incidents({
@@ -245,11 +236,11 @@ class SqliteStore implements Store {
   }: Parameters<Store['incidents']>[0]): ReturnType<Store['incidents']> {
     const rows =
       state === undefined
-        ? this.#all<IncidentRow>(
+        ? this.#queries.all<IncidentRow>(
             'SELECT number, incident FROM incidents WHERE number < ? ORDER BY number DESC LIMIT ?',
             [before, limit + 1],
           )
-        : this.#all<IncidentRow>(
+        : this.#queries.all<IncidentRow>(
             'SELECT number, incident FROM incidents WHERE state = ? AND number < ? ORDER BY number DESC LIMIT ?',
             [state, before, limit + 1],
           );
@@ -261,22 +252,26 @@ class SqliteStore implements Store {
   }
 
   quietIncidents(sinceMs: number, limit: number): Incident[] {
-    return this.#all<IncidentRow>(
-      `SELECT number, incident FROM incidents WHERE state <> 'resolved' AND last_report_ms <= ?
+    return this.#queries
+      .all<IncidentRow>(
+        `SELECT number, incident FROM incidents WHERE state <> 'resolved' AND last_report_ms <= ?
        ORDER BY number LIMIT ?`,
-      [sinceMs, limit],
-    ).map(toIncident);
+        [sinceMs, limit],
+      )
+      .map(toIncident);
   }
 
   member(agent: string, anomalyId: string): Member | undefined {
-    return this.#all<MemberRow>(
-      'SELECT * FROM members WHERE agent = ? AND anomaly_id = ? ORDER BY incident DESC LIMIT 1',
-      [agent, anomalyId],
-    ).map(toMember)[0];
+    return this.#queries
+      .all<MemberRow>(
+        'SELECT * FROM members WHERE agent = ? AND anomaly_id = ? ORDER BY incident DESC LIMIT 1',
+        [agent, anomalyId],
+      )
+      .map(toMember)[0];
   }
 
   saveMember({ incidentId: id, agent, anomalyId, latest, baseCount, baseBytes }: Member): void {
-    this.#run(
+    this.#queries.run(
       `INSERT INTO members (incident, agent, anomaly_id, node, base_count, base_bytes, latest)
        VALUES (?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (agent, anomaly_id, incident) DO UPDATE SET latest = excluded.latest, node = excluded.node`,
@@ -286,7 +281,7 @@ class SqliteStore implements Store {
 
   hasNode(id: string, node: string): boolean {
     return (
-      this.#number('SELECT 1 AS value FROM members WHERE incident = ? AND node = ? LIMIT 1', [
+      this.#queries.number('SELECT 1 AS value FROM members WHERE incident = ? AND node = ? LIMIT 1', [
         incidentNumber(id),
         node,
       ]) > 0
@@ -294,50 +289,52 @@ class SqliteStore implements Store {
   }
 
   members(id: string, limit: number): Member[] {
-    return this.#all<MemberRow>('SELECT * FROM members WHERE incident = ? ORDER BY rowid LIMIT ?', [
-      incidentNumber(id),
-      limit,
-    ]).map(toMember);
+    return this.#queries
+      .all<MemberRow>('SELECT * FROM members WHERE incident = ? ORDER BY rowid LIMIT ?', [
+        incidentNumber(id),
+        limit,
+      ])
+      .map(toMember);
   }
 
   enqueue({ id, receiver, type, incident, createdMs }: Notification): void {
-    this.#run(
+    this.#queries.run(
       'INSERT INTO outbox (id, receiver, type, incident, snapshot, created_ms) VALUES (?, ?, ?, ?, ?, ?)',
       [id, receiver, type, incidentNumber(incident.id), JSON.stringify(incident), createdMs],
     );
   }
 
   nextPending(receiver: string): OutboxEntry | undefined {
-    return this.#all<OutboxRow>(
-      "SELECT * FROM outbox WHERE receiver = ? AND state = 'pending' ORDER BY number LIMIT 1",
-      [receiver],
-    ).map(toOutboxEntry)[0];
+    return this.#queries
+      .all<OutboxRow>(
+        "SELECT * FROM outbox WHERE receiver = ? AND state = 'pending' ORDER BY number LIMIT 1",
+        [receiver],
+      )
+      .map(toOutboxEntry)[0];
   }
 
   pendingCount(receiver: string): number {
-    return this.#number("SELECT COUNT(*) AS value FROM outbox WHERE receiver = ? AND state = 'pending'", [
-      receiver,
-    ]);
+    return this.#queries.number(
+      "SELECT COUNT(*) AS value FROM outbox WHERE receiver = ? AND state = 'pending'",
+      [receiver],
+    );
   }
 
   updateDelivery(entry: Pick<OutboxEntry, 'id' | 'state' | 'attempts' | 'nextAttemptMs' | 'reason'>): void {
-    this.#run('UPDATE outbox SET state = ?, attempts = ?, next_attempt_ms = ?, reason = ? WHERE id = ?', [
-      entry.state,
-      entry.attempts,
-      entry.nextAttemptMs,
-      entry.reason,
-      entry.id,
-    ]);
+    this.#queries.run(
+      'UPDATE outbox SET state = ?, attempts = ?, next_attempt_ms = ?, reason = ? WHERE id = ?',
+      [entry.state, entry.attempts, entry.nextAttemptMs, entry.reason, entry.id],
+    );
   }
 
   failPending(which: { receiver: string } | { allBut: readonly string[] }, reason: string): number {
     if ('receiver' in which) {
-      return this.#run(
+      return this.#queries.run(
         "UPDATE outbox SET state = 'failed', reason = ? WHERE state = 'pending' AND receiver = ?",
         [reason, which.receiver],
       );
     }
-    return this.#run(
+    return this.#queries.run(
       `UPDATE outbox SET state = 'failed', reason = ?
        WHERE state = 'pending' AND receiver NOT IN (SELECT value FROM json_each(?))`,
       [reason, JSON.stringify(which.allBut)],
@@ -345,39 +342,40 @@ class SqliteStore implements Store {
   }
 
   notifications(id: string, limit: number): OutboxEntry[] {
-    return this.#all<OutboxRow>('SELECT * FROM outbox WHERE incident = ? ORDER BY number LIMIT ?', [
-      incidentNumber(id),
-      limit,
-    ]).map(toOutboxEntry);
+    return this.#queries
+      .all<OutboxRow>('SELECT * FROM outbox WHERE incident = ? ORDER BY number LIMIT ?', [
+        incidentNumber(id),
+        limit,
+      ])
+      .map(toOutboxEntry);
   }
 
   remove(limits: RemovalLimits): Removed {
     return this.transaction(() => {
       const { beforeMs, maxRows } = limits;
       const reports = this.#removeReports(limits);
-      const incidents = this.#run(
+      const incidents = this.#queries.run(
         `DELETE FROM incidents WHERE number IN
            (SELECT number FROM incidents WHERE state = 'resolved' AND last_report_ms < ? ORDER BY number LIMIT ?)`,
         [beforeMs, maxRows],
       );
-      const notifications = this.#run(
+      const notifications = this.#queries.run(
         `DELETE FROM outbox WHERE number IN
            (SELECT number FROM outbox WHERE state <> 'pending' AND created_ms < ? ORDER BY number LIMIT ?)`,
         [beforeMs, maxRows],
       );
-      const agents = this.#run(
+      const agents = this.#queries.run(
         'DELETE FROM agents WHERE name IN (SELECT name FROM agents WHERE last_seen_ms < ? LIMIT ?)',
         [beforeMs, maxRows],
       );
-      if (agents > 0) this.#run('DELETE FROM epochs WHERE agent NOT IN (SELECT name FROM agents)', []);
+      if (agents > 0)
+        this.#queries.run('DELETE FROM epochs WHERE agent NOT IN (SELECT name FROM agents)', []);
       return { ...reports, incidents, notifications, agents };
     });
   }
 
   close(): void {
-    if (!this.#isOpen) return;
-    this.#isOpen = false;
-    this.#database.close();
+    this.#queries.close();
   }
 
   /** Ids have no gaps but at the front, so the number of rows is the distance of the ends: no count over a million rows. */
@@ -387,7 +385,7 @@ class SqliteStore implements Store {
     exporter,
     maxRows,
   }: RemovalLimits): Pick<Removed, 'reports' | 'unexported'> {
-    const ends = this.#all<{ first: number | null; last: number | null }>(
+    const ends = this.#queries.all<{ first: number | null; last: number | null }>(
       'SELECT (SELECT MIN(id) FROM reports) AS first, (SELECT MAX(id) FROM reports) AS last',
       [],
     )[0];
@@ -395,7 +393,7 @@ class SqliteStore implements Store {
       return { reports: 0, unexported: 0 };
     }
     const windowEnd = ends.first + maxRows;
-    const firstYoung = this.#number(
+    const firstYoung = this.#queries.number(
       'SELECT id AS value FROM reports WHERE id < ? AND received_ms >= ? ORDER BY id LIMIT 1',
       [windowEnd, beforeMs],
     );
@@ -406,54 +404,17 @@ class SqliteStore implements Store {
     const unexported =
       exporter === undefined
         ? 0
-        : this.#number('SELECT COUNT(*) AS value FROM reports WHERE id > ? AND id < ?', [
+        : this.#queries.number('SELECT COUNT(*) AS value FROM reports WHERE id > ? AND id < ?', [
             this.cursor(exporter),
             end,
           ]);
-    this.#run(
+    this.#queries.run(
       `UPDATE epochs SET removed_sequence = max(removed_sequence, gone.sequence)
        FROM (SELECT agent, epoch, MAX(sequence) AS sequence FROM reports WHERE id < ? GROUP BY agent, epoch) AS gone
        WHERE epochs.agent = gone.agent AND epochs.epoch = gone.epoch`,
       [end],
     );
-    return { reports: this.#run('DELETE FROM reports WHERE id < ?', [end]), unexported };
-  }
-
-  /** Runs a statement and returns how many rows it changed. */
-  #run(sql: string, values: readonly (string | number | null)[]): number {
-    return Number(this.#query((statement) => statement.run(...values), sql).changes);
-  }
-
-  #all<Row>(sql: string, values: readonly (string | number | null)[]): Row[] {
-    return this.#query((statement) => statement.all(...values), sql) as Row[];
-  }
-
-  /** The column `value` of the first row; 0 where there is no row or no value. */
-  #number(sql: string, values: readonly (string | number | null)[]): number {
-    return this.#all<{ value: number | null }>(sql, values)[0]?.value ?? 0;
-  }
-
-  #query<Result>(use: (statement: Statement) => Result, sql: string): Result {
-    try {
-      let statement = this.#statements.get(sql);
-      if (statement === undefined) {
-        statement = this.#database.prepare(sql);
-        this.#statements.set(sql, statement);
-      }
-      return use(statement);
-    } catch (error) {
-      throw this.#explain(error);
-    }
-  }
-
-  /** SQLite's own failures (a full disk, an unreadable page) are the world's fault; all else stays as it is. */
-  #explain(error: unknown): unknown {
-    if (error instanceof PlasmawatchError || !/^(ERR_)?SQLITE_/.test(systemCodeOf(error) ?? '')) return error;
-    return new PlasmawatchError('PW_STORE', `cannot use the store ${this.#path}: ${messageOf(error)}`, {
-      subject: this.#path,
-      cause: error,
-      retryable: true,
-    });
+    return { reports: this.#queries.run('DELETE FROM reports WHERE id < ?', [end]), unexported };
   }
 }
 
