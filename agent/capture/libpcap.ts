@@ -165,6 +165,10 @@ class LibpcapSource implements PacketSource {
     previous.removeAllListeners().close();
   }
 
+  wantPackets(): void {}
+
+  wantFirstPackets(): void {}
+
   /** Packets carry no index here: the name is known when only one interface was asked for. */
   interfaceName(): string | undefined {
     return this.#interface;

@@ -5,7 +5,13 @@
 import type { Clock, Timer } from '../../common/clock.ts';
 import { messageOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
-import { PortSet, type CaptureCounters, type FrameSink, type PacketSource } from './source.ts';
+import {
+  PortSet,
+  type CaptureCounters,
+  type FlowEndpoints,
+  type FrameSink,
+  type PacketSource,
+} from './source.ts';
 
 /** A source that failed is opened again after this time. */
 const REOPEN_DELAY_MS = 2000;
@@ -22,6 +28,7 @@ interface CaptureLoopOptions {
 export class CaptureLoop {
   readonly #options: CaptureLoopOptions;
   #ports = new PortSet();
+  #firstPackets = 1;
   #source: PacketSource | undefined;
   #running: Promise<void> = Promise.resolve();
   #reopenTimer: Timer | undefined;
@@ -58,6 +65,17 @@ export class CaptureLoop {
     this.#source?.setPorts(ports);
   }
 
+  /** See `PacketSource.wantPackets`. A source that is opened anew knows nothing of it, and shows every flow's first packets. */
+  wantPackets(flow: FlowEndpoints, packets: number): void {
+    this.#source?.wantPackets(flow, packets);
+  }
+
+  /** See `PacketSource.wantFirstPackets`; holds for sources that are opened later, too. */
+  wantFirstPackets(packets: number): void {
+    this.#firstPackets = packets;
+    this.#source?.wantFirstPackets(packets);
+  }
+
   interfaceName(index: number): string | undefined {
     return this.#source?.interfaceName(index);
   }
@@ -84,6 +102,7 @@ export class CaptureLoop {
   #run(source: PacketSource): void {
     this.#source = source;
     this.isCapturing = true;
+    source.wantFirstPackets(this.#firstPackets);
     this.#running = source.run(this.#options.sink).catch((error: unknown) => this.#failed(source, error));
   }
 

@@ -56,6 +56,14 @@ export class FlowCounts {
   interfaceIndex = 0;
 }
 
+/** One direction of a flow. */
+export type FlowEndpoints = Readonly<
+  Pick<
+    FlowCounts,
+    `source${0 | 1 | 2 | 3}` | `destination${0 | 1 | 2 | 3}` | 'sourcePort' | 'destinationPort'
+  >
+>;
+
 /** Who takes the frames. */
 export interface FrameSink {
   /** Called for each frame, synchronously. Must not throw, and must not keep `frame` or its bytes. */
@@ -93,6 +101,19 @@ export interface PacketSource {
   counters(): CaptureCounters;
   /** Replaces the ports that a live source lets pass (files deliver everything and ignore it). */
   setPorts(ports: PortSet): void;
+  /**
+   * Asks for packets of one direction of a flow that the source would otherwise only count: the next `packets` of
+   * them come up as frames, from a few microseconds after the call on. 0 ends it, `Infinity` lasts as long as the flow.
+   * Whatever comes up, `FrameSink` is told the same counts. Where more than 1,024 directions are wanted at a time, the
+   * one that was asked for first gives way. Sources that deliver every packet ignore it.
+   */
+  wantPackets(flow: FlowEndpoints, packets: number): void;
+  /**
+   * Asks for the first `packets` of each direction of every flow, for who wants to see how connections begin before it
+   * can know which of them matter: a verdict takes some 40 ms. At the least, and at first, it is 1. Sources that
+   * deliver every packet ignore it.
+   */
+  wantFirstPackets(packets: number): void;
   /** Name of an interface by `Frame.interfaceIndex`, where known. */
   interfaceName(index: number): string | undefined;
 }

@@ -157,7 +157,7 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
     });
   });
 
-  it('hands up every packet of a flow that is wanted, and one in N where that is asked for', async () => {
+  it('hands up the packets that are asked for: of one flow, the first of all, one in N', async () => {
     await withNamespace(async (link) => {
       const options = { interface: link.interface, ports: new PortSet([PORT]), ...dependencies };
       const frame = tcpFrame({ from: '10.9.0.1:5', to: `10.9.0.2:${PORT}`, flags: 'A', payload: 100 });
@@ -171,14 +171,23 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
       const seen = await observeFlows(source, isWatched, async (watcher) => {
         await replay(link, [frame], '--loop', '10');
         await vi.waitFor(() => expect(watcher.frames).toBe(1), WAIT);
-        source.want(flow, true);
+        source.wantPackets(flow, 3);
         await replay(link, [frame], '--loop', '10');
-        await vi.waitFor(() => expect(watcher.frames).toBe(11), WAIT);
-        source.want(flow, false);
+        await vi.waitFor(() => expect(watcher.frames).toBe(4), WAIT);
+        source.wantPackets(flow, Infinity);
+        await replay(link, [frame], '--loop', '10');
+        await vi.waitFor(() => expect(watcher.frames).toBe(14), WAIT);
+        source.wantPackets(flow, 0);
         await replay(link, [frame], '--loop', '10');
       });
-      expect(seen.frames).toBe(11);
-      expect([...seen.flows.values()]).toEqual(['30 packets, 4620 bytes, 3000 payload']);
+      expect(seen.frames).toBe(14);
+      expect([...seen.flows.values()]).toEqual(['40 packets, 6160 bytes, 4000 payload']);
+
+      const early = await openKernelFlows(options);
+      early.wantFirstPackets(4);
+      const first = await observeFlows(early, isWatched, () => replay(link, manyFlows(20), '--loop', '10'));
+      expect(first.frames).toBe(80);
+      expect(new Set(first.flows.values())).toEqual(new Set(['10 packets, 1540 bytes, 1000 payload']));
 
       const sampled = await observeFlows(
         await openKernelFlows({ ...options, sampleEvery: 10 }),

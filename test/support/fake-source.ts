@@ -2,6 +2,7 @@
 import {
   PortSet,
   type CaptureCounters,
+  type FlowEndpoints,
   type FrameSink,
   type PacketSource,
 } from '../../agent/capture/source.ts';
@@ -12,6 +13,9 @@ export class FakeSource implements PacketSource {
   received = 0;
   dropped: number | null = 0;
   overflowed = 0;
+  /** What was asked for, in order. */
+  readonly wanted: (FlowEndpoints & { packets: number })[] = [];
+  firstPackets = 1;
   #sink: FrameSink | undefined;
   #end: { resolve: () => void; reject: (error: unknown) => void } | undefined;
 
@@ -44,6 +48,14 @@ export class FakeSource implements PacketSource {
 
   setPorts(ports: PortSet): void {
     this.ports = ports;
+  }
+
+  wantPackets(flow: FlowEndpoints, packets: number): void {
+    this.wanted.push({ ...flow, packets });
+  }
+
+  wantFirstPackets(packets: number): void {
+    this.firstPackets = packets;
   }
 
   interfaceName(): undefined {

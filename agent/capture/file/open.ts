@@ -89,6 +89,10 @@ class CaptureFile implements PacketSource {
 
   setPorts(): void {}
 
+  wantPackets(): void {}
+
+  wantFirstPackets(): void {}
+
   interfaceName(index: number): string | undefined {
     return this.#format?.interfaceName(index);
   }

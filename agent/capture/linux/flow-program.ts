@@ -3,8 +3,8 @@
  * for a cooked packet socket, whose packets begin with the network header.
  *
  * One rule makes the counts exact: what goes up is counted in user space, what stays is counted here. Up go the first
- * packet of each direction of a flow, those with SYN, FIN or RST, those of flows that user space wants to see, one in
- * N where sampling is on, and all that cannot be read here: fragments, odd headers. When the table is full, the
+ * packet or packets of each direction of a flow, those with SYN, FIN or RST, those that user space asked for, one in N
+ * where sampling is on, and all that cannot be read here: fragments, odd headers. When the table is full, the
  * packets of flows that found no room go up as well: the counts stay exact, only the price rises.
  *
  * The exception are packets that the network card is to cut up, or has put together: they stand for many on the wire,
@@ -39,50 +39,18 @@ import {
   store,
 } from './bpf-assembler.ts';
 import * as linux from './constants.ts';
+import { FLOW_CONTROL, FLOW_KEY, FLOW_STATISTICS, FLOW_VALUE, WANTED } from './flow-layout.ts';
 
 /** Bytes of a packet that go up: from the network header on. */
 export const FLOW_SNAPLEN_BYTES = 512;
 /** What is left of a packet that goes up although it is counted. Such a packet is always longer. */
 export const COUNTED_SNAPLEN_BYTES = FLOW_SNAPLEN_BYTES - 1;
 
-/** A direction of a flow: addresses as 16 bytes (IPv4 mapped into IPv6) and ports, in network byte order. */
-export const FLOW_KEY = {
-  size: 40,
-  source: 0,
-  destination: 16,
-  sourcePort: 32,
-  destinationPort: 34,
-} as const;
-
-/** What is known of a direction; numbers in the machine's byte order. */
-export const FLOW_VALUE = {
-  size: 64,
-  /** On the wire; 64 bits, as the next five. */
-  packets: 0,
-  /** From the network header on, with all VLAN tags; without the link header, whose length the program cannot know. */
-  bytes: 8,
-  payloadBytes: 16,
-  /** CLOCK_MONOTONIC_COARSE, in nanoseconds. */
-  first: 24,
-  last: 32,
-  /** Unique in the life of the table. */
-  id: 40,
-  /** 32 bits, as the next. */
-  interfaceIndex: 48,
-  tcpFlags: 52,
-} as const;
-
-/** What user space tells the program: two numbers of 32 bits. */
-export const FLOW_CONTROL = { size: 8, sampleEvery: 0, wantedCount: 4 } as const;
-
-/** What the program tells: 64 bits each. */
-export const FLOW_STATISTICS = { size: 16, nextId: 0, overflowed: 8 } as const;
-
 /** Descriptors of the program's maps. */
 export interface FlowMaps {
   /** FLOW_KEY to FLOW_VALUE. */
   readonly flows: number;
-  /** FLOW_KEY to one byte: the flows whose packets user space wants. */
+  /** FLOW_KEY to WANTED: the flows whose packets user space wants. */
   readonly wanted: number;
   /** An array of 65,536 numbers of 32 bits: not 0 where the port is watched. */
   readonly ports: number;
@@ -390,10 +358,23 @@ function countKnownFlow({ flows, wanted, control }: FlowMaps): Line[] {
     ...lookUp(control, ARRAY_INDEX),
     jumpIf('r0', '==', 0, 'stays'),
     move('r8', 'r0'),
+    load(4, 'r1', 'r9', FLOW_VALUE.firstPackets),
+    load(4, 'r2', 'r8', FLOW_CONTROL.firstPackets),
+    jumpIf('r1', '>=', 'r2', 'not among the first'),
+    compute('add', 'r1', 1),
+    store(4, 'r9', FLOW_VALUE.firstPackets, 'r1'),
+    jump('needed above'),
+    label('not among the first'),
     load(4, 'r1', 'r8', FLOW_CONTROL.wantedCount),
     jumpIf('r1', '==', 0, 'not wanted'),
     ...lookUp(wanted, KEY),
-    jumpIf('r0', '!=', 0, 'needed above'),
+    jumpIf('r0', '==', 0, 'not wanted'),
+    load(4, 'r1', 'r0', WANTED.handedUp),
+    load(4, 'r2', 'r0', WANTED.limit),
+    jumpIf('r1', '>=', 'r2', 'not wanted'),
+    compute('add', 'r1', 1),
+    store(4, 'r0', WANTED.handedUp, 'r1'),
+    jump('needed above'),
     label('not wanted'),
     load(4, 'r1', 'r8', FLOW_CONTROL.sampleEvery),
     jumpIf('r1', '==', 0, 'stays'),
@@ -436,6 +417,7 @@ function openFlow({ flows, statistics }: FlowMaps): Line[] {
     store(4, 'r10', VALUE + FLOW_VALUE.interfaceIndex, 'r1'),
     load(8, 'r1', 'r10', TCP_FLAGS),
     store(4, 'r10', VALUE + FLOW_VALUE.tcpFlags, 'r1'),
+    store(4, 'r10', VALUE + FLOW_VALUE.firstPackets, 1),
     load(8, 'r1', 'r10', SEGMENTS),
     jumpIf('r1', '<=', 1, 'counted above'),
     ...COUNTS.flatMap(([field, amount]) => [

@@ -12,24 +12,25 @@
 import type { Clock } from '../../../common/clock.ts';
 import { messageOf, PlasmawatchError, systemCodeOf } from '../../../common/errors.ts';
 import type { Logger } from '../../../common/log.ts';
-import { FlowCounts, type FrameSink, type PacketSource, PortSet } from '../source.ts';
+import { type FlowEndpoints, FlowCounts, type FrameSink, type PacketSource, PortSet } from '../source.ts';
 import { BatchReader, BpfMap, loadSocketFilter } from './bpf-maps.ts';
 import * as linux from './constants.ts';
 import {
-  buildFlowProgram,
-  COUNTED_SNAPLEN_BYTES,
+  copyKey,
   FLOW_CONTROL,
   FLOW_KEY,
   FLOW_STATISTICS,
   FLOW_VALUE,
-} from './flow-program.ts';
+  getCount,
+  readEndpoints,
+} from './flow-layout.ts';
+import { buildFlowProgram, COUNTED_SNAPLEN_BYTES } from './flow-program.ts';
 import { type Libc, loadLibc } from './libc.ts';
 import { type LinkHeaders, openRing, type RingFilter } from './packet-ring.ts';
+import { WANTED_MAP, WantedFlows } from './wanted-flows.ts';
 
 /** Directions of flows that the table holds, about 150 bytes of kernel memory each: 65,536 connections active at once. */
 const MAX_DIRECTIONS = 131_072;
-/** Flows whose packets all come up. */
-const MAX_WANTED = 1024;
 const PORTS = 65_536;
 /** How often the table is read: twice a second, or less often where reading took more than 1/100 of the time. */
 const READ_INTERVAL_NS = 500e6;
@@ -68,32 +69,10 @@ export interface KernelFlowsOptions {
  * Fails as `openPacketRing` does, and where the kernel refuses to count: the message names CAP_BPF when that is missing.
  * Needs Linux 5.14.
  */
-export async function openKernelFlows(options: KernelFlowsOptions): Promise<KernelFlows> {
+export async function openKernelFlows(options: KernelFlowsOptions): Promise<PacketSource> {
   const libc = await loadLibc();
-  const made: FlowFilter[] = [];
-  const ring = openRing(libc, options, (socket, device) => {
-    const filter = createFilter(libc, socket, device, options);
-    made.push(filter);
-    return filter;
-  });
-  const want: KernelFlows['want'] = (flow, isWanted) => made[0]?.want(flow, isWanted);
-  return Object.assign(ring, { want });
+  return openRing(libc, options, (socket, device) => createFilter(libc, socket, device, options));
 }
-
-/** The capture, and what only it can do. */
-export interface KernelFlows extends PacketSource {
-  /**
-   * Lets all packets of a direction of a flow come up from now on, or no longer. They are counted as ever.
-   * @throws PlasmawatchError E2BIG when 1024 directions are wanted already
-   */
-  want(flow: FlowEndpoints, isWanted: boolean): void;
-}
-
-/** One direction of a flow, as in `FlowCounts`. */
-export type FlowEndpoints = Pick<
-  FlowCounts,
-  `source${0 | 1 | 2 | 3}` | `destination${0 | 1 | 2 | 3}` | 'sourcePort' | 'destinationPort'
->;
 
 function createFilter(libc: Libc, socket: number, device: string, options: KernelFlowsOptions): FlowFilter {
   try {
@@ -113,7 +92,7 @@ class FlowFilter implements RingFilter {
   readonly #open: { close(): void }[] = [];
   readonly #flows: BpfMap;
   readonly #ports: BpfMap;
-  readonly #wanted: BpfMap;
+  readonly #wanted: WantedFlows;
   readonly #control: BpfMap;
   readonly #statistics: BpfMap;
   readonly #batches: BatchReader;
@@ -144,24 +123,21 @@ class FlowFilter implements RingFilter {
     try {
       const map = (type: number, keySize: number, valueSize: number, maxEntries: number): BpfMap =>
         this.#own(new BpfMap(libc, { type, keySize, valueSize, maxEntries }));
+      const wantedMap = this.#own(new BpfMap(libc, WANTED_MAP));
+      this.#wanted = new WantedFlows(wantedMap);
       const { BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH } = linux;
       this.#flows = map(BPF_MAP_TYPE_HASH, FLOW_KEY.size, FLOW_VALUE.size, this.#maxDirections);
       this.#ports = map(BPF_MAP_TYPE_ARRAY, 4, 4, PORTS);
       this.#statistics = map(BPF_MAP_TYPE_ARRAY, 4, FLOW_STATISTICS.size, 1);
       this.#batches = this.#own(new BatchReader(libc, this.#flows, BATCH_ENTRIES));
-      this.#wanted = map(BPF_MAP_TYPE_HASH, FLOW_KEY.size, 1, MAX_WANTED);
       this.#control = map(BPF_MAP_TYPE_ARRAY, 4, FLOW_CONTROL.size, 1);
-      this.#control.value.setUint32(
-        FLOW_CONTROL.sampleEvery,
-        options.sampleEvery ?? 0,
-        linux.HOST_IS_LITTLE_ENDIAN,
-      );
-      this.#control.update();
+      this.#tellProgram('sampleEvery', options.sampleEvery ?? 0);
+      this.#tellProgram('firstPackets', 1);
       this.setPorts(options.ports);
       const program = buildFlowProgram({
         flows: this.#flows.fd,
         ports: this.#ports.fd,
-        wanted: this.#wanted.fd,
+        wanted: wantedMap.fd,
         control: this.#control.fd,
         statistics: this.#statistics.fd,
       });
@@ -186,17 +162,14 @@ class FlowFilter implements RingFilter {
     this.#watched = new PortSet(portsOf(ports));
   }
 
-  want(flow: FlowEndpoints, isWanted: boolean): void {
+  wantPackets(flow: FlowEndpoints, packets: number): void {
     if (!this.#isAttached) return;
-    writeEndpoints(this.#wanted.key, flow);
-    const wasWanted = this.#wanted.lookUp();
-    if (wasWanted === isWanted) return;
-    if (isWanted) this.#wanted.update();
-    else this.#wanted.take();
-    const { value } = this.#control;
-    const count = value.getUint32(FLOW_CONTROL.wantedCount, linux.HOST_IS_LITTLE_ENDIAN);
-    value.setUint32(FLOW_CONTROL.wantedCount, count + (isWanted ? 1 : -1), linux.HOST_IS_LITTLE_ENDIAN);
-    this.#control.update();
+    this.#wanted.want(flow, packets);
+    this.#tellProgram('wantedCount', this.#wanted.size);
+  }
+
+  wantFirstPackets(packets: number): void {
+    if (this.#isAttached) this.#tellProgram('firstPackets', Math.max(packets, 1));
   }
 
   turn(sink: FrameSink, links: LinkHeaders): boolean {
@@ -234,6 +207,11 @@ class FlowFilter implements RingFilter {
     for (const resource of this.#open.splice(0)) resource.close();
   }
 
+  #tellProgram(what: 'sampleEvery' | 'wantedCount' | 'firstPackets', number: number): void {
+    this.#control.value.setUint32(FLOW_CONTROL[what], number, linux.HOST_IS_LITTLE_ENDIAN);
+    this.#control.update();
+  }
+
   #own<Resource extends { close(): void }>(resource: Resource): Resource {
     this.#open.push(resource);
     return resource;
@@ -247,6 +225,9 @@ class FlowFilter implements RingFilter {
     this.#epochNs = this.#clock.now() * 1e6 - nowNs;
     this.#directionsBefore = this.#directions;
     this.#directions = 0;
+    if (this.#wanted.size === 0) return;
+    this.#wanted.sweep();
+    this.#tellProgram('wantedCount', this.#wanted.size);
   }
 
   /** Tells the next entries of the table, those made after `youngNs` excepted, and takes out the idle ones. */
@@ -285,9 +266,8 @@ class FlowFilter implements RingFilter {
   /** Removes an entry and tells what it had at the end. */
   #takeOut(sink: FrameSink, links: LinkHeaders, keys: DataView, key: number): void {
     const { key: takenKey, value } = this.#flows;
-    for (let word = 0; word < FLOW_KEY.size; word += 8) {
-      takenKey.setBigUint64(word, keys.getBigUint64(key + word));
-    }
+    copyKey(takenKey, keys, key);
+    this.#wanted.forget(keys, key);
     if (!this.#flows.take()) return;
     this.#tell(sink, links, takenKey, 0, value, 0);
     this.#told.delete(getCount(value, FLOW_VALUE.id));
@@ -363,37 +343,4 @@ function explain(error: unknown): unknown {
     subject: 'flow table',
     cause: error.cause,
   });
-}
-
-function readEndpoints(counts: FlowCounts, keys: DataView, key: number): void {
-  counts.source0 = keys.getUint32(key + FLOW_KEY.source);
-  counts.source1 = keys.getUint32(key + FLOW_KEY.source + 4);
-  counts.source2 = keys.getUint32(key + FLOW_KEY.source + 8);
-  counts.source3 = keys.getUint32(key + FLOW_KEY.source + 12);
-  counts.destination0 = keys.getUint32(key + FLOW_KEY.destination);
-  counts.destination1 = keys.getUint32(key + FLOW_KEY.destination + 4);
-  counts.destination2 = keys.getUint32(key + FLOW_KEY.destination + 8);
-  counts.destination3 = keys.getUint32(key + FLOW_KEY.destination + 12);
-  counts.sourcePort = keys.getUint16(key + FLOW_KEY.sourcePort);
-  counts.destinationPort = keys.getUint16(key + FLOW_KEY.destinationPort);
-}
-
-function writeEndpoints(key: DataView, flow: FlowEndpoints): void {
-  key.setUint32(FLOW_KEY.source, flow.source0);
-  key.setUint32(FLOW_KEY.source + 4, flow.source1);
-  key.setUint32(FLOW_KEY.source + 8, flow.source2);
-  key.setUint32(FLOW_KEY.source + 12, flow.source3);
-  key.setUint32(FLOW_KEY.destination, flow.destination0);
-  key.setUint32(FLOW_KEY.destination + 4, flow.destination1);
-  key.setUint32(FLOW_KEY.destination + 8, flow.destination2);
-  key.setUint32(FLOW_KEY.destination + 12, flow.destination3);
-  key.setUint16(FLOW_KEY.sourcePort, flow.sourcePort);
-  key.setUint16(FLOW_KEY.destinationPort, flow.destinationPort);
-}
-
-/** A number of 64 bits as a double: exact below 2^53. */
-function getCount(view: DataView, offset: number): number {
-  const low = view.getUint32(offset + (linux.HOST_IS_LITTLE_ENDIAN ? 0 : 4), linux.HOST_IS_LITTLE_ENDIAN);
-  const high = view.getUint32(offset + (linux.HOST_IS_LITTLE_ENDIAN ? 4 : 0), linux.HOST_IS_LITTLE_ENDIAN);
-  return high * 2 ** 32 + low;
 }

@@ -14,7 +14,14 @@
 import type { Clock } from '../../../common/clock.ts';
 import { PlasmawatchError } from '../../../common/errors.ts';
 import type { Logger } from '../../../common/log.ts';
-import { type CaptureCounters, Frame, type FrameSink, type PacketSource, PortSet } from '../source.ts';
+import {
+  type CaptureCounters,
+  type FlowEndpoints,
+  Frame,
+  type FrameSink,
+  type PacketSource,
+  PortSet,
+} from '../source.ts';
 import * as linux from './constants.ts';
 import { Interfaces } from './interfaces.ts';
 import { type Libc, loadLibc, type Mapping } from './libc.ts';
@@ -69,6 +76,9 @@ export interface RingFilter {
   /** Longer packets of which just so many bytes come are those that the filter has counted. 0: it counts none. */
   readonly countedSnaplenBytes: number;
   setPorts(ports: PortSet): void;
+  /** See `PacketSource`, as the next one. */
+  wantPackets(flow: FlowEndpoints, packets: number): void;
+  wantFirstPackets(packets: number): void;
   /** Called after each look at the ring: for what the filter itself has to tell. Whether there is more at once. */
   turn(sink: FrameSink, links: LinkHeaders): boolean;
   /** Called once, after the last frame: tells all that is left. */
@@ -129,6 +139,10 @@ class PortFilter implements RingFilter {
     const bytes = encodeProgram(program);
     this.#libc.attachFilter(this.#socket, linux.SO_ATTACH_FILTER, bytes, program.length, this.#device);
   }
+
+  wantPackets(): void {}
+
+  wantFirstPackets(): void {}
 
   turn(): boolean {
     return false;
@@ -221,6 +235,14 @@ class PacketRing implements PacketSource {
 
   setPorts(ports: PortSet): void {
     if (this.#state !== 'closed') this.#filter.setPorts(ports);
+  }
+
+  wantPackets(flow: FlowEndpoints, packets: number): void {
+    this.#filter.wantPackets(flow, packets);
+  }
+
+  wantFirstPackets(packets: number): void {
+    this.#filter.wantFirstPackets(packets);
   }
 
   interfaceName(index: number): string | undefined {
