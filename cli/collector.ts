@@ -1,7 +1,9 @@
 /** `plasmawatch collector`: the service that takes the agents' reports and tells people. */
+import { hostname } from 'node:os';
 import type { ArgumentsCamelCase } from 'yargs';
 import { createCollector } from '../collector/collector.ts';
 import { collectorConfigSchema } from '../collector/config.ts';
+import { systemSockets } from '../collector/notify/sockets.ts';
 import { loadCollectorSecrets } from '../collector/secrets.ts';
 import { systemClock } from '../common/clock.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
@@ -43,6 +45,9 @@ async function runCollector(
     logger,
     clock: systemClock,
     fetch: globalThis.fetch,
+    sockets: systemSockets,
+    stdout: terminal.stdout,
+    hostname: hostname(),
     random: Math.random,
     onIncident: ({ type, incident }) => {
       if (type === 'opened') opened++;

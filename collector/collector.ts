@@ -5,16 +5,16 @@ import { messageOf, PlasmawatchError, systemCodeOf } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { addRoutes } from './api/routes.ts';
 import { createServer } from './api/server.ts';
-import { checkExposure, type CollectorConfig, type ReceiverConfig } from './config.ts';
+import { checkExposure, type CollectorConfig } from './config.ts';
 import { INFLUX_CURSOR, InfluxExporter } from './export/influx.ts';
 import { Recorder, type IncidentEvent } from './incident/recorder.ts';
 import { Ingest } from './ingest/ingest.ts';
-import { createCollectorMetrics } from './metrics.ts';
+import { createCollectorMetrics, type CollectorMetrics } from './metrics.ts';
 import { Dispatcher } from './notify/dispatcher.ts';
+import { createNotifier, type Outside } from './notify/notifier-factory.ts';
 import type { Notifier } from './notify/notifier.ts';
 import type { Fetch } from './notify/post.ts';
-import { createSlackNotifier } from './notify/slack.ts';
-import { createWebhookNotifier } from './notify/webhook.ts';
+import type { Sockets } from './notify/sockets.ts';
 import type { CollectorSecrets } from './secrets.ts';
 import { createStoreGuard } from './store/guard.ts';
 import { Retention } from './store/retention.ts';
@@ -29,6 +29,12 @@ export interface CollectorOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly fetch: Fetch;
+  /** For receivers of mail and syslog. */
+  readonly sockets?: Sockets | undefined;
+  /** For a receiver of type `stdout`. */
+  readonly stdout?: NodeJS.WritableStream | undefined;
+  /** This machine's name, as syslog messages tell it. */
+  readonly hostname?: string | undefined;
   /** From 0 to 1, 1 excluded; for jitter. */
   readonly random: () => number;
   /** Called when an incident is opened, escalated or resolved, after that is on the disk. Must not throw. */
@@ -53,7 +59,8 @@ export interface Collector {
 export async function createCollector(options: CollectorOptions): Promise<Collector> {
   const { config, secrets, clock, logger, random, onIncident } = options;
   checkExposure(config, secrets);
-  const notifiers = createNotifiers(options);
+  const metrics = createCollectorMetrics();
+  const notifiers = createNotifiers(options, metrics);
   const server = createServer({
     tls: secrets.tls,
     listenHost: config.listen.host,
@@ -61,7 +68,6 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     tokens: secrets.apiTokens ?? [],
     logger: logger.child({ component: 'api' }),
   });
-  const metrics = createCollectorMetrics();
   const store = await openSqliteStore(config.store.path);
   const guard = createStoreGuard({ logger: logger.child({ component: 'store' }), metrics });
   const notifyLogger = logger.child({ component: 'notify' });
@@ -156,15 +162,18 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
   };
 }
 
-function createNotifiers({ config, secrets, fetch, clock }: CollectorOptions): Map<string, Notifier> {
-  const create = ({ name, type }: ReceiverConfig): Notifier => {
-    const { url, signingSecret } = secrets.receivers.get(name) ?? {};
-    if (url === undefined)
-      throw new PlasmawatchError('PW_SECRET', `receiver ${name}: its URL was not loaded`);
-    if (type === 'slack') return createSlackNotifier({ url, fetch, clock });
-    return createWebhookNotifier({ url, signingSecret: signingSecret ?? '', fetch, clock });
+function createNotifiers(options: CollectorOptions, metrics: CollectorMetrics): Map<string, Notifier> {
+  const { config, secrets } = options;
+  const outside: Outside = {
+    ...options,
+    onTemplateFailure: (receiver) => metrics.notificationTemplateFailures.inc({ receiver }),
   };
-  return new Map(config.receivers.map((receiver) => [receiver.name, create(receiver)]));
+  return new Map(
+    config.receivers.map((receiver) => [
+      receiver.name,
+      createNotifier(receiver, secrets.receivers.get(receiver.name) ?? {}, outside),
+    ]),
+  );
 }
 
 function listenError(host: string, port: number, error: unknown): PlasmawatchError {

@@ -1,58 +1,10 @@
 /** The collector's settings: schema, defaults, and a sentence for each field. */
 import { z } from 'zod';
-import { isLoopback, parseAddress } from '../common/address.ts';
+import { isLoopbackHost } from '../common/address.ts';
 import { PlasmawatchError } from '../common/errors.ts';
-import { SEVERITIES } from '../common/event.ts';
+import { filePath, hostName, port } from './config-fields.ts';
+import { receiversSchema } from './notify/receivers.ts';
 import { ROLES, type ApiToken } from './api/access.ts';
-
-const filePath = z.string().min(1).max(4096);
-const hostName = z
-  .string()
-  .regex(/^[A-Za-z0-9._:-]{1,253}$/, 'a host name or an IP address, without brackets and port');
-const port = z.number().int().min(0).max(65_535);
-
-const minimumSeverity = z
-  .enum(SEVERITIES)
-  .default('warning')
-  .describe('Incidents below this are not told to the receiver: info, warning or critical.');
-const receiverName = z
-  .string()
-  .regex(/^[A-Za-z0-9._-]{1,64}$/, 'letters, digits and ._- only, at most 64')
-  .describe('The name in logs, counters and the API. Messages that wait are kept under it.');
-const url = z.string().max(4096).optional();
-const urlFile = filePath.optional();
-
-const slackReceiver = z.strictObject({
-  name: receiverName,
-  type: z.literal('slack').describe('A Slack channel.'),
-  url: url.describe("The incoming webhook's URL. It is a secret: better in a file."),
-  urlFile: urlFile.describe("File with the incoming webhook's URL."),
-  minimumSeverity,
-});
-
-const webhookReceiver = z.strictObject({
-  name: receiverName,
-  type: z.literal('webhook').describe('Any program that takes signed JSON (Standard Webhooks).'),
-  url: url.describe('Where to post to.'),
-  urlFile: urlFile.describe('File with the URL, where it holds a token.'),
-  secretFile: filePath.describe('File with the signing secret: `whsec_` and base64.'),
-  minimumSeverity,
-});
-
-const receivers = z
-  .array(
-    z
-      .discriminatedUnion('type', [slackReceiver, webhookReceiver], {
-        error: 'expected `slack` or `webhook`',
-      })
-      .refine((receiver) => (receiver.url === undefined) !== (receiver.urlFile === undefined), {
-        error: 'expected either url or urlFile',
-      }),
-  )
-  .max(32)
-  .refine((list) => new Set(list.map(({ name }) => name)).size === list.length, {
-    error: 'expected a different name for each receiver',
-  });
 
 const apiTokens = z
   .array(
@@ -177,7 +129,7 @@ export const collectorConfigSchema = z.strictObject({
     })
     .prefault({})
     .describe('How messages are delivered.'),
-  receivers: receivers.default([]).describe('Who is told of incidents.'),
+  receivers: receiversSchema.default([]).describe('Who is told of incidents.'),
   influx: z
     .strictObject({
       host: hostName.default('127.0.0.1').describe('Host of InfluxDB.'),
@@ -198,17 +150,10 @@ export const collectorConfigSchema = z.strictObject({
 });
 
 export type CollectorConfig = z.output<typeof collectorConfigSchema>;
-export type ReceiverConfig = CollectorConfig['receivers'][number];
 
 /** The settings of a collector that nobody configured: loopback, no receivers. */
 export function defaultCollectorConfig(): CollectorConfig {
   return collectorConfigSchema.parse({});
-}
-
-/** Whether only this machine can reach the address; a name other than `localhost` may lead anywhere. */
-export function isLoopbackHost(host: string): boolean {
-  const address = parseAddress(host);
-  return address === undefined ? host.toLowerCase() === 'localhost' : isLoopback(address);
 }
 
 /**

@@ -54,6 +54,21 @@ export function createCollectorMetrics() {
       'Notifications not written, because too many waited for the receiver.',
       ['receiver'],
     ),
+    notificationsMerged: counter(
+      'notifications_merged_total',
+      'Notifications that were delivered together with others in one message, because the queue was behind.',
+      ['receiver'],
+    ),
+    notificationTemplateFailures: counter(
+      'notification_template_failures_total',
+      'Notifications told in plain words, because the template of the receiver failed.',
+      ['receiver'],
+    ),
+    notificationReminders: counter(
+      'notification_reminders_total',
+      'Rounds of telling again what is not resolved, by receiver and result (delivered, retry, rejected).',
+      ['receiver', 'result'],
+    ),
     removed: counter('removed_total', 'Rows removed for age or number, by what they were.', ['what']),
     exportedPoints: counter('influx_points_total', 'Points that InfluxDB accepted.'),
     exportFailures: counter('influx_failures_total', 'Writes to InfluxDB that failed and were tried again.'),

@@ -1,20 +1,14 @@
 /** Everything of the collector that is secret, loaded once and kept apart from its settings. */
-import { readTextFile } from '../common/config-file.ts';
 import { PlasmawatchError } from '../common/errors.ts';
-import { loadSecret } from '../common/secret.ts';
+import { loadPem, loadSecret } from '../common/secret.ts';
 import type { ApiToken } from './api/access.ts';
-import type { CollectorConfig, ReceiverConfig } from './config.ts';
+import type { CollectorConfig } from './config.ts';
+import { loadReceiverSecrets, type ReceiverSecrets } from './notify/receiver-secrets.ts';
 
 /** Shorter ones could be guessed. */
 const MIN_TOKEN_LENGTH = 16;
 /** Who presents the token of `apiTokenFile`. */
 const ADMIN_NAME = 'admin';
-
-export interface ReceiverSecrets {
-  readonly url: string;
-  /** Of a webhook; Slack has none. */
-  readonly signingSecret?: string | undefined;
-}
 
 export interface CollectorSecrets {
   readonly agentToken?: string | undefined;
@@ -42,7 +36,7 @@ export async function loadCollectorSecrets(
   environment: SecretEnvironment,
 ): Promise<CollectorSecrets> {
   const receivers = new Map<string, ReceiverSecrets>();
-  for (const receiver of config.receivers) receivers.set(receiver.name, await loadReceiver(receiver));
+  for (const receiver of config.receivers) receivers.set(receiver.name, await loadReceiverSecrets(receiver));
   return {
     agentToken: await loadToken('agent token', environment.PLASMAWATCH_AGENT_TOKEN, config.agentTokenFile),
     apiTokens: await loadApiTokens(config, environment),
@@ -90,31 +84,6 @@ async function loadToken(
   return token;
 }
 
-async function loadReceiver(receiver: ReceiverConfig): Promise<ReceiverSecrets> {
-  const name = `URL of receiver ${receiver.name}`;
-  const url = await loadSecret(name, { value: receiver.url, file: receiver.urlFile });
-  const parsed = url !== undefined && URL.canParse(url) ? new URL(url) : undefined;
-  if (url === undefined || parsed === undefined || !/^https?:$/.test(parsed.protocol)) {
-    throw new PlasmawatchError('PW_SECRET', `${name}: expected an http or https URL`);
-  }
-  if (parsed.username !== '' || parsed.password !== '') {
-    throw new PlasmawatchError('PW_SECRET', `${name}: user and password in a URL are not supported`);
-  }
-  if (receiver.type === 'slack') return { url };
-  const file = receiver.secretFile;
-  return { url, signingSecret: await loadSecret(`signing secret of receiver ${receiver.name}`, { file }) };
-}
-
 async function loadTls({ cert, key }: { cert: string; key: string }): Promise<{ cert: string; key: string }> {
   return { cert: await loadPem('TLS certificate', cert), key: await loadPem('TLS key', key) };
-}
-
-/** Not `loadSecret`: a chain of certificates is longer than a token may be. */
-async function loadPem(name: string, file: string): Promise<string> {
-  const { text, problem } = await readTextFile(file);
-  if (text?.includes('-----BEGIN ') === true) return text;
-  throw new PlasmawatchError('PW_SECRET', `${name} ${file}: ${problem ?? 'expected PEM (-----BEGIN …)'}`, {
-    operation: 'read',
-    subject: file,
-  });
 }

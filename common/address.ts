@@ -90,6 +90,12 @@ export function isLoopback({ w0, w1, w2, w3 }: Address): boolean {
   return w2 === IPV4_MAPPED_WORD ? w3 >>> 24 === 127 : w2 === 0 && w3 === 1;
 }
 
+/** Whether only this machine can reach the address; a name other than `localhost` may lead anywhere. */
+export function isLoopbackHost(host: string): boolean {
+  const address = parseAddress(host);
+  return address === undefined ? host.toLowerCase() === 'localhost' : isLoopback(address);
+}
+
 function parseIpv4(text: string): number {
   let value = 0;
   for (const part of text.split('.')) value = value * 256 + Number(part);

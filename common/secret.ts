@@ -1,5 +1,6 @@
 /** Secrets come from a file or the environment, and stay out of messages. */
 import { readFile } from 'node:fs/promises';
+import { readTextFile } from './config-file.ts';
 import { PlasmawatchError, systemCodeOf } from './errors.ts';
 
 /** Longer is no token and no webhook URL; bytes. */
@@ -29,6 +30,20 @@ export async function loadSecret(name: string, { value, file }: SecretSource): P
     );
   }
   return secret;
+}
+
+/**
+ * PEM from a file. Not `loadSecret`: a chain of certificates is longer than a token may be.
+ * @param name what it is for, for messages: `TLS certificate`
+ * @throws PlasmawatchError PW_SECRET
+ */
+export async function loadPem(name: string, file: string): Promise<string> {
+  const { text, problem } = await readTextFile(file);
+  if (text?.includes('-----BEGIN ') === true) return text;
+  throw new PlasmawatchError('PW_SECRET', `${name} ${file}: ${problem ?? 'expected PEM (-----BEGIN …)'}`, {
+    operation: 'read',
+    subject: file,
+  });
 }
 
 async function readSecretFile(name: string, file: string): Promise<string> {

@@ -5,10 +5,9 @@
  * to loopback does not), must not come from another site's page, and must carry a token whose role the route asks for.
  */
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { parseAddress } from '../../common/address.ts';
+import { isLoopbackHost, parseAddress } from '../../common/address.ts';
 import { messageOf, PlasmawatchError } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
-import { isLoopbackHost } from '../config.ts';
 import { callerOf, LOCAL_CALLER, mayAct, roleNeeded, type ApiToken } from './access.ts';
 
 const MAX_BODY_BYTES = 16 * 1024;

@@ -8,13 +8,14 @@ import type { Logger } from '../../common/log.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/guard.ts';
 import type { OutboxEntry, Store } from '../store/store.ts';
-import type { Delivery, Notifier } from './notifier.ts';
-import { retryDelayMs } from './retry.ts';
+import { SEND_TIMEOUT_MS, type Delivery, type Notifier } from './notifier.ts';
+import { Reminders } from './reminders.ts';
+import { patienceMs, retryDelayMs } from './retry.ts';
 
-/** A receiver that has not answered by then is tried again later. */
-export const SEND_TIMEOUT_MS = 15_000;
 /** A clock that was set back must not silence a receiver: the queue is looked at this often at least. */
 const LONGEST_SLEEP_MS = 3_600_000;
+/** A new message tries a receiver that failed at once instead of after hours; but this often at most. */
+const PROBE_INTERVAL_MS = 60_000;
 /** After the store failed. */
 const STORE_RETRY_MS = 10_000;
 
@@ -35,11 +36,14 @@ export interface DispatcherOptions {
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #queues: readonly ReceiverQueue[];
+  readonly #reminders: readonly Reminders[];
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
-    this.#queues = [...options.notifiers].map(
-      ([name, notifier]) => new ReceiverQueue(name, notifier, options),
+    const notifiers = [...options.notifiers];
+    this.#queues = notifiers.map(([name, notifier]) => new ReceiverQueue(name, notifier, options));
+    this.#reminders = notifiers.flatMap(([name, { reminder }]) =>
+      reminder === undefined ? [] : [new Reminders({ ...options, name, reminder })],
     );
   }
 
@@ -54,6 +58,7 @@ export class Dispatcher {
       if (orphans > 0) logger.warn({ orphans }, 'notifications of receivers that are gone were dropped');
     });
     for (const queue of this.#queues) queue.start();
+    for (const reminders of this.#reminders) reminders.start();
   }
 
   /** Says that the outbox may have something new. */
@@ -63,7 +68,7 @@ export class Dispatcher {
 
   /** Resolves when nothing is under way any more. */
   async stop(): Promise<void> {
-    await Promise.all(this.#queues.map((queue) => queue.stop()));
+    await Promise.all([...this.#queues, ...this.#reminders].map((part) => part.stop()));
   }
 }
 
@@ -77,6 +82,11 @@ class ReceiverQueue {
   #isGone = false;
   #isFailing = false;
   #notBeforeMs = 0;
+  /** No sooner by the receiver's own word (Retry-After). */
+  #askedNotBeforeMs = 0;
+  #lastAttemptMs = 0;
+  /** So many of the next are sent one by one, because the receiver refused them together. */
+  #singles = 0;
   #timer: Timer | undefined;
   #sending: AbortController | undefined;
   #run: Promise<void> = Promise.resolve();
@@ -89,6 +99,7 @@ class ReceiverQueue {
 
   start(): void {
     this.#state = 'idle';
+    this.#lastAttemptMs = this.#options.clock.now();
     this.wake();
   }
 
@@ -122,38 +133,90 @@ class ReceiverQueue {
     return this.#state === 'stopped';
   }
 
-  /** Tries the oldest message. Returns how long to wait before the next step, or undefined when nothing waits. */
+  /**
+   * Tries the oldest message, or the oldest together. Returns how long to wait before the next step, or undefined when
+   * nothing waits.
+   */
   async #deliverNext(): Promise<number | undefined> {
     const { store, guard, clock } = this.#options;
-    let entry: OutboxEntry | undefined;
+    let entries: OutboxEntry[] = [];
+    let newestMs: number | undefined;
     const isRead = guard(() => {
       if (this.#isGone) this.#dropAll();
-      entry = store.nextPending(this.#name);
+      entries = store.pending(this.#name, this.#notifier.batch?.maxCount ?? 1);
+      newestMs = store.newestPendingMs(this.#name);
     });
     if (!isRead) return STORE_RETRY_MS;
-    if (entry === undefined) return undefined;
-    const waitMs = Math.max(entry.nextAttemptMs, this.#notBeforeMs) - clock.now();
+    const [oldest] = entries;
+    if (oldest === undefined) return undefined;
+    const waitMs = this.#dueMs(oldest, newestMs ?? 0) - clock.now();
     if (waitMs > 0) return Math.min(waitMs, LONGEST_SLEEP_MS);
-    const delivery = await this.#send(entry);
+    const together = this.#isBatch(entries) ? entries : [oldest];
+    const delivery = await this.#send(together);
     if (this.#isStopped() && delivery.outcome !== 'delivered') return undefined;
-    this.#notBeforeMs = clock.now() + this.#notifier.minIntervalMs;
-    const settled = entry;
-    return guard(() => this.#settle(settled, delivery)) ? 0 : STORE_RETRY_MS;
+    this.#pace(delivery);
+    return guard(() => this.#settle(together, delivery)) ? 0 : STORE_RETRY_MS;
   }
 
-  async #send(entry: OutboxEntry): Promise<Delivery> {
+  /**
+   * When to try. Order is kept, so everything waits for the oldest; after a long outage its next attempt may be hours
+   * away. A message that is newer than the last attempt is reason to look whether the receiver is back.
+   */
+  #dueMs({ nextAttemptMs }: OutboxEntry, newestMs: number): number {
+    const isNew = newestMs > this.#lastAttemptMs;
+    const probeMs = isNew
+      ? Math.max(this.#lastAttemptMs + PROBE_INTERVAL_MS, this.#askedNotBeforeMs)
+      : Infinity;
+    return Math.max(Math.min(nextAttemptMs, probeMs), this.#notBeforeMs);
+  }
+
+  #isBatch(entries: readonly OutboxEntry[]): boolean {
+    const { batch } = this.#notifier;
+    return this.#singles === 0 && batch !== undefined && entries.length >= batch.minCount;
+  }
+
+  async #send(entries: readonly OutboxEntry[]): Promise<Delivery> {
     const controller = new AbortController();
     this.#sending = controller;
     const timeout = this.#options.clock.after(SEND_TIMEOUT_MS, () => controller.abort());
     try {
-      return await this.#notifier.send(entry, controller.signal);
+      const [only] = entries;
+      const { batch } = this.#notifier;
+      return await (entries.length === 1 && only !== undefined
+        ? this.#notifier.send(only, controller.signal)
+        : (batch ?? noBatch()).send(entries, controller.signal));
     } finally {
       timeout.cancel();
       this.#sending = undefined;
     }
   }
 
-  #settle(entry: OutboxEntry, delivery: Delivery): void {
+  #pace(delivery: Delivery): void {
+    const nowMs = this.#options.clock.now();
+    this.#lastAttemptMs = nowMs;
+    this.#notBeforeMs = nowMs + this.#notifier.minIntervalMs;
+    if (delivery.outcome === 'retry') this.#askedNotBeforeMs = nowMs + patienceMs(delivery.afterMs ?? 0);
+  }
+
+  #settle(entries: readonly OutboxEntry[], delivery: Delivery): void {
+    const { store, metrics } = this.#options;
+    metrics.notificationAttempts.inc({ receiver: this.#name, result: delivery.outcome });
+    if (delivery.outcome === 'rejected' && delivery.isGone !== true && entries.length > 1) {
+      // It may be for one of them, or for how they are put together.
+      this.#singles = entries.length;
+      return;
+    }
+    this.#singles = Math.max(0, this.#singles - 1);
+    store.transaction(() => {
+      for (const entry of entries) this.#settleOne(entry, delivery);
+    });
+    if (delivery.outcome === 'delivered' && entries.length > 1) {
+      metrics.notificationsMerged.inc({ receiver: this.#name }, entries.length);
+    }
+    this.#log(delivery);
+  }
+
+  #settleOne(entry: OutboxEntry, delivery: Delivery): void {
     const { store, clock, metrics, random, giveUpMs } = this.#options;
     const receiver = this.#name;
     const nowMs = clock.now();
@@ -167,11 +230,10 @@ class ReceiverQueue {
       metrics.notifications.inc({ receiver, outcome: 'failed' });
       if (delivery.outcome === 'rejected' && delivery.isGone === true) this.#isGone = true;
     } else {
-      const nextAttemptMs = nowMs + retryDelayMs(attempts, random, delivery.afterMs);
+      const { retryDelaysMs } = this.#notifier;
+      const nextAttemptMs = nowMs + retryDelayMs(attempts, random, delivery.afterMs, retryDelaysMs);
       store.updateDelivery({ ...done, state: 'pending', nextAttemptMs, reason: delivery.reason });
     }
-    metrics.notificationAttempts.inc({ receiver, result: delivery.outcome });
-    this.#log(delivery);
   }
 
   #dropAll(): void {
@@ -199,4 +261,8 @@ class ReceiverQueue {
       `a notification was not delivered and ${consequence}`,
     );
   }
+}
+
+function noBatch(): never {
+  throw new Error('several messages for a receiver that takes one at a time');
 }

@@ -1,5 +1,5 @@
 /** One HTTP POST to a receiver whose address is a secret: redirects are not followed, answers are read in part only. */
-import { systemCodeOf } from '../../common/errors.ts';
+import { connectionFault } from './fault.ts';
 import type { Delivery } from './notifier.ts';
 import { parseRetryAfter } from './retry.ts';
 
@@ -19,7 +19,8 @@ export interface PostRequest {
 }
 
 /** The answer of a receiver that took the message (2xx), or what to do instead. */
-export type PostResult = { readonly text: string } | Exclude<Delivery, { outcome: 'delivered' }>;
+export type PostResult =
+  { readonly status: number; readonly text: string } | Exclude<Delivery, { outcome: 'delivered' }>;
 
 /** Posts, and sorts the answers: 2xx taken; 408, 425, 429 and 5xx to be tried again; all else refused. Never rejects. */
 export async function post({ fetch, url, headers, body, signal, nowMs }: PostRequest): Promise<PostResult> {
@@ -29,10 +30,10 @@ export async function post({ fetch, url, headers, body, signal, nowMs }: PostReq
     response = await fetch(url, { method: 'POST', headers, body, signal, redirect: 'manual' });
     text = await readStart(response);
   } catch (error) {
-    return { outcome: 'retry', reason: signal.aborted ? 'no answer in time' : connectionFault(error) };
+    return { outcome: 'retry', reason: signal.aborted ? 'no answer in time' : faultOf(error) };
   }
   const { status } = response;
-  if (response.ok) return { text };
+  if (response.ok) return { status, text };
   if (status === 408 || status === 425 || status === 429 || status >= 500) {
     const afterMs = parseRetryAfter(response.headers.get('retry-after'), nowMs);
     return { outcome: 'retry', reason: `HTTP status ${status}`, afterMs };
@@ -59,10 +60,7 @@ async function readStart(response: Response): Promise<string> {
   return text.slice(0, MAX_ANSWER_BYTES);
 }
 
-/** The code of the failure only: messages of `fetch` may hold the URL. */
-function connectionFault(error: unknown): string {
-  const code = systemCodeOf(error instanceof Error ? error.cause : undefined);
-  return code !== undefined && /^[A-Z][A-Z0-9_]{0,63}$/.test(code)
-    ? `connection failed (${code})`
-    : 'connection failed';
+/** `fetch` wraps the failure of the connection. */
+function faultOf(error: unknown): string {
+  return connectionFault(error instanceof Error ? error.cause : undefined);
 }

@@ -11,11 +11,23 @@ const JITTER = 0.2;
 /**
  * Milliseconds to wait after failed attempt number `attempts` (from 1). Never less than the receiver asked for.
  * @param random from 0 to 1, 1 excluded
+ * @param scheduleMs the receiver's own waits, the last of which stays
  */
-export function retryDelayMs(attempts: number, random: () => number, afterMs = 0): number {
-  const doubled = FIRST_DELAY_MS * 2 ** Math.min(attempts - 1, 20);
-  const varied = Math.min(doubled, LONGEST_DELAY_MS) * (1 - JITTER + 2 * JITTER * random());
-  return Math.round(Math.max(varied, Math.min(afterMs, LONGEST_RETRY_AFTER_MS)));
+export function retryDelayMs(
+  attempts: number,
+  random: () => number,
+  afterMs = 0,
+  scheduleMs: readonly number[] = [],
+): number {
+  const doubled = Math.min(FIRST_DELAY_MS * 2 ** Math.min(attempts - 1, 20), LONGEST_DELAY_MS);
+  const delayMs = scheduleMs[Math.min(attempts, scheduleMs.length) - 1] ?? doubled;
+  const varied = delayMs * (1 - JITTER + 2 * JITTER * random());
+  return Math.round(Math.max(varied, patienceMs(afterMs)));
+}
+
+/** As much of what a receiver asked for as it gets. */
+export function patienceMs(afterMs: number): number {
+  return Math.min(afterMs, LONGEST_RETRY_AFTER_MS);
 }
 
 /** Milliseconds of a Retry-After header, in seconds or as an HTTP date (RFC 9110, section 10.2.3); undefined when it is none. */

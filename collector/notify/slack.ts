@@ -6,17 +6,20 @@
  */
 import type { ContextBlock, HeaderBlock, SectionBlock } from '@slack/types';
 import type { Clock } from '../../common/clock.ts';
-import { formatSize } from '../../common/units.ts';
 import { plainText } from '../incident/story.ts';
 import type { Incident, Notification } from '../store/store.ts';
-import type { Delivery, Notifier } from './notifier.ts';
+import type { Batch, Delivery, Notifier } from './notifier.ts';
 import { post, type Fetch } from './post.ts';
+import { cutText, factsOf, HAPPENED, headlineOf, seenLine, type Writer } from './wording.ts';
 
 /** Limits of Block Kit, in characters. */
 const MAX_HEADER = 150;
 const MAX_SECTION = 3000;
 const MAX_CONTEXT = 2000;
-const LISTED_NODES = 10;
+
+/** Messages merged into one when the queue is behind; with lines of this length far below the 13,200 characters that Slack takes. */
+const DIGEST = { minCount: 4, maxCount: 20 } as const;
+const MAX_DIGEST_LINE = 400;
 
 /** One message a second and webhook is what Slack takes (https://docs.slack.dev/apis/web-api/rate-limits). */
 const MIN_INTERVAL_MS = 1000;
@@ -35,44 +38,102 @@ export interface SlackOptions {
   readonly url: string;
   readonly fetch: Fetch;
   readonly clock: Clock;
+  /** Words in Slack's markup, values escaped, where the settings give some. */
+  readonly write?: Writer | undefined;
 }
 
-export function createSlackNotifier({ url, fetch, clock }: SlackOptions): Notifier {
+export function createSlackNotifier({ url, fetch, clock, write }: SlackOptions): Notifier & { batch: Batch } {
   const headers = { 'content-type': 'application/json; charset=utf-8' };
+  const deliver = async (message: SlackMessage, signal: AbortSignal): Promise<Delivery> => {
+    const body = JSON.stringify(message);
+    const result = await post({ fetch, url, headers, body, signal, nowMs: clock.now() });
+    if (!('text' in result)) return result;
+    if (result.text.trim() === ACCEPTED) return { outcome: 'delivered' };
+    return { outcome: 'retry', reason: `the answer was not "${ACCEPTED}"` };
+  };
   return {
     minIntervalMs: MIN_INTERVAL_MS,
-    async send(notification: Notification, signal: AbortSignal): Promise<Delivery> {
-      const body = JSON.stringify(renderSlackMessage(notification));
-      const result = await post({ fetch, url, headers, body, signal, nowMs: clock.now() });
-      if (!('text' in result)) return result;
-      if (result.text.trim() === ACCEPTED) return { outcome: 'delivered' };
-      return { outcome: 'retry', reason: `the answer was not "${ACCEPTED}"` };
+    send: (notification, signal) => deliver(renderSlackMessage(notification, write), signal),
+    batch: {
+      ...DIGEST,
+      send: (notifications, signal) => deliver(renderSlackDigest(notifications), signal),
     },
   };
 }
 
 /** The message of a notification, within Slack's limits whatever the incident holds. */
-export function renderSlackMessage({ type, incident }: Notification): SlackMessage {
-  const headline = `${HEADLINES[type]}: ${incident.title}`;
-  const seen = `${incident.id} · ${incident.kind} · first ${incident.first} · last ${incident.last}`;
+export function renderSlackMessage(notification: Notification, write?: Writer): SlackMessage {
+  const { incident } = notification;
+  const headline = headlineOf(notification);
+  const words = write?.(notification) ?? {
+    title: escapeText(headline, MAX_HEADER),
+    body: escapeText(details(incident), MAX_SECTION),
+  };
   return {
     text: escapeText(`${headline} (${incident.severity})`, MAX_SECTION),
     blocks: [
-      {
-        type: 'header',
-        text: { type: 'plain_text', text: escapeText(headline, MAX_HEADER), emoji: false },
-      },
-      {
-        type: 'section',
-        // Verbatim: addresses stay text, and no name in them becomes a mention.
-        text: { type: 'mrkdwn', text: escapeText(details(incident), MAX_SECTION), verbatim: true },
-      },
+      headerBlock(words.title),
+      sectionBlock(words.body),
       {
         type: 'context',
-        elements: [{ type: 'mrkdwn', text: escapeText(seen, MAX_CONTEXT), verbatim: true }],
+        elements: [{ type: 'mrkdwn', text: escapeText(seenLine(incident), MAX_CONTEXT), verbatim: true }],
       },
     ],
   };
+}
+
+/** One message for many: a line an incident, in the order of their first messages, with all that happened to it. */
+export function renderSlackDigest(notifications: readonly Notification[]): SlackMessage {
+  const stories = new Map<string, Notification[]>();
+  for (const notification of notifications) {
+    const { id } = notification.incident;
+    stories.set(id, [...(stories.get(id) ?? []), notification]);
+  }
+  const lines = [...stories.values()].map((story) => {
+    const latest = story.at(-1)?.incident;
+    if (latest === undefined) return '';
+    const happened = story.map(({ type }) => HAPPENED[type]).join(' → ');
+    const text = `${plainText(latest.title)} (${latest.severity}, ${latest.count})`;
+    return escapeText(`• *${happened}*: ${latest.id} ${text}`, MAX_DIGEST_LINE);
+  });
+  const headline = `${notifications.length} messages about ${countOf(stories.size, 'incident')}`;
+  const byType = Object.entries(HAPPENED)
+    .map(([type, word]) => [notifications.filter((each) => each.type === type).length, word] as const)
+    .filter(([count]) => count > 0)
+    .map(([count, word]) => `${count} ${word.toLowerCase()}`);
+  return {
+    text: escapeText(`${headline}: ${byType.join(', ')}`, MAX_SECTION),
+    blocks: [headerBlock(headline), sectionBlock(byType.join(', ')), ...sectionsOf(lines)],
+  };
+}
+
+function headerBlock(text: string): HeaderBlock {
+  return { type: 'header', text: { type: 'plain_text', text: cutMarkup(text, MAX_HEADER), emoji: false } };
+}
+
+/** Verbatim: addresses stay text, and no name in them becomes a mention. */
+function sectionBlock(text: string): SectionBlock {
+  return { type: 'section', text: { type: 'mrkdwn', text: cutMarkup(text, MAX_SECTION), verbatim: true } };
+}
+
+/** As few sections as hold the lines. */
+function sectionsOf(lines: readonly string[]): SectionBlock[] {
+  const texts: string[] = [];
+  for (const line of lines) {
+    const last = texts.at(-1);
+    if (last === undefined || last.length + 1 + line.length > MAX_SECTION) texts.push(line);
+    else texts[texts.length - 1] = `${last}\n${line}`;
+  }
+  return texts.map(sectionBlock);
+}
+
+function countOf(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** Cuts text in which values are escaped already, and leaves no half of an escape. */
+function cutMarkup(text: string, maxLength: number): string {
+  return text.length <= maxLength ? text : cutText(text, maxLength).replace(/&[a-z]{0,3}…$/, '…');
 }
 
 /** Escapes what Slack's markup treats as control (&, <, >) and cuts to `maxLength` without cutting an escape. */
@@ -86,21 +147,14 @@ export function escapeText(text: string, maxLength: number): string {
   return escaped;
 }
 
-const HEADLINES = { opened: 'New', escalated: 'Worse', resolved: 'Resolved' } as const;
+/** Escapes what Slack's markup treats as control. */
+export function escapeValue(text: string): string {
+  return text.replaceAll(/[&<>]/g, (character) => ESCAPES[character] ?? '');
+}
+
 const ESCAPES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;' };
 
 function details(incident: Incident): string {
-  const { message, severity, peer, service, nodes, nodeCount, count, bytes } = incident;
-  const listed = nodes.slice(0, LISTED_NODES).map(plainText).join(', ');
-  const more = nodeCount - Math.min(nodes.length, LISTED_NODES);
-  const what = incident.kind === 'blind' ? 'Lost packets' : 'Connections';
-  const facts = [
-    ['Severity', severity],
-    ['Peer', peer],
-    ['Service', service === null ? null : plainText(service)],
-    [nodeCount === 1 ? 'Node' : 'Nodes', more > 0 ? `${listed} and ${more} more` : listed],
-    [what, `${count} (${formatSize(bytes)})`],
-  ];
-  const lines = facts.filter(([, value]) => value !== null).map(([name, value]) => `*${name}*: ${value}`);
-  return [plainText(message), ...lines].join('\n');
+  const lines = factsOf(incident).map(([name, value]) => `*${name}*: ${value}`);
+  return [plainText(incident.message), ...lines].join('\n');
 }

@@ -305,12 +305,35 @@ class SqliteStore implements Store {
   }
 
   nextPending(receiver: string): OutboxEntry | undefined {
+    return this.pending(receiver, 1)[0];
+  }
+
+  pending(receiver: string, limit: number): OutboxEntry[] {
     return this.#queries
       .all<OutboxRow>(
-        "SELECT * FROM outbox WHERE receiver = ? AND state = 'pending' ORDER BY number LIMIT 1",
-        [receiver],
+        "SELECT * FROM outbox WHERE receiver = ? AND state = 'pending' ORDER BY number LIMIT ?",
+        [receiver, limit],
       )
-      .map(toOutboxEntry)[0];
+      .map(toOutboxEntry);
+  }
+
+  newestPendingMs(receiver: string): number | undefined {
+    return this.#queries.all<{ created_ms: number }>(
+      "SELECT created_ms FROM outbox WHERE receiver = ? AND state = 'pending' ORDER BY number DESC LIMIT 1",
+      [receiver],
+    )[0]?.created_ms;
+  }
+
+  toldUnresolved(receiver: string, limit: number): Incident[] {
+    return this.#queries
+      .all<IncidentRow>(
+        `SELECT number, incident FROM incidents WHERE state <> 'resolved' AND EXISTS
+           (SELECT 1 FROM outbox WHERE outbox.incident = incidents.number AND receiver = ?
+              AND outbox.state = 'delivered')
+         ORDER BY number LIMIT ?`,
+        [receiver, limit],
+      )
+      .map(toIncident);
   }
 
   pendingCount(receiver: string): number {

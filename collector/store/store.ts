@@ -173,7 +173,13 @@ export interface Store {
   enqueue(notification: Notification): void;
   /** The oldest notification of a receiver that waits. */
   nextPending(receiver: string): OutboxEntry | undefined;
+  /** The oldest that wait, in order. */
+  pending(receiver: string, limit: number): OutboxEntry[];
   pendingCount(receiver: string): number;
+  /** When the newest that waits was written; undefined where none waits. */
+  newestPendingMs(receiver: string): number | undefined;
+  /** Unresolved incidents of which the receiver was told, oldest first. */
+  toldUnresolved(receiver: string, limit: number): Incident[];
   updateDelivery(entry: Pick<OutboxEntry, 'id' | 'state' | 'attempts' | 'nextAttemptMs' | 'reason'>): void;
   /** Marks what waits for a receiver (or for all but the named ones) as failed; returns how many. */
   failPending(which: { receiver: string } | { allBut: readonly string[] }, reason: string): number;

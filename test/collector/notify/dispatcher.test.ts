@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { Dispatcher, SEND_TIMEOUT_MS } from '../../../collector/notify/dispatcher.ts';
-import type { Delivery, Notifier } from '../../../collector/notify/notifier.ts';
+import { Dispatcher } from '../../../collector/notify/dispatcher.ts';
+import { SEND_TIMEOUT_MS, type Delivery, type Notifier } from '../../../collector/notify/notifier.ts';
 import type { Notification } from '../../../collector/store/store.ts';
 import { openParts, sampleIncident, sampleNotification } from '../../support/collector-parts.ts';
 

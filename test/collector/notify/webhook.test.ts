@@ -2,7 +2,8 @@ import { createHmac } from 'node:crypto';
 import { Webhook } from 'standardwebhooks';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../common/clock.ts';
-import { createWebhookNotifier, renderWebhookBody } from '../../../collector/notify/webhook.ts';
+import { formatNotification } from '../../../collector/notify/format/format.ts';
+import { createWebhookNotifier } from '../../../collector/notify/webhook.ts';
 import { sampleIncident, sampleNotification } from '../../support/collector-parts.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { HttpReceiver } from '../../support/http-receiver.ts';
@@ -79,7 +80,9 @@ describe('a webhook', () => {
   it('stays below 20 kB for the largest of incidents', () => {
     const nodes = Array.from({ length: 50 }, (_, index) => `${'n'.repeat(250)}${index}`);
     const incident = sampleIncident({ nodes, message: 'm'.repeat(1024), title: 't'.repeat(800) });
-    expect(Buffer.byteLength(renderWebhookBody(sampleNotification({ incident })))).toBeLessThan(20_000);
+    expect(
+      Buffer.byteLength(formatNotification('plasmawatch', sampleNotification({ incident }))),
+    ).toBeLessThan(20_000);
   });
 });
 

@@ -1,0 +1,8 @@
+/** Fields that the collector's settings and those of its receivers share. */
+import { z } from 'zod';
+
+export const filePath = z.string().min(1).max(4096);
+export const hostName = z
+  .string()
+  .regex(/^[A-Za-z0-9._:-]{1,253}$/, 'a host name or an IP address, without brackets and port');
+export const port = z.number().int().min(0).max(65_535);

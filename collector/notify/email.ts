@@ -1,0 +1,164 @@
+/**
+ * E-mail, through an SMTP server, with nodemailer. TLS is required unless the server is on this machine; connections
+ * are opened here, so that an attempt that takes too long can be cut. What the server answers stays unsaid: it may
+ * quote addresses and credentials.
+ */
+import { createHash } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { createTransport } from 'nodemailer';
+import type SMTPTransport from 'nodemailer/lib/smtp-transport';
+import { systemCodeOf } from '../../common/errors.ts';
+import { plainText } from '../incident/story.ts';
+import type { Incident, Notification } from '../store/store.ts';
+import { connectionFault } from './fault.ts';
+import type { Delivery, Notifier } from './notifier.ts';
+import type { Sockets } from './sockets.ts';
+import { cutText, writePlainly, type Writer } from './wording.ts';
+
+/** Each step of the conversation; the dispatcher bounds the whole. */
+const STEP_TIMEOUT_MS = 10_000;
+const MAX_SUBJECT = 200;
+const MIN_INTERVAL_MS = 1000;
+
+export interface EmailOptions {
+  readonly host: string;
+  readonly port: number;
+  /** `tls` from the first byte on, `starttls` without which nothing is sent, or `none`. */
+  readonly security: 'tls' | 'starttls' | 'none';
+  /** PEM of the authority that signed the server's certificate; the system's authorities when not given. */
+  readonly ca?: string | undefined;
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+  readonly from: string;
+  readonly to: readonly string[];
+  readonly sockets: Sockets;
+  readonly write?: Writer | undefined;
+}
+
+export function createEmailNotifier(options: EmailOptions): Notifier {
+  const { from, to, write = writePlainly } = options;
+  return {
+    minIntervalMs: MIN_INTERVAL_MS,
+    async send(notification: Notification, signal: AbortSignal): Promise<Delivery> {
+      const { title, body } = write(notification);
+      const { incident, type, id } = notification;
+      const domain = domainOf(from);
+      const thread = `<${threadOf(incident)}@${domain}>`;
+      const connection = new Connection(options, signal);
+      try {
+        await connection.transport.sendMail({
+          from,
+          to: [...to],
+          subject: cutText(plainText(title), MAX_SUBJECT),
+          text: body,
+          html: htmlOf(title, body),
+          // The same in every attempt, so that mail programs drop repeats and show an incident as one thread.
+          messageId: `<${id}@${domain}>`,
+          references: [thread],
+          ...(type === 'opened' ? {} : { inReplyTo: thread }),
+          headers: { 'Auto-Submitted': 'auto-generated', 'X-Plasmawatch-Incident': incident.id },
+          disableFileAccess: true,
+          disableUrlAccess: true,
+        });
+        return { outcome: 'delivered' };
+      } catch (error) {
+        return signal.aborted ? { outcome: 'retry', reason: 'no answer in time' } : refusal(error);
+      } finally {
+        connection.close();
+      }
+    },
+  };
+}
+
+/** One conversation with the server, which ends when the signal says so. */
+class Connection {
+  readonly transport: ReturnType<typeof createTransport<SMTPTransport.SentMessageInfo>>;
+  readonly #signal: AbortSignal;
+  readonly #cut = (): void => {
+    this.#socket?.destroy(new Error('aborted'));
+  };
+  #socket: Socket | undefined;
+
+  constructor({ host, port, security, ca, username, password, sockets }: EmailOptions, signal: AbortSignal) {
+    this.#signal = signal;
+    signal.addEventListener('abort', this.#cut);
+    this.transport = createTransport({
+      host,
+      port,
+      secure: security === 'tls',
+      requireTLS: security === 'starttls',
+      ignoreTLS: security === 'none',
+      tls: { minVersion: 'TLSv1.2', servername: host, ...(ca === undefined ? {} : { ca }) },
+      ...(username === undefined || password === undefined
+        ? {}
+        : { auth: { user: username, pass: password } }),
+      connectionTimeout: STEP_TIMEOUT_MS,
+      greetingTimeout: STEP_TIMEOUT_MS,
+      socketTimeout: STEP_TIMEOUT_MS,
+      getSocket: (_options, done) => {
+        if (signal.aborted) {
+          done(new Error('aborted'), undefined);
+          return;
+        }
+        const socket = sockets.connectTcp({ host, port });
+        this.#socket = socket;
+        const fail = (error: Error): void => done(error, undefined);
+        socket.once('error', fail);
+        socket.once('connect', () => {
+          socket.off('error', fail);
+          done(null, { connection: socket });
+        });
+      },
+    });
+  }
+
+  close(): void {
+    this.#signal.removeEventListener('abort', this.#cut);
+    this.transport.close();
+    this.#socket?.destroy();
+  }
+}
+
+/** By the code of the failure only. A temporary one (4xx) and a login that is refused may be mended; the rest of 5xx may not. */
+function refusal(error: unknown): Delivery {
+  const code = systemCodeOf(error);
+  const status = statusOf(error);
+  if (code === 'EAUTH') return { outcome: 'retry', reason: 'the server refused the login' };
+  if (code === 'ETLS') return { outcome: 'retry', reason: 'TLS failed, or is not offered' };
+  if (status !== undefined && status >= 500) return { outcome: 'rejected', reason: `SMTP status ${status}` };
+  if (status !== undefined) return { outcome: 'retry', reason: `SMTP status ${status}` };
+  return { outcome: 'retry', reason: connectionFault(error) };
+}
+
+function statusOf(error: unknown): number | undefined {
+  if (typeof error !== 'object' || error === null || !('responseCode' in error)) return undefined;
+  const { responseCode } = error;
+  return typeof responseCode === 'number' && responseCode >= 400 && responseCode < 600
+    ? responseCode
+    : undefined;
+}
+
+/** The story's too: after a store was lost, numbers begin anew. */
+function threadOf({ id, fingerprint }: Incident): string {
+  return `${id}.${createHash('sha256').update(fingerprint).digest('hex').slice(0, 16)}`;
+}
+
+/** Of `ops@example.com` or `plasmawatch <ops@example.com>`. */
+function domainOf(address: string): string {
+  return /@([A-Za-z0-9.-]+)>?$/.exec(address)?.[1] ?? 'plasmawatch.invalid';
+}
+
+function htmlOf(title: string, body: string): string {
+  const lines = body.split('\n').map(escapeHtml).join('<br>\n');
+  return `<!doctype html>\n<html><body><h3>${escapeHtml(title)}</h3>\n<p>${lines}</p></body></html>\n`;
+}
+
+function escapeHtml(text: string): string {
+  const entities: Readonly<Record<string, string>> = {
+    '&': '&amp;',
+    '<': '&lt;',
+    '>': '&gt;',
+    '"': '&quot;',
+  };
+  return text.replaceAll(/[&<>"]/g, (character) => entities[character] ?? '');
+}

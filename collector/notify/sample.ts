@@ -1,0 +1,47 @@
+/** A made-up incident: what `notify test` sends, and what templates are tried with. */
+import { NOTIFICATION_TYPES, type Incident, type Notification } from '../store/store.ts';
+
+/** A documentation address (RFC 5737): nobody's. */
+const PEER = '192.0.2.66';
+
+/** An incident as it is told when it opens. */
+export function sampleIncident(nowMs: number): Incident {
+  const now = new Date(nowMs).toISOString().replace('Z', '000000Z');
+  return {
+    id: 'INC-0',
+    fingerprint: '["sample"]',
+    state: 'open',
+    severity: 'info',
+    kind: 'unexpected-peer',
+    title: `Test: unexpected peer ${PEER} talks to the object manager on a-node`,
+    peer: PEER,
+    service: 'object-manager',
+    nodes: ['a-node'],
+    nodeCount: 1,
+    anomalyCount: 1,
+    count: 3,
+    bytes: 4200,
+    first: now,
+    last: now,
+    message: 'This is a test of the receiver; nothing has happened',
+    openedMs: nowMs,
+    lastReportMs: nowMs,
+    acknowledgedMs: null,
+    resolvedMs: null,
+  };
+}
+
+/** Notifications of every type, with and without the values that may be missing. */
+export function sampleNotifications(): Notification[] {
+  const incident = sampleIncident(0);
+  const bare: Incident = { ...incident, kind: 'blind', peer: null, service: null };
+  return [incident, bare].flatMap((each) =>
+    NOTIFICATION_TYPES.map((type) => ({
+      id: 'msg_00000000-0000-4000-8000-000000000000',
+      receiver: 'sample',
+      type,
+      incident: each,
+      createdMs: 0,
+    })),
+  );
+}

@@ -1,0 +1,73 @@
+/** A notification in words, for the receivers that people read. Plain text: each receiver escapes it for its medium. */
+import { formatSize } from '../../common/units.ts';
+import { plainText } from '../incident/story.ts';
+import type { Incident, Notification, NotificationType } from '../store/store.ts';
+
+const LISTED_NODES = 10;
+
+export interface Wording {
+  /** One line. */
+  readonly title: string;
+  readonly body: string;
+}
+
+/** Puts a notification into words; never throws. */
+export type Writer = (notification: Notification) => Wording;
+
+/** What happened, in a word. */
+export const HAPPENED: Readonly<Record<NotificationType, string>> = {
+  opened: 'New',
+  escalated: 'Worse',
+  resolved: 'Resolved',
+};
+
+/** `New: Unexpected peer 10.77.9.66 talks to the object manager on w1` */
+export function headlineOf({ type, incident }: Notification): string {
+  return `${HAPPENED[type]}: ${plainText(incident.title)}`;
+}
+
+/** What is known of an incident, as pairs of a name and a value. */
+export function factsOf(incident: Incident): [name: string, value: string][] {
+  const { severity, peer, service, nodes, nodeCount, count, bytes, kind } = incident;
+  const listed = nodes.slice(0, LISTED_NODES).map(plainText).join(', ');
+  const more = nodeCount - Math.min(nodes.length, LISTED_NODES);
+  const facts: [string, string | null][] = [
+    ['Severity', severity],
+    ['Peer', peer],
+    ['Service', service === null ? null : plainText(service)],
+    [nodeCount === 1 ? 'Node' : 'Nodes', more > 0 ? `${listed} and ${more} more` : listed],
+    [kind === 'blind' ? 'Lost packets' : 'Connections', `${count} (${formatSize(bytes)})`],
+  ];
+  return facts.filter((fact): fact is [string, string] => fact[1] !== null);
+}
+
+/** `INC-1 · unexpected-peer · first … · last …` */
+export function seenLine({ id, kind, first, last }: Incident): string {
+  return `${id} · ${kind} · first ${first} · last ${last}`;
+}
+
+/** The words where nobody gave others. */
+export const writePlainly: Writer = (notification) => {
+  const { incident } = notification;
+  const facts = factsOf(incident).map(([name, value]) => `${name}: ${value}`);
+  return {
+    title: headlineOf(notification),
+    body: [plainText(incident.message), ...facts, seenLine(incident)].join('\n'),
+  };
+};
+
+/** Cuts a text to `maxLength` UTF-16 units, with an ellipsis, and no character in two. */
+export function cutText(text: string, maxLength: number): string {
+  if (text.length <= maxLength) return text;
+  const kept = text.slice(0, maxLength - 1);
+  return `${/[\uD800-\uDBFF]$/.test(kept) ? kept.slice(0, -1) : kept}…`;
+}
+
+/** Cuts a text to `maxBytes` in UTF-8, with an ellipsis, and no character in two. */
+export function cutBytes(text: string, maxBytes: number): string {
+  const bytes = Buffer.from(text, 'utf8');
+  if (bytes.length <= maxBytes) return text;
+  let end = maxBytes - Buffer.byteLength('…');
+  while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end--;
+  return `${bytes.toString('utf8', 0, end)}…`;
+}
