@@ -25,6 +25,13 @@ const COMMANDS: Readonly<Record<string, (parser: Argv, register: Register) => Pr
       return rules.demandCommand(1, 'which of: rules check, rules explain?');
     });
   },
+  notify: async (parser, register) => {
+    const { notifyTestCommand } = await import('./notify.ts');
+    parser.command('notify', "try the collector's receivers", (notify) => {
+      register(notify, notifyTestCommand);
+      return notify.demandCommand(1, 'which of: notify test?');
+    });
+  },
   doctor: async (parser, register) => register(parser, (await import('./doctor.ts')).doctorCommand),
 };
 

@@ -9,7 +9,7 @@ import { SEVERITIES } from '../../common/event.ts';
 import { plainText } from '../incident/story.ts';
 import type { Incident } from '../store/store.ts';
 import type { Delivery, Notifier, Reminder } from './notifier.ts';
-import { post, type Fetch } from './post.ts';
+import { isPage, post, type Fetch } from './post.ts';
 import { writePlainly, type Writer } from './wording.ts';
 
 /** Alertmanager's `resolve_timeout` is 5 minutes unless configured. */
@@ -40,7 +40,10 @@ export function createAlertmanagerNotifier(options: AlertmanagerOptions): Notifi
   const deliver = async (alerts: readonly object[], signal: AbortSignal): Promise<Delivery> => {
     const body = JSON.stringify(alerts);
     const result = await post({ fetch, url, headers, body, signal, nowMs: clock.now() });
-    return 'text' in result ? { outcome: 'delivered' } : result;
+    if (!('text' in result)) return result;
+    return isPage(result.text)
+      ? { outcome: 'retry', reason: 'the answer was a page, not that of Alertmanager' }
+      : { outcome: 'delivered' };
   };
   const context = (): AlertContext => ({ nowMs: clock.now(), write, externalUrl });
   return {

@@ -64,3 +64,8 @@ async function readStart(response: Response): Promise<string> {
 function faultOf(error: unknown): string {
   return connectionFault(error instanceof Error ? error.cause : undefined);
 }
+
+/** Whether an answer is a page for people: a proxy's, with status 200 while the receiver has nothing. */
+export function isPage(text: string): boolean {
+  return text.trimStart().startsWith('<');
+}

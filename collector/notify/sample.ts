@@ -1,4 +1,5 @@
 /** A made-up incident: what `notify test` sends, and what templates are tried with. */
+import { randomUUID } from 'node:crypto';
 import { NOTIFICATION_TYPES, type Incident, type Notification } from '../store/store.ts';
 
 /** A documentation address (RFC 5737): nobody's. */
@@ -9,7 +10,7 @@ export function sampleIncident(nowMs: number): Incident {
   const now = new Date(nowMs).toISOString().replace('Z', '000000Z');
   return {
     id: 'INC-0',
-    fingerprint: '["sample"]',
+    fingerprint: JSON.stringify(['sample', nowMs]),
     state: 'open',
     severity: 'info',
     kind: 'unexpected-peer',
@@ -29,6 +30,16 @@ export function sampleIncident(nowMs: number): Incident {
     acknowledgedMs: null,
     resolvedMs: null,
   };
+}
+
+/** A sample and its end, so that nothing stays open where the receiver keeps a state. */
+export function sampleStory(receiver: string, nowMs: number): Notification[] {
+  const opened = sampleIncident(nowMs);
+  const resolved: Incident = { ...opened, state: 'resolved', resolvedMs: nowMs };
+  return [
+    { id: `msg_${randomUUID()}`, receiver, type: 'opened', incident: opened, createdMs: nowMs },
+    { id: `msg_${randomUUID()}`, receiver, type: 'resolved', incident: resolved, createdMs: nowMs },
+  ];
 }
 
 /** Notifications of every type, with and without the values that may be missing. */

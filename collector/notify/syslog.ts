@@ -1,12 +1,12 @@
 /**
  * Syslog: RFC 5424 messages over TLS (RFC 5425), or over TCP and UDP on this machine.
  *
- * Syslog has no acknowledgement. A message counts as delivered when the server has closed its end after ours, or has
- * taken everything and said nothing against it for a moment; so each attempt is a connection of its own, and what
+ * Syslog has no acknowledgement. A message counts as delivered when the server has taken everything, has not ended the
+ * connection by itself for a moment, and then ends it after us. So each attempt is a connection of its own, and what
  * waits goes through one together.
  */
 import { isIPv6, type Socket } from 'node:net';
-import type { Clock } from '../../common/clock.ts';
+import type { Clock, Timer } from '../../common/clock.ts';
 import type { Severity } from '../../common/event.ts';
 import { plainText } from '../incident/story.ts';
 import type { Notification } from '../store/store.ts';
@@ -20,6 +20,8 @@ import { cutBytes, headlineOf } from './wording.ts';
 export const MAX_MESSAGE_BYTES = 8192;
 const MAX_PARAMETER_BYTES = 256;
 const BATCH = { minCount: 2, maxCount: 100 } as const;
+/** A server that goes away ends the connection within this time after the messages, usually; one that reads them does not. */
+const SETTLE_MS = 200;
 /** How long a server may keep its end open after ours. */
 const CLOSE_WAIT_MS = 2000;
 const NIL = '-';
@@ -172,19 +174,28 @@ async function finish(
   text: string,
   clock: Clock,
 ): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    let isFinished = false;
-    socket.on('error', reject);
-    socket.once('close', () => (isFinished ? resolve() : reject(new Error('closed early'))));
-    socket.once(opened, () => {
-      socket.end(text, () => {
-        isFinished = true;
-        clock.after(CLOSE_WAIT_MS, resolve);
-      });
+  const timers: Timer[] = [];
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const refuse = (): void => reject(new Error('closed early'));
+      socket.on('error', reject);
+      socket.once('end', refuse);
+      socket.once('close', refuse);
       // What the server says is not read, but must be taken off for its end to be seen.
       socket.resume();
+      const end = (): void => {
+        socket.off('end', refuse).off('close', refuse);
+        socket.once('close', () => resolve());
+        socket.end();
+        timers.push(clock.after(CLOSE_WAIT_MS, resolve));
+      };
+      socket.once(opened, () => {
+        socket.write(text, () => timers.push(clock.after(SETTLE_MS, end)));
+      });
     });
-  });
+  } finally {
+    for (const timer of timers) timer.cancel();
+  }
 }
 
 async function sendDatagrams(

@@ -6,7 +6,7 @@
 import type { Clock } from '../../common/clock.ts';
 import type { Notification } from '../store/store.ts';
 import type { Delivery, Notifier } from './notifier.ts';
-import { post, type Fetch } from './post.ts';
+import { isPage, post, type Fetch } from './post.ts';
 import { cutBytes, factsOf, headlineOf, seenLine, type Writer } from './wording.ts';
 
 /** Teams takes messages up to 28 KB; what is cut is the text, which is kept far below. Bytes. */
@@ -43,7 +43,7 @@ export function createTeamsNotifier({ url, fetch, clock, write }: TeamsOptions):
 function faultIn(text: string): string | undefined {
   const status = /HTTP error (\d{3})/i.exec(text)?.[1];
   if (status !== undefined) return `Teams answered HTTP error ${status}`;
-  return text.trimStart().startsWith('<') ? 'the answer was a page, not that of a workflow' : undefined;
+  return isPage(text) ? 'the answer was a page, not that of a workflow' : undefined;
 }
 
 /** A message with one Adaptive Card, within the limits whatever the incident holds. */

@@ -9,9 +9,14 @@ export interface ReceivedRequest {
   readonly body: string;
 }
 
-/** One answer: a status with body and headers, a connection that is cut, or silence. */
+/** One answer: a status with body and headers (and perhaps no end), a connection that is cut, or silence. */
 export type Answer =
-  | { readonly status: number; readonly body?: string; readonly headers?: Readonly<Record<string, string>> }
+  | {
+      readonly status: number;
+      readonly body?: string;
+      readonly headers?: Readonly<Record<string, string>>;
+      readonly isEndless?: boolean;
+    }
   | 'cut'
   | 'silence';
 
@@ -51,6 +56,7 @@ export class HttpReceiver {
       return;
     }
     response.writeHead(answer.status, answer.headers);
-    response.end(answer.body ?? '');
+    if (answer.isEndless === true) response.write(answer.body ?? '');
+    else response.end(answer.body ?? '');
   }
 }
