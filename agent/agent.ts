@@ -2,6 +2,7 @@
 import { CaptureLoop } from './capture/loop.ts';
 import type { PacketSource, PortSet } from './capture/source.ts';
 import { BlindDetector } from './detect/blind.ts';
+import { UnseenConnections } from './detect/unseen.ts';
 import { createMembership, type MembershipDependencies } from './membership/from-rules.ts';
 import type { Membership } from './membership/membership.ts';
 import { agentCounters, type AgentCounters } from './metrics.ts';
@@ -48,6 +49,7 @@ export class Agent {
   readonly #pipeline: Pipeline;
   readonly #capture: CaptureLoop;
   readonly #blind: BlindDetector;
+  readonly #unseen: UnseenConnections;
   readonly #queue: ReportQueue;
   readonly #timers: Timer[] = [];
   #membership: Membership;
@@ -75,6 +77,10 @@ export class Agent {
       interfaceName: (index) => this.#capture.interfaceName(index),
       countOnOneInterface: true,
       hashSeed: Math.floor(dependencies.random() * 2 ** 32),
+    });
+    this.#unseen = new UnseenConnections({
+      isWatched: (port) => this.#pipeline.services.ports().has(port),
+      isKnown: (connection) => this.#pipeline.knows(connection),
     });
     this.#capture = new CaptureLoop({
       open: dependencies.openSource,
@@ -181,7 +187,8 @@ export class Agent {
     const { received, dropped } = this.#capture.counters();
     const totals = this.#pipeline.totals();
     const lost = (dropped ?? 0) + totals.undecodable + totals.evictedFlows;
-    this.#blind.observe({ received, lost, isCapturing: this.#capture.isCapturing }, nowMs);
+    const { isCapturing } = this.#capture;
+    this.#blind.observe({ received, lost, isCapturing, unseenConnections: this.#unseen.count }, nowMs);
     this.#pipeline.reportOpenFlows(nowMs);
     this.#queue.flush();
   }
@@ -189,7 +196,11 @@ export class Agent {
   /** A raylet that connects outside the cluster is watched there, whatever the port. */
   async #lookAtRayletSockets(): Promise<void> {
     const { clock, rayletSockets } = this.#dependencies;
-    for (const { remote, remotePort } of await rayletSockets()) {
+    const sockets = await rayletSockets();
+    const established = sockets.filter(({ state }) => state === 'established');
+    // First: what is watched from here on was not captured when it was opened.
+    this.#unseen.look(established, clock.now());
+    for (const { remote, remotePort } of sockets) {
       this.#pipeline.observeRayletConnection(remote, remotePort, clock.now());
     }
     this.#followPorts();

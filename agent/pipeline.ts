@@ -6,6 +6,7 @@ import type { FlowCounts, Frame, FrameSink } from './capture/source.ts';
 import { FragmentCache } from './decode/fragments.ts';
 import { decode, Packet } from './decode/packet.ts';
 import { SkippedPackets } from './decode/skipped.ts';
+import type { OpenConnection } from './detect/unseen.ts';
 import { UnexpectedDetector, type StoryPhase } from './detect/unexpected.ts';
 import type { Flow } from './flow/flow.ts';
 import { flowRecord } from './flow/record.ts';
@@ -179,6 +180,11 @@ export class Pipeline implements FrameSink {
   observeRayletConnection(address: Address, port: number, nowMs: number): void {
     if (this.#policy.membership.inGroup(CLUSTER_GROUP, address, nowMs)) return;
     if (this.#services.observe(address, port)) this.#judgeAgain();
+  }
+
+  /** Whether the connection is in the flow table. */
+  knows({ local, localPort, remote, remotePort }: OpenConnection): boolean {
+    return this.#flows.has(local, localPort, remote, remotePort);
   }
 
   /** Ends every flow and story; nothing may follow. */

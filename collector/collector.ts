@@ -7,6 +7,8 @@ import { addRoutes } from './api/routes.ts';
 import { createServer } from './api/server.ts';
 import { checkExposure, type CollectorConfig } from './config.ts';
 import { INFLUX_CURSOR, InfluxExporter } from './export/influx.ts';
+import { OwnStories } from './fleet/own-stories.ts';
+import { FleetWatch } from './fleet/watch.ts';
 import { Recorder, type IncidentEvent } from './incident/recorder.ts';
 import { Ingest } from './ingest/ingest.ts';
 import { createCollectorMetrics, type CollectorMetrics } from './metrics.ts';
@@ -95,6 +97,15 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
       if (onIncident !== undefined) for (const event of events) onIncident(event);
     },
   });
+  const quietMs = config.incidents.quietMinutes * MINUTE_MS;
+  const fleet = new FleetWatch({
+    store,
+    guard,
+    stories: new OwnStories({ store, recorder, clock, quietMs }),
+    clock,
+    missingAfterMs: config.fleet.missingAfter,
+    stoppedAfterMs: config.fleet.stoppedAfter,
+  });
   const exporter =
     config.influx === undefined
       ? undefined
@@ -121,6 +132,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     store,
     guard,
     recorder,
+    fleet,
     clock,
     logger: logger.child({ component: 'ingest' }),
     metrics,
@@ -133,6 +145,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
   const stop = async (): Promise<void> => {
     await ingest.stop();
     await server.close();
+    fleet.stop();
     recorder.stop();
     retention.stop();
     await dispatcher.stop();
@@ -150,6 +163,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
         throw listenError(host, port, error);
       }
       recorder.start();
+      fleet.start();
       retention.start();
       dispatcher.start();
       exporter?.start();

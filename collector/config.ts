@@ -1,6 +1,7 @@
 /** The collector's settings: schema, defaults, and a sentence for each field. */
 import { z } from 'zod';
 import { isLoopbackHost } from '../common/address.ts';
+import { durationMs } from '../common/config-file.ts';
 import { PlasmawatchError } from '../common/errors.ts';
 import { filePath, hostName, port } from './config-fields.ts';
 import { receiversSchema } from './notify/receivers.ts';
@@ -98,6 +99,19 @@ export const collectorConfigSchema = z.strictObject({
     })
     .prefault({})
     .describe('What agents may use up.'),
+  fleet: z
+    .strictObject({
+      missingAfter: durationMs({ min: '5s', max: '1d' })
+        .prefault('60s')
+        .describe('An agent that is not heard for so long is an incident.'),
+      stoppedAfter: durationMs({ min: '5s', max: '30d' })
+        .prefault('1h')
+        .describe(
+          'An agent that was stopped, and neither started again nor retired, is a warning after so long.',
+        ),
+    })
+    .prefault({})
+    .describe('When the absence of agents is told.'),
   incidents: z
     .strictObject({
       quietMinutes: z

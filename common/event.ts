@@ -103,6 +103,7 @@ export const ANOMALY_KINDS = [
   'not-ray',
   'volume',
   'blind',
+  'missing',
 ] as const;
 export type AnomalyKind = (typeof ANOMALY_KINDS)[number];
 
@@ -121,11 +122,11 @@ export const anomalySchema = z.strictObject({
   severity: z.enum(SEVERITIES),
   /** The node that saw it. */
   node: shortText,
-  /** Null where no connection was judged (`blind`). */
+  /** Null where no connection was judged (`blind`, `missing`). */
   verdict: verdictSchema.nullable(),
   /** The first connection of the story as it stands now; null where there is none. */
   flow: flowRecordSchema.nullable(),
-  /** Connections in the story so far (for `blind`: lost packets). */
+  /** Connections in the story so far (for `blind`: lost packets; for `missing`: 0). */
   count,
   /** Wire bytes of all connections in the story so far. */
   bytes: count,
@@ -133,6 +134,8 @@ export const anomalySchema = z.strictObject({
   last: timestamp,
   /** One sentence for a person. */
   message: z.string().max(1024),
+  /** The story is over, and nothing follows: only of kinds that end by themselves (`blind`, `missing`). */
+  ended: z.literal(true).optional(),
 });
 export type Anomaly = z.infer<typeof anomalySchema>;
 

@@ -3,7 +3,7 @@
  *
  * The agent says `hello`, the collector answers `welcome` with the last sequence number it has on disk. Then the
  * agent sends `reports` in order, the collector acknowledges the highest one after its commit, and `heartbeat`
- * carries the agent's counters. A message that fails its schema ends the connection with close code 1008 (policy
+ * carries the agent's counters. An agent that is stopped says `goodbye`: its silence is then no alarm. A message that fails its schema ends the connection with close code 1008 (policy
  * violation); one of another protocol version with 4001.
  */
 import { z } from 'zod';
@@ -50,7 +50,15 @@ export const heartbeatSchema = z.strictObject({
     .refine((counters) => Object.keys(counters).length <= 64, 'at most 64 counters'),
 });
 
-export const agentMessageSchema = z.discriminatedUnion('type', [helloSchema, reportsSchema, heartbeatSchema]);
+/** Somebody stops the agent. */
+export const goodbyeSchema = z.strictObject({ type: z.literal('goodbye') });
+
+export const agentMessageSchema = z.discriminatedUnion('type', [
+  helloSchema,
+  reportsSchema,
+  heartbeatSchema,
+  goodbyeSchema,
+]);
 export type Hello = z.infer<typeof helloSchema>;
 export type Heartbeat = z.infer<typeof heartbeatSchema>;
 export type AgentMessage = z.infer<typeof agentMessageSchema>;

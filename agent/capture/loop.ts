@@ -37,8 +37,8 @@ export class CaptureLoop {
   #before = NOTHING;
   /** Times a source was opened again after a fault. */
   restarts = 0;
-  /** Whether packets are captured at the moment, or the source (a file) has come to its end. */
-  isCapturing = false;
+  /** Whether a source runs, or (a file) has come to its end. */
+  #isRunning = false;
 
   constructor(options: CaptureLoopOptions) {
     this.#options = options;
@@ -56,6 +56,11 @@ export class CaptureLoop {
   /** Name of the source, for heartbeats. */
   get name(): string {
     return this.#source?.name ?? 'none';
+  }
+
+  /** Whether packets can be captured at the moment, or the source (a file) has come to its end. */
+  get isCapturing(): boolean {
+    return this.#isRunning && this.#source?.isDown !== true;
   }
 
   /** Captures these ports from now on. */
@@ -101,7 +106,7 @@ export class CaptureLoop {
 
   #run(source: PacketSource): void {
     this.#source = source;
-    this.isCapturing = true;
+    this.#isRunning = true;
     source.wantFirstPackets(this.#firstPackets);
     this.#running = source.run(this.#options.sink).catch((error: unknown) => this.#failed(source, error));
   }
@@ -109,7 +114,7 @@ export class CaptureLoop {
   #failed(source: PacketSource, error: unknown): void {
     this.#before = this.counters();
     this.#source = undefined;
-    this.isCapturing = false;
+    this.#isRunning = false;
     if (this.#isStopped) return;
     this.#options.logger.error(
       { source: source.name, reason: messageOf(error) },

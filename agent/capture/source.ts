@@ -88,6 +88,8 @@ export interface CaptureCounters {
 }
 
 export interface PacketSource {
+  /** True while the interface is down or away and no packet can come; sources that cannot know leave it out. */
+  readonly isDown?: boolean;
   /** For people and heartbeats: `kernel`, `ring`, `cap`, `file`. */
   readonly name: string;
   /**

@@ -51,6 +51,7 @@ import {
 import { Flow, tunnelOf } from './flow.ts';
 import { noteSegment } from './stream.ts';
 import { SENT_ACK, SENT_SYN, SENT_SYN_ACK, factsOf, stateOf } from './tcp-state.ts';
+import type { Address } from '../../common/address.ts';
 import type { FlowState } from '../../common/event.ts';
 
 /**
@@ -204,6 +205,22 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     noteTime(view, record, frame);
     this.#noteFacts(slot, isB, factsOf(packet.tcpFlags));
     if (isNew) this.#tell(slot, frame);
+  }
+
+  /** Whether there is a flow between these two ends, in either direction. */
+  has(end: Address, port: number, otherEnd: Address, otherPort: number): boolean {
+    const packet = this.#countedPacket;
+    packet.source0 = end.w0;
+    packet.source1 = end.w1;
+    packet.source2 = end.w2;
+    packet.source3 = end.w3;
+    packet.sourcePort = port;
+    packet.destination0 = otherEnd.w0;
+    packet.destination1 = otherEnd.w1;
+    packet.destination2 = otherEnd.w2;
+    packet.destination3 = otherEnd.w3;
+    packet.destinationPort = otherPort;
+    return this.#index.find(this.#index.hashOf(packet), packet) !== NOT_FOUND;
   }
 
   /**

@@ -15,6 +15,7 @@ import {
   MAX_MESSAGE_BYTES,
   parseMessage,
   PROTOCOL_VERSION,
+  type AgentMessage,
   type CollectorMessage,
   type Heartbeat,
   type Hello,
@@ -112,7 +113,7 @@ export class Session {
     if (this.#state === 'ready' && this.#inFlight.length === 0) this.#onDrained?.();
   }
 
-  /** Sends and waits for acknowledgements until nothing waits or `limitMs` is over, then closes. */
+  /** Sends and waits for acknowledgements until nothing waits or `limitMs` is over, then says goodbye and closes. */
   stop(limitMs: number): void {
     if (this.#options.spool.counters().pending === 0) {
       this.#close();
@@ -231,6 +232,9 @@ export class Session {
   #close(): void {
     if (this.#state === 'ended') return;
     this.#onDrained = undefined;
+    if (this.#state === 'ready') {
+      this.#options.socket.send(JSON.stringify({ type: 'goodbye' } satisfies AgentMessage));
+    }
     this.#options.socket.close(1000);
     this.#timers.push(this.#options.clock.after(CLOSE_LIMIT_MS, () => this.#end('stopped', 'stopped')));
   }

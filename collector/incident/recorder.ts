@@ -25,6 +25,8 @@ import { manyStories, storyOf, titleOf } from './story.ts';
 export const MAX_MEMBERS = 10_000;
 /** So many notifications may wait for one receiver. */
 export const MAX_PENDING_NOTIFICATIONS = 10_000;
+/** Who reports what the collector itself notices; no agent can have this name. */
+export const COLLECTOR = '(collector)';
 /** Resolving is done in portions of this many, so that no transaction is long. */
 const RESOLVE_PORTION = 100;
 
@@ -106,6 +108,19 @@ export class Recorder {
     this.#publish(tally);
   }
 
+  /**
+   * Takes what the collector itself has noticed, as it takes an agent's reports.
+   * @throws PlasmawatchError PW_STORE, and then nothing is stored
+   */
+  recordOwn(anomalies: readonly Anomaly[]): void {
+    const nowMs = this.#options.clock.now();
+    const tally = new Tally();
+    this.#options.store.transaction(() => {
+      for (const anomaly of anomalies) this.#takeAnomaly(COLLECTOR, anomaly, nowMs, tally);
+    });
+    this.#publish(tally);
+  }
+
   /** Resolves what had no report for the quiet time. */
   resolveQuiet(): void {
     const { store, clock, quietMs } = this.#options;
@@ -143,9 +158,10 @@ export class Recorder {
     const known = member === undefined ? undefined : store.incident(member.incidentId);
     if (member !== undefined && known !== undefined && known.state !== 'resolved') {
       this.#continue(known, member, anomaly, nowMs, tally);
+      if (anomaly.ended) this.#resolveWhenOver(known.id, nowMs, tally);
       return;
     }
-    if (member !== undefined && isOvertaken(anomaly, member.latest)) {
+    if (member !== undefined && (anomaly.ended || isOvertaken(anomaly, member.latest))) {
       tally.stale++;
       return;
     }
@@ -159,6 +175,16 @@ export class Recorder {
     const incident = this.#findOpen(anomaly, tally);
     if (incident === undefined) this.#open(anomaly, fresh, nowMs, tally);
     else this.#join(incident, { ...fresh, incidentId: incident.id }, nowMs, tally);
+  }
+
+  /** Resolves an incident none of whose anomalies goes on. */
+  #resolveWhenOver(id: string, nowMs: number, tally: Tally): void {
+    const { store } = this.#options;
+    const incident = store.incident(id);
+    if (incident === undefined || store.hasOngoing(id)) return;
+    const resolved: Incident = { ...incident, state: 'resolved', resolvedMs: nowMs };
+    store.updateIncident(resolved);
+    this.#tell('resolved', resolved, nowMs, tally);
   }
 
   #findOpen(anomaly: Anomaly, tally: Tally): Incident | undefined {
@@ -288,6 +314,7 @@ class Tally {
 
 /** Whether a report tells nothing that a later one of the same anomaly has not told: it came late. */
 function isOvertaken(anomaly: Anomaly, latest: Anomaly): boolean {
+  if (anomaly.ended && !latest.ended) return false;
   return (
     !isBefore(latest.last, anomaly.last) && anomaly.count <= latest.count && anomaly.bytes <= latest.bytes
   );

@@ -24,6 +24,7 @@ const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
   scan: 'scan',
   volume: 'volume',
   blind: 'blind',
+  missing: 'missing',
 };
 
 /** The story that an anomaly is part of. */
@@ -33,7 +34,7 @@ export function storyOf(anomaly: Anomaly): Story {
   const service = anomaly.flow?.plasmawatch.service ?? null;
   // A scan touches many services, and is still one scan.
   const told = family === 'scan' ? null : service;
-  const isAboutNode = peer === null || family === 'foreign-process' || family === 'blind';
+  const isAboutNode = peer === null || family === 'foreign-process';
   const fingerprint = JSON.stringify([family, isAboutNode ? `node ${anomaly.node}` : peer, told]);
   return { fingerprint, peer, service: told };
 }
@@ -76,6 +77,7 @@ export function titleOf(story: Titled): string {
     'not-ray': `${who} does not speak Ray to ${service} on ${where}`,
     volume: `${who} moves more than allowed through ${service} on ${where}`,
     blind: `Node ${where} is partly blind`,
+    missing: `Nothing is heard of the agent on ${where}`,
   };
   return titles[kind];
 }

@@ -8,6 +8,7 @@ import { WebSocketServer, type WebSocket } from 'ws';
 import type { Clock } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
 import { INGEST_PATH, MAX_MESSAGE_BYTES } from '../../common/protocol.ts';
+import type { FleetWatch } from '../fleet/watch.ts';
 import type { Recorder } from '../incident/recorder.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/guard.ts';
@@ -25,6 +26,8 @@ export interface IngestOptions {
   readonly store: Store;
   readonly guard: StoreGuard;
   readonly recorder: Recorder;
+  /** Told of what agents say of themselves. */
+  readonly fleet: FleetWatch;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: CollectorMetrics;

@@ -19,6 +19,7 @@ import {
   type CollectorMessage,
   type Hello,
 } from '../../common/protocol.ts';
+import type { FleetWatch } from '../fleet/watch.ts';
 import type { Recorder } from '../incident/recorder.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { Store } from '../store/store.ts';
@@ -45,6 +46,7 @@ export interface SessionOptions {
   readonly from: string;
   readonly store: Store;
   readonly recorder: Recorder;
+  readonly fleet: FleetWatch;
   readonly heartbeats: Heartbeats;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -67,9 +69,8 @@ export class Session {
     this.#options = options;
     const { socket, clock } = options;
     socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
-    socket.on('pong', () => {
-      this.#isAlive = true;
-    });
+    socket.on('ping', () => this.#noteLife());
+    socket.on('pong', () => this.#noteLife());
     // The close that follows an error tells it all; an unhandled 'error' would end the process.
     socket.on('error', (error) => this.#noteSocketError(error));
     socket.on('close', () => this.#end());
@@ -100,7 +101,7 @@ export class Session {
 
   #receive(data: RawData, isBinary: boolean): void {
     if (this.#isEnding) return;
-    this.#isAlive = true;
+    this.#noteLife();
     if (isBinary) {
       this.#refuse('bad-message', 'not a text message');
       return;
@@ -119,6 +120,11 @@ export class Session {
     }
   }
 
+  #noteLife(): void {
+    this.#isAlive = true;
+    if (this.agent !== undefined && !this.#isEnding) this.#options.fleet.heard(this.agent);
+  }
+
   #hasRightVersion(text: string): boolean {
     const parsed = parseMessage(versionSchema, text);
     if (!parsed.ok || parsed.message.protocol === PROTOCOL_VERSION) return true;
@@ -133,7 +139,7 @@ export class Session {
       else this.#refuse('no-hello', 'hello comes first');
       return;
     }
-    const { recorder, heartbeats } = this.#options;
+    const { recorder, heartbeats, fleet } = this.#options;
     const { agent, epoch } = this.#hello;
     switch (message.type) {
       case 'hello':
@@ -141,6 +147,12 @@ export class Session {
         return;
       case 'heartbeat':
         heartbeats.note(agent, message.counters);
+        fleet.noteCounters(agent, message.counters);
+        return;
+      case 'goodbye':
+        // What it said last must not be written over what follows from it.
+        heartbeats.write();
+        fleet.stopped(agent);
         return;
       case 'reports':
         recorder.record(agent, epoch, message.reports);
@@ -150,7 +162,7 @@ export class Session {
   }
 
   #greet(hello: Hello): void {
-    const { store, clock, logger, from, admit, refusals } = this.#options;
+    const { store, fleet, clock, logger, from, admit, refusals } = this.#options;
     if (!admit(hello.agent, this)) {
       refusals.note('too-many-agents', from);
       this.#close(CLOSE_TRY_AGAIN_LATER, 'too many agents');
@@ -159,6 +171,7 @@ export class Session {
     this.#hello = hello;
     this.#helloTimer.cancel();
     const lastSequence = store.greetAgent({ ...hello, name: hello.agent }, clock.now());
+    fleet.heard(hello.agent);
     logger.info({ agent: hello.agent, from, version: hello.version }, 'agent connected');
     this.#send({ type: 'welcome', protocol: PROTOCOL_VERSION, lastSequence });
   }

@@ -71,4 +71,13 @@ export const MIGRATIONS: readonly string[] = [
 
   CREATE TABLE cursors (name TEXT PRIMARY KEY, position INTEGER NOT NULL) STRICT;
   `,
+  `
+  -- Whether the anomaly said that it is over.
+  ALTER TABLE members ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX members_ongoing ON members (agent) WHERE ended = 0;
+
+  -- When the agent said goodbye, and when a person declared it gone for good.
+  ALTER TABLE agents ADD COLUMN stopped_ms INTEGER;
+  ALTER TABLE agents ADD COLUMN retired_ms INTEGER;
+  `,
 ];

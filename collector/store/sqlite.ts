@@ -1,5 +1,6 @@
 /** The store on SQLite: one file, one process. The schema is in sqlite-schema.ts. */
 import { openDatabase } from '../../common/sqlite.ts';
+import { FleetTable } from './fleet-table.ts';
 import { Queries } from './queries.ts';
 import { MIGRATIONS } from './sqlite-schema.ts';
 import type {
@@ -60,15 +61,19 @@ interface AgentRow {
   capture: string;
   first_seen_ms: number;
   last_seen_ms: number;
+  stopped_ms: number | null;
+  retired_ms: number | null;
   last_sequence: number | null;
   counters: string | null;
 }
 
 class SqliteStore implements Store {
   readonly #queries: Queries;
+  readonly fleet: FleetTable;
 
   constructor(queries: Queries) {
     this.#queries = queries;
+    this.fleet = new FleetTable(queries);
   }
 
   transaction<Result>(work: () => Result): Result {
@@ -83,7 +88,7 @@ class SqliteStore implements Store {
       this.#queries.run(
         `INSERT INTO agents (name, epoch, version, capture, first_seen_ms, last_seen_ms) VALUES (?, ?, ?, ?, ?, ?)
          ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, version = excluded.version,
-           capture = excluded.capture, last_seen_ms = excluded.last_seen_ms`,
+           capture = excluded.capture, last_seen_ms = excluded.last_seen_ms, stopped_ms = NULL, retired_ms = NULL`,
         [name, epoch, version, capture, nowMs, nowMs],
       );
       this.#queries.run('INSERT OR IGNORE INTO epochs (agent, epoch) VALUES (?, ?)', [name, epoch]);
@@ -117,6 +122,8 @@ class SqliteStore implements Store {
       capture: row.capture,
       firstSeenMs: row.first_seen_ms,
       lastSeenMs: row.last_seen_ms,
+      stoppedMs: row.stopped_ms,
+      retiredMs: row.retired_ms,
       lastSequence: row.last_sequence ?? 0,
       counters: row.counters === null ? null : (JSON.parse(row.counters) as Record<string, number | null>),
     }));
@@ -272,10 +279,28 @@ class SqliteStore implements Store {
 
   saveMember({ incidentId: id, agent, anomalyId, latest, baseCount, baseBytes }: Member): void {
     this.#queries.run(
-      `INSERT INTO members (incident, agent, anomaly_id, node, base_count, base_bytes, latest)
-       VALUES (?, ?, ?, ?, ?, ?, ?)
-       ON CONFLICT (agent, anomaly_id, incident) DO UPDATE SET latest = excluded.latest, node = excluded.node`,
-      [incidentNumber(id), agent, anomalyId, latest.node, baseCount, baseBytes, JSON.stringify(latest)],
+      `INSERT INTO members (incident, agent, anomaly_id, node, base_count, base_bytes, latest, ended)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (agent, anomaly_id, incident)
+         DO UPDATE SET latest = excluded.latest, node = excluded.node, ended = excluded.ended`,
+      [
+        incidentNumber(id),
+        agent,
+        anomalyId,
+        latest.node,
+        baseCount,
+        baseBytes,
+        JSON.stringify(latest),
+        latest.ended ? 1 : 0,
+      ],
+    );
+  }
+
+  hasOngoing(id: string): boolean {
+    return (
+      this.#queries.number('SELECT 1 AS value FROM members WHERE incident = ? AND ended = 0 LIMIT 1', [
+        incidentNumber(id),
+      ]) > 0
     );
   }
 

@@ -6,6 +6,7 @@
  * All times are milliseconds since the epoch by the collector's clock, unless a field says otherwise.
  */
 import type { Anomaly, AnomalyKind, Report, Severity } from '../../common/event.ts';
+import type { FleetTable } from './fleet-table.ts';
 
 /** `silenced` is reserved: nothing sets it yet. */
 export const INCIDENT_STATES = ['open', 'acknowledged', 'silenced', 'resolved'] as const;
@@ -90,6 +91,10 @@ export interface AgentRecord {
   readonly capture: string;
   readonly firstSeenMs: number;
   readonly lastSeenMs: number;
+  /** When it said goodbye, unless it came back since. */
+  readonly stoppedMs: number | null;
+  /** When a person declared it gone for good, unless it came back since. */
+  readonly retiredMs: number | null;
   /** Of the current epoch; 0 before the first report. */
   readonly lastSequence: number;
   /** The latest heartbeat's counters, or null before the first. */
@@ -126,6 +131,8 @@ export interface RemovalLimits {
 }
 
 export interface Store {
+  readonly fleet: FleetTable;
+
   /** All of `work` is on the disk when this returns, or none of it. Not to be nested. */
   transaction<Result>(work: () => Result): Result;
 
@@ -166,6 +173,8 @@ export interface Store {
   /** The latest incident that an anomaly is part of. */
   member(agent: string, anomalyId: string): Member | undefined;
   saveMember(member: Member): void;
+  /** Whether an anomaly of the incident has not said that it is over. */
+  hasOngoing(incidentId: string): boolean;
   /** Whether a node is among the reporters of an incident. */
   hasNode(incidentId: string, node: string): boolean;
   members(incidentId: string, limit: number): Member[];

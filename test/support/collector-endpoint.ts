@@ -153,7 +153,7 @@ function take(
     socket.send(JSON.stringify(options.welcome?.(visit.welcomedAt) ?? welcome));
   } else if (message.type === 'heartbeat') {
     visit.heartbeats.push(message);
-  } else if (visit.hello !== undefined) {
+  } else if (message.type === 'reports' && visit.hello !== undefined) {
     visit.batches.push(message.reports.map(({ sequence }) => sequence));
     const fate = options.fate?.(visit.batches.length) ?? 'acknowledge';
     visit.isCut = fate === 'cut before commit' || fate === 'cut after commit';

@@ -1,5 +1,7 @@
 /** A store with its recorder on a clock that the test moves, as most tests of the collector need them. */
 import { silentLogger } from '../../common/log.ts';
+import { OwnStories } from '../../collector/fleet/own-stories.ts';
+import { FleetWatch } from '../../collector/fleet/watch.ts';
 import { Recorder, type IncidentEvent, type RecorderOptions } from '../../collector/incident/recorder.ts';
 import { createCollectorMetrics } from '../../collector/metrics.ts';
 import { createStoreGuard } from '../../collector/store/guard.ts';
@@ -27,7 +29,16 @@ export async function openParts(options: Partial<RecorderOptions> = {}) {
     onCommit: (happened) => events.push(...happened),
     ...options,
   });
-  return { clock, metrics, logger, store, guard, recorder, events };
+  const stories = new OwnStories({ store, recorder, clock, quietMs: 600_000 });
+  const fleet = new FleetWatch({
+    store,
+    guard,
+    stories,
+    clock,
+    missingAfterMs: 60_000,
+    stoppedAfterMs: 3_600_000,
+  });
+  return { clock, metrics, logger, store, guard, recorder, stories, fleet, events };
 }
 
 export function sampleIncident(changes: Partial<Incident> = {}): Incident {

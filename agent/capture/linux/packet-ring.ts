@@ -226,6 +226,10 @@ class PacketRing implements PacketSource {
     }
   }
 
+  get isDown(): boolean {
+    return this.#isDown;
+  }
+
   /** Reading the kernel's counters clears them, so they are added up here. */
   counters(): CaptureCounters {
     if (this.#state !== 'closed') this.#readStatistics();

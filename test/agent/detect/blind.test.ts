@@ -10,12 +10,14 @@ describe('BlindDetector', () => {
   let nowMs: number;
   let received: number;
   let lost: number;
+  let unseenConnections: number;
 
   beforeEach(() => {
     reports = [];
     nowMs = Date.UTC(2026, 10, 23);
     received = 0;
     lost = 0;
+    unseenConnections = 0;
     let ids = 0;
     detector = new BlindDetector({
       node: 'w1',
@@ -25,11 +27,12 @@ describe('BlindDetector', () => {
   });
 
   /** One interval with so many packets, of which so many were lost. */
-  function interval(packets: number, lostPackets: number, isCapturing = true): void {
+  function interval(packets: number, lostPackets: number, isCapturing = true, unseen = 0): void {
     nowMs += INTERVAL_MS;
     received += packets;
     lost += lostPackets;
-    detector.observe({ received, lost, isCapturing }, nowMs);
+    unseenConnections += unseen;
+    detector.observe({ received, lost, isCapturing, unseenConnections }, nowMs);
   }
 
   it('is silent while nothing, or next to nothing, is lost', () => {
@@ -74,14 +77,28 @@ describe('BlindDetector', () => {
     interval(1000, 100);
     for (let count = 0; count < 3; count++) interval(1000, 0);
     interval(1000, 200);
-    expect(reports.map(({ id, count }) => [id, count])).toEqual([
-      ['blind-1', 100],
-      ['blind-2', 200],
+    expect(reports.map(({ id, count, ended }) => [id, count, ended])).toEqual([
+      ['blind-1', 100, undefined],
+      ['blind-1', 100, true],
+      ['blind-2', 200, undefined],
     ]);
+    expect(reports[1]?.message).toBe('Node w1 sees everything again; 100 packets were lost');
   });
 
   it('reports a capture that stands still, though nothing is counted as lost', () => {
     interval(0, 0, false);
     expect(reports[0]?.message).toBe('Node w1 is partly blind: the capture stands still');
+  });
+
+  it('reports a capture that runs and does not show what the raylet does, until packets come again', () => {
+    interval(0, 0, true, 2);
+    expect(reports.map(({ message }) => message)).toEqual([
+      'Node w1 is partly blind: the raylet has 2 connections that the capture does not show',
+    ]);
+    for (let count = 0; count < 5; count++) interval(0, 0);
+    expect(detector.isBlind).toBe(true);
+    for (let count = 0; count < 3; count++) interval(10, 0);
+    expect(detector.isBlind).toBe(false);
+    expect(reports.at(-1)).toMatchObject({ id: 'blind-1', ended: true });
   });
 });

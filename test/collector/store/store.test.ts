@@ -47,6 +47,8 @@ describe.each(engines)('the %s store', (_name, open) => {
         ...w1,
         firstSeenMs: 1000,
         lastSeenMs: 3000,
+        stoppedMs: null,
+        retiredMs: null,
         lastSequence: 1,
         counters: { dropped: null, received: 7 },
       },

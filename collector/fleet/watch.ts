@@ -1,0 +1,137 @@
+/**
+ * The dead-man's switch: an agent that was there and is not heard any more is a story, and so is one that is heard
+ * but does not capture. Both end by themselves, at once, when the agent is heard or captures again.
+ *
+ * An agent that said goodbye was stopped by somebody: its absence is a note first and an alarm after a longer time,
+ * for whoever wants a node unwatched stops its agent. One that a person retired is no story.
+ */
+import type { Clock, Timer } from '../../common/clock.ts';
+import type { Heartbeat } from '../../common/protocol.ts';
+import type { StoreGuard } from '../store/guard.ts';
+import type { Store } from '../store/store.ts';
+import type { SilentAgent } from '../store/fleet-table.ts';
+import type { OwnStories, OwnStory } from './own-stories.ts';
+
+/** How often the fleet is looked at; an agent is missed at most this much later than the settings say. */
+export const LOOK_INTERVAL_MS = 5000;
+
+export interface FleetWatchOptions {
+  readonly store: Store;
+  readonly guard: StoreGuard;
+  readonly stories: OwnStories;
+  readonly clock: Clock;
+  /** An agent is missing after so long a silence. */
+  readonly missingAfterMs: number;
+  /** An agent that said goodbye is an alarm after so long. */
+  readonly stoppedAfterMs: number;
+}
+
+export class FleetWatch {
+  readonly #options: FleetWatchOptions;
+  /** When each agent was last heard, in this run. */
+  readonly #heardMs = new Map<string, number>();
+  #startedMs = 0;
+  #timer: Timer | undefined;
+
+  constructor(options: FleetWatchOptions) {
+    this.#options = options;
+  }
+
+  /** Begins to miss agents. Time in which the collector did not run does not count as silence. */
+  start(): void {
+    const { clock, guard, stories } = this.#options;
+    this.#startedMs = clock.now();
+    guard(() => stories.load());
+    this.#timer = clock.every(LOOK_INTERVAL_MS, () => this.look());
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+  }
+
+  /** An agent said something, whatever it was. */
+  heard(agent: string): void {
+    this.#heardMs.set(agent, this.#options.clock.now());
+    this.#endMissing(agent, `The agent on ${agent} is heard again`);
+  }
+
+  /** An agent told its counters. */
+  noteCounters(agent: string, counters: Heartbeat['counters']): void {
+    const { guard, stories, clock } = this.#options;
+    if (counters['capture_running'] === 0) {
+      const message = `The agent on ${agent} runs but captures nothing`;
+      const story = {
+        kind: 'blind',
+        severity: 'warning',
+        node: agent,
+        sinceMs: clock.now(),
+        message,
+      } as const;
+      guard(() => stories.tell([story]));
+    } else if (stories.has('blind', agent)) {
+      guard(() => stories.end('blind', agent, `The agent on ${agent} captures again`));
+    }
+  }
+
+  /** An agent said goodbye. */
+  stopped(agent: string): void {
+    const { store, guard, stories, clock } = this.#options;
+    guard(() => {
+      store.fleet.markStopped(agent, clock.now());
+      stories.end('blind', agent, `The agent on ${agent} was stopped`);
+    });
+  }
+
+  /**
+   * A person declared an agent gone for good; false where there is none.
+   * @throws PlasmawatchError PW_STORE
+   */
+  retire(agent: string): boolean {
+    const { store, stories, clock } = this.#options;
+    if (!store.fleet.retire(agent, clock.now())) return false;
+    for (const kind of ['missing', 'blind'] as const) {
+      stories.end(kind, agent, `The agent on ${agent} was retired`);
+    }
+    return true;
+  }
+
+  /** Looks for agents that are silent, and tells of those that still are. */
+  look(): void {
+    const { store, guard, stories, clock, missingAfterMs } = this.#options;
+    const nowMs = clock.now();
+    guard(() => {
+      const missing = store.fleet.silentAgents(nowMs - missingAfterMs).filter(({ name, lastSeenMs }) => {
+        const heardMs = Math.max(this.#heardMs.get(name) ?? 0, lastSeenMs, this.#startedMs);
+        return nowMs - heardMs >= missingAfterMs;
+      });
+      for (const { name } of missing) {
+        this.#heardMs.delete(name);
+        // What it was blind for is part of its absence now.
+        stories.end('blind', name, `Nothing is heard of the agent on ${name}`);
+      }
+      stories.tell(missing.map((agent) => this.#absence(agent, nowMs)));
+      for (const name of stories.nodes('missing')) {
+        if (!store.hasAgent(name)) stories.end('missing', name, `The agent on ${name} was forgotten`);
+      }
+    });
+  }
+
+  #absence({ name, lastSeenMs, stoppedMs }: SilentAgent, nowMs: number): OwnStory {
+    const story = { kind: 'missing', node: name, sinceMs: lastSeenMs } as const;
+    if (stoppedMs === null) {
+      const message = `Nothing is heard of the agent on ${name}, which said no goodbye: the node is not watched`;
+      return { ...story, severity: 'critical', message };
+    }
+    if (nowMs - stoppedMs < this.#options.stoppedAfterMs) {
+      const message = `The agent on ${name} was stopped: the node is not watched`;
+      return { ...story, severity: 'info', message };
+    }
+    const message = `The agent on ${name} was stopped, and neither started again nor retired: the node is not watched`;
+    return { ...story, severity: 'warning', message };
+  }
+
+  #endMissing(agent: string, message: string): void {
+    const { guard, stories } = this.#options;
+    if (stories.has('missing', agent)) guard(() => stories.end('missing', agent, message));
+  }
+}
