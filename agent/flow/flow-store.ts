@@ -67,47 +67,66 @@ export const NO_SLOT = -1;
 
 /** The slots of a new store; it doubles when they are used up. */
 const FIRST_SLOTS = 1024;
+/** Copies that share a block: one for each would need several times as much memory as the record. */
+const COPIES_A_BLOCK = 64;
+
+/** A record somewhere: its store and its slot there. */
+export interface FlowPlace {
+  readonly store: FlowStore;
+  readonly slot: number;
+}
 
 export class FlowStore {
   /** Replaced when the store grows: not to be kept over an `allocate`. */
   view: DataView;
+  #bytes: Uint8Array;
   /** Slots that were used once, and are free again. */
   readonly #freeSlots: number[] = [];
   #usedSlots = 0;
+  /** Where the next copy goes. */
+  #copies: FlowStore | undefined;
 
+  /**
+   * @param slots to begin with. Memory is taken from the system when a slot is used for the first time, so a store of
+   *   the size that it may come to costs nothing, and saves the copying
+   */
   constructor(slots = FIRST_SLOTS) {
-    this.view = new DataView(new ArrayBuffer(slots * RECORD_BYTES));
+    this.#bytes = new Uint8Array(slots * RECORD_BYTES);
+    this.view = new DataView(this.#bytes.buffer);
   }
 
   /** A slot whose record is all zero. */
   allocate(): number {
     const free = this.#freeSlots.pop();
     if (free !== undefined) return free;
-    if ((this.#usedSlots + 1) * RECORD_BYTES > this.view.byteLength) this.#grow();
+    if (this.#isFull) this.#grow();
     return this.#usedSlots++;
   }
 
   /** Takes a slot back and clears it. */
   release(slot: number): void {
-    this.#record(slot).fill(0);
+    this.#bytes.fill(0, slot * RECORD_BYTES, (slot + 1) * RECORD_BYTES);
     this.#freeSlots.push(slot);
   }
 
-  /** A store of one slot, with a copy of this record. */
-  copyOf(slot: number): FlowStore {
-    const copy = new FlowStore(1);
-    copy.#record(copy.allocate()).set(this.#record(slot));
-    return copy;
+  /** A copy of this record that stays as it is. */
+  copyOf(slot: number): FlowPlace {
+    if (this.#copies === undefined || this.#copies.#isFull) this.#copies = new FlowStore(COPIES_A_BLOCK);
+    const store = this.#copies;
+    const place = { store, slot: store.allocate() };
+    const record = this.#bytes.subarray(slot * RECORD_BYTES, (slot + 1) * RECORD_BYTES);
+    store.#bytes.set(record, place.slot * RECORD_BYTES);
+    return place;
   }
 
-  #record(slot: number): Uint8Array {
-    return new Uint8Array(this.view.buffer, slot * RECORD_BYTES, RECORD_BYTES);
+  get #isFull(): boolean {
+    return (this.#usedSlots + 1) * RECORD_BYTES > this.#bytes.length;
   }
 
   #grow(): void {
-    const old = new Uint8Array(this.view.buffer);
-    const bytes = new Uint8Array(old.length * 2);
-    bytes.set(old);
+    const bytes = new Uint8Array(this.#bytes.length * 2);
+    bytes.set(this.#bytes);
+    this.#bytes = bytes;
     this.view = new DataView(bytes.buffer);
   }
 }

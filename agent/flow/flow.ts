@@ -140,8 +140,9 @@ export class Flow<Tag> {
 
   /** Takes a copy of the record. The table calls it when the flow leaves the table. */
   detach(): void {
-    this.#store = this.#store.copyOf(this.#slot);
-    this.#slot = 0;
+    const { store, slot } = this.#store.copyOf(this.#slot);
+    this.#store = store;
+    this.#slot = slot;
   }
 
   get #isBInitiator(): boolean {

@@ -95,6 +95,9 @@ export interface FlowTableCounters {
   readonly duplicates: number;
 }
 
+/** Slots that are reserved at once, 32 MiB: a table that grows needs its old and its new memory for a moment. */
+const MOST_FIRST_SLOTS = 131_072;
+
 /** Numbers of the queues, as in the flows' records. */
 const CLOSED = 0;
 const ATTEMPTS = 1;
@@ -102,7 +105,7 @@ const ESTABLISHED = 2;
 
 export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   readonly #options: FlowTableOptions<Tag>;
-  readonly #store = new FlowStore();
+  readonly #store: FlowStore;
   readonly #index: FlowIndex;
   /** What `account` makes of counts, so that look-ups see one kind of record. */
   readonly #countedFrame = new Frame();
@@ -117,6 +120,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
 
   constructor(options: FlowTableOptions<Tag>) {
     this.#options = options;
+    this.#store = new FlowStore(Math.min(options.maxFlows, MOST_FIRST_SLOTS));
     this.#index = new FlowIndex(this.#store, options.hashSeed ?? 0);
     this.#queues = [new FlowQueue(this.#store), new FlowQueue(this.#store), new FlowQueue(this.#store)];
   }
@@ -138,7 +142,6 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
       found = NOT_FOUND;
     }
     const isNew = found === NOT_FOUND;
-    let isToTell = isNew;
     if (isNew) found = this.#open(frame, packet, hash) * 2;
     const slot = found >> 1;
     const record = slot * RECORD_BYTES;
@@ -169,15 +172,8 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     if (view.getUint8(record + KNOWN_INITIALS) !== (INITIAL_OF_A | INITIAL_OF_B)) {
       noteInitialSequences(view, record, isB, packet);
     }
-    const facts = factsOf(packet.tcpFlags);
-    const known = view.getUint8(record + (isB ? FACTS_B : FACTS_A));
-    // Most packets prove nothing new of their sender.
-    if ((known | facts) === known && (facts & (SENT_SYN | SENT_SYN_ACK)) === 0) {
-      if (isLater) this.#queueAt(view.getUint8(record + QUEUE)).renew(slot);
-    } else {
-      isToTell = this.#noteFacts(slot, isB, facts) || isNew;
-    }
-    if (isToTell) this.#tell(slot, frame);
+    const isTurned = this.#noteSender(slot, isB, factsOf(packet.tcpFlags), isLater);
+    if (isNew || isTurned) this.#tell(slot, frame);
   }
 
   /**
@@ -202,8 +198,9 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     add(view, side + SIDE_BYTES, counts.bytes);
     add(view, side + SIDE_PAYLOAD_BYTES, counts.payloadBytes);
     add(view, side + SIDE_STREAM_BYTES, counts.payloadBytes);
-    noteTime(view, record, frame);
-    this.#noteFacts(slot, isB, factsOf(packet.tcpFlags));
+    const isLater = noteTime(view, record, frame);
+    // SYNs are not among the flags that counts have, so a flow's sides stay as they are.
+    this.#noteSender(slot, isB, factsOf(packet.tcpFlags), isLater);
     if (isNew) this.#tell(slot, frame);
   }
 
@@ -302,6 +299,18 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const isKnown = (view.getUint8(record + KNOWN_INITIALS) & (isB ? INITIAL_OF_B : INITIAL_OF_A)) !== 0;
     const initial = record + (isB ? SIDE_B : SIDE_A) + SIDE_INITIAL_SEQUENCE;
     return isKnown && view.getUint32(initial, true) !== packet.sequence;
+  }
+
+  /** Takes in what a segment proves of its sender: mostly nothing new. Returns whether the sides changed places. */
+  #noteSender(slot: number, isB: boolean, facts: number, isLater: boolean): boolean {
+    const { view } = this.#store;
+    const record = slot * RECORD_BYTES;
+    const known = view.getUint8(record + (isB ? FACTS_B : FACTS_A));
+    if ((known | facts) !== known || (facts & (SENT_SYN | SENT_SYN_ACK)) !== 0) {
+      return this.#noteFacts(slot, isB, facts);
+    }
+    if (isLater) this.#queueAt(view.getUint8(record + QUEUE)).renew(slot);
+    return false;
   }
 
   /** Adds what a segment proves of its sender. Returns whether the sides changed places. */
