@@ -87,6 +87,28 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
     });
   });
 
+  it('keeps the counts of connections apart that follow each other between the same ends', async () => {
+    await withNamespace(async (link) => {
+      const options = { interface: link.interface, ports: new PortSet([PORT]), ...dependencies };
+      const ring = new FlowWatcher(await openPacketRing(options), isWatched);
+      const source = await openKernelFlows(options);
+      const frames = ['10.9.0.1', '10.9.0.3'].flatMap((client) =>
+        Array.from({ length: 5 }, (_, number) => connectionOf(client, number)).flat(),
+      );
+      const seen = await observeFlows(source, isWatched, async (watcher) => {
+        // All at once, so that everything is in one block of the ring; then one by one.
+        await replay(link, frames);
+        await vi.waitFor(() => expect(watcher.frames).toBeGreaterThanOrEqual(30), WAIT);
+        await replay(link, frames, '--pps', '50');
+      });
+      const expected = await ring.stop();
+      expect(expected.earlier).toHaveLength(18);
+      expect(seen.earlier).toEqual(expected.earlier);
+      expect(seen.flows).toEqual(expected.flows);
+      expect(source.counters()).toMatchObject({ dropped: 0, overflowed: 0 });
+    });
+  });
+
   it('stays exact when its table is full, and says so', async () => {
     await withNamespace(async (link) => {
       const source = await openKernelFlows({
@@ -366,7 +388,7 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
       const before = await descriptors();
       const source = await openKernelFlows({ ports: new PortSet([PORT]), ...dependencies });
       const extra = `${link.interface.slice(0, 13)}x`;
-      expect(await descriptors()).toMatchObject({ maps: 5, packetSockets: 1 });
+      expect(await descriptors()).toMatchObject({ maps: 6, packetSockets: 1 });
       const seen = await observeFlows(source, isWatched, async (watcher) => {
         for (let round = 0; round < 10; round++) {
           await ip('link', 'add', extra, 'type', 'veth', 'peer', 'name', 'far1', 'netns', link.namespace);
@@ -443,6 +465,27 @@ function manyFlows(count: number, destinationMac = '000000000000'): Uint8Array[]
     frame.set(Buffer.from(destinationMac, 'hex'));
     return frame;
   });
+}
+
+/** A connection from a client's one port, of which every number carries another amount and ends otherwise. */
+function connectionOf(client: string, number: number): Uint8Array[] {
+  const sequence = 1 + number * 100_000;
+  const there = { from: `${client}:5`, to: `10.9.0.2:${PORT}` };
+  const back = { from: there.to, to: there.from };
+  return [
+    { ...there, flags: 'S', sequence },
+    { ...back, flags: 'SA', sequence: 9, acknowledgment: sequence + 1 },
+    ...Array.from({ length: 3 + number }, (_, index) => ({
+      ...there,
+      flags: 'A',
+      sequence: sequence + 1 + index * 100,
+      acknowledgment: 10,
+      payload: 100,
+    })),
+    { ...back, flags: 'A', sequence: 10, acknowledgment: sequence + 1, payload: 7 * (number + 1) },
+    { ...back, flags: 'A', sequence: 10, acknowledgment: sequence + 2 },
+    ...(number % 2 === 0 ? [{ ...there, flags: 'R', sequence: sequence + 400 }] : []),
+  ].map((segment) => tcpFrame(segment));
 }
 
 /** Handshake, data both ways, and the end. */

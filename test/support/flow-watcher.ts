@@ -1,6 +1,7 @@
 /** What a live source shows of its flows, in a form that tests can compare. */
 import type { FlowCounts, Frame, FrameSink, PacketSource } from '../../agent/capture/source.ts';
 import { decode, Packet } from '../../agent/decode/packet.ts';
+import type { Flow } from '../../agent/flow/flow.ts';
 import { FlowTable } from '../../agent/flow/table.ts';
 import { formatAddress, IPV4_MAPPED_WORD } from '../../common/address.ts';
 
@@ -10,13 +11,14 @@ export class FlowWatcher implements FrameSink {
     maxFlows: 100_000,
     isService: (_w0, _w1, _w2, _w3, port) => this.#isWatched(port),
     countOnOneInterface: true,
-    ended: () => {},
+    ended: (flow) => this.#earlier.push(describe(flow)),
   });
   readonly #source: PacketSource;
   readonly #isWatched: (port: number) => boolean;
   readonly #running: Promise<void>;
   readonly #packet = new Packet();
   readonly #interfaces = new Set<string>();
+  readonly #earlier: string[] = [];
   /** Frames of the watched ports. */
   frames = 0;
 
@@ -49,20 +51,32 @@ export class FlowWatcher implements FrameSink {
     const flows = new Map<string, string>();
     const states = new Map<string, string>();
     const sides: Side[] = [];
-    for (const { initiator, responder, state } of this.table) {
+    for (const flow of this.table) {
+      const { initiator, responder, state } = flow;
       const name = `${formatAddress(initiator)} ${initiator.port} ${formatAddress(responder)} ${responder.port}`;
-      const packets = initiator.packets + responder.packets;
-      const bytes = initiator.bytes + responder.bytes;
-      const payload = initiator.payloadBytes + responder.payloadBytes;
-      flows.set(name, `${packets} packets, ${bytes} bytes, ${payload} payload`);
+      flows.set(name, describe(flow));
       states.set(name, state);
       const headers = 14 + (initiator.w2 === IPV4_MAPPED_WORD ? 20 : 40) + 32;
       for (const { packets, bytes, payloadBytes } of [initiator, responder]) {
         sides.push({ packets, bytes, payloadBytes, headers });
       }
     }
-    return { flows, states, sides, frames: this.frames, interfaces: this.#interfaces };
+    return {
+      flows,
+      earlier: this.#earlier,
+      states,
+      sides,
+      frames: this.frames,
+      interfaces: this.#interfaces,
+    };
   }
+}
+
+function describe({ initiator, responder }: Flow<undefined>): string {
+  const packets = initiator.packets + responder.packets;
+  const bytes = initiator.bytes + responder.bytes;
+  const payload = initiator.payloadBytes + responder.payloadBytes;
+  return `${packets} packets, ${bytes} bytes, ${payload} payload`;
 }
 
 /** What one end of a flow has sent. */
@@ -77,6 +91,8 @@ interface Side {
 /** What a source showed; flows by their endpoints. */
 export interface Seen {
   readonly flows: ReadonlyMap<string, string>;
+  /** Those that another connection between the same ends took the place of, in order. */
+  readonly earlier: readonly string[];
   readonly states: ReadonlyMap<string, string>;
   readonly sides: readonly Side[];
   readonly frames: number;

@@ -63,8 +63,10 @@ const INSTRUCTION_BYTES = 8;
 export const HELPER = {
   mapLookup: 1,
   mapUpdate: 2,
+  mapDelete: 3,
   randomNumber: 7,
   loadPacketBytes: 26,
+  mapPush: 87,
   coarseMonotonicTime: 160,
 } as const;
 

@@ -20,7 +20,10 @@ export interface MapShape {
   readonly maxEntries: number;
 }
 
-/** One map. Keys and values are written to and read from `key` and `value`, which the kernel shares. */
+/**
+ * One map. Keys and values are written to and read from `key` and `value`, which the kernel shares. A queue has keys of
+ * size 0, and `take` gives its oldest value.
+ */
 export class BpfMap {
   readonly fd: number;
   /** The key of the next call. */
@@ -45,7 +48,13 @@ export class BpfMap {
     this.#memory = libc.allocate(valueOffset + valueSize);
     this.key = new DataView(this.#memory.bytes, 0, keySize);
     this.value = new DataView(this.#memory.bytes, valueOffset, valueSize);
-    this.#attributes = elementAttributes(this.fd, this.#memory.address, valueOffset);
+    const { address } = this.#memory;
+    // Where there is no key, there must be no address of one.
+    this.#attributes = elementAttributes(
+      this.fd,
+      keySize === 0 ? 0n : address,
+      address + BigInt(valueOffset),
+    );
   }
 
   /** Reads the value of `key`. Whether there is one. */
@@ -196,13 +205,13 @@ function loadAndExplain(libc: Libc, attributes: Uint8Array, memory: Uint8Array):
   }
 }
 
-function elementAttributes(fd: number, address: bigint, valueOffset: number): Uint8Array {
+function elementAttributes(fd: number, key: bigint, value: bigint): Uint8Array {
   const layout = linux.BPF_ATTR_ELEMENT;
   const attributes = new Uint8Array(layout.size);
   const view = new DataView(attributes.buffer);
   set32(view, layout.mapFd, fd);
-  setPointer(view, layout.key, address);
-  setPointer(view, layout.value, address + BigInt(valueOffset));
+  setPointer(view, layout.key, key);
+  setPointer(view, layout.value, value);
   return attributes;
 }
 

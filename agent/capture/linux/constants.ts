@@ -116,6 +116,7 @@ export const BPF_COMMAND = {
 /** linux/bpf.h */
 export const BPF_MAP_TYPE_HASH = 1;
 export const BPF_MAP_TYPE_ARRAY = 2;
+export const BPF_MAP_TYPE_QUEUE = 22;
 export const BPF_PROG_TYPE_SOCKET_FILTER = 1;
 export const BPF_ANY = 0;
 export const BPF_NOEXIST = 1;

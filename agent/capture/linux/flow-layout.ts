@@ -29,7 +29,12 @@ export const FLOW_VALUE = {
   tcpFlags: 52,
   /** How many went up because they are among the first. */
   firstPackets: 56,
+  /** In ENDED_FLOW only: the sequence number of the SYN that ended the flow, as on the wire. */
+  nextSequence: 60,
 } as const;
+
+/** A direction of a flow that is over: a new connection has begun between its ends. */
+export const ENDED_FLOW = { size: 104, value: 0, key: 64 } as const;
 
 /** How many packets of a direction are to go up, and how many did; 32 bits each. */
 export const WANTED = { size: 8, limit: 0, handedUp: 4 } as const;
@@ -68,7 +73,7 @@ export function writeEndpoints(key: DataView, flow: FlowEndpoints): void {
   key.setUint16(FLOW_KEY.destinationPort, flow.destinationPort);
 }
 
-/** Copies the FLOW_KEY at `offset`. */
+/** Copies the FLOW_KEY at `offset` to the start of another view. */
 export function copyKey(to: DataView, from: DataView, offset: number): void {
   for (let word = 0; word < FLOW_KEY.size; word += 4) to.setUint32(word, from.getUint32(offset + word));
 }

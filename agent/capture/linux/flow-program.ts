@@ -11,7 +11,8 @@
  * which only the kernel can tell. They are counted here even when they go up, and go up one byte shorter than others
  * (`COUNTED_SNAPLEN_BYTES`), by which user space knows.
  *
- * SYN and RST make no entry, so a flood of them does not touch the table. A direction is counted on the interface
+ * A SYN takes the entries of the connection before it out of the table, so that the counts of one connection never
+ * become those of the next between the same endpoints. SYN and RST make no entry, so a flood of them does not touch the table. A direction is counted on the interface
  * where it was seen first: a bridge or a container's pair of interfaces shows the same packet again. It moves to
  * another interface once the first has been silent for `INTERFACE_HOLD_NS`.
  *
@@ -50,6 +51,8 @@ export const COUNTED_SNAPLEN_BYTES = FLOW_SNAPLEN_BYTES - 1;
 export interface FlowMaps {
   /** FLOW_KEY to FLOW_VALUE. */
   readonly flows: number;
+  /** A queue of ENDED_FLOW. */
+  readonly ended: number;
   /** FLOW_KEY to WANTED: the flows whose packets user space wants. */
   readonly wanted: number;
   /** An array of 65,536 numbers of 32 bits: not 0 where the port is watched. */
@@ -69,6 +72,7 @@ export function buildFlowProgram(maps: FlowMaps): Uint8Array {
     ...readIpv6,
     ...readPorts(maps),
     ...readSegment,
+    ...endFlowBefore(maps),
     ...countKnownFlow(maps),
     ...openFlow(maps),
     label('drop'),
@@ -90,6 +94,7 @@ const INTERFACE_HOLD_NS = 2_000_000_000;
 const TCP_FIN = 0x01;
 const TCP_SYN = 0x02;
 const TCP_RST = 0x04;
+const TCP_ACK = 0x10;
 
 const IPPROTO_TCP = 6;
 /** RFC 791, section 3.1. */
@@ -112,11 +117,18 @@ const OTHER_EXTENSION_HEADERS = [0, 43, 60, 135, 139, 140];
 const EXTENSION_LENGTH = 8;
 const MAX_EXTENSIONS = 8;
 /** RFC 9293, section 3.1. */
-const TCP = { length: 20, sourcePort: 0, destinationPort: 2, dataOffset: 12, flags: 13 } as const;
+const TCP = {
+  length: 20,
+  sourcePort: 0,
+  destinationPort: 2,
+  sequence: 4,
+  dataOffset: 12,
+  flags: 13,
+} as const;
 const VLAN_TAG = { length: 4, type: 2 } as const;
 const MAX_INNER_TAGS = 2;
 
-/** Places on the stack, below r10. */
+/** Places on the stack, below r10. Key and value together are an ENDED_FLOW. */
 const KEY = -40;
 const VALUE = -104;
 const HEADER = -144;
@@ -326,6 +338,58 @@ const readSegment: readonly Line[] = [
   compute('add', 'r1', 'r2'),
   label('bytes known'),
   store(8, 'r10', BYTES, 'r1'),
+];
+
+/**
+ * A SYN begins another connection: what was counted of the one before it must not become the new one's. Both
+ * directions leave the table for a queue, which user space reads before it handles the SYN. Where the queue is full
+ * they stay, and the new connection inherits what user space has not read.
+ */
+function endFlowBefore({ flows, ended }: FlowMaps): Line[] {
+  return [
+    load(8, 'r1', 'r10', TCP_FLAGS),
+    compute('and', 'r1', TCP_SYN | TCP_ACK),
+    jumpIf('r1', '!=', TCP_SYN, 'no connection begins'),
+    ...endDirection(flows, ended, 'that way'),
+    ...swapEnds,
+    ...endDirection(flows, ended, 'other way'),
+    jump('hand up'),
+    label('no connection begins'),
+  ];
+}
+
+function endDirection(flows: number, ended: number, way: string): Line[] {
+  const words = Array.from({ length: FLOW_VALUE.size / 8 }, (_, index) => index * 8);
+  return [
+    ...lookUp(flows, KEY),
+    jumpIf('r0', '==', 0, `${way}: nothing`),
+    ...words.flatMap((offset) => [load(8, 'r1', 'r0', offset), store(8, 'r10', VALUE + offset, 'r1')]),
+    load(4, 'r1', 'r10', HEADER + TCP.sequence),
+    store(4, 'r10', VALUE + FLOW_VALUE.nextSequence, 'r1'),
+    ...loadMap('r1', ended),
+    ...addressOf('r2', VALUE),
+    move('r3', linux.BPF_ANY),
+    call(HELPER.mapPush),
+    jumpIf('r0', '!=', 0, `${way}: nothing`),
+    ...loadMap('r1', flows),
+    ...addressOf('r2', KEY),
+    call(HELPER.mapDelete),
+    label(`${way}: nothing`),
+  ];
+}
+
+/** Makes the key that of the other direction. */
+const swapEnds: readonly Line[] = [
+  ...[0, 8].flatMap((offset) => [
+    load(8, 'r1', 'r10', KEY + FLOW_KEY.source + offset),
+    load(8, 'r2', 'r10', KEY + FLOW_KEY.destination + offset),
+    store(8, 'r10', KEY + FLOW_KEY.source + offset, 'r2'),
+    store(8, 'r10', KEY + FLOW_KEY.destination + offset, 'r1'),
+  ]),
+  load(2, 'r1', 'r10', KEY + FLOW_KEY.sourcePort),
+  load(2, 'r2', 'r10', KEY + FLOW_KEY.destinationPort),
+  store(2, 'r10', KEY + FLOW_KEY.sourcePort, 'r2'),
+  store(2, 'r10', KEY + FLOW_KEY.destinationPort, 'r1'),
 ];
 
 /** r9: the flow's FLOW_VALUE, r8: the FLOW_CONTROL. */

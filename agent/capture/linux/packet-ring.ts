@@ -79,6 +79,10 @@ export interface RingFilter {
   /** See `PacketSource`, as the next one. */
   wantPackets(flow: FlowEndpoints, packets: number): void;
   wantFirstPackets(packets: number): void;
+  /** Called when a block of the ring is there, before its first frame. */
+  beforeBlock(): void;
+  /** Called before each frame is delivered: for what has to be told first. */
+  beforeFrame(frame: Frame, sink: FrameSink, links: LinkHeaders): void;
   /** Called after each look at the ring: for what the filter itself has to tell. Whether there is more at once. */
   turn(sink: FrameSink, links: LinkHeaders): boolean;
   /** Called once, after the last frame: tells all that is left. */
@@ -144,6 +148,10 @@ class PortFilter implements RingFilter {
 
   wantFirstPackets(): void {}
 
+  beforeBlock(): void {}
+
+  beforeFrame(): void {}
+
   turn(): boolean {
     return false;
   }
@@ -205,8 +213,7 @@ class PacketRing implements PacketSource {
     if (this.#state !== 'open') throw new Error('a packet ring runs once');
     this.#state = 'running';
     try {
-      const { countedSnaplenBytes } = this.#filter;
-      const reader = new RingReader(this.#mapping.bytes, this.#blockCount, countedSnaplenBytes);
+      const reader = new RingReader(this.#mapping.bytes, this.#blockCount, this.#filter);
       try {
         await this.#deliver(reader, sink);
       } finally {
@@ -339,6 +346,7 @@ class RingReader {
   /** For the status words, whose order with the packets matters on arm64. */
   readonly #words: Int32Array;
   readonly #blockCount: number;
+  readonly #filter: RingFilter;
   readonly #countedSnaplenBytes: number;
   readonly #frame = new Frame();
   readonly #linkHeaders = new Map<number, number>();
@@ -346,12 +354,12 @@ class RingReader {
   #knownInterface = -1;
   #nextBlock = 0;
 
-  /** @param countedSnaplenBytes see `RingFilter` */
-  constructor(ring: ArrayBuffer, blockCount: number, countedSnaplenBytes: number) {
+  constructor(ring: ArrayBuffer, blockCount: number, filter: RingFilter) {
     this.#view = new DataView(ring);
     this.#words = new Int32Array(ring);
     this.#blockCount = blockCount;
-    this.#countedSnaplenBytes = countedSnaplenBytes;
+    this.#filter = filter;
+    this.#countedSnaplenBytes = filter.countedSnaplenBytes;
     this.#frame.view = this.#view;
     this.#frame.linkType = LINKTYPE_RAW;
   }
@@ -366,6 +374,7 @@ class RingReader {
       const block = this.#nextBlock * BLOCK_SIZE_BYTES;
       const statusWord = (block + linux.TPACKET_BLOCK_DESC.blockStatus) >>> 2;
       if ((Atomics.load(this.#words, statusWord) & linux.TP_STATUS_USER) === 0) return count;
+      this.#filter.beforeBlock();
       this.#readPackets(block, sink);
       Atomics.store(this.#words, statusWord, linux.TP_STATUS_KERNEL);
       this.#nextBlock = (this.#nextBlock + 1) % this.#blockCount;
@@ -381,6 +390,7 @@ class RingReader {
     let packet = block + view.getUint32(block + offsetToFirstPacket, linux.HOST_IS_LITTLE_ENDIAN);
     while (remaining > 0) {
       this.#fillFrame(packet);
+      this.#filter.beforeFrame(this.#frame, sink, this.#linkHeaders);
       sink.frame(this.#frame);
       packet += view.getUint32(packet + linux.TPACKET3_HDR.nextOffset, linux.HOST_IS_LITTLE_ENDIAN);
       remaining--;
