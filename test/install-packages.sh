@@ -11,6 +11,7 @@ packages=(
   docker-compose            # checks docker-compose.yml
   systemd                   # systemd-analyze checks the units
   openssl                   # certificates for the TLS tests
+  prometheus prometheus-alertmanager rsyslog rsyslog-gnutls  # real servers for the receivers, and promtool
 )
 
 missing=()

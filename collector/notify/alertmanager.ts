@@ -49,7 +49,7 @@ export function createAlertmanagerNotifier(options: AlertmanagerOptions): Notifi
   return {
     minIntervalMs: 0,
     send: ({ type, incident }, signal) => {
-      const milder = type === 'opened' ? [] : milderAlerts(incident, context());
+      const milder = type === 'escalated' ? milderAlerts(incident, context()) : [];
       return deliver([...milder, toAlert(incident, context())], signal);
     },
     reminder: {

@@ -88,7 +88,7 @@ class Connection {
       secure: security === 'tls',
       requireTLS: security === 'starttls',
       ignoreTLS: security === 'none',
-      tls: { minVersion: 'TLSv1.2', servername: host, ...(ca === undefined ? {} : { ca }) },
+      tls: { minVersion: 'TLSv1.2', ...(ca === undefined ? {} : { ca }) },
       ...(username === undefined || password === undefined
         ? {}
         : { auth: { user: username, pass: password } }),
@@ -125,9 +125,16 @@ function refusal(error: unknown): Delivery {
   const status = statusOf(error);
   if (code === 'EAUTH') return { outcome: 'retry', reason: 'the server refused the login' };
   if (code === 'ETLS') return { outcome: 'retry', reason: 'TLS failed, or is not offered' };
+  if (isAboutCertificate(error))
+    return { outcome: 'retry', reason: "the server's certificate is not trusted" };
   if (status !== undefined && status >= 500) return { outcome: 'rejected', reason: `SMTP status ${status}` };
   if (status !== undefined) return { outcome: 'retry', reason: `SMTP status ${status}` };
   return { outcome: 'retry', reason: connectionFault(error) };
+}
+
+/** nodemailer puts its own code in the place of OpenSSL's. */
+function isAboutCertificate(error: unknown): boolean {
+  return error instanceof Error && /certificate|altnames/i.test(error.message);
 }
 
 function statusOf(error: unknown): number | undefined {
