@@ -22,6 +22,8 @@ export type Answer =
 
 export class HttpReceiver {
   readonly requests: ReceivedRequest[] = [];
+  /** What each of them was answered. */
+  readonly given: Answer[] = [];
   /** Answers in turn; the last one stays. */
   answers: Answer[] = [{ status: 200, body: 'ok' }];
   readonly #server = createServer((request, response) => void this.#take(request, response));
@@ -50,6 +52,7 @@ export class HttpReceiver {
     const body = Buffer.concat(chunks).toString('utf8');
     this.requests.push({ path: request.url ?? '', headers: request.headers, body });
     const answer = this.answers.length > 1 ? this.answers.shift() : this.answers[0];
+    this.given.push(answer ?? 'silence');
     if (answer === undefined || answer === 'silence') return;
     if (answer === 'cut') {
       request.socket.destroy();
