@@ -1,6 +1,11 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Dispatcher } from '../../../collector/notify/dispatcher.ts';
-import { SEND_TIMEOUT_MS, type Delivery, type Notifier } from '../../../collector/notify/notifier.ts';
+import {
+  SEND_TIMEOUT_MS,
+  type Batch,
+  type Delivery,
+  type Notifier,
+} from '../../../collector/notify/notifier.ts';
 import type { Notification } from '../../../collector/store/store.ts';
 import { openParts, sampleIncident, sampleNotification } from '../../support/collector-parts.ts';
 
@@ -155,6 +160,112 @@ describe('the dispatcher', () => {
     const ids = [enqueue('ops'), enqueue('ops'), enqueue('ops')];
     await vi.waitFor(() => expect(stateOf(ids[2] ?? '')?.state).toBe('failed'));
     expect(ops.sent).toHaveLength(1);
+  });
+
+  it('sends what waits together where the receiver takes that, from so many on', async () => {
+    const sizes: string[][] = [];
+    const ops = new ScriptedNotifier();
+    const batch: Batch = {
+      minCount: 3,
+      maxCount: 4,
+      async send(notifications) {
+        sizes.push(notifications.map(({ id }) => id));
+        return { outcome: 'delivered' };
+      },
+    };
+    const { dispatcher, enqueue, stateOf, metrics } = await openDispatcher({
+      ops: Object.assign(ops, { batch }),
+    });
+    const ids = Array.from({ length: 6 }, () => enqueue('ops'));
+    dispatcher.start();
+    await vi.waitFor(() => expect(stateOf(ids[5] ?? '')?.state).toBe('delivered'));
+    expect(sizes).toEqual([ids.slice(0, 4)]);
+    expect(ops.sent.map(({ id }) => id)).toEqual(ids.slice(4));
+    expect(ids.map((id) => stateOf(id)?.attempts)).toEqual([1, 1, 1, 1, 1, 1]);
+    expect((await metrics.notificationsMerged.get()).values).toMatchObject([{ value: 4 }]);
+  });
+
+  it('sends one by one what the receiver refused together: one that cannot be sent takes no other with it', async () => {
+    const ops = new ScriptedNotifier();
+    ops.answers = [
+      { outcome: 'delivered' },
+      { outcome: 'rejected', reason: 'HTTP status 400' },
+      { outcome: 'delivered' },
+    ];
+    let together = 0;
+    const batch: Batch = {
+      minCount: 2,
+      maxCount: 3,
+      async send() {
+        together++;
+        return { outcome: 'rejected', reason: 'HTTP status 400' };
+      },
+    };
+    const { dispatcher, enqueue, stateOf } = await openDispatcher({ ops: Object.assign(ops, { batch }) });
+    const ids = [enqueue('ops'), enqueue('ops'), enqueue('ops')];
+    dispatcher.start();
+    await vi.waitFor(() => expect(stateOf(ids[2] ?? '')?.state).toBe('delivered'));
+    expect(together).toBe(1);
+    expect(ids.map((id) => stateOf(id)?.state)).toEqual(['delivered', 'failed', 'delivered']);
+  });
+
+  it('keeps all of what went together when it did not arrive', async () => {
+    const ops = new ScriptedNotifier();
+    const outcomes: Delivery[] = [retry, { outcome: 'delivered' }];
+    const batch: Batch = {
+      minCount: 2,
+      maxCount: 9,
+      async send() {
+        return outcomes.shift() ?? { outcome: 'delivered' };
+      },
+    };
+    const { dispatcher, enqueue, stateOf, clock } = await openDispatcher({
+      ops: Object.assign(ops, { batch }),
+    });
+    const ids = [enqueue('ops'), enqueue('ops')];
+    dispatcher.start();
+    await vi.waitFor(() => expect(stateOf(ids[1] ?? '')).toMatchObject({ state: 'pending', attempts: 1 }));
+    await vi.waitFor(() => expect(clock.pending).toBe(1));
+    clock.advance(5000);
+    await vi.waitFor(() => expect(stateOf(ids[1] ?? '')).toMatchObject({ state: 'delivered', attempts: 2 }));
+    expect(stateOf(ids[0] ?? '')).toMatchObject({ state: 'delivered', attempts: 2 });
+    expect(ops.sent).toEqual([]);
+  });
+
+  it('looks whether a receiver is back when there is something new, instead of waiting for hours', async () => {
+    const ops = Object.assign(new ScriptedNotifier(), { retryDelaysMs: [10 * 3_600_000] });
+    ops.answers = [retry, { outcome: 'delivered' }];
+    const { dispatcher, enqueue, stateOf, clock } = await openDispatcher({ ops });
+    dispatcher.start();
+    const first = enqueue('ops');
+    await vi.waitFor(() => expect(stateOf(first)?.attempts).toBe(1));
+    clock.advance(30_000);
+    const second = enqueue('ops');
+    await vi.waitFor(() => expect(clock.pending).toBe(1));
+    expect(ops.sent).toHaveLength(1);
+    clock.advance(30_000);
+    await vi.waitFor(() => expect(stateOf(second)?.state).toBe('delivered'));
+    expect(ops.sent.map(({ id }) => id)).toEqual([first, first, second]);
+  });
+
+  it('does not look before the time that the receiver asked for, whatever is new', async () => {
+    const ops = new ScriptedNotifier();
+    ops.answers = [
+      { outcome: 'retry', reason: 'HTTP status 429', afterMs: 600_000 },
+      { outcome: 'delivered' },
+    ];
+    const { dispatcher, enqueue, stateOf, clock } = await openDispatcher({ ops });
+    dispatcher.start();
+    const first = enqueue('ops');
+    await vi.waitFor(() => expect(stateOf(first)?.attempts).toBe(1));
+    for (let minute = 1; minute < 10; minute++) {
+      clock.advance(60_000);
+      enqueue('ops');
+      await vi.waitFor(() => expect(clock.pending).toBe(1));
+    }
+    expect(ops.sent).toHaveLength(1);
+    clock.advance(60_000);
+    await vi.waitFor(() => expect(stateOf(first)?.state).toBe('delivered'));
   });
 
   it('delivers once what an earlier run left, and drops what is for nobody', async () => {

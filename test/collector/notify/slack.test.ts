@@ -1,6 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../common/clock.ts';
-import { createSlackNotifier, escapeText, renderSlackMessage } from '../../../collector/notify/slack.ts';
+import {
+  createSlackNotifier,
+  escapeText,
+  renderSlackDigest,
+  renderSlackMessage,
+} from '../../../collector/notify/slack.ts';
 import { sampleIncident, sampleNotification } from '../../support/collector-parts.ts';
 import { HttpReceiver } from '../../support/http-receiver.ts';
 
@@ -63,6 +68,61 @@ describe('the message', () => {
     expect(JSON.stringify(renderSlackMessage(sampleNotification({ incident })))).toContain(
       '&lt;!channel&gt; &lt;@U123&gt; &amp; co',
     );
+  });
+});
+
+describe('the digest of many messages', () => {
+  const about = (id: string, type: 'opened' | 'escalated' | 'resolved', changes = {}) =>
+    sampleNotification({
+      id: `${id}-${type}`,
+      type,
+      incident: sampleIncident({ id, title: `about ${id}`, ...changes }),
+    });
+
+  it('has a line for each incident, in order, with all that happened to it and its latest state', () => {
+    const { text, blocks } = renderSlackDigest([
+      about('INC-1', 'opened', { severity: 'warning' }),
+      about('INC-2', 'opened'),
+      about('INC-1', 'escalated', { count: 9 }),
+      about('INC-2', 'resolved'),
+      about('INC-3', 'resolved'),
+    ]);
+    expect(text).toBe('5 messages about 3 incidents: 2 new, 1 worse, 2 resolved');
+    expect(blocks.map((block) => (block.type === 'context' ? '' : block.text?.text))).toEqual([
+      '5 messages about 3 incidents',
+      '2 new, 1 worse, 2 resolved',
+      [
+        '• *New → Worse*: INC-1 about INC-1 (critical, 9)',
+        '• *New → Resolved*: INC-2 about INC-2 (critical, 3)',
+        '• *Resolved*: INC-3 about INC-3 (critical, 3)',
+      ].join('\n'),
+    ]);
+  });
+
+  it("stays within Slack's limits, whatever the incidents hold", () => {
+    const long = '<!channel>&'.repeat(200);
+    const { text, blocks } = renderSlackDigest(
+      Array.from({ length: 20 }, (_, index) => about(`INC-${index}`, 'opened', { title: long })),
+    );
+    expect(text.length).toBeLessThanOrEqual(3000);
+    expect(blocks.length).toBeLessThanOrEqual(50);
+    for (const block of blocks) expect(JSON.stringify(block).length).toBeLessThan(3200);
+    // Slack refuses blocks of more than about 13,200 characters together (slackapi/bolt-js#2509).
+    expect(JSON.stringify(blocks).length).toBeLessThan(13_000);
+    expect(JSON.stringify(blocks)).not.toMatch(/[<>]|&(?!amp;|lt;|gt;)/);
+    expect(JSON.stringify(blocks)).toContain('INC-19');
+  });
+});
+
+describe('the message in words of a template', () => {
+  it('is cut to the limits without half an escape', () => {
+    const write = () => ({ title: `${'t'.repeat(147)}&amp;`, body: `${'b'.repeat(2997)}&amp;` });
+    const { blocks } = renderSlackMessage(sampleNotification(), write);
+    expect(blocks.map((block) => (block.type === 'context' ? '' : block.text?.text))).toEqual([
+      `${'t'.repeat(147)}…`,
+      `${'b'.repeat(2997)}…`,
+      '',
+    ]);
   });
 });
 

@@ -1,8 +1,11 @@
-import { createHmac } from 'node:crypto';
+import { createHmac, generateKeyPairSync, verify } from 'node:crypto';
 import { Webhook } from 'standardwebhooks';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../common/clock.ts';
+import { PlasmawatchError } from '../../../common/errors.ts';
 import { formatNotification } from '../../../collector/notify/format/format.ts';
+import { retryDelayMs } from '../../../collector/notify/retry.ts';
+import { createSigner } from '../../../collector/notify/signature.ts';
 import { createWebhookNotifier } from '../../../collector/notify/webhook.ts';
 import { sampleIncident, sampleNotification } from '../../support/collector-parts.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
@@ -86,15 +89,85 @@ describe('a webhook', () => {
   });
 });
 
+describe('while keys change', () => {
+  const next = `whsec_${Buffer.from('the key that is to come, 32 byte').toString('base64')}`;
+  const nowMs = Date.now();
+  const timestamp = Math.floor(nowMs / 1000);
+  const sign = (secrets: string, at = timestamp, body = '{"type":"incident.opened"}') => ({
+    body,
+    headers: {
+      'webhook-id': 'msg_1',
+      'webhook-timestamp': String(at),
+      'webhook-signature': createSigner(secrets)('msg_1', at, body),
+    },
+  });
+
+  it('each key signs, and a receiver that knows either one accepts', () => {
+    const { body, headers } = sign(`${next}\n${SIGNING_SECRET}\n`);
+    expect(headers['webhook-signature'].split(' ')).toHaveLength(2);
+    for (const secret of [next, SIGNING_SECRET]) {
+      expect(new Webhook(secret).verify(body, headers)).toEqual({ type: 'incident.opened' });
+    }
+    const stranger = `whsec_${Buffer.from('a key that nobody has agreed on.').toString('base64')}`;
+    expect(() => new Webhook(stranger).verify(body, headers)).toThrow('No matching signature found');
+  });
+
+  it.each([
+    ['old', -301, 'Message timestamp too old'],
+    ['of the future', 301, 'Message timestamp too new'],
+  ])(
+    'a message that is %s is refused by the package, though its signature is right',
+    (_what, by, problem) => {
+      const { body, headers } = sign(SIGNING_SECRET, timestamp + by);
+      expect(() => new Webhook(SIGNING_SECRET).verify(body, headers)).toThrow(problem);
+    },
+  );
+
+  it('a message that was caught and is sent again with a new time is refused', () => {
+    const { body, headers } = sign(SIGNING_SECRET, timestamp - 301);
+    const replayed = { ...headers, 'webhook-timestamp': String(timestamp) };
+    expect(() => new Webhook(SIGNING_SECRET).verify(body, replayed)).toThrow('No matching signature found');
+    const renamed = { ...sign(SIGNING_SECRET).headers, 'webhook-id': 'msg_2' };
+    expect(() => new Webhook(SIGNING_SECRET).verify(body, renamed)).toThrow('No matching signature found');
+  });
+
+  it.each([32, 64])('an Ed25519 key of %i bytes signs too, for whoever has the public one', (length) => {
+    const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+    const { d = '', x = '' } = privateKey.export({ format: 'jwk' });
+    const bytes = Buffer.concat([d, x].map((part) => Buffer.from(part, 'base64url'))).subarray(0, length);
+    const { body, headers } = sign(`whsk_${bytes.toString('base64')}\n${SIGNING_SECRET}`);
+    const [asymmetric = '', symmetric = ''] = headers['webhook-signature'].split(' ');
+    expect([asymmetric.slice(0, 4), symmetric.slice(0, 3)]).toEqual(['v1a,', 'v1,']);
+    const signed = Buffer.from(`msg_1.${timestamp}.${body}`);
+    expect(verify(null, signed, publicKey, Buffer.from(asymmetric.slice(4), 'base64'))).toBe(true);
+    expect(new Webhook(SIGNING_SECRET).verify(body, headers)).toEqual({ type: 'incident.opened' });
+  });
+});
+
 describe('a signing secret', () => {
-  it('that is no base64 is refused without being shown', () => {
-    expect(() =>
-      createWebhookNotifier({
-        url: 'http://127.0.0.1',
-        signingSecret: 'not*base64',
-        fetch,
-        clock: systemClock,
-      }),
-    ).toThrow('webhook signing secret: expected base64, with or without whsec_');
+  it.each([
+    ['not*base64', 'expected base64, with or without whsec_'],
+    ['whsk_c2hvcnQ=', 'expected base64 of an Ed25519 key of 32 or 64 bytes after whsk_'],
+    ['whsk_not*base64', 'expected base64 of an Ed25519 key of 32 or 64 bytes after whsk_'],
+    ['\n \n', 'expected 1 to 4 lines'],
+    ['a\nb\nc\nd\ne', 'expected 1 to 4 lines'],
+  ])('that is none is refused without being shown: %j', (secret, problem) => {
+    expect(() => createSigner(secret)).toThrow(
+      new PlasmawatchError('PW_SECRET', `webhook signing secret: ${problem}`),
+    );
+  });
+});
+
+describe('a webhook that fails', () => {
+  it('is tried again by the schedule of the standard', () => {
+    const options = { url: 'http://127.0.0.1', signingSecret: SIGNING_SECRET, fetch, clock: systemClock };
+    const { retryDelaysMs } = createWebhookNotifier(options);
+    const delays = Array.from({ length: 11 }, (_, index) =>
+      retryDelayMs(index + 1, () => 0.5, 0, retryDelaysMs),
+    );
+    const hours = (count: number): number => count * 3_600_000;
+    expect(delays).toEqual([5000, 300_000, 1_800_000, ...[2, 5, 10, 14, 20, 24, 24, 24].map(hours)]);
+    expect(retryDelayMs(2, () => 0, 0, retryDelaysMs)).toBe(240_000);
+    expect(retryDelayMs(1, () => 0.5, 60_000, retryDelaysMs)).toBe(60_000);
   });
 });
