@@ -47,18 +47,23 @@ function rows(node: SchemaNode, prefix: string): string[] {
     const name = `${prefix}${key}`;
     const isRequired = node.required?.includes(key) === true && child.default === undefined;
     const row = `| \`${name}\` | ${valuesOf(child)} | ${isRequired ? 'required' : defaultOf(child)} | ${child.description ?? ''} |`;
-    return [row].concat(rows(child, `${name}.`), variantRows(child.items, `${name}[].`));
+    return [row].concat(rows(child, `${name}.`), variantRows(child.items, name));
   });
 }
 
-/** The rows of a list's entries: those of each variant, under the type that chooses it. */
+/** The rows of a list's entries: what all variants have, then the rest of each under the type that chooses it. */
 function variantRows(item: SchemaNode | undefined, prefix: string): string[] {
   const variants = item?.oneOf ?? item?.anyOf;
-  if (variants === undefined) return item === undefined ? [] : rows(item, prefix);
-  const seen = new Set<string>();
-  return variants
-    .flatMap((variant) => rows(variant, prefix))
-    .filter((row) => !seen.has(row) && seen.add(row));
+  if (variants === undefined) return item === undefined ? [] : rows(item, `${prefix}[].`);
+  const [first = [], ...others] = variants.map((variant) => rows(variant, `${prefix}[].`));
+  const common = first.filter((row) => others.every((other) => other.includes(row)));
+  const special = variants.flatMap((variant) => {
+    const type = variant.properties?.['type']?.const;
+    const place = type === undefined ? '' : textOf(type);
+    const own = rows(variant, `${prefix}[].`).filter((row) => !common.includes(row));
+    return own.map((row) => row.replace(`${prefix}[].`, `${prefix}[${place}].`));
+  });
+  return [...common, ...new Set(special)];
 }
 
 function valuesOf({ type, enum: choices, const: only, items }: SchemaNode): string {

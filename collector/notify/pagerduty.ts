@@ -51,7 +51,7 @@ export function renderPagerdutyEvent(notification: Notification, write: Writer):
   const { type, incident, createdMs } = notification;
   const words = write(notification);
   return {
-    event_action: actionOf(notification),
+    event_action: ACTIONS[type] ?? 'trigger',
     dedup_key: dedupKeyOf(incident),
     client: 'plasmawatch',
     payload: {
@@ -67,10 +67,11 @@ export function renderPagerdutyEvent(notification: Notification, write: Writer):
   };
 }
 
-function actionOf({ type, incident }: Notification): 'trigger' | 'acknowledge' | 'resolve' {
-  if (type === 'resolved') return 'resolve';
-  return incident.state === 'acknowledged' ? 'acknowledge' : 'trigger';
-}
+/** By the type of the notification; all else triggers, which for an alert that is open is one more line in its log. */
+const ACTIONS: Readonly<Record<string, 'acknowledge' | 'resolve'>> = {
+  acknowledged: 'acknowledge',
+  resolved: 'resolve',
+};
 
 /** The story's too: after a store was lost, numbers begin anew. */
 function dedupKeyOf({ id, fingerprint }: Incident): string {

@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { AGENT_COUNTERS } from '../../agent/metrics.ts';
 import { collectorConfigSchema } from '../../collector/config.ts';
 import { createCollectorMetrics } from '../../collector/metrics.ts';
+import { receiversSchema } from '../../collector/notify/receivers.ts';
 import { parseYaml } from '../../common/config-file.ts';
 
 const page = await readFile(resolve(import.meta.dirname, '../../docs/operating.md'), 'utf8');
@@ -39,8 +40,12 @@ describe("the operators' page", () => {
 
   const settings = blocksOf('yaml').filter((text) => !text.includes('scrape_configs'));
 
-  it('shows settings for receivers and InfluxDB', () => {
-    expect(settings).toHaveLength(3);
+  it('shows settings for InfluxDB and for every type of receiver', () => {
+    const types = receiversSchema.element.options.map(({ shape }) => shape.type.value);
+    const shown = settings.flatMap((text) => [...text.matchAll(/^ +type: (\w+)$/gm)].map(([, type]) => type));
+    expect(new Set(shown)).toEqual(new Set(types));
+    expect(types.length).toBeGreaterThan(8);
+    expect(settings.some((text) => text.startsWith('influx:'))).toBe(true);
   });
 
   it.each(settings)('shows settings that the collector accepts: %s', (text) => {
