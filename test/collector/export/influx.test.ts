@@ -16,6 +16,7 @@ import {
   TagValues,
   toPoint,
 } from '../../../collector/export/influx.ts';
+import { Retention } from '../../../collector/store/retention.ts';
 import type { Report } from '../../../common/event.ts';
 import { openParts, TEST_EPOCH } from '../../support/collector-parts.ts';
 import { HttpReceiver } from '../../support/http-receiver.ts';
@@ -211,6 +212,49 @@ describe('while the database is away', () => {
     clock.advance(0);
     await vi.waitFor(async () => expect((await metrics.exportedPoints.get()).values[0]?.value).toBe(1));
     expect(receiver.requests.map(({ path }) => path.split('?')[0])).toEqual(['/query', '/write']);
+  });
+
+  it('takes the way that InfluxDB 2 and 3 kept from 1: credentials in a header, never in the address', async () => {
+    const receiver = await HttpReceiver.open();
+    stops.push(() => receiver.close());
+    // What InfluxDB 3 says of CREATE DATABASE, then a token that is not valid yet, then success.
+    receiver.answers = [{ status: 400, body: '{"error":"not supported"}' }, { status: 401 }, { status: 204 }];
+    const { exporter, record, clock, metrics } = await openExporter(
+      Number(new URL(receiver.url('/')).port),
+      'bucket',
+      { password: 'TokenOfInflux' },
+    );
+    record([sampleFlowReport()]);
+    exporter.start();
+    clock.advance(0);
+    await vi.waitFor(async () => expect((await metrics.exportFailures.get()).values[0]?.value).toBe(1));
+    await vi.waitFor(() => expect(clock.pending).toBeGreaterThan(0));
+    clock.advance(10_000);
+    await vi.waitFor(async () => expect((await metrics.exportedPoints.get()).values[0]?.value).toBe(1));
+    const basic = `Basic ${Buffer.from('exporter:TokenOfInflux').toString('base64')}`;
+    expect(receiver.requests.map(({ headers }) => headers.authorization)).toEqual([basic, basic, basic]);
+    expect(receiver.requests.map(({ path }) => path).join()).not.toContain('TokenOfInflux');
+    expect(receiver.requests.at(-1)?.path).toMatch(/^\/write\?.*db=bucket/);
+  });
+
+  it('counts what retention took before it was written: the room for what waits is bounded', async () => {
+    const { record, store, clock, guard, metrics } = await openExporter(1, 'away');
+    const retention = new Retention({
+      store,
+      guard,
+      clock,
+      metrics,
+      keepMs: 86_400_000,
+      maxReports: 100,
+      exporter: INFLUX_CURSOR,
+    });
+    record(Array.from({ length: 250 }, () => sampleFlowReport()));
+    store.saveCursor(INFLUX_CURSOR, 30);
+    retention.start();
+    clock.advance(3_600_000);
+    retention.stop();
+    expect(store.reportsAfter(0, 1000)).toHaveLength(100);
+    expect((await metrics.exportLost.get()).values[0]?.value).toBe(120);
   });
 
   it('ends a write whose answer never comes', async () => {
