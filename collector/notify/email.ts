@@ -9,11 +9,11 @@ import { createTransport } from 'nodemailer';
 import type SMTPTransport from 'nodemailer/lib/smtp-transport';
 import { systemCodeOf } from '../../common/errors.ts';
 import { plainText } from '../incident/story.ts';
-import type { Incident, Notification } from '../store/store.ts';
+import type { Notification } from '../store/store.ts';
 import { connectionFault } from './fault.ts';
-import type { Delivery, Notifier } from './notifier.ts';
+import type { Batch, Delivery, Notifier } from './notifier.ts';
 import type { Sockets } from './sockets.ts';
-import { cutText, writePlainly, type Writer } from './wording.ts';
+import { cutText, DIGEST, digestOf, writePlainly, type Writer } from './wording.ts';
 
 /** Each step of the conversation; the dispatcher bounds the whole. */
 const STEP_TIMEOUT_MS = 10_000;
@@ -35,40 +35,73 @@ export interface EmailOptions {
   readonly write?: Writer | undefined;
 }
 
-export function createEmailNotifier(options: EmailOptions): Notifier {
+export function createEmailNotifier(options: EmailOptions): Notifier & { batch: Batch } {
   const { from, to, write = writePlainly } = options;
+  const deliver = async (mail: Mail, signal: AbortSignal): Promise<Delivery> => {
+    const connection = new Connection(options, signal);
+    try {
+      await connection.transport.sendMail({
+        ...mail,
+        from,
+        to: [...to],
+        subject: cutText(plainText(mail.subject), MAX_SUBJECT),
+        html: htmlOf(mail.subject, mail.text),
+        disableFileAccess: true,
+        disableUrlAccess: true,
+      });
+      return { outcome: 'delivered' };
+    } catch (error) {
+      return signal.aborted ? { outcome: 'retry', reason: 'no answer in time' } : refusal(error);
+    } finally {
+      connection.close();
+    }
+  };
+  const domain = domainOf(from);
   return {
     minIntervalMs: MIN_INTERVAL_MS,
-    async send(notification: Notification, signal: AbortSignal): Promise<Delivery> {
-      const { title, body } = write(notification);
-      const { incident, type, id } = notification;
-      const domain = domainOf(from);
-      const thread = `<${threadOf(incident)}@${domain}>`;
-      const connection = new Connection(options, signal);
-      try {
-        await connection.transport.sendMail({
-          from,
-          to: [...to],
-          subject: cutText(plainText(title), MAX_SUBJECT),
-          text: body,
-          html: htmlOf(title, body),
-          // The same in every attempt, so that mail programs drop repeats and show an incident as one thread.
-          messageId: `<${id}@${domain}>`,
-          references: [thread],
-          ...(type === 'opened' ? {} : { inReplyTo: thread }),
-          headers: { 'Auto-Submitted': 'auto-generated', 'X-Plasmawatch-Incident': incident.id },
-          disableFileAccess: true,
-          disableUrlAccess: true,
-        });
-        return { outcome: 'delivered' };
-      } catch (error) {
-        return signal.aborted ? { outcome: 'retry', reason: 'no answer in time' } : refusal(error);
-      } finally {
-        connection.close();
-      }
-    },
+    send: (notification, signal) => deliver(mailOf(notification, write, domain), signal),
+    batch: { ...DIGEST, send: (notifications, signal) => deliver(digestMail(notifications, domain), signal) },
   };
 }
+
+interface Mail {
+  readonly subject: string;
+  readonly text: string;
+  /** The same in every attempt, so that mail programs drop repeats. */
+  readonly messageId: string;
+  readonly references?: string[];
+  readonly inReplyTo?: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** The mails of an incident are one thread. */
+function mailOf(notification: Notification, write: Writer, domain: string): Mail {
+  const { id, type, incident } = notification;
+  const { title, body } = write(notification);
+  const thread = `<${incident.id}.${hashOf(incident.fingerprint)}@${domain}>`;
+  return {
+    subject: title,
+    text: body,
+    messageId: `<${id}@${domain}>`,
+    references: [thread],
+    ...(type === 'opened' ? {} : { inReplyTo: thread }),
+    headers: { ...AUTOMATIC, 'X-Plasmawatch-Incident': incident.id },
+  };
+}
+
+function digestMail(notifications: readonly Notification[], domain: string): Mail {
+  const { headline, counts, lines } = digestOf(notifications);
+  const texts = lines.map(({ happened, incident }) => `${happened}: ${incident}`);
+  return {
+    subject: `${headline}: ${counts}`,
+    text: texts.join('\n'),
+    messageId: `<digest.${hashOf(notifications.map(({ id }) => id).join(' '))}@${domain}>`,
+    headers: AUTOMATIC,
+  };
+}
+
+/** RFC 3834: no program shall answer. */
+const AUTOMATIC = { 'Auto-Submitted': 'auto-generated' };
 
 /** One conversation with the server, which ends when the signal says so. */
 class Connection {
@@ -145,9 +178,8 @@ function statusOf(error: unknown): number | undefined {
     : undefined;
 }
 
-/** The story's too: after a store was lost, numbers begin anew. */
-function threadOf({ id, fingerprint }: Incident): string {
-  return `${id}.${createHash('sha256').update(fingerprint).digest('hex').slice(0, 16)}`;
+function hashOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 16);
 }
 
 /** Of `ops@example.com` or `plasmawatch <ops@example.com>`. */

@@ -10,15 +10,14 @@ import { plainText } from '../incident/story.ts';
 import type { Incident, Notification } from '../store/store.ts';
 import type { Batch, Delivery, Notifier } from './notifier.ts';
 import { post, type Fetch } from './post.ts';
-import { cutText, factsOf, HAPPENED, headlineOf, seenLine, type Writer } from './wording.ts';
+import { cutText, DIGEST, digestOf, factsOf, headlineOf, seenLine, type Writer } from './wording.ts';
 
 /** Limits of Block Kit, in characters. */
 const MAX_HEADER = 150;
 const MAX_SECTION = 3000;
 const MAX_CONTEXT = 2000;
 
-/** Messages merged into one when the queue is behind; with lines of this length far below the 13,200 characters that Slack takes. */
-const DIGEST = { minCount: 4, maxCount: 20 } as const;
+/** With twenty such lines a digest is far below the 13,200 characters that Slack takes (slackapi/bolt-js#2509). */
 const MAX_DIGEST_LINE = 400;
 
 /** One message a second and webhook is what Slack takes (https://docs.slack.dev/apis/web-api/rate-limits). */
@@ -84,26 +83,13 @@ export function renderSlackMessage(notification: Notification, write?: Writer): 
 
 /** One message for many: a line an incident, in the order of their first messages, with all that happened to it. */
 export function renderSlackDigest(notifications: readonly Notification[]): SlackMessage {
-  const stories = new Map<string, Notification[]>();
-  for (const notification of notifications) {
-    const { id } = notification.incident;
-    stories.set(id, [...(stories.get(id) ?? []), notification]);
-  }
-  const lines = [...stories.values()].map((story) => {
-    const latest = story.at(-1)?.incident;
-    if (latest === undefined) return '';
-    const happened = story.map(({ type }) => HAPPENED[type]).join(' → ');
-    const text = `${plainText(latest.title)} (${latest.severity}, ${latest.count})`;
-    return escapeText(`• *${happened}*: ${latest.id} ${text}`, MAX_DIGEST_LINE);
-  });
-  const headline = `${notifications.length} messages about ${countOf(stories.size, 'incident')}`;
-  const byType = Object.entries(HAPPENED)
-    .map(([type, word]) => [notifications.filter((each) => each.type === type).length, word] as const)
-    .filter(([count]) => count > 0)
-    .map(([count, word]) => `${count} ${word.toLowerCase()}`);
+  const { headline, counts, lines } = digestOf(notifications);
+  const texts = lines.map(({ happened, incident }) =>
+    escapeText(`• *${happened}*: ${incident}`, MAX_DIGEST_LINE),
+  );
   return {
-    text: escapeText(`${headline}: ${byType.join(', ')}`, MAX_SECTION),
-    blocks: [headerBlock(headline), sectionBlock(byType.join(', ')), ...sectionsOf(lines)],
+    text: escapeText(`${headline}: ${counts}`, MAX_SECTION),
+    blocks: [headerBlock(headline), sectionBlock(counts), ...sectionsOf(texts)],
   };
 }
 
@@ -125,10 +111,6 @@ function sectionsOf(lines: readonly string[]): SectionBlock[] {
     else texts[texts.length - 1] = `${last}\n${line}`;
   }
   return texts.map(sectionBlock);
-}
-
-function countOf(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
 /** Cuts text in which values are escaped already, and leaves no half of an escape. */

@@ -56,6 +56,53 @@ export const writePlainly: Writer = (notification) => {
   };
 };
 
+/** When and how many waiting messages become one, for receivers that people read: from four on the queue is behind. */
+export const DIGEST = { minCount: 4, maxCount: 20 } as const;
+
+export interface Digest {
+  /** `12 messages about 9 incidents` */
+  readonly headline: string;
+  /** `7 new, 2 worse, 3 resolved` */
+  readonly counts: string;
+  /** An incident a line, in the order of their first messages. */
+  readonly lines: readonly DigestLine[];
+}
+
+export interface DigestLine {
+  /** `New → Resolved` */
+  readonly happened: string;
+  /** `INC-1 Unexpected peer … (critical, 3)`, as the latest message has it. */
+  readonly incident: string;
+}
+
+/** Many messages as one: all that happened, and each incident once. */
+export function digestOf(notifications: readonly Notification[]): Digest {
+  const stories = new Map<string, Notification[]>();
+  for (const notification of notifications) {
+    const { id } = notification.incident;
+    stories.set(id, [...(stories.get(id) ?? []), notification]);
+  }
+  const byType = Object.entries(HAPPENED)
+    .map(([type, word]) => [notifications.filter((each) => each.type === type).length, word] as const)
+    .filter(([count]) => count > 0)
+    .map(([count, word]) => `${count} ${word.toLowerCase()}`);
+  return {
+    headline: `${notifications.length} messages about ${stories.size} ${stories.size === 1 ? 'incident' : 'incidents'}`,
+    counts: byType.join(', '),
+    lines: [...stories.values()].map((story) => ({
+      happened: story.map(({ type }) => HAPPENED[type]).join(' → '),
+      incident: story
+        .slice(-1)
+        .map(({ incident }) => digestLine(incident))
+        .join(''),
+    })),
+  };
+}
+
+function digestLine({ id, title, severity, count }: Incident): string {
+  return `${id} ${plainText(title)} (${severity}, ${count})`;
+}
+
 /** Cuts a text to `maxLength` UTF-16 units, with an ellipsis, and no character in two. */
 export function cutText(text: string, maxLength: number): string {
   if (text.length <= maxLength) return text;

@@ -137,6 +137,24 @@ describe.skipIf(!hasOpenssl)('mail (needs openssl)', () => {
     expect(last?.get('in-reply-to')).toBe(first?.get('references'));
   });
 
+  it('tells many incidents at once where many wait, and is named alike in every attempt', async () => {
+    const { port, mails } = await openServer(tls);
+    const { batch } = createNotifier(port, { ca: tls.cert });
+    const waiting = ['INC-1', 'INC-2', 'INC-1'].map((id, index) =>
+      sampleNotification({
+        id: `msg_${index}`,
+        type: index === 2 ? 'resolved' : 'opened',
+        incident: sampleIncident({ id }),
+      }),
+    );
+    await batch.send(waiting, signal);
+    await batch.send(waiting, signal);
+    const [first, again] = mails.map(({ source }) => headersOf(source));
+    expect(first?.get('subject')).toBe('3 messages about 2 incidents: 2 new, 1 resolved');
+    expect(again?.get('message-id')).toBe(first?.get('message-id'));
+    expect(mails[0]?.source).toContain('New =E2=86=92 Resolved: INC-1 Unexpected peer');
+  });
+
   it('cannot be given another header, whatever an incident says', async () => {
     const { port, mails } = await openServer(tls);
     const incident = sampleIncident({

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { escapeMarkdown, renderTeamsMessage } from '../../../collector/notify/teams.ts';
+import { escapeMarkdown, renderTeamsDigest, renderTeamsMessage } from '../../../collector/notify/teams.ts';
 import { sampleIncident, sampleNotification } from '../../support/collector-parts.ts';
 
 const MAX_BYTES = 28 * 1024;
@@ -40,6 +40,18 @@ describe('a message of Teams', () => {
       const text = JSON.stringify(renderTeamsMessage(sampleNotification({ incident }), write));
       expect(Buffer.byteLength(text)).toBeLessThan(MAX_BYTES);
     }
+  });
+
+  it('tells many incidents at once, a line each', () => {
+    const incidents = Array.from({ length: 20 }, (_, index) =>
+      sampleIncident({ id: `INC-${index}`, title: `<at>${'😀'.repeat(1000)}</at>` }),
+    );
+    const message = renderTeamsDigest(incidents.map((incident) => sampleNotification({ incident })));
+    const text = JSON.stringify(message);
+    expect(Buffer.byteLength(text)).toBeLessThan(MAX_BYTES);
+    expect(text).toContain('20 messages about 20 incidents');
+    expect(text).toContain('- **New**: INC-19');
+    expect(text).not.toContain('<at>');
   });
 
   it('mentions nobody and has no links but ours', () => {

@@ -113,8 +113,8 @@ describe('while keys change', () => {
   });
 
   it.each([
-    ['old', -301, 'Message timestamp too old'],
-    ['of the future', 301, 'Message timestamp too new'],
+    ['old', -600, 'Message timestamp too old'],
+    ['of the future', 600, 'Message timestamp too new'],
   ])(
     'a message that is %s is refused by the package, though its signature is right',
     (_what, by, problem) => {
@@ -124,7 +124,7 @@ describe('while keys change', () => {
   );
 
   it('a message that was caught and is sent again with a new time is refused', () => {
-    const { body, headers } = sign(SIGNING_SECRET, timestamp - 301);
+    const { body, headers } = sign(SIGNING_SECRET, timestamp - 600);
     const replayed = { ...headers, 'webhook-timestamp': String(timestamp) };
     expect(() => new Webhook(SIGNING_SECRET).verify(body, replayed)).toThrow('No matching signature found');
     const renamed = { ...sign(SIGNING_SECRET).headers, 'webhook-id': 'msg_2' };
