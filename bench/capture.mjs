@@ -1,148 +1,203 @@
-/** The capture that bench/replay reads: TCP packets of one size, many connections mixed, all to one port. */
-import { closeSync, openSync, writeSync } from 'node:fs';
-
-/** The port that every connection goes to, so that a filter for it lets everything pass. */
-export const PORT = 43_800;
-
-const ETHERNET_LENGTH = 14;
-const IPV4_LENGTH = 20;
-const TCP_LENGTH = 20;
-const FILE_HEADER_LENGTH = 24;
-const RECORD_HEADER_LENGTH = 16;
-
-const SYN = 0x02;
-const SYN_ACK = 0x12;
-const ACK = 0x10;
-const PUSH_ACK = 0x18;
-
-const PACKETS_A_WRITE = 10_000;
-const FIRST_SECOND = 1_700_000_000;
-/** Microseconds from packet to packet: 2,000,000 take 20 s, less than any tool's time limit for a quiet flow. */
-const INTERVAL_US = 10;
-
 /**
- * Writes a little-endian pcap file. Each connection has a handshake, then data from the initiator. The order tells
- * how much of a tool's memory is at hand when the next packet comes: `runs` has each connection's packets one after
- * the other, `rounds` one of each connection in turn, `mixed` draws the connection of each packet.
+ * What capturing costs: our three ways and other tools on the same traffic, in a network namespace made for it.
  *
- * @param path is replaced
- * @param shape `packets` in all, in `flows` connections, of `packetBytes` each; the order
+ *     npm run build && sudo node bench/capture.mjs [--quick] [--runs 3] [--tools kernel,cap] [--loads 'bulk,SYN flood']
+ *         [--pcap FOLDER]    where `npm install pcap` was run, for a row with that package
+ *
+ * Needs root, tcpreplay and iperf3. Other tools are measured when they are on PATH. A tool is started, gets each load
+ * once to warm up, and again with other flows while it is measured: medians of the CPU seconds of its process, user and
+ * system, with those of the first pass beside them. "program" is what the kernel itself says of our eBPF program
+ * (kernel.bpf_stats_enabled). The machine's noise is in all rows alike: read them as ratios.
  */
-export function writeCapture(path, { packets, flows, packetBytes, order }) {
-  const flowAt = flowOrder(order, packets, flows);
-  const file = openSync(path, 'w');
-  try {
-    writeSync(file, fileHeader());
-    const connections = new Connections(flows);
-    const recordLength = RECORD_HEADER_LENGTH + packetBytes;
-    const bytes = new Uint8Array(PACKETS_A_WRITE * recordLength);
-    const view = new DataView(bytes.buffer);
-    for (let written = 0; written < packets; written += PACKETS_A_WRITE) {
-      const count = Math.min(PACKETS_A_WRITE, packets - written);
-      for (let i = 0; i < count; i++) {
-        const number = written + i;
-        writeRecordHeader(view, i * recordLength, number, packetBytes);
-        connections.writeNext(view, i * recordLength + RECORD_HEADER_LENGTH, flowAt(number), packetBytes);
-      }
-      writeSync(file, bytes, 0, count * recordLength);
-    }
-  } finally {
-    closeSync(file);
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import {
+  bulk,
+  FRAME_LENGTH,
+  makeLink,
+  NEAR,
+  pcapOf,
+  PORT,
+  removeLink,
+  replay,
+  TCP_ACK,
+  TCP_SYN,
+} from './live-traffic.mjs';
+
+const FLOWS = 10_000;
+const OURS = ['kernel', 'ring', 'cap', 'pcap'];
+const PEERS = {
+  tcpdump: (folder) => ['-i', NEAR, '-Z', 'root', '-s', '128', '-w', join(folder, 'out'), `tcp port ${PORT}`],
+  softflowd: () => ['-d', '-i', NEAR, '-m', '200000', `tcp port ${PORT}`],
+  nfpcapd: (folder) => ['-i', NEAR, '-w', folder, `tcp port ${PORT}`],
+  suricata: (folder) => ['-i', NEAR, '-l', folder],
+  'netobserv-ebpf-agent': () => [],
+};
+
+const { values } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    runs: { type: 'string', default: '1' },
+    /** Only these, with commas between. */
+    loads: { type: 'string' },
+    tools: { type: 'string' },
+    pcap: { type: 'string' },
+  },
+});
+const folder = mkdtempSync(join(tmpdir(), 'plasmawatch-bench-'));
+spawnSync('sysctl', ['-qw', 'kernel.bpf_stats_enabled=1']);
+try {
+  makeLink();
+  for (const load of loads().filter(({ title }) => isAsked('loads', title))) {
+    console.log(`\n${load.title}`);
+    const rows = [];
+    if (load.isBulk) rows.push({ tool: 'nothing', rate: await load.send(0) });
+    for (const tool of tools(load)) rows.push({ tool, ...(await medianOf(() => measure(tool, load))) });
+    console.table(rows);
   }
+} finally {
+  spawnSync('sysctl', ['-qw', 'kernel.bpf_stats_enabled=0']);
+  removeLink();
+  rmSync(folder, { recursive: true });
 }
 
-/** Which connection the packet of a number belongs to. */
-function flowOrder(order, packets, flows) {
-  const draw = randomNumbers(1);
-  switch (order) {
-    case 'runs':
-      return (number) => Math.floor((number * flows) / packets);
-    case 'rounds':
-      return (number) => number % flows;
-    case 'mixed':
-      // The first packets open all connections.
-      return (number) => (number < flows ? number : draw() % flows);
-    default:
-      throw new Error(`no such order: ${order}; one of runs, rounds, mixed`);
-  }
-}
-
-/** Where each connection stands. */
-class Connections {
-  #packets;
-  #sent;
-
-  constructor(flows) {
-    this.#packets = new Uint32Array(flows);
-    this.#sent = new Uint32Array(flows);
-  }
-
-  writeNext(view, offset, flow, packetBytes) {
-    const number = this.#packets[flow]++;
-    const payload = packetBytes - ETHERNET_LENGTH - IPV4_LENGTH - TCP_LENGTH;
-    const client = { address: 0x0a00_0000 + (flow >>> 8), port: 20_000 + (flow & 0xff) };
-    const server = { address: 0x0ac8_0000 + (flow & 0x3f), port: PORT };
-    const start = (flow * 2_654_435_761) >>> 0;
-    if (number === 1) {
-      const segment = { flags: SYN_ACK, sequence: ~start >>> 0, acknowledgment: start + 1 };
-      writePacket(view, offset, server, client, segment, packetBytes);
-      return;
-    }
-    const isSyn = number === 0;
-    const isAck = number === 2;
-    const sequence = isSyn ? start : start + 1 + this.#sent[flow];
-    const flags = isSyn ? SYN : isAck ? ACK : PUSH_ACK;
-    if (flags === PUSH_ACK) this.#sent[flow] += payload;
-    const segment = { flags, sequence, acknowledgment: isSyn ? 0 : ~start + 1 };
-    writePacket(view, offset, client, server, segment, packetBytes);
-  }
-}
-
-function fileHeader() {
-  const view = new DataView(new ArrayBuffer(FILE_HEADER_LENGTH));
-  view.setUint32(0, 0xa1b2c3d4, true);
-  view.setUint16(4, 2, true);
-  view.setUint16(6, 4, true);
-  view.setUint32(16, 262_144, true);
-  view.setUint32(20, 1, true);
-  return new Uint8Array(view.buffer);
-}
-
-function writeRecordHeader(view, offset, number, packetBytes) {
-  const us = number * INTERVAL_US;
-  view.setUint32(offset, FIRST_SECOND + Math.floor(us / 1e6), true);
-  view.setUint32(offset + 4, us % 1e6, true);
-  view.setUint32(offset + 8, packetBytes, true);
-  view.setUint32(offset + 12, packetBytes, true);
-}
-
-/** Handshake segments are padded to the same length by what follows the IP packet, as short frames are. */
-function writePacket(view, offset, source, destination, { flags, sequence, acknowledgment }, packetBytes) {
-  const ipLength = flags === PUSH_ACK ? packetBytes - ETHERNET_LENGTH : IPV4_LENGTH + TCP_LENGTH;
-  view.setUint16(offset + 12, 0x0800);
-  const ip = offset + ETHERNET_LENGTH;
-  view.setUint16(ip, 0x4500);
-  view.setUint16(ip + 2, ipLength);
-  view.setUint32(ip + 4, 0x4000);
-  view.setUint16(ip + 8, 0x4006);
-  view.setUint32(ip + 12, source.address);
-  view.setUint32(ip + 16, destination.address);
-  const tcp = ip + IPV4_LENGTH;
-  view.setUint16(tcp, source.port);
-  view.setUint16(tcp + 2, destination.port);
-  view.setUint32(tcp + 4, sequence);
-  view.setUint32(tcp + 8, acknowledgment);
-  view.setUint16(tcp + 12, 0x5000 | flags);
-  view.setUint16(tcp + 14, 0xffff);
-}
-
-/** The same unsigned 32-bit numbers for the same seed (xorshift32; Marsaglia 2003). */
-function randomNumbers(seed) {
-  let state = seed;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return state >>> 0;
+/** What is sent: `send` takes 0 for the first pass and 1 for the second, which has other flows. */
+function loads() {
+  const rounds = values.quick ? 12 : 160;
+  const frames = [0, 1].map((set) => fileOf(`frames-${set}.pcap`, pcapOf(FLOWS, TCP_ACK, set)));
+  const steady = (title, loops, rate) => ({
+    title,
+    loops,
+    send: (pass) => replay(frames[pass], loops, rate),
+  });
+  const attempts = values.quick ? 100_000 : 1_000_000;
+  const flood = {
+    title: 'SYN flood',
+    onlyKernel: true,
+    send: (pass) =>
+      pass === 0
+        ? replay(frames[0], 1, 100_000)
+        : replay(fileOf('flood.pcap', pcapOf(attempts, TCP_SYN)), 1, 400_000),
   };
+  return [
+    steady('100 k packets/s', rounds / 4, 100_000),
+    steady('400 k packets/s', rounds, 400_000),
+    { title: 'bulk', isBulk: true, send: () => bulk(values.quick ? 2 : 5) },
+    flood,
+  ];
+}
+
+function tools({ onlyKernel }) {
+  if (onlyKernel) return ['kernel'];
+  const ours = OURS.filter((way) => way !== 'pcap' || values.pcap !== undefined);
+  const peers = Object.keys(PEERS).filter((name) => spawnSync('which', [name]).status === 0);
+  return [...ours, ...peers].filter((name) => isAsked('tools', name));
+}
+
+function measure(tool, load) {
+  return OURS.includes(tool) ? measureOurs(tool, load) : measurePeer(tool, load);
+}
+
+async function measureOurs(way, load) {
+  const words = [join(import.meta.dirname, 'capture-way.mjs'), way, NEAR, values.pcap ?? ''];
+  const child = spawn(process.execPath, words, { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  const ask = async (word) => {
+    child.stdin.write(`${word}\n`);
+    return JSON.parse((await lines.next()).value);
+  };
+  await lines.next();
+  const passes = [];
+  let rate;
+  for (const pass of [0, 1]) {
+    const before = await ask('now');
+    rate = await load.send(pass);
+    await sleep(1000);
+    const after = await ask('now');
+    passes.push({
+      cpu: after.user - before.user + after.system - before.system,
+      user: after.user - before.user,
+      program: after.program - before.program,
+      frames: after.frames - before.frames,
+    });
+  }
+  const MB = memoryOf(child.pid);
+  const exited = once(child, 'exit');
+  const { packets, flows, evicted, dropped, counts } = await ask('end');
+  await exited;
+  const [first, second] = passes;
+  const expected = `${load.loops}/${load.loops * FRAME_LENGTH}`;
+  return {
+    cpu: second.cpu,
+    user: second.user,
+    firstCpu: first.cpu,
+    program: second.program,
+    rate,
+    exact: load.loops === undefined ? undefined : counts[expected] === 2 * FLOWS,
+    handedUp: second.frames,
+    packets,
+    flows,
+    evicted,
+    dropped,
+    MB,
+  };
+}
+
+async function measurePeer(name, load) {
+  const child = spawn(name, PEERS[name](folder), { stdio: 'ignore' });
+  await sleep(1500);
+  const passes = [];
+  let rate;
+  for (const pass of [0, 1]) {
+    const before = cpuOf(child.pid);
+    rate = await load.send(pass);
+    await sleep(1000);
+    passes.push(cpuOf(child.pid) - before);
+  }
+  const MB = memoryOf(child.pid);
+  child.kill('SIGTERM');
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+  return { cpu: passes[1], firstCpu: passes[0], rate, MB };
+}
+
+async function medianOf(run) {
+  const results = [];
+  for (let number = 0; number < Number(values.runs); number++) results.push(await run());
+  results.sort((one, other) => one.cpu - other.cpu);
+  const median = results[Math.floor(results.length / 2)];
+  return Object.fromEntries(Object.entries(median).map(([name, value]) => [name, rounded(value)]));
+}
+
+/** Seconds on a processor, of all threads (Linux: scheduler/sched-stats.rst). */
+function cpuOf(pid) {
+  const tasks = readdirSync(`/proc/${pid}/task`);
+  const ns = tasks.map((task) =>
+    Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]),
+  );
+  return ns.reduce((sum, one) => sum + one, 0) / 1e9;
+}
+
+/** The most that it was resident, in MB (proc_pid_status(5)). */
+function memoryOf(pid) {
+  return Math.round(Number(/VmHWM:\s*(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1000);
+}
+
+function rounded(value) {
+  return typeof value === 'number' ? Math.round(value * 10_000) / 10_000 : value;
+}
+
+function isAsked(kind, name) {
+  return values[kind] === undefined || values[kind].split(',').includes(name);
+}
+
+function fileOf(name, bytes) {
+  const path = join(folder, name);
+  writeFileSync(path, bytes);
+  return path;
 }

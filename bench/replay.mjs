@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { PORT, writeCapture } from './capture.mjs';
+import { PORT, writeCapture } from './recording.mjs';
 
 const PACKET_BYTES = 90;
 const MAIN = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));

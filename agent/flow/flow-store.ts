@@ -67,14 +67,6 @@ export const NO_SLOT = -1;
 
 /** The slots of a new store; it doubles when they are used up. */
 const FIRST_SLOTS = 1024;
-/** Copies that share a block: one for each would need several times as much memory as the record. */
-const COPIES_A_BLOCK = 64;
-
-/** A record somewhere: its store and its slot there. */
-export interface FlowPlace {
-  readonly store: FlowStore;
-  readonly slot: number;
-}
 
 export class FlowStore {
   /** Replaced when the store grows: not to be kept over an `allocate`. */
@@ -83,8 +75,6 @@ export class FlowStore {
   /** Slots that were used once, and are free again. */
   readonly #freeSlots: number[] = [];
   #usedSlots = 0;
-  /** Where the next copy goes. */
-  #copies: FlowStore | undefined;
 
   /**
    * @param slots to begin with. Memory is taken from the system when a slot is used for the first time, so a store of
@@ -99,7 +89,7 @@ export class FlowStore {
   allocate(): number {
     const free = this.#freeSlots.pop();
     if (free !== undefined) return free;
-    if (this.#isFull) this.#grow();
+    if ((this.#usedSlots + 1) * RECORD_BYTES > this.#bytes.length) this.#grow();
     return this.#usedSlots++;
   }
 
@@ -109,18 +99,11 @@ export class FlowStore {
     this.#freeSlots.push(slot);
   }
 
-  /** A copy of this record that stays as it is. */
-  copyOf(slot: number): FlowPlace {
-    if (this.#copies === undefined || this.#copies.#isFull) this.#copies = new FlowStore(COPIES_A_BLOCK);
-    const store = this.#copies;
-    const place = { store, slot: store.allocate() };
-    const record = this.#bytes.subarray(slot * RECORD_BYTES, (slot + 1) * RECORD_BYTES);
-    store.#bytes.set(record, place.slot * RECORD_BYTES);
-    return place;
-  }
-
-  get #isFull(): boolean {
-    return (this.#usedSlots + 1) * RECORD_BYTES > this.#bytes.length;
+  /** A store of one slot, with a copy of this record. */
+  copyOf(slot: number): FlowStore {
+    const copy = new FlowStore(1);
+    copy.#bytes.set(this.#bytes.subarray(slot * RECORD_BYTES, (slot + 1) * RECORD_BYTES));
+    return copy;
   }
 
   #grow(): void {

@@ -10,6 +10,7 @@ import {
   IS_B_INITIATOR,
   LAST_NANOSECONDS,
   LAST_SECONDS,
+  NO_SLOT,
   PORT_A,
   PORT_B,
   RECORD_BYTES,
@@ -63,8 +64,8 @@ export function tunnelOf(packet: Packet): FlowTunnel | undefined {
 }
 
 /**
- * One TCP connection: a window on its record in the table's store. What it says goes on changing until the table has
- * passed it to `ended`; from then on it has a copy of the record to itself, and may be kept.
+ * One TCP connection: a window on its record in the table's store. What it says goes on changing until the table
+ * passes it to `ended`, and ends with that, unless it is kept there.
  */
 export class Flow<Tag> {
   /** The owner's slot. Becomes undefined again when initiator and responder turn out to be the other way round. */
@@ -72,6 +73,7 @@ export class Flow<Tag> {
   #store: FlowStore;
   #slot: number;
   readonly #tunnel: FlowTunnel | undefined;
+  #isKept = false;
 
   /** @param slot of a flow in `store` */
   constructor(store: FlowStore, slot: number, tunnel: FlowTunnel | undefined) {
@@ -138,11 +140,17 @@ export class Flow<Tag> {
     return this.#slot * RECORD_BYTES;
   }
 
-  /** Takes a copy of the record. The table calls it when the flow leaves the table. */
-  detach(): void {
-    const { store, slot } = this.#store.copyOf(this.#slot);
-    this.#store = store;
-    this.#slot = slot;
+  /** Takes a copy of the record, so that the flow may be kept when it leaves the table, and gives itself. */
+  keep(): this {
+    this.#store = this.#store.copyOf(this.#slot);
+    this.#slot = 0;
+    this.#isKept = true;
+    return this;
+  }
+
+  /** Lets go of the record, which becomes another flow's; from then on every look at it fails. For the table. */
+  leave(): void {
+    if (!this.#isKept) this.#slot = NO_SLOT;
   }
 
   get #isBInitiator(): boolean {

@@ -80,7 +80,7 @@ export interface FlowTableOptions<Tag> {
    * way round.
    */
   readonly opened?: (flow: Flow<Tag>, frame: Frame) => void;
-  /** Takes each flow once it has left the table. */
+  /** Takes each flow when it leaves the table: for the last time, unless it is kept (`Flow.keep`). */
   readonly ended: (flow: Flow<Tag>, cause: FlowEndCause) => void;
   /** A random 32-bit number, where strangers choose the packets. */
   readonly hashSeed?: number;
@@ -356,10 +356,12 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     this.#queueAt(this.#store.view.getUint8(slot * RECORD_BYTES + QUEUE)).remove(slot);
     this.#index.remove(slot);
     const flow = this.#flows[slot];
-    flow?.detach();
     this.#flows[slot] = undefined;
+    if (flow !== undefined) {
+      this.#options.ended(flow, cause);
+      flow.leave();
+    }
     this.#store.release(slot);
-    if (flow !== undefined) this.#options.ended(flow, cause);
   }
 
   #queueAt(number: number): FlowQueue {

@@ -19,6 +19,8 @@ import { WANTED_MAP, WantedFlows } from './wanted-flows.ts';
 /** Directions of flows that the table holds, about 150 bytes of kernel memory each: 65,536 connections active at once. */
 const MAX_DIRECTIONS = 131_072;
 const PORTS = 65_536;
+/** 16 MiB of ring: a quarter of a second of a flood of SYNs. Other packets that come up are few. */
+const BLOCK_COUNT = 64;
 export interface KernelFlowsOptions {
   /** One interface by name; all interfaces without. */
   readonly interface?: string | undefined;
@@ -39,7 +41,9 @@ export interface KernelFlowsOptions {
  */
 export async function openKernelFlows(options: KernelFlowsOptions): Promise<PacketSource> {
   const libc = await loadLibc();
-  return openRing(libc, options, (socket, device) => createFilter(libc, socket, device, options));
+  return openRing(libc, { ...options, blockCount: BLOCK_COUNT }, (socket, device) =>
+    createFilter(libc, socket, device, options),
+  );
 }
 
 function createFilter(libc: Libc, socket: number, device: string, options: KernelFlowsOptions): FlowFilter {

@@ -18,7 +18,7 @@ async function linesOf(path: string): Promise<string[]> {
     maxFlows: 10_000,
     isService: () => false,
     countOnOneInterface: false,
-    ended: (flow) => flows.push(flow),
+    ended: (flow) => flows.push(flow.keep()),
   });
   const packet = new Packet();
   await readFrames(openCaptureFile(corpusPath(entry)), (frame) => {

@@ -86,7 +86,7 @@ async function flowsOf(entry: CorpusEntry, joinsFragments: boolean): Promise<Flo
     maxFlows: 10_000,
     isService: () => false,
     countOnOneInterface: false,
-    ended: (flow) => flows.push(flow),
+    ended: (flow) => flows.push(flow.keep()),
   });
   const packet = new Packet();
   const fragments = new FragmentCache();

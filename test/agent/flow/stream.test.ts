@@ -24,7 +24,7 @@ function createTable(flows: Flow<never>[] = []): FlowTable<never> {
     maxFlows: 10_000,
     isService: () => false,
     countOnOneInterface: false,
-    ended: (flow) => flows.push(flow),
+    ended: (flow) => flows.push(flow.keep()),
   });
 }
 
