@@ -47,7 +47,7 @@ export const agentConfigSchema = z.strictObject({
         .int()
         .min(1024)
         .max(4_000_000)
-        .default(131_072)
+        .default(65_536)
         .describe(
           'Connections that are kept at a time; beyond that the longest quiet one is forgotten and counted.',
         ),

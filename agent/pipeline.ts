@@ -10,7 +10,7 @@ import type { OpenConnection } from './detect/unseen.ts';
 import { UnexpectedDetector, type StoryPhase } from './detect/unexpected.ts';
 import type { Flow } from './flow/flow.ts';
 import { flowRecord } from './flow/record.ts';
-import { FlowTable } from './flow/table.ts';
+import { FlowTable, type FlowEndCause } from './flow/table.ts';
 import type { Membership } from './membership/membership.ts';
 import { ServiceLocator } from './membership/services.ts';
 import type { Address } from '../common/address.ts';
@@ -104,7 +104,7 @@ export class Pipeline implements FrameSink {
       hashSeed: options.hashSeed ?? 0,
       isService: (w0, w1, w2, w3, port) => this.#services.serviceAt({ w0, w1, w2, w3 }, port) !== undefined,
       opened: (flow) => this.#judge(flow),
-      ended: (flow) => this.#flowEnded(flow),
+      ended: (flow, cause) => this.#flowEnded(flow, cause),
     });
     this.#unexpected = new UnexpectedDetector<Judgement>({
       node: options.node,
@@ -243,13 +243,14 @@ export class Pipeline implements FrameSink {
     for (const flow of this.#flows) this.#judge(flow);
   }
 
-  #flowEnded(flow: Flow<Judgement>): void {
+  #flowEnded(flow: Flow<Judgement>, cause: FlowEndCause): void {
     this.#unexpected.release(flow);
     const verdict = flow.tag?.verdict;
     if (verdict === undefined) return;
     if (verdict.allowed) this.#allowed++;
     else this.#unexpectedFlows++;
-    this.#reportFlow(flow);
+    // A flood of SYNs: a report of each would drive out of the spool what matters. They are counted as evicted.
+    if (cause !== 'evicted' || flow.state !== 'attempt') this.#reportFlow(flow);
   }
 
   #reportFlow(flow: Flow<Judgement>): void {

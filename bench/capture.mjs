@@ -11,7 +11,7 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -26,11 +26,13 @@ import {
   PORT,
   removeLink,
   replay,
+  setSource,
   TCP_ACK,
   TCP_SYN,
 } from './live-traffic.mjs';
 
 const FLOWS = 10_000;
+const STRANGER = '192.0.2.1';
 const OURS = ['kernel', 'ring', 'cap', 'pcap'];
 const PEERS = {
   tcpdump: (folder) => ['-i', NEAR, '-Z', 'root', '-s', '128', '-w', join(folder, 'out'), `tcp port ${PORT}`],
@@ -77,30 +79,30 @@ function loads() {
     send: (pass) => replay(frames[pass], loops, rate),
   });
   const attempts = values.quick ? 100_000 : 1_000_000;
-  const flood = {
-    title: 'SYN flood',
-    onlyKernel: true,
-    send: (pass) =>
-      pass === 0
-        ? replay(frames[0], 1, 100_000)
-        : replay(fileOf('flood.pcap', pcapOf(attempts, TCP_SYN)), 1, 400_000),
-  };
+  const flood = pcapOf(attempts, TCP_SYN);
+  setSource(flood, attempts / 2, STRANGER);
   return [
     steady('100 k packets/s', rounds / 4, 100_000),
     steady('400 k packets/s', rounds, 400_000),
     { title: 'bulk', isBulk: true, send: () => bulk(values.quick ? 2 : 5) },
-    flood,
+    {
+      title: 'SYN flood',
+      isFlood: true,
+      send: (pass) =>
+        pass === 0 ? replay(frames[0], 1, 100_000) : replay(fileOf('flood.pcap', flood), 1, 400_000),
+    },
   ];
 }
 
-function tools({ onlyKernel }) {
-  if (onlyKernel) return ['kernel'];
+function tools({ isFlood }) {
+  if (isFlood) return ['kernel', 'agent'];
   const ours = OURS.filter((way) => way !== 'pcap' || values.pcap !== undefined);
   const peers = Object.keys(PEERS).filter((name) => spawnSync('which', [name]).status === 0);
   return [...ours, ...peers].filter((name) => isAsked('tools', name));
 }
 
 function measure(tool, load) {
+  if (tool === 'agent') return measureAgent(load);
   return OURS.includes(tool) ? measureOurs(tool, load) : measurePeer(tool, load);
 }
 
@@ -164,6 +166,48 @@ async function measurePeer(name, load) {
   child.kill('SIGTERM');
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   return { cpu: passes[1], firstCpu: passes[0], rate, MB };
+}
+
+/** The whole agent, with rules that allow everybody but the stranger. */
+async function measureAgent(load) {
+  const rules = {
+    version: 1,
+    services: { 'object-manager': PORT },
+    groups: { cluster: { cidr: ['10.0.0.0/8'] } },
+    allow: [{ name: 'nodes exchange objects', from: 'cluster', to: 'object-manager' }],
+  };
+  const token = fileOf('token', 'a-token-for-this-bench');
+  chmodSync(token, 0o600);
+  const settings = {
+    node: 'w1',
+    rules: fileOf('rules.yaml', JSON.stringify(rules)),
+    collector: { url: 'ws://127.0.0.1:1', tokenFile: token },
+    capture: { interface: NEAR },
+    spool: { path: join(folder, 'spool.db') },
+  };
+  const config = fileOf('agent.yaml', JSON.stringify(settings));
+  const program = join(import.meta.dirname, '../dist/cli/main.js');
+  const child = spawn(process.execPath, [program, 'agent', '--json', '--config', config]);
+  const ids = new Set();
+  let latency;
+  let log = '';
+  child.stderr.on('data', (chunk) => (log += chunk));
+  createInterface(child.stdout).on('line', (line) => {
+    const anomaly = JSON.parse(line);
+    if (anomaly.flow?.source.ip !== STRANGER) return;
+    latency ??= (Date.now() - Date.parse(anomaly.first)) / 1000;
+    ids.add(anomaly.id);
+  });
+  while (!log.includes('"capturing"')) await sleep(20);
+  const before = cpuOf(child.pid);
+  const rate = await load.send(1);
+  await sleep(2500);
+  const cpu = cpuOf(child.pid) - before;
+  const MB = memoryOf(child.pid);
+  const exited = once(child, 'exit');
+  child.kill('SIGTERM');
+  await exited;
+  return { cpu, rate, MB, stranger: `${ids.size} after ${latency} s` };
 }
 
 async function medianOf(run) {

@@ -94,6 +94,12 @@ export function pcapOf(flows, tcpFlags, set = 0) {
   return bytes;
 }
 
+/** Gives one packet of a `pcapOf` another sender. */
+export function setSource(pcap, number, address) {
+  const frame = 24 + number * (16 + FRAME_LENGTH) + 16;
+  address.split('.').forEach((part, index) => pcap.writeUInt8(Number(part), frame + 26 + index));
+}
+
 function ip(...words) {
   execFileSync('ip', words);
 }

@@ -6,6 +6,7 @@ import yargs, { type Argv } from 'yargs';
 import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import { packageVersion } from '../common/package.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
+import { preferSmallMemory } from './memory.ts';
 
 /**
  * Where the commands are. Only those that the words may mean are loaded: all of them take a quarter of a second of CPU
@@ -13,7 +14,10 @@ import type { Command, ExitStatus, Terminal } from './command.ts';
  */
 const COMMANDS: Readonly<Record<string, (parser: Argv, register: Register) => Promise<void>>> = {
   up: async (parser, register) => register(parser, (await import('./up.ts')).upCommand),
-  agent: async (parser, register) => register(parser, (await import('./agent.ts')).agentCommand),
+  agent: async (parser, register) => {
+    preferSmallMemory();
+    register(parser, (await import('./agent.ts')).agentCommand);
+  },
   collector: async (parser, register) => register(parser, (await import('./collector.ts')).collectorCommand),
   replay: async (parser, register) => register(parser, (await import('./replay.ts')).replayCommand),
   flows: async (parser, register) => register(parser, (await import('./flows.ts')).flowsCommand),
