@@ -11,8 +11,8 @@ export function createCollectorMetrics() {
   const registry = new Registry();
   const counter = <Label extends string>(name: string, help: string, labelNames: Label[] = []) =>
     new Counter({ name: `plasmawatch_${name}`, help, labelNames, registers: [registry] });
-  const gauge = (name: string, help: string) =>
-    new Gauge({ name: `plasmawatch_${name}`, help, registers: [registry] });
+  const gauge = <Label extends string>(name: string, help: string, labelNames: Label[] = []) =>
+    new Gauge({ name: `plasmawatch_${name}`, help, labelNames, registers: [registry] });
   return {
     registry,
     agentsConnected: gauge('agents_connected', 'Agents with an open session.'),
@@ -54,6 +54,9 @@ export function createCollectorMetrics() {
       'Notifications not written, because too many waited for the receiver.',
       ['receiver'],
     ),
+    notificationsWaiting: gauge('notifications_waiting', 'Notifications that wait for a receiver, now.', [
+      'receiver',
+    ]),
     notificationsMerged: counter(
       'notifications_merged_total',
       'Notifications that were delivered together with others in one message, because the queue was behind.',

@@ -138,13 +138,14 @@ class ReceiverQueue {
    * nothing waits.
    */
   async #deliverNext(): Promise<number | undefined> {
-    const { store, guard, clock } = this.#options;
+    const { store, guard, clock, metrics } = this.#options;
     let entries: OutboxEntry[] = [];
     let newestMs: number | undefined;
     const isRead = guard(() => {
       if (this.#isGone) this.#dropAll();
       entries = store.pending(this.#name, this.#notifier.batch?.maxCount ?? 1);
       newestMs = store.newestPendingMs(this.#name);
+      metrics.notificationsWaiting.set({ receiver: this.#name }, store.pendingCount(this.#name));
     });
     if (!isRead) return STORE_RETRY_MS;
     const [oldest] = entries;

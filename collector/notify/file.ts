@@ -24,9 +24,10 @@ export function createFileNotifier({ path, format }: FileOptions): Notifier & { 
     if (signal.aborted) return { outcome: 'retry', reason: 'no answer in time' };
     const lines = notifications.map((notification) => `${formatNotification(format, notification)}\n`);
     try {
-      await append(path, lines.join(''));
+      await orAborted(append(path, lines.join('')), signal);
       return { outcome: 'delivered' };
     } catch (error) {
+      if (signal.aborted) return { outcome: 'retry', reason: 'no answer in time' };
       return { outcome: 'retry', reason: `cannot write the file (${systemCodeOf(error) ?? 'error'})` };
     }
   };
@@ -35,6 +36,20 @@ export function createFileNotifier({ path, format }: FileOptions): Notifier & { 
     send: (notification, signal) => deliver([notification], signal),
     batch: { ...BATCH, send: deliver },
   };
+}
+
+/** A disk of the network that does not answer cannot be told to stop: its answer is not waited for. */
+async function orAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  const settled = new AbortController();
+  const aborted = new Promise<never>((_resolve, reject) => {
+    const options = { once: true, signal: settled.signal };
+    signal.addEventListener('abort', () => reject(new Error('aborted')), options);
+  });
+  try {
+    await Promise.race([work, aborted]);
+  } finally {
+    settled.abort();
+  }
 }
 
 async function append(path: string, text: string): Promise<void> {

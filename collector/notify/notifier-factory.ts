@@ -50,8 +50,14 @@ const MAKERS: { readonly [Type in ReceiverConfig['type']]: Maker<Extract<Receive
   {
     slack: (_receiver, { http, secret, writer }) =>
       createSlackNotifier({ ...http, url: secret('url'), write: writer(escapeValue) }),
-    webhook: ({ format }, { http, secret }) =>
-      createWebhookNotifier({ ...http, url: secret('url'), signingSecret: secret('signingSecret'), format }),
+    webhook: ({ name, format }, { http, secret }) =>
+      createWebhookNotifier({
+        ...http,
+        url: secret('url'),
+        signingSecret: secret('signingSecret'),
+        secretName: `signing secret of receiver ${name}`,
+        format,
+      }),
     alertmanager: ({ externalUrl }, { http, secrets: { token }, secret, writer }) =>
       createAlertmanagerNotifier({ ...http, url: secret('url'), token, externalUrl, write: writer(asIs) }),
     pagerduty: ({ url }, { http, secret, writer }) =>

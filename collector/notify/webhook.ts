@@ -23,6 +23,8 @@ export interface WebhookOptions {
   readonly url: string;
   /** One a line: `whsec_` and base64, or base64 alone (HMAC); `whsk_` and base64 (Ed25519). Each signs. */
   readonly signingSecret: string;
+  /** Whose secrets they are, for messages. */
+  readonly secretName?: string | undefined;
   /** Of the body; plasmawatch's own when not given. */
   readonly format?: Format | undefined;
   readonly fetch: Fetch;
@@ -31,8 +33,8 @@ export interface WebhookOptions {
 
 /** @throws PlasmawatchError PW_SECRET when a signing secret is none */
 export function createWebhookNotifier(options: WebhookOptions): Notifier {
-  const { url, signingSecret, format = 'plasmawatch', fetch, clock } = options;
-  const sign = createSigner(signingSecret);
+  const { url, format = 'plasmawatch', fetch, clock } = options;
+  const sign = createSigner(options.signingSecret, options.secretName);
   return {
     minIntervalMs: 0,
     retryDelaysMs: RETRY_DELAYS_MS,

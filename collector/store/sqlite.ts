@@ -329,10 +329,6 @@ class SqliteStore implements Store {
     );
   }
 
-  nextPending(receiver: string): OutboxEntry | undefined {
-    return this.pending(receiver, 1)[0];
-  }
-
   pending(receiver: string, limit: number): OutboxEntry[] {
     return this.#queries
       .all<OutboxRow>(

@@ -180,9 +180,7 @@ export interface Store {
   members(incidentId: string, limit: number): Member[];
 
   enqueue(notification: Notification): void;
-  /** The oldest notification of a receiver that waits. */
-  nextPending(receiver: string): OutboxEntry | undefined;
-  /** The oldest that wait, in order. */
+  /** The oldest notifications that wait for a receiver, in order. */
   pending(receiver: string, limit: number): OutboxEntry[];
   pendingCount(receiver: string): number;
   /** When the newest that waits was written; undefined where none waits. */

@@ -47,7 +47,7 @@ describe('what one story is', () => {
       count: 1,
       bytes: 4200,
     });
-    expect(parts.store.nextPending('ops')).toMatchObject({ type: 'opened', incident: { id: 'INC-1' } });
+    expect(parts.store.pending('ops', 1)[0]).toMatchObject({ type: 'opened', incident: { id: 'INC-1' } });
     expect(parts.events.map(({ type }) => type)).toEqual(['opened']);
   });
 
@@ -223,7 +223,7 @@ describe('limits', () => {
     report(parts, [anomaly({ severity: 'warning' })]);
     expect([parts.store.pendingCount('all'), parts.store.pendingCount('pager')]).toEqual([1, 0]);
     report(parts, [anomaly({ severity: 'critical', count: 9, last: at(1) })]);
-    expect(parts.store.nextPending('pager')?.type).toBe('escalated');
+    expect(parts.store.pending('pager', 1)[0]?.type).toBe('escalated');
   });
 
   it('puts new stories into one incident when too many are open', async () => {

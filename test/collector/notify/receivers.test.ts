@@ -104,7 +104,11 @@ describe('the secrets of a receiver', () => {
     ['teams', { urlFile: 'SECRET' }, 'URL of receiver ops: expected an http or https URL'],
     ['alertmanager', { urlFile: 'https://SECRET:x@host' }, 'user and password in a URL are not supported'],
     ['syslog', { host: 'h', caFile: 'SECRET' }, 'expected PEM'],
-    ['webhook', { url: 'http://h', secretFile: 'SECRET*' }, 'webhook signing secret: expected base64'],
+    [
+      'webhook',
+      { url: 'http://h', secretFile: 'SECRET*' },
+      'signing secret of receiver ops: expected base64',
+    ],
   ])('are checked and not shown: %s with %j', async (type, files, problem) => {
     const settings: Record<string, string> = { type };
     for (const [key, value] of Object.entries(files)) {

@@ -57,7 +57,7 @@ describe.each(engines)('the %s store', (_name, open) => {
       { id: 1, agent: 'w1', sequence: 1, receivedMs: 3000, report: sampleAnomaly(1) },
     ]);
     expect(store.incident(incident.id)).toEqual(incident);
-    expect(store.nextPending('ops')).toMatchObject({ incident, attempts: 0, state: 'pending' });
+    expect(store.pending('ops', 1)[0]).toMatchObject({ incident, attempts: 0, state: 'pending' });
     expect(store.cursor('influx')).toBe(1);
     expect(store.greetAgent(w1, 4000)).toBe(1);
   });
@@ -144,7 +144,7 @@ describe.each(engines)('the %s store', (_name, open) => {
     expect(store.incident(open.id)).toBeDefined();
     expect(store.incident(resolved.id)).toBeUndefined();
     expect(store.member('w1', 'x')).toBeUndefined();
-    expect(store.nextPending('ops')?.id).toBe('waits');
+    expect(store.pending('ops', 1)[0]?.id).toBe('waits');
     expect(store.agents().map(({ name }) => name)).toEqual(['w1']);
   });
 
