@@ -152,7 +152,7 @@ class Connection {
   }
 }
 
-/** By the code of the failure only. A temporary one (4xx) and a login that is refused may be mended; the rest of 5xx may not. */
+/** By the code of the failure only. Logins, addresses and certificates can be mended; a mail that is refused for what it holds cannot. */
 function refusal(error: unknown): Delivery {
   const code = systemCodeOf(error);
   const status = statusOf(error);
@@ -160,9 +160,16 @@ function refusal(error: unknown): Delivery {
   if (code === 'ETLS') return { outcome: 'retry', reason: 'TLS failed, or is not offered' };
   if (isAboutCertificate(error))
     return { outcome: 'retry', reason: "the server's certificate is not trusted" };
-  if (status !== undefined && status >= 500) return { outcome: 'rejected', reason: `SMTP status ${status}` };
+  if (status !== undefined && status >= 500 && isAboutContent(error)) {
+    return { outcome: 'rejected', reason: `SMTP status ${status}` };
+  }
   if (status !== undefined) return { outcome: 'retry', reason: `SMTP status ${status}` };
   return { outcome: 'retry', reason: connectionFault(error) };
+}
+
+/** Whether the server had the mail, or was about to get it: it has taken the login, the sender and an addressee. */
+function isAboutContent(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'command' in error && error.command === 'DATA';
 }
 
 /** nodemailer puts its own code in the place of OpenSSL's. */

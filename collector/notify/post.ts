@@ -22,7 +22,14 @@ export interface PostRequest {
 export type PostResult =
   { readonly status: number; readonly text: string } | Exclude<Delivery, { outcome: 'delivered' }>;
 
-/** Posts, and sorts the answers: 2xx taken; 408, 425, 429 and 5xx to be tried again; all else refused. Never rejects. */
+/** What is wrong with the message itself, and will be for ever. */
+const REFUSALS: ReadonlySet<number> = new Set([400, 406, 409, 413, 415, 422]);
+const GONE = 410;
+
+/**
+ * Posts, and sorts the answers. 2xx: taken. What is about the message: refused. All else is tried again, wrong URLs and
+ * keys included: whoever mends them wants what waits. Never rejects.
+ */
 export async function post({ fetch, url, headers, body, signal, nowMs }: PostRequest): Promise<PostResult> {
   let response: Response;
   let text: string;
@@ -34,14 +41,14 @@ export async function post({ fetch, url, headers, body, signal, nowMs }: PostReq
   }
   const { status } = response;
   if (response.ok) return { status, text };
-  if (status === 408 || status === 425 || status === 429 || status >= 500) {
-    const afterMs = parseRetryAfter(response.headers.get('retry-after'), nowMs);
-    return { outcome: 'retry', reason: `HTTP status ${status}`, afterMs };
+  const reason = `HTTP status ${status}`;
+  if (status === GONE || REFUSALS.has(status)) {
+    return { outcome: 'rejected', reason, isGone: status === GONE };
   }
   if (status >= 300 && status < 400) {
-    return { outcome: 'rejected', reason: `HTTP status ${status}: redirects are not followed` };
+    return { outcome: 'retry', reason: `${reason}: redirects are not followed` };
   }
-  return { outcome: 'rejected', reason: `HTTP status ${status}`, isGone: status === 410 };
+  return { outcome: 'retry', reason, afterMs: parseRetryAfter(response.headers.get('retry-after'), nowMs) };
 }
 
 async function readStart(response: Response): Promise<string> {

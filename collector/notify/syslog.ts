@@ -1,6 +1,8 @@
 /**
  * Syslog: RFC 5424 messages over TLS (RFC 5425), or over TCP and UDP on this machine.
  *
+ * No package: those there are call a message sent when it stands in a socket's buffer.
+ *
  * Syslog has no acknowledgement. A message counts as delivered when the server has taken everything, has not ended the
  * connection by itself for a moment, and then ends it after us. So each attempt is a connection of its own, and what
  * waits goes through one together.

@@ -127,7 +127,9 @@ describe.each(Object.entries(httpNotifiers))('the %s notifier', (name, { accepts
       { status: 400, body: SIGNING_SECRET },
       { outcome: 'rejected', reason: 'HTTP status 400', isGone: false },
     ],
-    [{ status: 404 }, { outcome: 'rejected', reason: 'HTTP status 404', isGone: false }],
+    [{ status: 413 }, { outcome: 'rejected', reason: 'HTTP status 413', isGone: false }],
+    [{ status: 401 }, { outcome: 'retry', reason: 'HTTP status 401' }],
+    [{ status: 404 }, { outcome: 'retry', reason: 'HTTP status 404' }],
     [{ status: 410 }, { outcome: 'rejected', reason: 'HTTP status 410', isGone: true }],
   ])('understands %j', async (answer, delivery) => {
     receiver.answers = [answer];
@@ -143,7 +145,7 @@ describe.each(Object.entries(httpNotifiers))('the %s notifier', (name, { accepts
   it('follows no redirect', async () => {
     receiver.answers = [{ status: 307, headers: { location: receiver.url('/elsewhere') } }];
     expect(await send()).toEqual({
-      outcome: 'rejected',
+      outcome: 'retry',
       reason: 'HTTP status 307: redirects are not followed',
     });
     expect(receiver.requests).toHaveLength(1);
@@ -270,7 +272,12 @@ const socketNotifiers: Record<string, SocketKit> = {
       [
         'does not know the addressee',
         smtp({ RCPT: '550 SECRET unknown' }),
-        { outcome: 'rejected', reason: 'SMTP status 550' },
+        { outcome: 'retry', reason: 'SMTP status 550' },
+      ],
+      [
+        'wants no such content',
+        smtp({ DATA: '554 SECRET spam' }),
+        { outcome: 'rejected', reason: 'SMTP status 554' },
       ],
       [
         'speaks something else',
