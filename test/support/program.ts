@@ -37,6 +37,10 @@ export class Program {
     this.#ended = once(child, 'close');
   }
 
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
   /** Waits until a line of either stream contains the text; fails with all lines when the process ends before. */
   async said(text: string): Promise<void> {
     await waitFor(
