@@ -36,14 +36,11 @@ export interface DispatcherOptions {
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #queues: readonly ReceiverQueue[];
-  readonly #reminders: readonly Reminders[];
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
-    const notifiers = [...options.notifiers];
-    this.#queues = notifiers.map(([name, notifier]) => new ReceiverQueue(name, notifier, options));
-    this.#reminders = notifiers.flatMap(([name, { reminder }]) =>
-      reminder === undefined ? [] : [new Reminders({ ...options, name, reminder })],
+    this.#queues = [...options.notifiers].map(
+      ([name, notifier]) => new ReceiverQueue(name, notifier, options),
     );
   }
 
@@ -58,7 +55,6 @@ export class Dispatcher {
       if (orphans > 0) logger.warn({ orphans }, 'notifications of receivers that are gone were dropped');
     });
     for (const queue of this.#queues) queue.start();
-    for (const reminders of this.#reminders) reminders.start();
   }
 
   /** Says that the outbox may have something new. */
@@ -68,7 +64,7 @@ export class Dispatcher {
 
   /** Resolves when nothing is under way any more. */
   async stop(): Promise<void> {
-    await Promise.all([...this.#queues, ...this.#reminders].map((part) => part.stop()));
+    await Promise.all(this.#queues.map((queue) => queue.stop()));
   }
 }
 
@@ -76,6 +72,7 @@ class ReceiverQueue {
   readonly #name: string;
   readonly #notifier: Notifier;
   readonly #options: DispatcherOptions;
+  readonly #reminders: Reminders | undefined;
   #state: 'idle' | 'running' | 'stopped' = 'stopped';
   /** Whether something was added since the queue was last looked at. */
   #isWoken = false;
@@ -95,6 +92,8 @@ class ReceiverQueue {
     this.#name = name;
     this.#notifier = notifier;
     this.#options = options;
+    const { reminder } = notifier;
+    this.#reminders = reminder === undefined ? undefined : new Reminders(name, reminder, options);
   }
 
   start(): void {
@@ -121,7 +120,7 @@ class ReceiverQueue {
   async #deliverAll(): Promise<void> {
     while (this.#state === 'running') {
       this.#isWoken = false;
-      const waitMs = await this.#deliverNext();
+      const waitMs = await this.#step();
       if (waitMs === 0 || this.#isWoken || this.#isStopped()) continue;
       this.#state = 'idle';
       if (waitMs !== undefined) this.#timer = this.#options.clock.after(waitMs, () => this.wake());
@@ -131,6 +130,15 @@ class ReceiverQueue {
   /** The compiler takes the state for unchanged across an `await`; it may not be. */
   #isStopped(): boolean {
     return this.#state === 'stopped';
+  }
+
+  /** Reminds or delivers. Returns how long to wait before the next step, or undefined when there is none. */
+  async #step(): Promise<number | undefined> {
+    const reminders = this.#reminders;
+    if (reminders === undefined) return await this.#deliverNext();
+    if (reminders.dueInMs() <= 0) await this.#withTimeout((signal) => reminders.remind(signal));
+    const waitMs = await this.#deliverNext();
+    return Math.max(0, Math.min(waitMs ?? LONGEST_SLEEP_MS, reminders.dueInMs()));
   }
 
   /**
@@ -177,15 +185,22 @@ class ReceiverQueue {
   }
 
   async #send(entries: readonly OutboxEntry[]): Promise<Delivery> {
+    const [only] = entries;
+    const { batch } = this.#notifier;
+    return await this.#withTimeout((signal) =>
+      entries.length === 1 && only !== undefined
+        ? this.#notifier.send(only, signal)
+        : (batch ?? noBatch()).send(entries, signal),
+    );
+  }
+
+  /** Does work that ends soon after the time for it is over, or after `stop`. */
+  async #withTimeout<Result>(work: (signal: AbortSignal) => Promise<Result>): Promise<Result> {
     const controller = new AbortController();
     this.#sending = controller;
     const timeout = this.#options.clock.after(SEND_TIMEOUT_MS, () => controller.abort());
     try {
-      const [only] = entries;
-      const { batch } = this.#notifier;
-      return await (entries.length === 1 && only !== undefined
-        ? this.#notifier.send(only, controller.signal)
-        : (batch ?? noBatch()).send(entries, controller.signal));
+      return await work(controller.signal);
     } finally {
       timeout.cancel();
       this.#sending = undefined;

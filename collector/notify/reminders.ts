@@ -1,16 +1,17 @@
-/** Tells a receiver that forgets, at intervals, what it was told and is not resolved. */
-import type { Clock, Timer } from '../../common/clock.ts';
+/**
+ * Tells a receiver that forgets, at intervals, what it was told and is not resolved. The receiver's queue calls it between
+ * two deliveries: a reminder on its way never overtakes the message that an incident is resolved.
+ */
+import type { Clock } from '../../common/clock.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/guard.ts';
 import type { Incident, Store } from '../store/store.ts';
-import { SEND_TIMEOUT_MS, type Reminder } from './notifier.ts';
+import type { Reminder } from './notifier.ts';
 
 /** More unresolved incidents than a collector has by its settings, usually. */
 const MAX_INCIDENTS = 1000;
 
 export interface RemindersOptions {
-  readonly name: string;
-  readonly reminder: Reminder;
   readonly store: Store;
   readonly guard: StoreGuard;
   readonly clock: Clock;
@@ -18,42 +19,33 @@ export interface RemindersOptions {
 }
 
 export class Reminders {
+  readonly #receiver: string;
+  readonly #reminder: Reminder;
   readonly #options: RemindersOptions;
-  #timer: Timer | undefined;
-  #sending: AbortController | undefined;
-  #run: Promise<void> = Promise.resolve();
+  #lastMs: number;
 
-  constructor(options: RemindersOptions) {
+  constructor(receiver: string, reminder: Reminder, options: RemindersOptions) {
+    this.#receiver = receiver;
+    this.#reminder = reminder;
     this.#options = options;
+    this.#lastMs = options.clock.now();
   }
 
-  start(): void {
-    const { clock, reminder } = this.#options;
-    this.#timer = clock.every(reminder.intervalMs, () => {
-      if (this.#sending === undefined) this.#run = this.#remind();
-    });
+  /** Milliseconds until the next round; 0 or less when it is due. */
+  dueInMs(): number {
+    return this.#lastMs + this.#reminder.intervalMs - this.#options.clock.now();
   }
 
-  /** Resolves when no round is under way any more. */
-  async stop(): Promise<void> {
-    this.#timer?.cancel();
-    this.#sending?.abort();
-    await this.#run;
-  }
-
-  async #remind(): Promise<void> {
-    const { name, reminder, store, guard, clock, metrics } = this.#options;
+  /** One round. A failed one is only counted: the next comes soon. Never rejects. */
+  async remind(signal: AbortSignal): Promise<void> {
+    const { store, guard, clock, metrics } = this.#options;
+    this.#lastMs = clock.now();
     let incidents: Incident[] = [];
     guard(() => {
-      incidents = store.toldUnresolved(name, MAX_INCIDENTS);
+      incidents = store.toldUnresolved(this.#receiver, MAX_INCIDENTS);
     });
     if (incidents.length === 0) return;
-    const controller = new AbortController();
-    this.#sending = controller;
-    const timeout = clock.after(SEND_TIMEOUT_MS, () => controller.abort());
-    const { outcome } = await reminder.send(incidents, controller.signal);
-    timeout.cancel();
-    this.#sending = undefined;
-    metrics.notificationReminders.inc({ receiver: name, result: outcome });
+    const { outcome } = await this.#reminder.send(incidents, signal);
+    metrics.notificationReminders.inc({ receiver: this.#receiver, result: outcome });
   }
 }

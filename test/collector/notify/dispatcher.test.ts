@@ -5,6 +5,7 @@ import {
   type Batch,
   type Delivery,
   type Notifier,
+  type Reminder,
 } from '../../../collector/notify/notifier.ts';
 import type { Notification } from '../../../collector/store/store.ts';
 import { openParts, sampleIncident, sampleNotification } from '../../support/collector-parts.ts';
@@ -266,6 +267,42 @@ describe('the dispatcher', () => {
     expect(ops.sent).toHaveLength(1);
     clock.advance(60_000);
     await vi.waitFor(() => expect(stateOf(first)?.state).toBe('delivered'));
+  });
+
+  it('reminds a receiver that forgets of what it was told, and never while a delivery is under way', async () => {
+    const reminded: string[][] = [];
+    const reminder: Reminder = {
+      intervalMs: 10_000,
+      async send(incidents) {
+        reminded.push(incidents.map(({ id }) => id));
+        return { outcome: 'delivered' };
+      },
+    };
+    const ops = Object.assign(new ScriptedNotifier(), { reminder });
+    const { dispatcher, enqueue, stateOf, clock, store, incident } = await openDispatcher({ ops });
+    dispatcher.start();
+    await vi.waitFor(() => expect(clock.pending).toBe(1));
+    clock.advance(10_000);
+    await vi.waitFor(() => expect(clock.pending).toBe(1));
+    expect(reminded).toEqual([]);
+    const opened = enqueue('ops');
+    await vi.waitFor(() => expect(stateOf(opened)?.state).toBe('delivered'));
+    await vi.waitFor(() => expect(clock.pending).toBe(1));
+    clock.advance(10_000);
+    await vi.waitFor(() => expect(reminded).toEqual([[incident.id]]));
+
+    ops.answers = ['silence', { outcome: 'delivered' }];
+    store.updateIncident({ ...incident, state: 'resolved' });
+    const resolved = enqueue('ops');
+    await vi.waitFor(() => expect(ops.sent).toHaveLength(2));
+    clock.advance(10_000);
+    expect(reminded).toHaveLength(1);
+    clock.advance(SEND_TIMEOUT_MS - 10_000);
+    await vi.waitFor(() => expect(stateOf(resolved)?.attempts).toBe(1));
+    await vi.waitFor(() => expect(clock.pending).toBe(1));
+    clock.advance(10_000);
+    await vi.waitFor(() => expect(stateOf(resolved)?.state).toBe('delivered'));
+    expect(reminded).toHaveLength(1);
   });
 
   it('delivers once what an earlier run left, and drops what is for nobody', async () => {
