@@ -1,15 +1,18 @@
-// oxlint-disable-next-line typescript/triple-slash-reference -- an ambient module cannot be imported
-/// <reference path="./cap.d.ts" />
 /**
  * Live capture through libpcap, by the npm package `cap`: for where the kernel's ring is not to be had.
  *
  * What it cannot do, and the ring can: it tells no times (packets get the time of their delivery), counts no losses
- * (`dropped` is null), and copies every packet whole. An interface that is given by name and goes down ends the process
- * inside the package (an assertion in its native part); capturing on all interfaces does not have that fault.
+ * (`dropped` is null), and copies every packet. It runs in a process of its own (libpcap-child.ts), which an interface
+ * that goes down ends: then `run` fails as with any fault, and the source can be opened again.
  */
-import type * as CapPackage from 'cap';
-import type { Clock, Timer } from '../../common/clock.ts';
-import { messageOf, PlasmawatchError } from '../../common/errors.ts';
+import { fork, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import type { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import type { Clock } from '../../common/clock.ts';
+import { PlasmawatchError } from '../../common/errors.ts';
+import { packagePath } from '../../common/package.ts';
+import { DATA_FD, type OpenAnswer, type OpenRequest, RECORD, type Request } from './libpcap-protocol.ts';
 import { ARPHRD_ETHER } from './linux/constants.ts';
 import { Interfaces } from './linux/interfaces.ts';
 import { linkHeaderLength, LINKTYPE_RAW, vlanTagsLength } from './linux/link-header.ts';
@@ -17,15 +20,10 @@ import { type CaptureCounters, Frame, type FrameSink, type PacketSource, type Po
 
 /** libpcap's device that stands for all interfaces of a Linux machine. */
 const ANY_DEVICE = 'any';
-/** Kernel memory for packets that wait for us. */
-const KERNEL_BUFFER_BYTES = 32 * 1024 * 1024;
-/** Longer than the package's snaplen of 65,535 bytes, so that no packet is cut for want of room. */
-const PACKET_BUFFER_BYTES = 128 * 1024;
-/** A block of frames, as the sink sees it. */
-const BLOCK_MS = 40;
-const MAX_BLOCK_FRAMES = 1024;
 /** libpcap's optimizer is slow on long filters; with more ranges all TCP passes. */
 const MAX_FILTER_RANGES = 64;
+/** What is kept of a dying process' last words. */
+const MAX_LAST_WORDS = 500;
 
 /** Names of the package, and LINKTYPE_ values of the pcap registry. */
 const LINK_TYPES: Readonly<Record<string, number>> = {
@@ -40,11 +38,15 @@ const LINKTYPE_LINUX_SLL = 113;
 /** LINKTYPE_LINUX_SLL of the pcap registry: a header in network byte order in front of the network header. */
 const SLL = { length: 16, hardwareType: 2 } as const;
 
+/** Compiled, also for the tests: the oldest supported Node runs no TypeScript. */
+const CHILD_PROGRAM = import.meta.url.endsWith('.ts')
+  ? packagePath('dist/agent/capture/libpcap-child.js')
+  : fileURLToPath(new URL('libpcap-child.js', import.meta.url));
+
 export interface LibpcapOptions {
   /** One interface by name; all interfaces without. */
   readonly interface?: string | undefined;
   readonly ports: PortSet;
-  /** Gives packets their time. */
   readonly clock: Clock;
 }
 
@@ -53,25 +55,15 @@ export interface LibpcapOptions {
  * and libpcap's own words where the device cannot be opened.
  */
 export async function openLibpcap(options: LibpcapOptions): Promise<PacketSource> {
-  const { Cap } = await importCap();
-  return new LibpcapSource(() => new Cap(), options);
-}
-
-async function importCap(): Promise<typeof CapPackage> {
+  const stdio = ['ignore', 'ignore', 'pipe', 'ipc', 'pipe'] as const;
+  const forked = fork(CHILD_PROGRAM, [], { execArgv: [], stdio: [...stdio] });
+  const child = new LibpcapProcess(forked, options.interface ?? ANY_DEVICE);
   try {
-    // CommonJS: what the package exports is its default, and its names are not seen from here.
-    const { default: cap } = (await import('cap')) as unknown as { default: typeof CapPackage };
-    return cap;
+    const linkType = await child.open(filterFor(options, options.ports));
+    return new LibpcapSource(child, linkTypeOf(linkType), options);
   } catch (error) {
-    throw new PlasmawatchError(
-      'PW_CAPTURE_UNAVAILABLE',
-      `the package cap cannot be loaded: ${messageOf(error)}`,
-      {
-        operation: 'import',
-        subject: 'cap',
-        cause: error,
-      },
-    );
+    child.stop();
+    throw error;
   }
 }
 
@@ -103,66 +95,122 @@ const HIDDEN_PORTS = [
   ...[0, 43, 44, 51, 60, 135, 139, 140].map((header) => `ip6[6] = ${header}`),
 ];
 
-/**
- * Every handle that was made, for ever: the package leaves its handle in the event loop's list when it is closed, and
- * closes one that it never opened when it is collected; both end in freed memory. A few hundred bytes each.
- */
-const handles = new Set<CapPackage.Cap>();
+function filterFor(options: LibpcapOptions, ports: PortSet): string {
+  const hardwareType = new Interfaces(options.clock).hardwareTypeOf(options.interface ?? ANY_DEVICE);
+  return formatPcapFilter(ports, hardwareType === ARPHRD_ETHER);
+}
 
-class LibpcapSource implements PacketSource {
-  readonly name = 'cap';
-  readonly #createCap: () => CapPackage.Cap;
-  readonly #interface: string | undefined;
-  readonly #device: string;
-  readonly #clock: Clock;
-  readonly #frame = new Frame();
-  readonly #buffer = Buffer.alloc(PACKET_BUFFER_BYTES);
-  #cap: CapPackage.Cap;
-  #ports: PortSet;
-  #sink: FrameSink | undefined;
-  #received = 0;
-  #framesInBlock = 0;
-  #blockTimer: Timer | undefined;
-  #isStopped = false;
-  #end: () => void = () => {};
+/** The child and what is said to it. */
+class LibpcapProcess {
+  readonly device: string;
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<unknown>;
+  #lastWords = '';
+  isStopped = false;
 
-  constructor(createCap: () => CapPackage.Cap, options: LibpcapOptions) {
-    this.#createCap = createCap;
-    this.#interface = options.interface;
-    this.#device = options.interface ?? ANY_DEVICE;
-    this.#clock = options.clock;
-    this.#ports = options.ports;
-    this.#frame.view = new DataView(this.#buffer.buffer, this.#buffer.byteOffset, this.#buffer.byteLength);
-    this.#cap = this.#open();
-  }
-
-  run(sink: FrameSink): Promise<void> {
-    if (this.#isStopped) return Promise.resolve();
-    this.#sink = sink;
-    return new Promise((resolve) => {
-      this.#end = resolve;
+  constructor(child: ChildProcess, device: string) {
+    this.device = device;
+    this.#child = child;
+    this.#ended = once(child, 'close');
+    child.stderr?.on('data', (chunk: Buffer) => {
+      this.#lastWords = `${this.#lastWords}${chunk}`.slice(-MAX_LAST_WORDS);
     });
   }
 
+  /** Packets as libpcap-protocol.ts has them. */
+  get data(): Readable {
+    return this.#child.stdio[DATA_FD] as Readable;
+  }
+
+  /** Opens the device, or again with another filter. Gives the package's name of the link type. */
+  async open(filter: string): Promise<string> {
+    const request: OpenRequest = { device: this.device, filter };
+    this.#child.send(request);
+    const answered = once(this.#child, 'message') as Promise<[OpenAnswer]>;
+    const [answer] = await Promise.race([answered, this.#ended.then(() => Promise.reject(this.fault()))]);
+    if ('linkType' in answer) return answer.linkType;
+    throw answer.isPackageMissing
+      ? new PlasmawatchError('PW_CAPTURE_UNAVAILABLE', `the package cap cannot be loaded: ${answer.error}`, {
+          operation: 'import',
+          subject: 'cap',
+        })
+      : this.#failure(answer.error);
+  }
+
+  /** Resolves when the child has ended and everything it sent was delivered. */
+  async ended(): Promise<void> {
+    await this.#ended;
+  }
+
   stop(): void {
-    if (this.#isStopped) return;
-    this.#isStopped = true;
-    this.#cap.close();
-    this.#endBlock();
-    this.#end();
+    if (this.isStopped) return;
+    this.isStopped = true;
+    // Not by closing the channel: of a child whose channel was closed from here, Node emits no `close`.
+    if (this.#child.connected) this.#child.send('stop' satisfies Request);
+    // A pipe that nobody reads would keep it from ending.
+    if (this.data.listenerCount('data') === 0) this.data.resume();
+  }
+
+  /** Ends the child as a fault. */
+  kill(): void {
+    this.#child.kill('SIGKILL');
+  }
+
+  /** Why the child has ended by itself. */
+  fault(): PlasmawatchError {
+    const words = this.#lastWords.trim().replaceAll(/\s*\n\s*/g, ' | ');
+    const end = this.#child.signalCode ?? `exit status ${this.#child.exitCode}`;
+    return this.#failure(`the process has ended (${end})${words === '' ? '' : `: ${words}`}`);
+  }
+
+  #failure(reason: string): PlasmawatchError {
+    return new PlasmawatchError('PW_CAPTURE_FAILED', `libpcap on ${this.device}: ${reason}`, {
+      operation: 'open',
+      subject: this.device,
+      retryable: true,
+    });
+  }
+}
+
+class LibpcapSource implements PacketSource {
+  readonly name = 'cap';
+  readonly #child: LibpcapProcess;
+  readonly #options: LibpcapOptions;
+  readonly #isCooked: boolean;
+  readonly #frame = new Frame();
+  /** The start of a record whose rest is still under way. */
+  #rest: Buffer = Buffer.alloc(0);
+  #received = 0;
+
+  constructor(child: LibpcapProcess, linkType: number, options: LibpcapOptions) {
+    this.#child = child;
+    this.#options = options;
+    this.#isCooked = linkType === LINKTYPE_LINUX_SLL;
+    this.#frame.linkType = this.#isCooked ? LINKTYPE_RAW : linkType;
+  }
+
+  async run(sink: FrameSink): Promise<void> {
+    if (this.#child.isStopped) return;
+    this.#child.data.on('data', (chunk: Buffer) => {
+      this.#deliver(chunk, sink);
+      sink.blockEnd();
+    });
+    await this.#child.ended();
+    if (!this.#child.isStopped) throw this.#child.fault();
+  }
+
+  stop(): void {
+    this.#child.stop();
   }
 
   counters(): CaptureCounters {
     return { received: this.#received, dropped: null, overflowed: 0 };
   }
 
-  /** The package cannot swap a filter: another handle is opened first, then this one closed with what it held. */
   setPorts(ports: PortSet): void {
-    if (this.#isStopped) return;
-    this.#ports = ports;
-    const previous = this.#cap;
-    this.#cap = this.#open();
-    previous.removeAllListeners().close();
+    if (this.#child.isStopped) return;
+    // A child that cannot go on says so by its end, which `run` tells.
+    this.#child.open(filterFor(this.#options, ports)).catch(() => this.#child.kill());
   }
 
   wantPackets(): void {}
@@ -171,58 +219,30 @@ class LibpcapSource implements PacketSource {
 
   /** Packets carry no index here: the name is known when only one interface was asked for. */
   interfaceName(): string | undefined {
-    return this.#interface;
+    return this.#options.interface;
   }
 
-  #open(): CapPackage.Cap {
-    const cap = this.#createCap();
-    handles.add(cap);
-    const hasVlanTags = new Interfaces(this.#clock).hardwareTypeOf(this.#device) === ARPHRD_ETHER;
-    const filter = formatPcapFilter(this.#ports, hasVlanTags);
-    try {
-      const linkType = linkTypeOf(cap.open(this.#device, filter, KERNEL_BUFFER_BYTES, this.#buffer));
-      const isCooked = linkType === LINKTYPE_LINUX_SLL;
-      this.#frame.linkType = isCooked ? LINKTYPE_RAW : linkType;
-      cap.on('packet', (length, isTruncated) => this.#deliver(length, isTruncated, isCooked));
-    } catch (error) {
-      throw new PlasmawatchError('PW_CAPTURE_FAILED', `libpcap on ${this.#device}: ${messageOf(error)}`, {
-        operation: 'open',
-        subject: this.#device,
-        cause: error,
-      });
-    }
-    return cap;
-  }
-
-  #deliver(length: number, isTruncated: boolean, isCooked: boolean): void {
-    if (this.#sink === undefined) return;
+  #deliver(chunk: Buffer, sink: FrameSink): void {
+    const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const frame = this.#frame;
-    frame.offset = 0;
-    frame.capturedLength = length;
-    // How long a cut packet was is not told: one byte more at the least.
-    frame.originalLength = isTruncated ? length + 1 : length;
-    if (isCooked) stripCookedHeader(frame);
-    const now = this.#clock.now();
-    frame.seconds = Math.floor(now / 1000);
-    frame.nanoseconds = Math.floor((now % 1000) * 1_000_000);
-    this.#received++;
-    this.#sink.frame(frame);
-    this.#countInBlock();
-  }
-
-  /** Packets come one by one; a block is what came within `BLOCK_MS`, or so many at once. */
-  #countInBlock(): void {
-    this.#framesInBlock++;
-    if (this.#framesInBlock >= MAX_BLOCK_FRAMES) this.#endBlock();
-    else this.#blockTimer ??= this.#clock.after(BLOCK_MS, () => this.#endBlock());
-  }
-
-  #endBlock(): void {
-    this.#blockTimer?.cancel();
-    this.#blockTimer = undefined;
-    if (this.#framesInBlock === 0) return;
-    this.#framesInBlock = 0;
-    this.#sink?.blockEnd();
+    let record = 0;
+    while (record + RECORD.length <= bytes.length) {
+      const captured = view.getUint32(record + RECORD.captured, true);
+      const end = record + RECORD.length + captured;
+      if (end > bytes.length) break;
+      frame.view = view;
+      frame.offset = record + RECORD.length;
+      frame.capturedLength = captured;
+      frame.originalLength = view.getUint32(record + RECORD.original, true);
+      frame.seconds = view.getUint32(record + RECORD.seconds, true);
+      frame.nanoseconds = view.getUint32(record + RECORD.nanoseconds, true);
+      if (this.#isCooked) stripCookedHeader(frame);
+      this.#received++;
+      sink.frame(frame);
+      record = end;
+    }
+    this.#rest = bytes.subarray(record);
   }
 }
 
@@ -231,8 +251,9 @@ function stripCookedHeader(frame: Frame): void {
   const networkLength = frame.originalLength - SLL.length;
   if (networkLength < 0) return;
   const hardwareType = frame.view.getUint16(frame.offset + SLL.hardwareType);
-  const tagsLength = vlanTagsLength(frame.view, SLL.length, frame.capturedLength - SLL.length, networkLength);
-  frame.offset = SLL.length + tagsLength;
+  const network = frame.offset + SLL.length;
+  const tagsLength = vlanTagsLength(frame.view, network, frame.capturedLength - SLL.length, networkLength);
+  frame.offset = network + tagsLength;
   frame.capturedLength -= SLL.length + tagsLength;
   frame.originalLength = linkHeaderLength(hardwareType) + networkLength;
 }

@@ -101,7 +101,10 @@ export interface PacketSource {
   stop(): void;
   /** Totals since the source was opened. */
   counters(): CaptureCounters;
-  /** Replaces the ports that a live source lets pass (files deliver everything and ignore it). */
+  /**
+   * Replaces the ports that a live source lets pass: at once, with libpcap after some milliseconds. Files deliver
+   * everything and ignore it.
+   */
   setPorts(ports: PortSet): void;
   /**
    * Asks for packets of one direction of a flow that the source would otherwise only count: the next `packets` of

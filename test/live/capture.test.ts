@@ -90,11 +90,18 @@ describe.skipIf(missing !== undefined)(`live capture (needs ${missing ?? 'nothin
             await exchange(far.ipv4, PORT, 1000);
             await vi.waitFor(() => expectEnded(seen, 2), WAIT);
             source.setPorts(new PortSet([OTHER_PORT]));
-            seen.length = 0;
+            // Libpcap's process takes a moment.
+            await vi.waitFor(async () => {
+              await exchange(far.ipv4, OTHER_PORT, 10);
+              expect(seen.some(({ ports }) => ports.includes(OTHER_PORT))).toBe(true);
+            }, WAIT);
+            const before = seen.length;
             await exchange(far.ipv4, PORT, 1000);
-            await exchange(far.ipv4, OTHER_PORT, 1000);
-            await vi.waitFor(() => expectEnded(seen, 2), WAIT);
-            expect(seen.every(({ ports }) => ports.includes(OTHER_PORT))).toBe(true);
+            await exchange(far.ipv4, OTHER_PORT, 2000);
+            const bytes = (): number =>
+              seen.slice(before).reduce((sum, { originalLength }) => sum + originalLength, 0);
+            await vi.waitFor(() => expect(bytes()).toBeGreaterThan(4000), WAIT);
+            expect(seen.slice(before).every(({ ports }) => ports.includes(OTHER_PORT))).toBe(true);
           });
         });
       });
@@ -142,6 +149,26 @@ describe.skipIf(missing !== undefined)(`live capture (needs ${missing ?? 'nothin
       await expect(
         open({ interface: 'pw-nonesuch', ports: new PortSet([PORT]), ...dependencies }),
       ).rejects.toThrow(/pw-nonesuch/);
+    });
+  });
+
+  it('outlives the end of libpcap when its interface goes down, and can open it again', async () => {
+    await withNamespace(async ({ interface: device, namespace, far }) => {
+      await withEchoServer(namespace, [PORT], async () => {
+        const options = { interface: device, ports: new PortSet([PORT]), ...dependencies };
+        const source = await openLibpcap(options);
+        const running = source.run(new Collector());
+        await ip('link', 'set', device, 'down');
+        await expect(running).rejects.toMatchObject({ code: 'PW_CAPTURE_FAILED' });
+        await expect(openLibpcap(options)).rejects.toThrow(device);
+        await ip('link', 'set', device, 'up');
+        const again = await openLibpcap(options);
+        await collectWhile(again, async (seen) => {
+          await exchange(far.ipv4, PORT, 1000);
+          await vi.waitFor(() => expectEnded(seen, 2), WAIT);
+        });
+        expect(again.counters().dropped).toBeNull();
+      });
     });
   });
 

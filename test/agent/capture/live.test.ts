@@ -42,7 +42,7 @@ describe.skipIf(missing !== undefined)(
     let compiled: Awaited<ReturnType<typeof compile>> | undefined;
 
     beforeAll(async () => {
-      compiled = await compile('agent/capture/live.ts');
+      compiled = await compile('agent/capture/live.ts', 'agent/capture/libpcap-child.ts');
       await chmod(compiled.folder, 0o755);
       await writeFile(join(compiled.folder, 'open.mjs'), OPEN_SCRIPT);
     });
@@ -85,7 +85,7 @@ describe.skipIf(missing !== undefined)(
 
 describe('openLiveSource without its optional packages', () => {
   it.skipIf(process.platform !== 'linux')('says in one line what to install (needs Linux)', async () => {
-    const { folder, remove } = await compile('agent/capture/live.ts');
+    const { folder, remove } = await compile('agent/capture/live.ts', 'agent/capture/libpcap-child.ts');
     try {
       await rm(join(folder, 'node_modules'));
       await mkdir(join(folder, 'node_modules'));
