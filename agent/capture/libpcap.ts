@@ -113,7 +113,7 @@ class LibpcapProcess {
     this.#child = child;
     this.#ended = once(child, 'close');
     child.stderr?.on('data', (chunk: Buffer) => {
-      this.#lastWords = `${this.#lastWords}${chunk}`.slice(-MAX_LAST_WORDS);
+      this.#lastWords = `${this.#lastWords}${chunk.toString()}`.slice(-MAX_LAST_WORDS);
     });
   }
 
