@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { Anomaly } from '../../common/event.ts';
 import { openDatabase } from '../../common/sqlite.ts';
+import { MIGRATIONS } from '../../collector/store/sqlite-schema.ts';
 import { freePort } from '../support/free-port.ts';
 import { HttpReceiver } from '../support/http-receiver.ts';
 import { Program } from '../support/program.ts';
@@ -219,7 +220,7 @@ class Story {
   }
 
   async #read<Row>(sql: string): Promise<Row[]> {
-    const database = await openDatabase(join(this.#folder, 'collector.db'), ['']);
+    const database = await openDatabase(join(this.#folder, 'collector.db'), MIGRATIONS);
     try {
       return database.prepare(sql).all() as Row[];
     } finally {
