@@ -89,17 +89,15 @@ interface Told {
 }
 
 function tell({ name, kind, notification: { type, id }, delivery, json }: Told, terminal: Terminal): void {
-  const reason = delivery.outcome === 'delivered' ? null : delivery.reason;
   if (json) {
     writeJson(terminal, { type: 'delivery', receiver: name, kind, notification: type, id, ...delivery });
     return;
   }
-  writeLine(
-    terminal,
-    reason === null
-      ? `${name} (${kind}): "${type}" delivered`
-      : `${name} (${kind}): "${type}" not delivered: ${reason}`,
-  );
+  const happened =
+    delivery.outcome === 'delivered'
+      ? ['delivered', ...(delivery.remark === undefined ? [] : [delivery.remark])]
+      : ['not delivered', delivery.reason];
+  writeLine(terminal, `${name} (${kind}): "${type}" ${happened.join(': ')}`);
 }
 
 async function pause(forMs: number): Promise<void> {

@@ -78,6 +78,8 @@ class ReceiverQueue {
   #isWoken = false;
   #isGone = false;
   #isFailing = false;
+  /** What the last delivery had to say. */
+  #remark: string | undefined;
   #notBeforeMs = 0;
   /** No sooner by the receiver's own word (Retry-After). */
   #askedNotBeforeMs = 0;
@@ -239,7 +241,7 @@ class ReceiverQueue {
     const attempts = entry.attempts + 1;
     const done = { id: entry.id, attempts, nextAttemptMs: nowMs };
     if (delivery.outcome === 'delivered') {
-      store.updateDelivery({ ...done, state: 'delivered', reason: null });
+      store.updateDelivery({ ...done, state: 'delivered', reason: delivery.remark ?? null });
       metrics.notifications.inc({ receiver, outcome: 'delivered' });
     } else if (delivery.outcome === 'rejected' || nowMs - entry.createdMs >= giveUpMs) {
       store.updateDelivery({ ...done, state: 'failed', reason: delivery.reason });
@@ -267,6 +269,11 @@ class ReceiverQueue {
     if (delivery.outcome === 'delivered') {
       if (this.#isFailing) logger.info({ receiver: this.#name }, 'the receiver takes notifications again');
       this.#isFailing = false;
+      const { remark: reason } = delivery;
+      if (reason !== undefined && reason !== this.#remark) {
+        logger.warn({ receiver: this.#name, reason }, 'a notification was delivered in part');
+      }
+      this.#remark = reason;
       return;
     }
     if (this.#isFailing && !this.#isGone) return;

@@ -40,7 +40,7 @@ export function createEmailNotifier(options: EmailOptions): Notifier & { batch: 
   const deliver = async (mail: Mail, signal: AbortSignal): Promise<Delivery> => {
     const connection = new Connection(options, signal);
     try {
-      await connection.transport.sendMail({
+      const { rejected } = await connection.transport.sendMail({
         ...mail,
         from,
         to: [...to],
@@ -49,7 +49,10 @@ export function createEmailNotifier(options: EmailOptions): Notifier & { batch: 
         disableFileAccess: true,
         disableUrlAccess: true,
       });
-      return { outcome: 'delivered' };
+      // Sent again to all it would come twice to most; kept for one, it would hold up all that follow.
+      return rejected.length === 0
+        ? { outcome: 'delivered' }
+        : { outcome: 'delivered', remark: `${rejected.length} of ${to.length} addressees were refused` };
     } catch (error) {
       return signal.aborted ? { outcome: 'retry', reason: 'no answer in time' } : refusal(error);
     } finally {

@@ -11,7 +11,11 @@ import type { Incident, Notification } from '../store/store.ts';
 export const SEND_TIMEOUT_MS = 15_000;
 
 export type Delivery =
-  | { readonly outcome: 'delivered' }
+  | {
+      readonly outcome: 'delivered';
+      /** What a person should mend, though the message arrived: one of several addressees was refused. */
+      readonly remark?: string | undefined;
+    }
   | {
       readonly outcome: 'retry';
       readonly reason: string;

@@ -143,6 +143,19 @@ describe('the dispatcher', () => {
     );
   });
 
+  it('keeps what a receiver has to say of a message that it took', async () => {
+    const ops = new ScriptedNotifier();
+    ops.answers = [
+      { outcome: 'delivered', remark: '1 of 2 addressees were refused' },
+      { outcome: 'delivered' },
+    ];
+    const { dispatcher, enqueue, stateOf } = await openDispatcher({ ops });
+    dispatcher.start();
+    const ids = [enqueue('ops'), enqueue('ops')];
+    await vi.waitFor(() => expect(stateOf(ids[1] ?? '')?.state).toBe('delivered'));
+    expect(ids.map((id) => stateOf(id)?.reason)).toEqual(['1 of 2 addressees were refused', null]);
+  });
+
   it('gives a rejected message up at once', async () => {
     const ops = new ScriptedNotifier();
     ops.answers = [{ outcome: 'rejected', reason: 'HTTP status 400' }, { outcome: 'delivered' }];

@@ -187,6 +187,21 @@ describe.skipIf(!hasOpenssl)('mail (needs openssl)', () => {
     expect([...open.mails, ...strange.mails]).toEqual([]);
   });
 
+  it('arrives at those whom the server knows, and says how many it does not', async () => {
+    const { port, mails } = await openServer({
+      ...tls,
+      onRcptTo({ address }, _session, done) {
+        if (address === 'ops@example.com') done();
+        else done(new Error(`550 ${address} has left`));
+      },
+    });
+    expect(await createNotifier(port, { ca: tls.cert }).send(sampleNotification(), signal)).toEqual({
+      outcome: 'delivered',
+      remark: '1 of 2 addressees were refused',
+    });
+    expect(mails.map(({ to }) => to)).toEqual([['ops@example.com']]);
+  });
+
   it('is tried again with a login that the server refuses, and says no password', async () => {
     const { port, mails } = await openServer(tls);
     const notifier = createNotifier(port, { ca: tls.cert, password: 'AnotherPassword' });
