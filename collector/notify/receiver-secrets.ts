@@ -1,4 +1,5 @@
 /** What is secret of a receiver, loaded once and kept apart from its settings. */
+import { isLoopbackHost } from '../../common/address.ts';
 import { PlasmawatchError } from '../../common/errors.ts';
 import { loadPem, loadSecret } from '../../common/secret.ts';
 import type { ReceiverConfig } from './receivers.ts';
@@ -35,20 +36,23 @@ type Loader<Receiver extends ReceiverConfig> = (
 const LOADERS: {
   readonly [Type in ReceiverConfig['type']]: Loader<Extract<ReceiverConfig, { type: Type }>>;
 } = {
-  slack: async (receiver, nameOf) => ({ url: await loadUrl(nameOf('URL'), receiver) }),
+  slack: async (receiver, nameOf) => ({ url: await loadSecretUrl(nameOf('URL'), receiver) }),
   webhook: async (receiver, nameOf) => ({
     url: await loadUrl(nameOf('URL'), receiver),
     signingSecret: await loadSecret(nameOf('signing secret'), { file: receiver.secretFile }),
   }),
-  alertmanager: async (receiver, nameOf) => ({
-    url: await loadUrl(nameOf('URL'), receiver),
-    token: await loadHeaderValue(nameOf('token'), receiver.tokenFile),
-  }),
+  alertmanager: async (receiver, nameOf) => {
+    const load = receiver.tokenFile === undefined ? loadUrl : loadSecretUrl;
+    return {
+      url: await load(nameOf('URL'), receiver),
+      token: await loadHeaderValue(nameOf('token'), receiver.tokenFile),
+    };
+  },
   pagerduty: async ({ url, routingKeyFile }, nameOf) => {
-    checkUrl(nameOf('URL'), url);
+    checkConfidential(nameOf('URL'), checkUrl(nameOf('URL'), url));
     return { routingKey: await loadHeaderValue(nameOf('routing key'), routingKeyFile) };
   },
-  teams: async (receiver, nameOf) => ({ url: await loadUrl(nameOf('URL'), receiver) }),
+  teams: async (receiver, nameOf) => ({ url: await loadSecretUrl(nameOf('URL'), receiver) }),
   email: async ({ passwordFile, caFile }, nameOf) => ({
     password: await loadSecret(nameOf('password'), { file: passwordFile }),
     ca: await loadOptionalPem(nameOf('CA'), caFile),
@@ -66,6 +70,17 @@ async function loadUrl(
   { url, urlFile }: { readonly url?: string | undefined; readonly urlFile?: string | undefined },
 ): Promise<string> {
   return checkUrl(name, await loadSecret(name, { value: url, file: urlFile }));
+}
+
+/** For a URL that is a secret, or to which one is sent. */
+async function loadSecretUrl(name: string, source: Parameters<typeof loadUrl>[1]): Promise<string> {
+  return checkConfidential(name, await loadUrl(name, source));
+}
+
+function checkConfidential(name: string, url: string): string {
+  const { protocol, hostname } = new URL(url);
+  if (protocol === 'https:' || isLoopbackHost(hostname.replaceAll(/[[\]]/g, ''))) return url;
+  throw new PlasmawatchError('PW_SECRET', `${name}: expected https, or a secret would travel in clear`);
 }
 
 function checkUrl(name: string, url: string | undefined): string {

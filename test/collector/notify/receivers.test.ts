@@ -97,12 +97,24 @@ describe('the secrets of a receiver', () => {
       identity: { cert: '-----BEGIN CERTIFICATE-----\n' },
     });
     expect(await load({ type: 'file', path: '/x' })).toEqual({});
+    expect(await load({ type: 'alertmanager', url: 'http://am.example' })).toMatchObject({
+      url: 'http://am.example',
+    });
+    expect(await load({ type: 'slack', url: 'http://[::1]:1/x' })).toEqual({ url: 'http://[::1]:1/x' });
   });
 
   it.each([
     ['pagerduty', { routingKeyFile: 'SECRET key' }, 'routing key of receiver ops: expected printable ASCII'],
     ['teams', { urlFile: 'SECRET' }, 'URL of receiver ops: expected an http or https URL'],
     ['alertmanager', { urlFile: 'https://SECRET:x@host' }, 'user and password in a URL are not supported'],
+    [
+      'slack',
+      { urlFile: 'http://hooks.example/SECRET' },
+      'expected https, or a secret would travel in clear',
+    ],
+    ['teams', { urlFile: 'http://127.0.0.1.SECRET.example/' }, 'expected https'],
+    ['pagerduty', { url: 'http://events.example', routingKeyFile: 'SECRET' }, 'expected https'],
+    ['alertmanager', { url: 'http://am.example', tokenFile: 'SECRET' }, 'expected https'],
     ['syslog', { host: 'h', caFile: 'SECRET' }, 'expected PEM'],
     [
       'webhook',
