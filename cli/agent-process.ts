@@ -20,6 +20,7 @@ import { packagePath, packageVersion } from '../common/package.ts';
 import { loadRules } from '../rules/load.ts';
 import { watchRules } from '../rules/watch.ts';
 import type { Terminal } from './command.ts';
+import { kubernetesOpener } from './kubernetes.ts';
 import { writeProblem } from './output.ts';
 import { describeProblems } from './rules-file.ts';
 import { defaultNodeName, localAddresses, resolveHost } from './system.ts';
@@ -76,6 +77,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         resolve: resolveHost,
         findRaylets: raylets,
         localAddresses,
+        openKubernetes: kubernetesOpener(terminal),
         rayletSockets: async () => openedByRaylets(await raylets()),
         createId: randomUUID,
         random: Math.random,

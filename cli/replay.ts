@@ -58,6 +58,7 @@ async function runReplay(options: ReplayCommandOptions, terminal: Terminal): Pro
     resolve: resolveHost,
     findRaylets: () => Promise.resolve([]),
     localAddresses: () => [],
+    random: Math.random,
   });
   await membership.start();
   const replay = new Replay({

@@ -12,6 +12,7 @@ import { loadRules, type LoadedRules } from '../rules/load.ts';
 import type { Ruleset } from '../rules/match.ts';
 import { KNOWN_SERVICES, OBJECT_MANAGER } from '../rules/schema.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
+import { kubernetesOpener } from './kubernetes.ts';
 import { writeJson, writeLine, writeProblem } from './output.ts';
 import { describeProblems } from './rules-file.ts';
 import { localAddresses, resolveHost } from './system.ts';
@@ -122,14 +123,18 @@ async function explainConnection(options: ExplainOptions, terminal: Terminal): P
   if (ruleset === undefined) return 2;
   if (typeof target === 'string') refuseUnknownService(target, ruleset);
   const question = { source, destination, target, timeMs };
-  const explanation = await explainFromHere(question, ruleset);
+  const explanation = await explainFromHere(question, ruleset, terminal);
   if (options.json) writeJson(terminal, explanationJson(question, explanation));
   else for (const line of explanationLines(question, explanation)) writeLine(terminal, line);
   return explanation.verdict.allowed ? 0 : 1;
 }
 
 /** Asks with the membership as this machine sees it at the moment. */
-async function explainFromHere(question: Question, ruleset: Ruleset): Promise<Explanation> {
+async function explainFromHere(
+  question: Question,
+  ruleset: Ruleset,
+  { env }: Pick<Terminal, 'env'>,
+): Promise<Explanation> {
   const raylets = await findRaylets();
   const membership = createMembership(ruleset.groups, {
     clock: systemClock,
@@ -139,6 +144,8 @@ async function explainFromHere(question: Question, ruleset: Ruleset): Promise<Ex
     findRaylets: () => Promise.resolve(raylets),
     // Where no raylet runs, this machine is somebody's desk and no node.
     localAddresses: raylets.length === 0 ? () => [] : localAddresses,
+    openKubernetes: kubernetesOpener({ env }),
+    random: Math.random,
   });
   try {
     await membership.start();

@@ -36,7 +36,6 @@ export function checkRules(sources: readonly RuleSource[], nowMs: number): Diagn
  * feature comes.
  */
 const NOT_ENFORCED: readonly { feature: string; find: (content: RulesFile) => YamlPath[] }[] = [
-  { feature: '`kubernetes` groups', find: (content) => groupsWith(content, 'kubernetes') },
   { feature: '`dns` groups', find: (content) => groupsWith(content, 'dns') },
   { feature: '`mode: learn`', find: (content) => rulesWithMode(content, 'learn') },
   { feature: '`mode: audit`', find: (content) => rulesWithMode(content, 'audit') },
@@ -52,7 +51,7 @@ function notEnforced({ content, locate }: RuleSource): Diagnostic[] {
   );
 }
 
-function groupsWith(content: RulesFile, source: 'kubernetes' | 'dns'): YamlPath[] {
+function groupsWith(content: RulesFile, source: 'dns'): YamlPath[] {
   return Object.entries(content.groups ?? {})
     .filter(([, group]) => group[source] !== undefined)
     .map(([name]) => ['groups', name, source]);

@@ -91,16 +91,35 @@ const host = checkedText('an address or a host name', /./, (text) => {
   return isName && !looksLikeAddress ? undefined : expected('an address or a host name', text);
 });
 
+/** Names as Kubernetes takes them (Kubernetes docs, "Labels and selectors", "Object names"): nothing else can end up in a query. */
+const namespaceName = checkedText('a namespace such as `ray`', /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/);
+const labelValue = checkedText(
+  'the value of a label, such as `my-cluster`',
+  /^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/,
+);
+const labelKey = checkedText(
+  'the name of a label, such as `ray.io/cluster`',
+  /^([a-z0-9][a-z0-9.-]{0,252}\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/,
+);
+
 const groupSchema = z
   .strictObject({
     ray: z.literal('auto').optional().describe('The live members of the Ray cluster.'),
     kubernetes: z
       .strictObject({
-        namespace: line.optional().describe('The namespace of the pods; that of the agent when left out.'),
-        labels: z.record(line, line).describe('Labels that a pod must carry.'),
+        namespace: namespaceName
+          .optional()
+          .describe('The namespace of the pods; that of the agent when left out.'),
+        cluster: labelValue
+          .optional()
+          .describe('The name of one RayCluster of KubeRay; every one of the namespace when left out.'),
+        labels: z
+          .record(labelKey, labelValue)
+          .optional()
+          .describe("Labels that a pod must carry; without them and without `cluster`, KubeRay's."),
       })
       .optional()
-      .describe('The pods with these labels.'),
+      .describe('The pods of a namespace, as the Kubernetes API lists them.'),
     dns: host.optional().describe('A DNS name: every address that it resolves to.'),
     file: line
       .optional()

@@ -2,9 +2,11 @@
 import type { Clock } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
 import type { GroupSources } from '../../rules/schema.ts';
+import type { OpenKubernetesApi } from '../kubernetes/api.ts';
 import type { Raylet } from '../ray/raylet.ts';
 import { createFileProvider } from './file.ts';
 import { createHostsProvider } from './hosts.ts';
+import { createKubernetesProvider } from './kubernetes.ts';
 import { Membership } from './membership.ts';
 import type { Provider } from './provider.ts';
 import { createRayProvider } from './ray.ts';
@@ -21,6 +23,10 @@ export interface MembershipDependencies {
   readonly findRaylets: () => Promise<readonly Raylet[]>;
   /** Every address of this machine; none in a replay, where the machine is not the one that was recorded. */
   readonly localAddresses: () => readonly string[];
+  /** Undefined in a replay, where the pods of today say nothing. */
+  readonly openKubernetes?: OpenKubernetesApi | undefined;
+  /** Numbers from 0 up to 1, for the jitter of waits. */
+  readonly random: () => number;
 }
 
 /** The membership of these groups, not yet started. */
@@ -40,5 +46,8 @@ function createProviders(sources: GroupSources, dependencies: MembershipDependen
   if (sources.cidr !== undefined) providers.push(createCidrProvider(sources.cidr));
   if (sources.hosts !== undefined) providers.push(createHostsProvider(sources.hosts, dependencies));
   if (sources.file !== undefined) providers.push(createFileProvider(sources.file, dependencies));
+  const { openKubernetes } = dependencies;
+  if (sources.kubernetes !== undefined && openKubernetes !== undefined)
+    providers.push(createKubernetesProvider(sources.kubernetes, { ...dependencies, openKubernetes }));
   return providers;
 }

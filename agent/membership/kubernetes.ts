@@ -1,0 +1,130 @@
+/**
+ * The provider of pods: those with certain labels in a namespace, as the Kubernetes API tells them. Without labels,
+ * the nodes of the Ray clusters that KubeRay started there.
+ */
+import { formatAddress, type Address } from '../../common/address.ts';
+import type { Clock, Timer } from '../../common/clock.ts';
+import type { Logger } from '../../common/log.ts';
+import type { GroupSources } from '../../rules/schema.ts';
+import type { OpenKubernetesApi } from '../kubernetes/api.ts';
+import { hasEnded, idOf, toMember, type Pod } from '../kubernetes/pod.ts';
+import { PodWatch } from '../kubernetes/pod-watch.ts';
+import type { GroupView, Member, Provider } from './provider.ts';
+
+/** The first change is told at once; those that follow within this are told together. */
+const COLLECT_MS = 200;
+/** So often a view is told again that nothing has changed in, for its age. */
+const CONFIRM_MS = 10_000;
+
+/** What the rules say of the pods. */
+export type PodsSource = NonNullable<GroupSources['kubernetes']>;
+
+interface KubernetesDependencies {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly random: () => number;
+  readonly openKubernetes: OpenKubernetesApi;
+}
+
+export function createKubernetesProvider(
+  source: PodsSource,
+  { clock, logger, random, openKubernetes }: KubernetesDependencies,
+): Provider {
+  const selector = selectorOf(source);
+  const name = `kubernetes ${source.cluster ?? selector}`;
+  let publish: ((view: GroupView) => void) | undefined;
+  let collecting: Timer | undefined;
+  let confirming: Timer | undefined;
+  let publishedAtMs = -Infinity;
+  let before: ReadonlyMap<string, Pod> = new Map();
+  const known = new WeakMap<Pod, Member | undefined>();
+
+  const watch = new PodWatch({
+    open: openKubernetes,
+    namespace: source.namespace,
+    selector,
+    clock,
+    logger,
+    random,
+    changed() {
+      if (collecting !== undefined) return;
+      const waitMs = publishedAtMs + COLLECT_MS - clock.now();
+      if (waitMs <= 0) show();
+      else collecting = clock.after(waitMs, show);
+    },
+  });
+
+  function memberOf(pod: Pod): Member | undefined {
+    if (!known.has(pod)) known.set(pod, toMember(pod, name));
+    return known.get(pod);
+  }
+
+  function show(): void {
+    collecting?.cancel();
+    collecting = undefined;
+    const asOfMs = watch.heardAtMs;
+    if (asOfMs === undefined) return;
+    publishedAtMs = clock.now();
+    const pods = new Map([...watch.pods].map((pod) => [pod.metadata.uid, pod]));
+    const members = ownersOf([...pods.values()].map(memberOf).filter((member) => member !== undefined));
+    const gone = [...before.values()].filter(({ metadata: { uid } }) => !pods.has(uid));
+    const ended = [...gone, ...[...pods.values()].filter(hasEnded)].map(idOf);
+    before = pods;
+    publish?.({ members, prefixes: [], asOfMs, ended });
+  }
+
+  return {
+    name,
+    isWritten: false,
+    async start(take) {
+      publish = take;
+      confirming = clock.every(CONFIRM_MS, show);
+      await watch.start();
+    },
+    /** Changes arrive by themselves; there is nothing to ask for. */
+    refresh: () => Promise.resolve(watch.heardAtMs === undefined || watch.isWatching ? 'answered' : 'failed'),
+    async stop() {
+      publish = undefined;
+      confirming?.cancel();
+      await watch.stop();
+      collecting?.cancel();
+    },
+  };
+}
+
+/** The labels that a pod must carry, as a label selector. */
+export function selectorOf({ cluster, labels = {} }: PodsSource): string {
+  const isRay = cluster !== undefined || Object.keys(labels).length === 0;
+  const wanted = {
+    ...labels,
+    ...(cluster === undefined ? {} : { 'ray.io/cluster': cluster }),
+    ...(isRay ? { 'ray.io/is-ray-node': 'yes' } : {}),
+  };
+  return Object.entries(wanted)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(',');
+}
+
+/**
+ * The members, each with the addresses that are its own. A pod that hangs in deletion on a lost node is listed with an
+ * address that the network may have given to a later pod, and that one has it then. Pods on their host's network share
+ * its address.
+ */
+function ownersOf(members: readonly Member[]): Member[] {
+  const latest = new Map<string, Member>();
+  for (const member of members) {
+    if (member.isShared === true) continue;
+    for (const address of member.addresses) {
+      const key = formatAddress(address);
+      const other = latest.get(key);
+      if (other === undefined || (member.sinceMs ?? 0) >= (other.sinceMs ?? 0)) latest.set(key, member);
+    }
+  }
+  const isOwn = (member: Member, address: Address): boolean =>
+    member.isShared === true || latest.get(formatAddress(address)) === member;
+  return members.flatMap((member) => {
+    if (member.addresses.every((address) => isOwn(member, address))) return [member];
+    const addresses = member.addresses.filter((address) => isOwn(member, address));
+    return addresses.length === 0 ? [] : [{ ...member, addresses }];
+  });
+}
