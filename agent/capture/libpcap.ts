@@ -89,9 +89,14 @@ export function formatPcapFilter(ports: PortSet, hasVlanTags: boolean): string {
 
 /** No packet is longer and shorter at once: an empty set of ports lets nothing pass. */
 const NOTHING = 'less 1 and greater 2';
-/** Protocol 6 in later IPv4 fragments; the extension headers behind which TCP may follow. */
+/**
+ * Later IPv4 fragments of TCP, and of UDP, which may be of a tunnel; tunnels: IP in IP, GRE, VXLAN, Geneve; the extension headers behind which TCP may
+ * follow.
+ */
 const HIDDEN_PORTS = [
-  '(ip proto 6 and ip[6:2] & 0x1fff != 0)',
+  '((ip proto 6 or ip proto 17) and ip[6:2] & 0x1fff != 0)',
+  ...[4, 41, 47].map((protocol) => `proto ${protocol}`),
+  ...[4789, 8472, 6081].map((port) => `udp dst port ${port}`),
   ...[0, 43, 44, 51, 60, 135, 139, 140].map((header) => `ip6[6] = ${header}`),
 ];
 

@@ -87,6 +87,62 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
     });
   });
 
+  it('finds connections in the tunnels of overlays, as the ring and libpcap do', async () => {
+    await withNamespace(async (link) => {
+      const options = { interface: link.interface, ports: new PortSet([PORT]), ...dependencies };
+      const sources = await Promise.all(SOURCES.map(({ open }) => open(options)));
+      const watchers = sources.map((source) => new FlowWatcher(source, isWatched));
+      const frames = tunnelledFrames();
+      // An overlay carries everybody's connections.
+      const others = tunnelledFrames(OTHER_PORT + 1);
+      await replay(link, [...frames, ...others], '--pps', '500', '--loop', '3');
+      await vi.waitFor(() => expect(watchers[0]?.table.size).toBe(frames.length), WAIT);
+      await vi.waitFor(() => expect(watchers[2]?.frames).toBe(3 * frames.length), WAIT);
+      const seen = await Promise.all(watchers.map((watcher) => watcher.stop()));
+      expect(seen[0]?.flows.size).toBe(frames.length);
+      expect(seen[0]?.flows).toEqual(seen[1]?.flows);
+      expect(seen[2]?.flows).toEqual(seen[1]?.flows);
+      expect(seen[0]?.frames).toBe(frames.length);
+    });
+  });
+
+  it('sees who talks through a vxlan device of Linux', async () => {
+    await withNamespace(async (link) => {
+      const device = `${link.interface.slice(0, 13)}v`;
+      const vxlan = (local: string, remote: string): string[] =>
+        `type vxlan id 7 dstport 4789 local ${local} remote ${remote}`.split(' ');
+      try {
+        await ip('link', 'add', device, ...vxlan(link.near.ipv4, link.far.ipv4));
+        await ip('addr', 'add', '198.19.255.1/30', 'dev', device);
+        // Fragments are the pipeline's to join.
+        await ip('link', 'set', device, 'mtu', '1400', 'up');
+        const far = ['-n', link.namespace];
+        await ip(...far, 'link', 'add', 'vx0', ...vxlan(link.far.ipv4, link.near.ipv4));
+        await ip(...far, 'addr', 'add', '198.19.255.2/30', 'dev', 'vx0');
+        await ip(...far, 'link', 'set', 'vx0', 'mtu', '1400', 'up');
+        await withEchoServer(link.namespace, [PORT], async () => {
+          // The link under the tunnel only: there is nothing but the outside to see.
+          const options = { interface: link.interface, ports: new PortSet([PORT]), ...dependencies };
+          const ring = new FlowWatcher(await openPacketRing(options), isWatched);
+          const seen = await observeFlows(await openKernelFlows(options), isWatched, () =>
+            exchange('198.19.255.2', PORT, 1_000_000),
+          );
+          const expected = await ring.stop();
+          expect([...seen.flows.keys()]).toEqual([
+            expect.stringMatching(/^198\.19\.255\.1 \d+ 198\.19\.255\.2 /),
+          ]);
+          expect([...seen.flows.keys()]).toEqual([...expected.flows.keys()]);
+          const payloads = ({ sides }: Seen): number[] => sides.map(({ payloadBytes }) => payloadBytes);
+          expect(payloads(seen)).toEqual(payloads(expected));
+          expect(Math.min(...payloads(seen))).toBeGreaterThanOrEqual(1_000_000);
+          expect(seen.frames).toBeLessThan(50);
+        });
+      } finally {
+        await ip('link', 'del', device);
+      }
+    });
+  });
+
   it('keeps the counts of connections apart that follow each other between the same ends', async () => {
     await withNamespace(async (link) => {
       const options = { interface: link.interface, ports: new PortSet([PORT]), ...dependencies };
@@ -532,6 +588,47 @@ function oddFrames(): Uint8Array[] {
     `${ethernet} 0800 ${ipv4(tcp('100b'), { fragment: '2000' })}`,
     `${ethernet} 0800 ${ipv4(tcp('100c', '18'))}`,
   ].map((hex) => Buffer.from(hex.replaceAll(' ', ''), 'hex'));
+}
+
+/** A connection each, in the tunnels that are looked into: the outside is IPv4 or IPv6, the inside, too. */
+function tunnelledFrames(port = PORT): Uint8Array[] {
+  let client = 0x2000;
+  const tcp = (): string =>
+    `${(++client).toString(16)}${hex(port, 2)} 00000001 00000001 5010 ffff 0000 0000 01020304`;
+  const ipv4 = (protocol: string, rest: string, ends = '0a030001 0a090002'): string =>
+    `4500 ${hex(20 + lengthOf(rest), 2)} 0001 0000 40${protocol}0000 ${ends} ${rest}`;
+  const ipv6 = (protocol: string, rest: string): string =>
+    `60000000 ${hex(lengthOf(rest), 2)} ${protocol}40 ${V6_ENDS} ${rest}`;
+  const udp = (to: number, rest: string): string =>
+    `3039 ${hex(to, 2)} ${hex(8 + lengthOf(rest), 2)} 0000 ${rest}`;
+  const inner4 = (): string => ipv4('06', tcp());
+  const inner6 = (): string => ipv6('06', tcp());
+  const frame = (type: string, rest: string): string => `020000000002 020000000001 ${type} ${rest}`;
+  const outer = (protocol: string, rest: string): string =>
+    frame('0800', ipv4(protocol, rest, '0a0a0001 0a0a0002'));
+  return [
+    outer('11', udp(4789, `0800000000000700 ${frame('0800', inner4())}`)),
+    outer('11', udp(8472, `0800000000000700 ${frame('86dd', inner6())}`)),
+    frame('86dd', ipv6('11', udp(4789, `0800000000000700 ${frame('0800', inner4())}`))),
+    outer('11', udp(6081, `0000655800000700 ${frame('0800', inner4())}`)),
+    outer('11', udp(6081, `020086dd00000700 0102030405060708 ${inner6()}`)),
+    outer('2f', `00000800 ${inner4()}`),
+    outer('2f', `20006558 00000007 ${frame('86dd', inner6())}`),
+    outer('2f', `b000 86dd 00000000 00000007 00000001 ${inner6()}`),
+    outer('04', inner4()),
+    outer('29', inner6()),
+    frame('86dd', ipv6('04', inner4())),
+  ].map((text) => Buffer.from(text.replaceAll(' ', ''), 'hex'));
+}
+
+const V6_ENDS = '20010db8000000000000000000000001 20010db8000000000000000000000002';
+
+function hex(number: number, bytes: number): string {
+  return number.toString(16).padStart(bytes * 2, '0');
+}
+
+function lengthOf(text: string): number {
+  return text.replaceAll(' ', '').length / 2;
 }
 
 function isSyn(frame: Uint8Array): boolean {

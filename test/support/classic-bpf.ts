@@ -60,6 +60,9 @@ export function runFilter(program: readonly Instruction[], packet: FilteredPacke
         loaded = load(packet, operand, 1);
         index = ((loaded ?? 0) & 15) * 4;
         break;
+      case BPF.LD_B_IND:
+        accumulator = (loaded = load(packet, index + operand, 1)) ?? 0;
+        break;
       case BPF.LD_H_IND:
         accumulator = (loaded = load(packet, index + operand, 2)) ?? 0;
         break;

@@ -21,6 +21,7 @@ const ARITHMETIC = {
   or: 0x40,
   and: 0x50,
   shiftRight: 0x70,
+  xor: 0xa0,
   move: 0xb0,
 } as const;
 /** RFC 9669, section 4.3; comparisons are unsigned. */

@@ -36,6 +36,8 @@ export const ETH_P_8021Q = 0x8100;
 export const ETH_P_8021AD = 0x88a8;
 export const ETH_P_QINQ1 = 0x9100;
 
+export const ETH_P_TEB = 0x6558;
+
 /** linux/if_arp.h */
 export const ARPHRD_ETHER = 1;
 export const ARPHRD_INFINIBAND = 32;

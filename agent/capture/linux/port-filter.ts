@@ -4,7 +4,8 @@
  *
  * In the kernel only what is certain is decided: TCP packets with both ports at hand. What could belong to a watched
  * connection but hides its ports goes up to user space: later IPv4 fragments, IPv6 with extension headers, packets
- * with a VLAN tag still in them. On loopback, where every packet passes twice, the outgoing copy is dropped.
+ * with a VLAN tag still in them, and tunnels. Of these, VXLAN over IPv4 with plain IPv4 inside, which most overlays use,
+ * is looked into; the others (Geneve, GRE, IP in IP) go up whatever they carry. On loopback, where every packet passes twice, the outgoing copy is dropped.
  */
 import type { PortSet } from '../source.ts';
 import * as linux from './constants.ts';
@@ -24,6 +25,7 @@ export const BPF = {
   LD_H_ABS: 0x28,
   LD_B_ABS: 0x30,
   LD_H_IND: 0x48,
+  LD_B_IND: 0x50,
   LD_MEM: 0x60,
   LDX_B_MSH: 0xb1,
   ST: 0x02,
@@ -40,7 +42,16 @@ export const SKF_AD_PROTOCOL = SKF_AD_OFF + 0;
 export const SKF_AD_PKTTYPE = SKF_AD_OFF + 4;
 export const SKF_AD_HATYPE = SKF_AD_OFF + 28;
 
+/** Protocol numbers of IANA. */
 const IPPROTO_TCP = 6;
+const IPPROTO_UDP = 17;
+/** IP in IP, IPv6 in IP, GRE. */
+const TUNNEL_PROTOCOLS = [4, 41, 47];
+/** RFC 768, RFC 7348 and RFC 8926. */
+const UDP_DESTINATION_PORT = 2;
+const VXLAN_PORTS = [4789, 8472];
+const GENEVE_PORT = 6081;
+const UDP_TUNNEL_PORTS = [...VXLAN_PORTS, GENEVE_PORT];
 /** RFC 791, section 3.1. */
 const IPV4 = { flagsAndOffset: 6, protocol: 9, fragmentOffsetMask: 0x1fff } as const;
 /** RFC 8200, section 3. */
@@ -49,6 +60,16 @@ const IPV6 = { nextHeader: 6, headerLength: 40 } as const;
 const IPV6_EXTENSION_HEADERS = [0, 43, 44, 51, 60, 135, 139, 140];
 /** RFC 9293, section 3.1. */
 const TCP = { sourcePort: 0, destinationPort: 2 } as const;
+/** In VXLAN, from the UDP header on: headers of UDP, VXLAN and Ethernet, then an IPv4 header without options. */
+const IN_VXLAN = {
+  etherType: 28,
+  versionAndLength: 30,
+  plainHeader: 0x45,
+  flagsAndOffset: 36,
+  protocol: 39,
+  sourcePort: 50,
+  destinationPort: 52,
+} as const;
 const DESTINATION_PORT_CELL = 0;
 /** Jumps of comparisons are one byte. */
 const LONGEST_SHORT_JUMP = 255;
@@ -85,19 +106,21 @@ export function encodeProgram(program: readonly Instruction[]): Uint8Array {
 function assembleFilter(search: readonly Instruction[], snaplenBytes: number): Instruction[] {
   const accept = statement(BPF.RET_K, snaplenBytes);
   const drop = statement(BPF.RET_K, 0);
+  const acceptWhere = (value: number): Instruction[] => [compare(BPF.JMP_JEQ_K, value, 0, 1), accept];
   const ipv6 = [
     statement(BPF.LD_B_ABS, IPV6.nextHeader),
-    ...IPV6_EXTENSION_HEADERS.flatMap((header) => [compare(BPF.JMP_JEQ_K, header, 0, 1), accept]),
+    ...[...IPV6_EXTENSION_HEADERS, ...TUNNEL_PROTOCOLS].flatMap(acceptWhere),
+    compare(BPF.JMP_JEQ_K, IPPROTO_UDP, 0, 2 + 2 * UDP_TUNNEL_PORTS.length),
+    statement(BPF.LD_H_ABS, IPV6.headerLength + UDP_DESTINATION_PORT),
+    ...UDP_TUNNEL_PORTS.flatMap(acceptWhere),
+    drop,
     compare(BPF.JMP_JEQ_K, IPPROTO_TCP, 1, 0),
     drop,
     statement(BPF.LD_H_ABS, IPV6.headerLength + TCP.destinationPort),
     statement(BPF.ST, DESTINATION_PORT_CELL),
     statement(BPF.LD_H_ABS, IPV6.headerLength + TCP.sourcePort),
   ];
-  const ipv4 = [
-    statement(BPF.LD_B_ABS, IPV4.protocol),
-    compare(BPF.JMP_JEQ_K, IPPROTO_TCP, 1, 0),
-    drop,
+  const tcp = [
     statement(BPF.LD_H_ABS, IPV4.flagsAndOffset),
     compare(BPF.JMP_JSET_K, IPV4.fragmentOffsetMask, 0, 1),
     accept,
@@ -107,6 +130,42 @@ function assembleFilter(search: readonly Instruction[], snaplenBytes: number): I
     statement(BPF.ST, DESTINATION_PORT_CELL),
     statement(BPF.LD_H_IND, TCP.sourcePort),
     jump(ipv6.length),
+  ];
+  const udp = [
+    statement(BPF.LD_H_ABS, IPV4.flagsAndOffset),
+    compare(BPF.JMP_JSET_K, IPV4.fragmentOffsetMask, 0, 1),
+    accept,
+    statement(BPF.LDX_B_MSH, 0),
+    statement(BPF.LD_H_IND, UDP_DESTINATION_PORT),
+    ...acceptWhere(GENEVE_PORT),
+    ...VXLAN_PORTS.map((port, index) => compare(BPF.JMP_JEQ_K, port, VXLAN_PORTS.length - index, 0)),
+    drop,
+    statement(BPF.LD_H_IND, IN_VXLAN.etherType),
+    ...[linux.ETH_P_IPV6, linux.ETH_P_8021Q, linux.ETH_P_8021AD].flatMap(acceptWhere),
+    compare(BPF.JMP_JEQ_K, linux.ETH_P_IP, 1, 0),
+    drop,
+    statement(BPF.LD_B_IND, IN_VXLAN.versionAndLength),
+    compare(BPF.JMP_JEQ_K, IN_VXLAN.plainHeader, 1, 0),
+    accept,
+    statement(BPF.LD_B_IND, IN_VXLAN.protocol),
+    compare(BPF.JMP_JEQ_K, IPPROTO_TCP, 1, 0),
+    drop,
+    statement(BPF.LD_H_IND, IN_VXLAN.flagsAndOffset),
+    compare(BPF.JMP_JSET_K, IPV4.fragmentOffsetMask, 0, 1),
+    accept,
+    statement(BPF.LD_H_IND, IN_VXLAN.destinationPort),
+    statement(BPF.ST, DESTINATION_PORT_CELL),
+    statement(BPF.LD_H_IND, IN_VXLAN.sourcePort),
+    jump(tcp.length + ipv6.length),
+  ];
+  const ipv4 = [
+    statement(BPF.LD_B_ABS, IPV4.protocol),
+    ...TUNNEL_PROTOCOLS.flatMap(acceptWhere),
+    compare(BPF.JMP_JEQ_K, IPPROTO_UDP, 2, 0),
+    compare(BPF.JMP_JEQ_K, IPPROTO_TCP, udp.length + 1, 0),
+    drop,
+    ...udp,
+    ...tcp,
   ];
   return [
     statement(BPF.LD_W_ABS, SKF_AD_PKTTYPE),

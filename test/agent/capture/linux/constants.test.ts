@@ -27,6 +27,7 @@ const EXPECTED: Readonly<Record<string, number>> = {
   ETH_P_ALL: linux.ETH_P_ALL,
   ETH_P_8021AD: linux.ETH_P_8021AD,
   ETH_P_QINQ1: linux.ETH_P_QINQ1,
+  ETH_P_TEB: linux.ETH_P_TEB,
   ARPHRD_INFINIBAND: linux.ARPHRD_INFINIBAND,
   ARPHRD_LOOPBACK: linux.ARPHRD_LOOPBACK,
   PROT_WRITE: linux.PROT_WRITE,
