@@ -83,7 +83,8 @@ class ReceiverQueue {
   #notBeforeMs = 0;
   /** No sooner by the receiver's own word (Retry-After). */
   #askedNotBeforeMs = 0;
-  #lastAttemptMs = 0;
+  #startedMs = 0;
+  #lastAttemptMs: number | undefined;
   /** So many of the next are sent one by one, because the receiver refused them together. */
   #singles = 0;
   #timer: Timer | undefined;
@@ -100,7 +101,7 @@ class ReceiverQueue {
 
   start(): void {
     this.#state = 'idle';
-    this.#lastAttemptMs = this.#options.clock.now();
+    this.#startedMs = this.#options.clock.now();
     this.wake();
   }
 
@@ -171,14 +172,17 @@ class ReceiverQueue {
 
   /**
    * When to try. Order is kept, so everything waits for the oldest; after a long outage its next attempt may be hours
-   * away. A message that is newer than the last attempt is reason to look whether the receiver is back.
+   * away. A message that is newer than the last attempt is reason to look whether the receiver is back, and so is a
+   * restart; but what the receiver asked an earlier run is not known, only that it was heard for so long at most.
    */
   #dueMs({ nextAttemptMs }: OutboxEntry, newestMs: number): number {
-    const isNew = newestMs > this.#lastAttemptMs;
-    const probeMs = isNew
-      ? Math.max(this.#lastAttemptMs + PROBE_INTERVAL_MS, this.#askedNotBeforeMs)
-      : Infinity;
-    return Math.max(Math.min(nextAttemptMs, probeMs), this.#notBeforeMs);
+    const lastMs = this.#lastAttemptMs;
+    const probeMs =
+      lastMs === undefined
+        ? this.#startedMs + patienceMs(Infinity)
+        : Math.max(lastMs + PROBE_INTERVAL_MS, this.#askedNotBeforeMs);
+    const hasReason = lastMs === undefined || newestMs > lastMs;
+    return Math.max(hasReason ? Math.min(nextAttemptMs, probeMs) : nextAttemptMs, this.#notBeforeMs);
   }
 
   #isBatch(entries: readonly OutboxEntry[]): boolean {

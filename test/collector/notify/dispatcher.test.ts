@@ -318,6 +318,28 @@ describe('the dispatcher', () => {
     expect(reminded).toHaveLength(1);
   });
 
+  it('looks within an hour of a restart whether a receiver is back, and not before what an earlier run was asked', async () => {
+    const away = Object.assign(new ScriptedNotifier(), { retryDelaysMs: [10 * 3_600_000] });
+    away.answers = [retry];
+    const { dispatcher, enqueue, stateOf, ...parts } = await openDispatcher({ ops: away });
+    dispatcher.start();
+    const id = enqueue('ops');
+    await vi.waitFor(() => expect(stateOf(id)?.attempts).toBe(1));
+    await dispatcher.stop();
+    const back = new ScriptedNotifier();
+    const options = { ...parts, random: () => 0.5, giveUpMs: 3 * DAY_MS };
+    const restarted = new Dispatcher({ ...options, notifiers: new Map([['ops', back]]) });
+    stops.push(() => restarted.stop());
+    restarted.start();
+    await vi.waitFor(() => expect(parts.clock.pending).toBe(1));
+    parts.clock.advance(3_599_999);
+    restarted.wake();
+    await vi.waitFor(() => expect(parts.clock.pending).toBe(1));
+    expect(back.sent).toEqual([]);
+    parts.clock.advance(1);
+    await vi.waitFor(() => expect(stateOf(id)?.state).toBe('delivered'));
+  });
+
   it('delivers once what an earlier run left, and drops what is for nobody', async () => {
     const before = new ScriptedNotifier();
     before.answers = [retry];
