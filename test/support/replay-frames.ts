@@ -4,12 +4,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { NamespaceLink } from './netns.ts';
 import { pcapFile } from './pcap-bytes.ts';
 
-/** Sends frames from the far end of the link, or another interface of its namespace (`--intf1`). */
+/**
+ * Sends frames from the far end of the link, or another interface of its namespace (`--intf1`); without a namespace of
+ * one here.
+ */
 export async function replay(
-  link: NamespaceLink,
+  link: { readonly namespace: string | undefined },
   frames: readonly Uint8Array[],
   ...options: string[]
 ): Promise<void> {
@@ -19,19 +21,10 @@ export async function replay(
     await writeFile(file, pcapFile(frames));
     const speed = options.includes('--pps') ? [] : ['--topspeed'];
     const device = options.includes('--intf1') ? [] : ['--intf1', 'far0'];
-    const words = [
-      'netns',
-      'exec',
-      link.namespace,
-      'tcpreplay',
-      '-q',
-      '--preload-pcap',
-      ...device,
-      ...speed,
-      ...options,
-      file,
-    ];
-    await promisify(execFile)('ip', words);
+    const words = ['-q', '--preload-pcap', ...device, ...speed, ...options, file];
+    const within = link.namespace === undefined ? [] : ['ip', 'netns', 'exec', link.namespace];
+    const [program = '', ...rest] = [...within, 'tcpreplay', ...words];
+    await promisify(execFile)(program, rest);
   } finally {
     await rm(folder, { recursive: true });
   }
