@@ -69,7 +69,7 @@ export function createCollectorMetrics() {
     ),
     notificationReminders: counter(
       'notification_reminders_total',
-      'Rounds of telling again what is not resolved, by receiver and result (delivered, retry, rejected).',
+      'Messages that tell again what is not resolved, by receiver and result (delivered, retry, rejected).',
       ['receiver', 'result'],
     ),
     removed: counter('removed_total', 'Rows removed for age or number, by what they were.', ['what']),

@@ -8,8 +8,8 @@ import type { StoreGuard } from '../store/guard.ts';
 import type { Incident, Store } from '../store/store.ts';
 import type { Reminder } from './notifier.ts';
 
-/** More unresolved incidents than a collector has by its settings, usually. */
-const MAX_INCIDENTS = 1000;
+/** So many incidents go in one message. */
+const PORTION = 200;
 
 export interface RemindersOptions {
   readonly store: Store;
@@ -36,16 +36,21 @@ export class Reminders {
     return this.#lastMs + this.#reminder.intervalMs - this.#options.clock.now();
   }
 
-  /** One round. A failed one is only counted: the next comes soon. Never rejects. */
+  /** One round, in portions. A failed one is only counted: the next comes soon. Never rejects. */
   async remind(signal: AbortSignal): Promise<void> {
     const { store, guard, clock, metrics } = this.#options;
     this.#lastMs = clock.now();
     let incidents: Incident[] = [];
-    guard(() => {
-      incidents = store.toldUnresolved(this.#receiver, MAX_INCIDENTS);
-    });
-    if (incidents.length === 0) return;
-    const { outcome } = await this.#reminder.send(incidents, signal);
-    metrics.notificationReminders.inc({ receiver: this.#receiver, result: outcome });
+    do {
+      const after = incidents.at(-1)?.id;
+      incidents = [];
+      guard(() => {
+        incidents = store.toldUnresolved(this.#receiver, { limit: PORTION, after });
+      });
+      if (incidents.length === 0) return;
+      const { outcome } = await this.#reminder.send(incidents, signal);
+      metrics.notificationReminders.inc({ receiver: this.#receiver, result: outcome });
+      if (outcome !== 'delivered') return;
+    } while (incidents.length === PORTION);
   }
 }

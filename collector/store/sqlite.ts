@@ -345,14 +345,17 @@ class SqliteStore implements Store {
     )[0]?.created_ms;
   }
 
-  toldUnresolved(receiver: string, limit: number): Incident[] {
+  toldUnresolved(
+    receiver: string,
+    { limit, after = '' }: Parameters<Store['toldUnresolved']>[1],
+  ): Incident[] {
     return this.#queries
       .all<IncidentRow>(
-        `SELECT number, incident FROM incidents WHERE state <> 'resolved' AND EXISTS
+        `SELECT number, incident FROM incidents WHERE state <> 'resolved' AND number > ? AND EXISTS
            (SELECT 1 FROM outbox WHERE outbox.incident = incidents.number AND receiver = ?
               AND outbox.state = 'delivered')
          ORDER BY number LIMIT ?`,
-        [receiver, limit],
+        [incidentNumber(after), receiver, limit],
       )
       .map(toIncident);
   }

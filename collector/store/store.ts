@@ -185,8 +185,8 @@ export interface Store {
   pendingCount(receiver: string): number;
   /** When the newest that waits was written; undefined where none waits. */
   newestPendingMs(receiver: string): number | undefined;
-  /** Unresolved incidents of which the receiver was told, oldest first. */
-  toldUnresolved(receiver: string, limit: number): Incident[];
+  /** Unresolved incidents of which the receiver was told, oldest first; `after` is the last id of the page before. */
+  toldUnresolved(receiver: string, page: { limit: number; after?: string | undefined }): Incident[];
   updateDelivery(entry: Pick<OutboxEntry, 'id' | 'state' | 'attempts' | 'nextAttemptMs' | 'reason'>): void;
   /** Marks what waits for a receiver (or for all but the named ones) as failed; returns how many. */
   failPending(which: { receiver: string } | { allBut: readonly string[] }, reason: string): number;

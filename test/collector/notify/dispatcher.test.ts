@@ -282,6 +282,31 @@ describe('the dispatcher', () => {
     await vi.waitFor(() => expect(stateOf(first)?.state).toBe('delivered'));
   });
 
+  it('reminds of many incidents in portions', async () => {
+    const sizes: number[] = [];
+    const reminder: Reminder = {
+      intervalMs: 10_000,
+      async send(incidents) {
+        sizes.push(incidents.length);
+        return { outcome: 'delivered' };
+      },
+    };
+    const ops = Object.assign(new ScriptedNotifier(), { reminder });
+    const { dispatcher, clock, store } = await openDispatcher({ ops });
+    store.transaction(() => {
+      for (let number = 1; number <= 450; number++) {
+        const incident = store.insertIncident(sampleIncident({ fingerprint: `story ${number}` }));
+        const id = `msg_of_${number}`;
+        store.enqueue(sampleNotification({ id, receiver: 'ops', incident }));
+        store.updateDelivery({ id, state: 'delivered', attempts: 1, nextAttemptMs: 0, reason: null });
+      }
+    });
+    dispatcher.start();
+    await vi.waitFor(() => expect(clock.pending).toBe(1));
+    clock.advance(10_000);
+    await vi.waitFor(() => expect(sizes).toEqual([200, 200, 50]));
+  });
+
   it('reminds a receiver that forgets of what it was told, and never while a delivery is under way', async () => {
     const reminded: string[][] = [];
     const reminder: Reminder = {

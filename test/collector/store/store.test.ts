@@ -157,6 +157,31 @@ describe.each(engines)('the %s store', (_name, open) => {
     expect(store.unresolvedCount()).toBe(1);
   });
 
+  it('knows which unresolved incidents a receiver was told of, page by page', () => {
+    const told = (number: number, state: 'delivered' | 'failed' | 'pending', receiver = 'ops'): string => {
+      const incident = store.insertIncident(sampleIncident({ fingerprint: `story ${number}` }));
+      const id = `msg_${number}`;
+      store.enqueue(sampleNotification({ id, receiver, incident }));
+      store.updateDelivery({ id, state, attempts: 1, nextAttemptMs: 0, reason: null });
+      return incident.id;
+    };
+    const [first, , , , second, third] = [
+      told(1, 'delivered'),
+      told(2, 'pending'),
+      told(3, 'failed'),
+      told(4, 'delivered', 'another'),
+      told(5, 'delivered'),
+      told(6, 'delivered'),
+    ];
+    const page = (limit: number, after?: string) =>
+      store.toldUnresolved('ops', { limit, after }).map(({ id }) => id);
+    expect(page(2)).toEqual([first, second]);
+    expect(page(2, second)).toEqual([third]);
+    expect(page(2, third)).toEqual([]);
+    store.updateIncident({ ...sampleIncident({ fingerprint: 'story 1' }), id: first, state: 'resolved' });
+    expect(page(9)).toEqual([second, third]);
+  });
+
   it('says that a file is no database, in one line with its path', async () => {
     const path = join(folder, 'text.db');
     await writeFile(path, 'no database '.repeat(1000));
