@@ -1,16 +1,14 @@
 /** Lists of connections on standard output: JSON for machines, a table for people; all of them, or the largest. */
 import { once } from 'node:events';
+import { FlowLines } from '../agent/flow/flow-lines.ts';
 import type { Flow } from '../agent/flow/flow.ts';
 import { flowRecord } from '../agent/flow/record.ts';
-import { flowRecordText } from '../agent/flow/record-text.ts';
 import type { FlowRecord } from '../common/event.ts';
 import type { Terminal } from './command.ts';
 import { writeLine } from './output.ts';
 
 /** Rows of the table for people, unless they ask for a number: the largest, where there are more. */
 const MAX_ROWS = 100_000;
-/** JSON that is written at a time: 50,000 lines one by one take 200 ms, in pieces of this size 20 ms. */
-const PIECE_LENGTH = 64 * 1024;
 
 /** Where the flows go. */
 export interface FlowList {
@@ -44,7 +42,7 @@ export function createFlowList(terminal: Terminal, { json, top, beforeWrite }: F
 class JsonList implements FlowList {
   readonly #stdout: NodeJS.WritableStream;
   readonly #beforeWrite: () => void;
-  #text = '';
+  readonly #lines = new FlowLines();
   #isFull = false;
 
   constructor({ stdout }: Terminal, beforeWrite: () => void) {
@@ -57,8 +55,8 @@ class JsonList implements FlowList {
   }
 
   add(flow: Flow<unknown>, interfaceName: string | undefined): void {
-    this.#text += `${flowRecordText(flow, { interfaceName })}\n`;
-    if (this.#text.length >= PIECE_LENGTH) this.#write();
+    this.#lines.add(flow, interfaceName);
+    if (this.#lines.isFull) this.#write();
   }
 
   async drained(): Promise<void> {
@@ -72,10 +70,10 @@ class JsonList implements FlowList {
   }
 
   #write(): void {
-    if (this.#text === '') return;
+    const lines = this.#lines.take();
+    if (lines.length === 0) return;
     this.#beforeWrite();
-    if (!this.#stdout.write(this.#text)) this.#isFull = true;
-    this.#text = '';
+    if (!this.#stdout.write(lines)) this.#isFull = true;
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { hash } from 'node:crypto';
 import type { Address } from '../../common/address.ts';
-import { isIpv4 } from './flow.ts';
+import { ADDRESS_A, ADDRESS_B, ADDRESS_BYTES, isIpv4At, PORT_A, PORT_B, RECORD_BYTES } from './flow-store.ts';
 
 /** The default of the specification; both ends of a comparison must use the same. */
 const SEED = 0;
@@ -20,35 +20,60 @@ interface Endpoint extends Address {
   readonly port: number;
 }
 
+/** Two endpoints as a flow's record has them. */
+const ENDPOINTS = new DataView(new ArrayBuffer(RECORD_BYTES));
+
 /** The Community ID of a TCP connection; the order of the two endpoints does not matter. */
 export function communityId(a: Endpoint, b: Endpoint): string {
-  const isInOrder = compareEndpoints(a, b) <= 0;
-  const first = isInOrder ? a : b;
-  const second = isInOrder ? b : a;
+  setEndpoint(ADDRESS_A, PORT_A, a);
+  setEndpoint(ADDRESS_B, PORT_B, b);
+  return communityIdAt(ENDPOINTS, 0);
+}
+
+/**
+ * The Community ID of a flow, by its record.
+ *
+ * @param record where it starts in the view (flow-store.ts)
+ */
+export function communityIdAt(view: DataView, record: number): string {
+  const isInOrder = isAFirst(view, record);
+  const first = record + (isInOrder ? ADDRESS_A : ADDRESS_B);
+  const second = record + (isInOrder ? ADDRESS_B : ADDRESS_A);
   // One buffer for all, hashed in one go: 0.5 µs; a hash object that is fed field by field takes 3 µs.
-  const input = isIpv4(a) && isIpv4(b) ? IPV4_INPUT : IPV6_INPUT;
+  const input = isIpv4At(view, first) && isIpv4At(view, second) ? IPV4_INPUT : IPV6_INPUT;
   input.setUint16(0, SEED);
-  let offset = writeAddress(input, SEED_LENGTH, first);
-  offset = writeAddress(input, offset, second);
+  let offset = writeAddress(input, SEED_LENGTH, view, first);
+  offset = writeAddress(input, offset, view, second);
   input.setUint16(offset, IP_PROTOCOL_TCP << 8);
-  input.setUint16(offset + 2, first.port);
-  input.setUint16(offset + 4, second.port);
+  input.setUint16(offset + 2, view.getUint16(record + (isInOrder ? PORT_A : PORT_B), true));
+  input.setUint16(offset + 4, view.getUint16(record + (isInOrder ? PORT_B : PORT_A), true));
   return `1:${hash('sha1', input, 'base64')}`;
 }
 
-function compareEndpoints(a: Endpoint, b: Endpoint): number {
-  return a.w0 - b.w0 || a.w1 - b.w1 || a.w2 - b.w2 || a.w3 - b.w3 || a.port - b.port;
+function setEndpoint(address: number, port: number, { w0, w1, w2, w3, port: number }: Endpoint): void {
+  ENDPOINTS.setUint32(address, w0, true);
+  ENDPOINTS.setUint32(address + 4, w1, true);
+  ENDPOINTS.setUint32(address + 8, w2, true);
+  ENDPOINTS.setUint32(address + 12, w3, true);
+  ENDPOINTS.setUint16(port, number, true);
+}
+
+/** Whether end A comes before end B: the lower address, then the lower port. */
+function isAFirst(view: DataView, record: number): boolean {
+  for (let word = 0; word < ADDRESS_BYTES; word += 4) {
+    const a = view.getUint32(record + ADDRESS_A + word, true);
+    const b = view.getUint32(record + ADDRESS_B + word, true);
+    if (a !== b) return a < b;
+  }
+  return view.getUint16(record + PORT_A, true) <= view.getUint16(record + PORT_B, true);
 }
 
 /** Writes four bytes or sixteen, in network order; returns where they end. */
-function writeAddress(input: DataView, offset: number, { w0, w1, w2, w3 }: Address): number {
-  if (input === IPV4_INPUT) {
-    input.setUint32(offset, w3);
-    return offset + 4;
+function writeAddress(input: DataView, start: number, view: DataView, address: number): number {
+  let offset = start;
+  for (let word = input === IPV4_INPUT ? ADDRESS_BYTES - 4 : 0; word < ADDRESS_BYTES; word += 4) {
+    input.setUint32(offset, view.getUint32(address + word, true));
+    offset += 4;
   }
-  input.setUint32(offset, w0);
-  input.setUint32(offset + 4, w1);
-  input.setUint32(offset + 8, w2);
-  input.setUint32(offset + 12, w3);
-  return offset + 16;
+  return offset;
 }

@@ -5,12 +5,14 @@
  * spread the same numbers over a dozen places of the heap; with 50,000 flows the table needed 300 ns a packet for
  * them, and 60 ns with records (bench/replay).
  */
+import { IPV4_MAPPED_WORD } from '../../common/address.ts';
 
 /** The record: offsets in bytes. Numbers are little-endian. */
 export const RECORD_BYTES = 256;
 /** Addresses of the two ends, four words each; end A sent the first packet. */
 export const ADDRESS_A = 0;
 export const ADDRESS_B = 16;
+export const ADDRESS_BYTES = 16;
 /** Ports: 16 bits each. */
 export const PORT_A = 32;
 export const PORT_B = 34;
@@ -61,6 +63,15 @@ export const MAX_HOLES = 4;
 /** Bits of `KNOWN_INITIALS`. */
 export const INITIAL_OF_A = 1;
 export const INITIAL_OF_B = 2;
+
+/** Whether the address that starts there is one of IPv4. */
+export function isIpv4At(view: DataView, address: number): boolean {
+  return (
+    view.getInt32(address, true) === 0 &&
+    view.getInt32(address + 4, true) === 0 &&
+    view.getInt32(address + 8, true) === IPV4_MAPPED_WORD
+  );
+}
 
 /** Stands for no slot. */
 export const NO_SLOT = -1;

@@ -2,8 +2,8 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Frame } from '../../../agent/capture/source.ts';
 import { Packet } from '../../../agent/decode/packet.ts';
+import { FlowLines } from '../../../agent/flow/flow-lines.ts';
 import { flowRecord } from '../../../agent/flow/record.ts';
-import { flowRecordText } from '../../../agent/flow/record-text.ts';
 import { FlowTable } from '../../../agent/flow/table.ts';
 import { IPV4_MAPPED_WORD } from '../../../common/address.ts';
 import { TUNNEL_TYPES } from '../../../common/tunnel.ts';
@@ -24,12 +24,11 @@ const fields = fc.record({
   nanoseconds: fc.nat(999_999_999),
 });
 const name = fc.option(fc.string({ unit: 'binary', maxLength: 300 }), { nil: undefined });
-const context = fc.record({ service: name, interfaceName: name });
 
-describe('flowRecordText', () => {
-  it('is the text that JSON.stringify makes of the record', () => {
+describe('FlowLines', () => {
+  it('has the text that JSON.stringify makes of the record', () => {
     fc.assert(
-      fc.property(fields, context, (values, context) => {
+      fc.property(fields, name, (values, interfaceName) => {
         const table = new FlowTable<never>({
           maxFlows: 10,
           isService: () => false,
@@ -41,8 +40,12 @@ describe('flowRecordText', () => {
         frame.nanoseconds = values.nanoseconds;
         frame.originalLength = values.originalLength;
         table.observe(frame, packetOf(values));
-        for (const flow of table)
-          expect(flowRecordText(flow, context)).toBe(JSON.stringify(flowRecord(flow, context)));
+        const lines = new FlowLines();
+        for (const flow of table) {
+          lines.add(flow, interfaceName);
+          const text = new TextDecoder().decode(lines.take());
+          expect(text).toBe(`${JSON.stringify(flowRecord(flow, { interfaceName }))}\n`);
+        }
       }),
     );
   });
