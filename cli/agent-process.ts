@@ -6,6 +6,7 @@ import { Agent } from '../agent/agent.ts';
 import { openLiveSource } from '../agent/capture/live.ts';
 import type { PacketSource, PortSet } from '../agent/capture/source.ts';
 import type { AgentConfig } from '../agent/config.ts';
+import { SharedMembers } from '../agent/membership/shared.ts';
 import { findRaylets } from '../agent/ray/raylet.ts';
 import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
 import { openedByRaylets } from '../agent/ray/sockets.ts';
@@ -65,6 +66,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     maxReports: MAX_SPOOLED_REPORTS,
   });
   const raylets = rememberRaylets({ clock: systemClock, findRaylets: () => findRaylets() });
+  const sharedMembers = new SharedMembers(systemClock, Math.random);
   let agent: Agent;
   try {
     agent = await Agent.start(
@@ -77,6 +79,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         resolve: resolveHost,
         findRaylets: raylets,
         localAddresses,
+        sharedMembers,
         openKubernetes: kubernetesOpener(terminal),
         rayletSockets: async () => openedByRaylets(await raylets()),
         createId: randomUUID,
@@ -92,6 +95,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
             spool,
             identity: { agent: node, version: packageVersion(), capture },
             heartbeat: counters,
+            members: sharedMembers,
             heartbeatIntervalMs: config.heartbeatInterval,
             clock: systemClock,
             logger,

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import type { Clock } from '../common/clock.ts';
 import { messageOf, PlasmawatchError, systemCodeOf } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
+import { addMembersRoutes } from './api/members.ts';
 import { addRoutes } from './api/routes.ts';
 import { createServer } from './api/server.ts';
 import { checkExposure, type CollectorConfig } from './config.ts';
@@ -11,6 +12,7 @@ import { OwnStories } from './fleet/own-stories.ts';
 import { FleetWatch } from './fleet/watch.ts';
 import { Recorder, type IncidentEvent } from './incident/recorder.ts';
 import { Ingest } from './ingest/ingest.ts';
+import { SharedViews } from './membership/shared-views.ts';
 import { createCollectorMetrics, type CollectorMetrics } from './metrics.ts';
 import { Dispatcher } from './notify/dispatcher.ts';
 import { createNotifier, type Outside } from './notify/notifier-factory.ts';
@@ -127,12 +129,14 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     maxReports: config.store.maxReports,
     exporter: exporter === undefined ? undefined : INFLUX_CURSOR,
   });
+  const sharedViews = new SharedViews(clock);
   const ingest = new Ingest({
     server: server.server,
     store,
     guard,
     recorder,
     fleet,
+    sharedViews,
     clock,
     logger: logger.child({ component: 'ingest' }),
     metrics,
@@ -141,11 +145,14 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
   });
   addRoutes(server, { store, recorder, metrics, connectedAgents: () => ingest.connectedAgents() });
 
+  addMembersRoutes(server, { sharedViews, clock });
+
   let stopped: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
     await ingest.stop();
     await server.close();
     fleet.stop();
+    sharedViews.stop();
     recorder.stop();
     retention.stop();
     await dispatcher.stop();

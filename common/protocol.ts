@@ -3,11 +3,17 @@
  *
  * The agent says `hello`, the collector answers `welcome` with the last sequence number it has on disk. Then the
  * agent sends `reports` in order, the collector acknowledges the highest one after its commit, and `heartbeat`
- * carries the agent's counters. An agent that is stopped says `goodbye`: its silence is then no alarm. A message that fails its schema ends the connection with close code 1008 (policy
+ * carries the agent's counters. Beside that, `members` hands views of the cluster about (shared-view.ts). An agent that is stopped says `goodbye`: its silence is then no alarm. A message that fails its schema ends the connection with close code 1008 (policy
  * violation); one of another protocol version with 4001.
  */
 import { z } from 'zod';
 import { reportSchema } from './event.ts';
+import {
+  followMembersSchema,
+  membersReportSchema,
+  membersWantedSchema,
+  sharedMembersSchema,
+} from './shared-view.ts';
 
 export const PROTOCOL_VERSION = 1;
 /** The path of the WebSocket on the collector. */
@@ -58,6 +64,8 @@ export const agentMessageSchema = z.discriminatedUnion('type', [
   reportsSchema,
   heartbeatSchema,
   goodbyeSchema,
+  membersReportSchema,
+  followMembersSchema,
 ]);
 export type Hello = z.infer<typeof helloSchema>;
 export type Heartbeat = z.infer<typeof heartbeatSchema>;
@@ -66,6 +74,8 @@ export type AgentMessage = z.infer<typeof agentMessageSchema>;
 export const collectorMessageSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('welcome'), protocol: z.number().int(), lastSequence: sequence }),
   z.strictObject({ type: z.literal('ack'), sequence }),
+  sharedMembersSchema,
+  membersWantedSchema,
 ]);
 export type CollectorMessage = z.infer<typeof collectorMessageSchema>;
 

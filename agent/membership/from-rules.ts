@@ -10,6 +10,7 @@ import { createKubernetesProvider } from './kubernetes.ts';
 import { Membership } from './membership.ts';
 import type { Provider } from './provider.ts';
 import { createRayProvider } from './ray.ts';
+import type { SharedMembers } from './shared.ts';
 import { createCidrProvider } from './static.ts';
 
 /** What the providers need of the outside world. */
@@ -23,6 +24,8 @@ export interface MembershipDependencies {
   readonly findRaylets: () => Promise<readonly Raylet[]>;
   /** Every address of this machine; none in a replay, where the machine is not the one that was recorded. */
   readonly localAddresses: () => readonly string[];
+  /** What other agents have read of the cluster; undefined where there is no collector. */
+  readonly sharedMembers?: SharedMembers | undefined;
   /** Undefined in a replay, where the pods of today say nothing. */
   readonly openKubernetes?: OpenKubernetesApi | undefined;
   /** Numbers from 0 up to 1, for the jitter of waits. */

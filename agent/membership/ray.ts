@@ -6,12 +6,13 @@
  * Ray's list is evidence, not proof: whoever runs `ray start --address` is on it.
  */
 import { z } from 'zod';
-import { parseAddress, type Address } from '../../common/address.ts';
+import { isLoopback, parseAddress, type Address } from '../../common/address.ts';
 import type { Clock, Timer } from '../../common/clock.ts';
 import { messageOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import type { Raylet } from '../ray/raylet.ts';
 import type { GroupView, Member, Provider } from './provider.ts';
+import type { SharedMembers } from './shared.ts';
 
 const POLL_INTERVAL_MS = 5000;
 const DASHBOARD_TIMEOUT_MS = 2000;
@@ -48,6 +49,8 @@ interface RayDependencies {
   readonly findRaylets: () => Promise<readonly Raylet[]>;
   /** Every address of this machine. */
   readonly localAddresses: () => readonly string[];
+  /** What other agents have read of the cluster, and where ours goes. */
+  readonly sharedMembers?: SharedMembers | undefined;
 }
 
 export function createRayProvider(dependencies: RayDependencies): Provider {
@@ -63,7 +66,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   async function look(publish: (view: GroupView) => void): Promise<void> {
     const raylets = await dependencies.findRaylets();
     const head = headAddress(raylets);
-    if (head !== undefined) await askDashboard(head);
+    if (head !== undefined) await learnNodes(head, clusterKey(raylets));
     if (isStopped) return;
     const members = [ownMember(raylets, dependencies.localAddresses()), ...headMember(head), ...listed];
     const fingerprint = JSON.stringify(members.map((member) => ({ ...member, ports: [...member.ports] })));
@@ -74,6 +77,18 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     timer = clock.after(POLL_INTERVAL_MS, () => {
       running = look(publish);
     });
+  }
+
+  /** From the view that another agent has read, where there is a fresh one, or else from the head. */
+  async function learnNodes(head: string, cluster: string | undefined): Promise<void> {
+    const { sharedMembers } = dependencies;
+    const shared = cluster === undefined ? undefined : sharedMembers?.restOn(cluster);
+    if (shared !== undefined) {
+      listed = shared.members;
+      return;
+    }
+    await askDashboard(head);
+    if (cluster !== undefined && !isDashboardAway) sharedMembers?.offer(cluster, listed);
   }
 
   async function askDashboard(head: string): Promise<void> {
@@ -129,6 +144,14 @@ function headAddress(raylets: readonly Raylet[]): string | undefined {
   const gcsAddress = raylets[0]?.gcsAddress;
   const host = gcsAddress?.slice(0, gcsAddress.lastIndexOf(':')).replace(/^\[(.*)\]$/, '$1');
   return host === undefined || parseAddress(host) === undefined ? undefined : host;
+}
+
+/** What this cluster's nodes agree on and no other cluster has; undefined where there is no such thing. */
+function clusterKey(raylets: readonly Raylet[]): string | undefined {
+  const [raylet] = raylets;
+  if (raylet?.clusterId !== undefined) return raylet.clusterId;
+  const head = parseAddress(headAddress(raylets) ?? '');
+  return head === undefined || isLoopback(head) ? undefined : raylet?.gcsAddress;
 }
 
 async function fetchNodes(head: string, fetch: typeof globalThis.fetch): Promise<readonly Member[]> {

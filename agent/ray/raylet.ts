@@ -18,6 +18,8 @@ export interface Raylet {
   readonly nodeAddress: string;
   /** `host:port` of the GCS. */
   readonly gcsAddress: string;
+  /** Ray's id of the cluster; left out where the command line has none. */
+  readonly clusterId?: string;
   /** Undefined where neither the command line nor the log tells it. */
   readonly objectManagerPort: number | undefined;
   readonly nodeManagerPort: number | undefined;
@@ -82,6 +84,7 @@ async function describeRaylet(
   options: ReadonlyMap<string, string>,
 ): Promise<Raylet> {
   const nodeId = textOption(options, 'node_id', /^[0-9a-f]{1,128}$/);
+  const clusterId = textOption(options, 'cluster-id', /^[0-9a-f]{1,128}$/);
   const fromArgv = parsePort(options.get('object_manager_port'));
   const nodeManagerFromArgv = parsePort(options.get('node_manager_port'));
   const logged =
@@ -93,6 +96,7 @@ async function describeRaylet(
     nodeId,
     nodeAddress: nodeAddressOf(options),
     gcsAddress: textOption(options, 'gcs-address', /^[\w.:[\]-]+$/),
+    ...(clusterId === '' ? {} : { clusterId }),
     objectManagerPort: fromArgv ?? logged?.objectManagerPort,
     nodeManagerPort: nodeManagerFromArgv ?? logged?.nodeManagerPort,
     how: fromArgv === undefined && logged !== undefined ? 'log' : 'argv',

@@ -9,6 +9,7 @@ import type { ClientOptions, WebSocket } from 'ws';
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
 import { MAX_MESSAGE_BYTES, type Heartbeat, type Hello } from '../../common/protocol.ts';
+import type { MembersLink } from '../membership/shared.ts';
 import { BackOff } from './back-off.ts';
 import { resolveEndpoint, type EndpointOptions } from './endpoint.ts';
 import { Session, type SessionEnd, type SessionEndKind } from './session.ts';
@@ -29,6 +30,8 @@ export interface UplinkOptions extends EndpointOptions {
   readonly heartbeat: () => Heartbeat['counters'];
   /** 10 s when not given. */
   readonly heartbeatIntervalMs?: number | undefined;
+  /** Who takes the cluster's views that the collector hands out, and offers ours. */
+  readonly members?: MembersLink | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Numbers from 0 up to 1, for the jitter of the waits. */
@@ -125,6 +128,7 @@ class ReconnectingUplink implements Uplink {
       identity,
       heartbeat,
       heartbeatIntervalMs: this.#options.heartbeatIntervalMs ?? HEARTBEAT_INTERVAL_MS,
+      members: this.#options.members,
       clock,
       ready: () => this.#ready(),
       sent: (reports) => (this.#counters.reportsSent += reports),

@@ -20,6 +20,7 @@ import {
   type Heartbeat,
   type Hello,
 } from '../../common/protocol.ts';
+import type { MembersLink } from '../membership/shared.ts';
 import type { Spool } from './spool.ts';
 
 /** From the start of the connection to the collector's welcome. */
@@ -62,6 +63,8 @@ export interface SessionOptions {
   readonly identity: Pick<Hello, 'agent' | 'version' | 'capture'>;
   readonly heartbeat: () => Heartbeat['counters'];
   readonly heartbeatIntervalMs: number;
+  /** Who takes the cluster's views that the collector hands out, and offers ours. */
+  readonly members?: MembersLink | undefined;
   readonly clock: Clock;
   /** Called when the collector has said welcome. */
   readonly ready: () => void;
@@ -143,7 +146,8 @@ export class Session {
 
   #take(message: CollectorMessage): void {
     if (message.type === 'welcome') this.#welcome(message.protocol, message.lastSequence);
-    else this.#acknowledge(message.sequence);
+    else if (message.type === 'ack') this.#acknowledge(message.sequence);
+    else this.#options.members?.take(message);
   }
 
   #welcome(protocol: number, lastSequence: number): void {
@@ -172,6 +176,7 @@ export class Session {
       clock.every(PING_INTERVAL_MS, () => this.#ping()),
     );
     sendHeartbeat();
+    this.#options.members?.connected((message) => socket.send(JSON.stringify(message)));
     this.#options.ready();
     this.pump();
   }
@@ -256,6 +261,7 @@ export class Session {
   #end(kind: SessionEndKind, reason: string): void {
     if (this.#state === 'ended') return;
     this.#state = 'ended';
+    this.#options.members?.disconnected();
     this.#cause = { kind, reason };
     for (const timer of this.#timers) timer.cancel();
     this.#acknowledgementTimer?.cancel();

@@ -9,6 +9,7 @@ import type { Clock } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
 import { INGEST_PATH, MAX_MESSAGE_BYTES } from '../../common/protocol.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
+import type { SharedViews } from '../membership/shared-views.ts';
 import type { Recorder } from '../incident/recorder.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/guard.ts';
@@ -28,6 +29,7 @@ export interface IngestOptions {
   readonly recorder: Recorder;
   /** Told of what agents say of themselves. */
   readonly fleet: FleetWatch;
+  readonly sharedViews: SharedViews;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: CollectorMetrics;

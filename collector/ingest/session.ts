@@ -13,6 +13,7 @@ import {
   agentMessageSchema,
   CLOSE_POLICY_VIOLATION,
   CLOSE_WRONG_VERSION,
+  MAX_MESSAGE_BYTES,
   parseMessage,
   PROTOCOL_VERSION,
   type AgentMessage,
@@ -20,6 +21,7 @@ import {
   type Hello,
 } from '../../common/protocol.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
+import type { Follower, SharedViews } from '../membership/shared-views.ts';
 import type { Recorder } from '../incident/recorder.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { Store } from '../store/store.ts';
@@ -30,8 +32,8 @@ import type { RefusalReason, Refusals } from './refusals.ts';
 export const HELLO_TIMEOUT_MS = 10_000;
 /** A ping is sent this often; a peer that said nothing at all for two of these is gone. */
 export const PING_INTERVAL_MS = 30_000;
-/** Acknowledgements that may wait for a peer that does not read; bytes. */
-const MAX_UNREAD_BYTES = 256 * 1024;
+/** Acknowledgements that may wait for a peer that does not read, behind one view of the cluster; bytes. */
+const MAX_UNREAD_BYTES = MAX_MESSAGE_BYTES + 256 * 1024;
 /** Close codes of RFC 6455, section 7.4.1, and of the IANA registry. */
 const CLOSE_GOING_AWAY = 1001;
 const CLOSE_INTERNAL_ERROR = 1011;
@@ -48,6 +50,7 @@ export interface SessionOptions {
   readonly recorder: Recorder;
   readonly fleet: FleetWatch;
   readonly heartbeats: Heartbeats;
+  readonly sharedViews: SharedViews;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: CollectorMetrics;
@@ -62,6 +65,7 @@ export class Session {
   readonly #helloTimer: Timer;
   readonly #pingTimer: Timer;
   #hello: Hello | undefined;
+  #follower: Follower | undefined;
   #isAlive = true;
   #isEnding = false;
 
@@ -139,7 +143,7 @@ export class Session {
       else this.#refuse('no-hello', 'hello comes first');
       return;
     }
-    const { recorder, heartbeats, fleet } = this.#options;
+    const { recorder, heartbeats, fleet, sharedViews } = this.#options;
     const { agent, epoch } = this.#hello;
     switch (message.type) {
       case 'hello':
@@ -153,6 +157,12 @@ export class Session {
         // What it said last must not be written over what follows from it.
         heartbeats.write();
         fleet.stopped(agent);
+        return;
+      case 'members':
+        if (this.#follower !== undefined) sharedViews.report(this.#follower, message);
+        return;
+      case 'follow-members':
+        if (this.#follower !== undefined) sharedViews.follow(this.#follower, message.cluster);
         return;
       case 'reports':
         recorder.record(agent, epoch, message.reports);
@@ -169,6 +179,7 @@ export class Session {
       return;
     }
     this.#hello = hello;
+    this.#follower = { agent: hello.agent, send: (message) => this.#handOut(message) };
     this.#helloTimer.cancel();
     const lastSequence = store.greetAgent({ ...hello, name: hello.agent }, clock.now());
     fleet.heard(hello.agent);
@@ -192,6 +203,13 @@ export class Session {
     }
     this.#isAlive = false;
     this.#options.socket.ping();
+  }
+
+  /** Sends a view, unless the peer has not read the last one yet. */
+  #handOut(message: CollectorMessage): boolean {
+    if (this.#isEnding || this.#options.socket.bufferedAmount > 0) return false;
+    this.#send(message);
+    return true;
   }
 
   #send(message: CollectorMessage): void {
@@ -227,6 +245,7 @@ export class Session {
 
   #end(): void {
     this.#isEnding = true;
+    if (this.#follower !== undefined) this.#options.sharedViews.leave(this.#follower);
     this.#helloTimer.cancel();
     this.#pingTimer.cancel();
     this.#options.onEnd(this);

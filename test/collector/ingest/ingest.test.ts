@@ -3,6 +3,7 @@ import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
+import { SharedViews } from '../../../collector/membership/shared-views.ts';
 import { Ingest, type IngestOptions } from '../../../collector/ingest/ingest.ts';
 import { HEARTBEAT_WRITE_MS } from '../../../collector/ingest/heartbeats.ts';
 import { HELLO_TIMEOUT_MS, PING_INTERVAL_MS } from '../../../collector/ingest/session.ts';
@@ -23,6 +24,7 @@ async function openIngest(options: Partial<IngestOptions> = {}) {
   const server: Server = createServer((_request, response) => response.writeHead(404).end());
   const ingest = new Ingest({
     ...parts,
+    sharedViews: new SharedViews(parts.clock),
     server,
     token: TOKEN,
     maxConnections: 10,

@@ -1,0 +1,143 @@
+/**
+ * The views of clusters that other agents have read and the collector handed out; and this agent's own, offered to the
+ * others. While a view is fresh its cluster's head need not be asked. A view is the word of the agent that reports it;
+ * what the membership makes of it (nobody is emptied out by one answer) is as with any source's word.
+ */
+import { formatAddress, parseAddress } from '../../common/address.ts';
+import type { Clock } from '../../common/clock.ts';
+import type { CollectorMessage } from '../../common/protocol.ts';
+import {
+  clusterKeySchema,
+  MAX_SHARED_MEMBERS,
+  type FollowMembers,
+  type MembersReport,
+  type SharedMember,
+} from '../../common/shared-view.ts';
+import type { Member } from './provider.ts';
+
+/** Reporters renew their view every five seconds. */
+const FRESH_MS = 15_000;
+/** When a reporter is lost, the others try within this time, each at its own moment: the first one is the next reporter. */
+const TAKE_OVER_MS = 10_000;
+/** Room for the rest of a message of 1 MiB. */
+const MAX_VIEW_BYTES = 1_000_000;
+const MAX_CLUSTERS = 10;
+
+/** What another agent has read. */
+export interface ForeignView {
+  readonly members: readonly Member[];
+  /** By this machine's clock, in ms since the epoch. */
+  readonly asOfMs: number;
+  readonly reporter: string;
+}
+
+export type SharingMessage = MembersReport | FollowMembers;
+
+/** What passes the uplink, as the uplink sees it. */
+export interface MembersLink {
+  /** The collector is there. */
+  readonly connected: (send: (message: SharingMessage) => void) => void;
+  readonly disconnected: () => void;
+  readonly take: (message: Extract<CollectorMessage, { type: 'members' | 'members-wanted' }>) => void;
+}
+
+export class SharedMembers implements MembersLink {
+  readonly #clock: Pick<Clock, 'now'>;
+  readonly #random: () => number;
+  readonly #followed = new Set<string>();
+  readonly #views = new Map<string, ForeignView>();
+  /** By cluster whose reporter is lost: from when on this agent may try. */
+  readonly #tryFromMs = new Map<string, number>();
+  /** By cluster: what the collector was told of it over this connection. */
+  readonly #told = new Map<string, string>();
+  #send: ((message: SharingMessage) => void) | undefined;
+
+  /** @param random numbers from 0 up to 1, 1 excluded */
+  constructor(clock: Pick<Clock, 'now'>, random: () => number) {
+    this.#clock = clock;
+    this.#random = random;
+  }
+
+  /** The view of another agent, to rest on; undefined where this one is to ask the source itself. */
+  restOn(cluster: string): ForeignView | undefined {
+    this.#follow(cluster);
+    const view = this.#views.get(cluster);
+    if (view === undefined) return undefined;
+    const nowMs = this.#clock.now();
+    if (nowMs - view.asOfMs >= FRESH_MS) this.#lose(cluster);
+    return nowMs < (this.#tryFromMs.get(cluster) ?? Infinity) ? view : undefined;
+  }
+
+  /** Offers what the source has just said to the others. */
+  offer(cluster: string, members: readonly Member[]): void {
+    if (this.#send === undefined || members.length > MAX_SHARED_MEMBERS || !isKey(cluster)) return;
+    const shared = members.filter(({ addresses }) => addresses.length > 0).map(toShared);
+    const text = JSON.stringify(shared);
+    if (Buffer.byteLength(text) > MAX_VIEW_BYTES) return;
+    const isSame = this.#told.get(cluster) === text;
+    this.#told.set(cluster, text);
+    this.#send({ type: 'members', cluster, ageMs: 0, ...(isSame ? {} : { members: shared }) });
+  }
+
+  connected(send: (message: SharingMessage) => void): void {
+    this.#send = send;
+    this.#told.clear();
+    for (const cluster of this.#followed) send({ type: 'follow-members', cluster });
+  }
+
+  disconnected(): void {
+    this.#send = undefined;
+  }
+
+  take(message: Parameters<MembersLink['take']>[0]): void {
+    const { cluster } = message;
+    if (!this.#followed.has(cluster)) return;
+    // Whoever reads the source now starts with a whole view: another one may have been taken meanwhile.
+    this.#told.delete(cluster);
+    if (message.type === 'members-wanted') {
+      this.#lose(cluster);
+      return;
+    }
+    const { reporter, ageMs } = message;
+    const source = `ray, read by ${reporter}`;
+    const members =
+      message.members?.map((member) => toMember(member, source)) ?? this.#views.get(cluster)?.members;
+    if (members === undefined) return;
+    this.#tryFromMs.delete(cluster);
+    this.#views.set(cluster, { members, asOfMs: this.#clock.now() - ageMs, reporter });
+  }
+
+  #lose(cluster: string): void {
+    if (!this.#tryFromMs.has(cluster))
+      this.#tryFromMs.set(cluster, this.#clock.now() + this.#random() * TAKE_OVER_MS);
+  }
+
+  #follow(cluster: string): void {
+    if (this.#followed.has(cluster) || this.#followed.size >= MAX_CLUSTERS || !isKey(cluster)) return;
+    this.#followed.add(cluster);
+    this.#send?.({ type: 'follow-members', cluster });
+  }
+}
+
+function isKey(cluster: string): boolean {
+  return clusterKeySchema.safeParse(cluster).success;
+}
+
+function toShared({ id, addresses, role, ports }: Member): SharedMember {
+  return {
+    id,
+    addresses: addresses.map(formatAddress),
+    ...(role === 'head' || role === 'worker' ? { role } : {}),
+    ports: [...ports].map(([service, numbers]) => [service, [...numbers]]),
+  };
+}
+
+function toMember({ id, addresses, role, ports }: SharedMember, source: string): Member {
+  return {
+    id,
+    addresses: addresses.flatMap((text) => parseAddress(text) ?? []),
+    ...(role === undefined ? {} : { role }),
+    ports: new Map(ports),
+    source,
+  };
+}

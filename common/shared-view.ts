@@ -1,0 +1,59 @@
+/**
+ * Who belongs to a Ray cluster, as one agent has read it of the source and the collector hands it to the others, so
+ * that a thousand agents do not ask one head.
+ *
+ * Times are told as ages: the clocks of the machines differ. A view without `members` says that the last one over the
+ * same connection still holds.
+ */
+import { z } from 'zod';
+import { parseAddress } from './address.ts';
+
+/** With the texts at their usual length so many fit into one message; a larger cluster is not shared. */
+export const MAX_SHARED_MEMBERS = 5000;
+
+const address = z
+  .string()
+  .max(45)
+  .refine((text) => parseAddress(text) !== undefined, 'expected an IP address');
+const port = z.number().int().min(1).max(65_535);
+
+/** Names a cluster: what its own nodes agree on and no other cluster has. */
+export const clusterKeySchema = z
+  .string()
+  .regex(/^[\w.:[\]/-]{1,200}$/, 'a cluster id or the address of a GCS');
+
+const sharedMemberSchema = z.strictObject({
+  id: z.string().min(1).max(128),
+  addresses: z.array(address).min(1).max(16),
+  role: z.enum(['head', 'worker']).optional(),
+  ports: z.array(z.tuple([z.string().regex(/^[a-z-]{1,32}$/), z.array(port).max(16)])).max(16),
+});
+export type SharedMember = z.infer<typeof sharedMemberSchema>;
+
+const viewFields = {
+  type: z.literal('members'),
+  cluster: clusterKeySchema,
+  /** How long ago the source said so, in ms. */
+  ageMs: z.number().nonnegative().max(86_400_000),
+  members: z.array(sharedMemberSchema).max(MAX_SHARED_MEMBERS).optional(),
+};
+
+/** Agent to collector: what the source said. */
+export const membersReportSchema = z.strictObject(viewFields);
+/** Agent to collector: hand me the views of this cluster. */
+export const followMembersSchema = z.strictObject({
+  type: z.literal('follow-members'),
+  cluster: clusterKeySchema,
+});
+/** Collector to agent: what another agent has read. */
+export const sharedMembersSchema = z.strictObject({ ...viewFields, reporter: z.string().max(128) });
+/** Collector to agent: who read it is gone; ask the source yourselves. */
+export const membersWantedSchema = z.strictObject({
+  type: z.literal('members-wanted'),
+  cluster: clusterKeySchema,
+});
+
+export type MembersReport = z.infer<typeof membersReportSchema>;
+export type FollowMembers = z.infer<typeof followMembersSchema>;
+export type SharedMembersMessage = z.infer<typeof sharedMembersSchema>;
+export type MembersWanted = z.infer<typeof membersWantedSchema>;

@@ -1,0 +1,204 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { WebSocket } from 'ws';
+import type { GroupView } from '../../agent/membership/provider.ts';
+import { createRayProvider } from '../../agent/membership/ray.ts';
+import { SharedMembers } from '../../agent/membership/shared.ts';
+import { createUplink } from '../../agent/uplink/client.ts';
+import { openSpool } from '../../agent/uplink/spool.ts';
+import { createCollector, type Collector } from '../../collector/collector.ts';
+import { collectorConfigSchema } from '../../collector/config.ts';
+import { formatAddress } from '../../common/address.ts';
+import { systemClock } from '../../common/clock.ts';
+import { silentLogger } from '../../common/log.ts';
+import { freePort } from '../support/free-port.ts';
+import { createHastenedClock } from '../support/hastened-clock.ts';
+import { HttpReceiver } from '../support/http-receiver.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+const AGENTS = 50;
+/** Timers run ten times as fast: the head is asked every half second. */
+const clock = createHastenedClock(10);
+
+let head: HttpReceiver;
+let folder: string;
+let port: number;
+let collector: Collector;
+/** Who asked the head, in order. */
+let asked: string[];
+const agents: FakeAgent[] = [];
+
+beforeEach(async () => {
+  head = await HttpReceiver.open();
+  listNodes('10.0.0.1', '10.0.0.2');
+  folder = await mkdtemp(join(tmpdir(), 'plasmawatch-shared-'));
+  port = await freePort();
+  asked = [];
+  collector = await startCollector();
+});
+
+afterEach(async () => {
+  await Promise.all(agents.splice(0).map((agent) => agent.stop()));
+  await collector.stop();
+  await head.close();
+  await rm(folder, { recursive: true });
+});
+
+async function startCollector(): Promise<Collector> {
+  const config = collectorConfigSchema.parse({
+    listen: { port },
+    store: { path: join(folder, 'collector.db') },
+    limits: { maxConnections: 100 },
+    receivers: [],
+  });
+  const created = await createCollector({
+    config,
+    secrets: { apiTokens: [], receivers: new Map() },
+    clock: systemClock,
+    logger: silentLogger,
+    fetch: globalThis.fetch,
+    random: Math.random,
+  });
+  await created.start();
+  return created;
+}
+
+function listNodes(...addresses: string[]): void {
+  const summary = addresses.map((nodeManagerAddress) => ({
+    raylet: {
+      nodeId: `node-${nodeManagerAddress}`,
+      nodeManagerAddress,
+      objectManagerPort: 40_001,
+      state: 'ALIVE',
+    },
+  }));
+  head.answers = [{ status: 200, body: JSON.stringify({ data: { summary } }) }];
+}
+
+interface FakeAgent {
+  readonly name: string;
+  readonly views: GroupView[];
+  readonly shared: SharedMembers;
+  stop(): Promise<void>;
+}
+
+/** An agent without packets: its membership and its uplink are the real ones. */
+async function startAgent(name: string, clusterId = 'abcdef', reachesHead = true): Promise<FakeAgent> {
+  const spool = await openSpool({ path: ':memory:', maxBytes: 1e7, maxReports: 100 });
+  const shared = new SharedMembers(systemClock, Math.random);
+  const views: GroupView[] = [];
+  const provider = createRayProvider({
+    clock,
+    logger: silentLogger,
+    sharedMembers: shared,
+    fetch: (_url, init) => {
+      asked.push(name);
+      if (!reachesHead) return Promise.reject(new Error('connection refused'));
+      return globalThis.fetch(head.url('/nodes?view=summary'), init);
+    },
+    findRaylets: () =>
+      Promise.resolve([
+        {
+          pid: 1,
+          nodeId: name,
+          nodeAddress: '10.0.0.9',
+          gcsAddress: '10.0.0.1:6379',
+          clusterId,
+          objectManagerPort: 40_000,
+          nodeManagerPort: undefined,
+          how: 'argv',
+        },
+      ]),
+    localAddresses: () => [],
+  });
+  const uplink = createUplink({
+    url: `ws://127.0.0.1:${port}`,
+    token: undefined,
+    spool,
+    identity: { agent: name, version: '0.1.0', capture: 'ring' },
+    heartbeat: () => ({}),
+    members: shared,
+    clock,
+    logger: silentLogger,
+    random: Math.random,
+    connect: (url, options) => new WebSocket(url, options),
+  });
+  uplink.start();
+  await provider.start((view) => views.push(view));
+  const agent = {
+    name,
+    views,
+    shared,
+    async stop() {
+      await provider.stop();
+      await uplink.stop();
+      spool.close();
+    },
+  };
+  agents.push(agent);
+  return agent;
+}
+
+function knows({ views }: FakeAgent, address: string): boolean {
+  return (
+    views.at(-1)?.members.some(({ addresses }) => addresses.map(formatAddress).includes(address)) ?? false
+  );
+}
+
+describe('members that agents share through the collector', () => {
+  it('has one of fifty agents ask the head, and another one when that one dies', async () => {
+    await Promise.all(Array.from({ length: AGENTS }, (_, index) => startAgent(`w${index}`)));
+    const reporterOf = ({ shared }: FakeAgent): string | undefined => shared.restOn('abcdef')?.reporter;
+    const others = (): FakeAgent[] => agents.filter((agent) => reporterOf(agent) !== undefined);
+    await waitFor(() => others().length === AGENTS - 1, 'a view of another agent at all but one');
+    const first = agents.find((agent) => reporterOf(agent) === undefined);
+    asked = [];
+    await waitFor(() => asked.length >= 4, 'four more looks at the head');
+    // A look that had begun before the view came may still end.
+    expect(new Set(asked.slice(1))).toEqual(new Set([first?.name]));
+
+    listNodes('10.0.0.1', '10.0.0.2', '10.0.0.3');
+    await waitFor(() => agents.every((agent) => knows(agent, '10.0.0.3')), 'the new node at all agents');
+    expect(new Set(asked.slice(1))).toEqual(new Set([first?.name]));
+
+    asked = [];
+    agents.splice(
+      agents.findIndex((agent) => agent === first),
+      1,
+    );
+    await first?.stop();
+    listNodes('10.0.0.1', '10.0.0.4');
+    await waitFor(() => agents.every((agent) => knows(agent, '10.0.0.4')), 'the view of the next reporter');
+    expect(new Set(agents.map(reporterOf))).not.toContain(first?.name);
+    expect(new Set(asked).size).toBeLessThan(AGENTS / 2);
+  }, 60_000);
+
+  it('knows the nodes where the head does not answer, keeps clusters apart, and outlives the collector', async () => {
+    const reader = await startAgent('head-node');
+    const blind = await startAgent('w1', 'abcdef', false);
+    const stranger = await startAgent('other', '123456', false);
+    await waitFor(() => knows(blind, '10.0.0.2'), 'the nodes through the collector');
+    expect(blind.views.at(-1)?.members.map(({ source }) => source)).toContain('ray, read by head-node');
+    expect(knows(stranger, '10.0.0.2')).toBe(false);
+
+    await collector.stop();
+    expect(knows(blind, '10.0.0.2')).toBe(true);
+    listNodes('10.0.0.1', '10.0.0.5');
+    collector = await startCollector();
+    await waitFor(() => knows(blind, '10.0.0.5'), 'the view that is sent again');
+    const answer = await fetch(`http://127.0.0.1:${port}/api/members`);
+    expect(await answer.json()).toMatchObject({
+      clusters: [
+        {
+          cluster: 'abcdef',
+          reporter: reader.name,
+          source: 'ray',
+          followers: 2,
+          members: [{ addresses: ['10.0.0.1'], ports: { 'object-manager': [40_001] } }, {}],
+        },
+      ],
+    });
+  }, 60_000);
+});
