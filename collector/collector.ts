@@ -129,7 +129,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     maxReports: config.store.maxReports,
     exporter: exporter === undefined ? undefined : INFLUX_CURSOR,
   });
-  const sharedViews = new SharedViews(clock);
+  const sharedViews = new SharedViews({ clock, metrics });
   const ingest = new Ingest({
     server: server.server,
     store,

@@ -16,6 +16,11 @@ export function createCollectorMetrics() {
   return {
     registry,
     agentsConnected: gauge('agents_connected', 'Agents with an open session.'),
+    members: gauge('members', 'Nodes of the Ray clusters in the views that agents share.'),
+    membersAsOf: gauge(
+      'members_oldest_view_timestamp_seconds',
+      'When the source said so of the view that is oldest now, in seconds since the epoch; 0 without views.',
+    ),
     reports: counter('reports_total', 'Reports stored, by type (anomaly, flow-report).', ['type']),
     reportsRepeated: counter('reports_repeated_total', 'Reports that were stored before, and ignored.'),
     peersRefused: counter(

@@ -4,6 +4,7 @@
  * Who reports first is the reporter, and the others rest, because they are handed its view. Another one takes over when
  * the reporter is gone or has been silent. Nothing is kept on disk: after a restart the reporter sends its view again.
  */
+import type { CollectorMetrics } from '../metrics.ts';
 import type { Clock, Timer } from '../../common/clock.ts';
 import type {
   MembersReport,
@@ -17,7 +18,7 @@ export const REPORTER_SILENT_MS = 15_000;
 /** An agent is told no more often. */
 const HAND_OUT_INTERVAL_MS = 1000;
 const MAX_CLUSTERS = 200;
-/** Clusters without an agent that follows them are forgotten, but for the API they stay a while. */
+/** A view that nobody renewed for so long is of a cluster that is no more: Ray gives a new id at each start. */
 const FORGET_MS = 3_600_000;
 
 /** One agent's connection. */
@@ -45,12 +46,19 @@ interface Cluster {
   isNews: boolean;
 }
 
+interface SharedViewsOptions {
+  readonly clock: Clock;
+  readonly metrics: Pick<CollectorMetrics, 'members' | 'membersAsOf'>;
+}
+
 export class SharedViews {
   readonly #clock: Clock;
+  readonly #metrics: Pick<CollectorMetrics, 'members' | 'membersAsOf'>;
   readonly #clusters = new Map<string, Cluster>();
 
-  constructor(clock: Clock) {
+  constructor({ clock, metrics }: SharedViewsOptions) {
     this.#clock = clock;
+    this.#metrics = metrics;
   }
 
   /** Hands the agent what is known of the cluster, now and from now on. */
@@ -73,6 +81,8 @@ export class SharedViews {
     // A cluster without nodes has no agent that could report it: an empty list is a fault, or a lie.
     if (listed === undefined || listed.length === 0) return;
     cluster.view = { reporter: follower, asOfMs: nowMs - ageMs, heardAtMs: nowMs, members: listed };
+    this.#forgetOld();
+    this.#measure();
     this.#handOut(key, cluster);
   }
 
@@ -121,11 +131,20 @@ export class SharedViews {
     return cluster;
   }
 
+  #measure(): void {
+    const views = this.views();
+    this.#metrics.members.set(views.reduce((total, { members }) => total + members.length, 0));
+    this.#metrics.membersAsOf.set(
+      views.length === 0 ? 0 : Math.min(...views.map(({ asOfMs }) => asOfMs)) / 1000,
+    );
+  }
+
   #forgetOld(): void {
     const oldestMs = this.#clock.now() - FORGET_MS;
-    for (const [key, { view, followers, pause }] of this.#clusters) {
-      if (followers.size > 0 || (view?.asOfMs ?? 0) > oldestMs) continue;
-      pause?.cancel();
+    for (const [key, cluster] of this.#clusters) {
+      if (cluster.view !== undefined && cluster.view.asOfMs < oldestMs) cluster.view = undefined;
+      if (cluster.view !== undefined || cluster.followers.size > 0) continue;
+      cluster.pause?.cancel();
       this.#clusters.delete(key);
     }
   }

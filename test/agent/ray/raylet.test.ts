@@ -69,6 +69,12 @@ describe('findRaylets', () => {
     ]);
   });
 
+  it('takes the id of the cluster, which no other cluster has', async () => {
+    await addProcess(6316, rayletArgv({ 'cluster-id': NODE_ID }));
+    await addProcess(6317, rayletArgv({ 'cluster-id': 'not an id' }));
+    expect((await findRaylets({ proc })).map(({ clusterId }) => clusterId)).toEqual([NODE_ID, undefined]);
+  });
+
   it('takes a random port from the log, as the raylet sees its files', async () => {
     await addProcess(6316, rayletArgv({ object_manager_port: '0', node_manager_port: '0' }));
     const log = logLine(OTHER_NODE_ID, 1111) + logLine(NODE_ID, 36_875);

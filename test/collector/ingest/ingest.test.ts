@@ -24,7 +24,7 @@ async function openIngest(options: Partial<IngestOptions> = {}) {
   const server: Server = createServer((_request, response) => response.writeHead(404).end());
   const ingest = new Ingest({
     ...parts,
-    sharedViews: new SharedViews(parts.clock),
+    sharedViews: new SharedViews(parts),
     server,
     token: TOKEN,
     maxConnections: 10,

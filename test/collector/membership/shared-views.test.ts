@@ -1,14 +1,17 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { createCollectorMetrics, type CollectorMetrics } from '../../../collector/metrics.ts';
 import { SharedViews, type Follower } from '../../../collector/membership/shared-views.ts';
 import type { MembersReport } from '../../../common/shared-view.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 
 let clock: FakeClock;
 let views: SharedViews;
+let metrics: CollectorMetrics;
 
 beforeEach(() => {
   clock = new FakeClock();
-  views = new SharedViews(clock);
+  metrics = createCollectorMetrics();
+  views = new SharedViews({ clock, metrics });
 });
 
 /** An agent that notes what it is told: `reporter: ids`, `reporter: same`, or `wanted`. */
@@ -72,6 +75,15 @@ describe('SharedViews', () => {
     expect(views.views()[0]).toMatchObject({ reporter: 'head' });
   });
 
+  it('measures how many members there are, and when the oldest view was true', async () => {
+    const head = follower('head');
+    views.report(head, report('x', 'y'));
+    clock.advance(5000);
+    views.report(head, { ...report('x'), cluster: 'b', ageMs: 1000 });
+    expect((await metrics.members.get()).values[0]?.value).toBe(3);
+    expect((await metrics.membersAsOf.get()).values[0]?.value).toBe(clock.now() / 1000 - 5);
+  });
+
   it('takes no empty list, not even of the reporter', () => {
     const head = follower('head');
     views.report(head, report('x'));
@@ -100,7 +112,7 @@ describe('SharedViews', () => {
     expect(w1.told).toEqual(['head: x']);
   });
 
-  it('knows 200 clusters at most, and forgets those that nobody follows any more', () => {
+  it('knows 200 clusters at most, and forgets those that nobody has told of for an hour', () => {
     const head = follower('head');
     for (let count = 0; count < 210; count++) views.report(head, { ...report('x'), cluster: `c${count}` });
     expect(views.views()).toHaveLength(200);
