@@ -4,7 +4,16 @@
  */
 import type { Packet } from '../decode/packet.ts';
 import { IPV4_MAPPED_WORD } from '../../common/address.ts';
-import { ADDRESS_A, ADDRESS_B, HASH, PORT_A, PORT_B, RECORD_BYTES, type FlowStore } from './flow-store.ts';
+import {
+  ADDRESS_A,
+  ADDRESS_B,
+  HASH,
+  NO_SLOT,
+  PORT_A,
+  PORT_B,
+  RECORD_BYTES,
+  type FlowStore,
+} from './flow-store.ts';
 
 /** Buckets to begin with; always a power of two. A bucket is two numbers: a hash and a slot. */
 const FIRST_BUCKETS = 1024;
@@ -20,6 +29,8 @@ export class FlowIndex {
   #buckets = new Int32Array(FIRST_BUCKETS * 2);
   #mask = FIRST_BUCKETS - 1;
   #size = 0;
+  /** The slot that was found last: in a burst the next packet is of the same flow. */
+  #latest = NO_SLOT;
 
   /**
    * @param store has the records of the flows
@@ -63,28 +74,25 @@ export class FlowIndex {
    *
    * @returns twice its slot, plus 1 where end B is the sender; `NOT_FOUND` when there is none
    */
-  find(hash: number, packet: Packet): number {
+  find(packet: Packet): number {
+    const { view } = this.#store;
+    const latest = this.#latest;
+    if (latest !== NO_SLOT) {
+      const end = senderOf(view, latest * RECORD_BYTES, packet);
+      if (end !== NOT_FOUND) return latest * 2 + end;
+    }
+    const hash = this.hashOf(packet);
     const buckets = this.#buckets;
     const mask = this.#mask;
-    const { view } = this.#store;
     for (let bucket = hash & mask; ; bucket = (bucket + 1) & mask) {
       const found = numberAt(buckets, bucket * 2);
       if (found === FREE) return NOT_FOUND;
       if (found !== hash) continue;
       const slot = numberAt(buckets, bucket * 2 + 1);
-      const record = slot * RECORD_BYTES;
-      if (
-        isSource(view, record + ADDRESS_A, record + PORT_A, packet) &&
-        isDestination(view, record + ADDRESS_B, record + PORT_B, packet)
-      ) {
-        return slot * 2;
-      }
-      if (
-        isSource(view, record + ADDRESS_B, record + PORT_B, packet) &&
-        isDestination(view, record + ADDRESS_A, record + PORT_A, packet)
-      ) {
-        return slot * 2 + 1;
-      }
+      const end = senderOf(view, slot * RECORD_BYTES, packet);
+      if (end === NOT_FOUND) continue;
+      this.#latest = slot;
+      return slot * 2 + end;
     }
   }
 
@@ -102,6 +110,7 @@ export class FlowIndex {
     let hole = this.#hashAt(slot) & mask;
     while (buckets[hole * 2 + 1] !== slot) hole = (hole + 1) & mask;
     this.#size--;
+    if (this.#latest === slot) this.#latest = NO_SLOT;
     for (let next = (hole + 1) & mask; ; next = (next + 1) & mask) {
       const hash = numberAt(buckets, next * 2);
       if (hash === FREE) break;
@@ -136,23 +145,42 @@ export class FlowIndex {
   }
 }
 
+/** Which end of the record's flow sent the packet: 0 for A, 1 for B; `NOT_FOUND` where it is another flow's. */
+function senderOf(view: DataView, record: number, packet: Packet): number {
+  if (
+    isSource(view, record + ADDRESS_A, record + PORT_A, packet) &&
+    isDestination(view, record + ADDRESS_B, record + PORT_B, packet)
+  ) {
+    return 0;
+  }
+  if (
+    isSource(view, record + ADDRESS_B, record + PORT_B, packet) &&
+    isDestination(view, record + ADDRESS_A, record + PORT_A, packet)
+  ) {
+    return 1;
+  }
+  return NOT_FOUND;
+}
+
+// Words are compared as signed numbers: the packet's unsigned ones are doubles, and comparing as such takes longer.
+
 function isSource(view: DataView, address: number, port: number, packet: Packet): boolean {
   return (
     view.getUint16(port, true) === packet.sourcePort &&
-    view.getUint32(address + 12, true) === packet.source3 &&
-    view.getUint32(address + 8, true) === packet.source2 &&
-    view.getUint32(address + 4, true) === packet.source1 &&
-    view.getUint32(address, true) === packet.source0
+    view.getInt32(address + 12, true) === (packet.source3 | 0) &&
+    view.getInt32(address + 8, true) === (packet.source2 | 0) &&
+    view.getInt32(address + 4, true) === (packet.source1 | 0) &&
+    view.getInt32(address, true) === (packet.source0 | 0)
   );
 }
 
 function isDestination(view: DataView, address: number, port: number, packet: Packet): boolean {
   return (
     view.getUint16(port, true) === packet.destinationPort &&
-    view.getUint32(address + 12, true) === packet.destination3 &&
-    view.getUint32(address + 8, true) === packet.destination2 &&
-    view.getUint32(address + 4, true) === packet.destination1 &&
-    view.getUint32(address, true) === packet.destination0
+    view.getInt32(address + 12, true) === (packet.destination3 | 0) &&
+    view.getInt32(address + 8, true) === (packet.destination2 | 0) &&
+    view.getInt32(address + 4, true) === (packet.destination1 | 0) &&
+    view.getInt32(address, true) === (packet.destination0 | 0)
   );
 }
 

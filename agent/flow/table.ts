@@ -135,14 +135,13 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
 
   /** Counts a packet to its flow, which it may open. */
   observe(frame: Frame, packet: Packet): void {
-    const hash = this.#index.hashOf(packet);
-    let found = this.#index.find(hash, packet);
+    let found = this.#index.find(packet);
     if (found !== NOT_FOUND && isSyn(packet.tcpFlags) && this.#beginsAnother(found, packet)) {
       this.#end(found >> 1, 'reused');
       found = NOT_FOUND;
     }
     const isNew = found === NOT_FOUND;
-    if (isNew) found = this.#open(frame, packet, hash) * 2;
+    if (isNew) found = this.#open(frame, packet) * 2;
     const slot = found >> 1;
     const record = slot * RECORD_BYTES;
     const { view } = this.#store;
@@ -184,10 +183,9 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const frame = this.#countedFrame;
     const packet = this.#countedPacket;
     describeCounts(counts, frame, packet);
-    const hash = this.#index.hashOf(packet);
-    let found = this.#index.find(hash, packet);
+    let found = this.#index.find(packet);
     const isNew = found === NOT_FOUND;
-    if (isNew) found = this.#open(frame, packet, hash) * 2;
+    if (isNew) found = this.#open(frame, packet) * 2;
     const slot = found >> 1;
     const record = slot * RECORD_BYTES;
     const { view } = this.#store;
@@ -217,7 +215,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     packet.destination2 = otherEnd.w2;
     packet.destination3 = otherEnd.w3;
     packet.destinationPort = otherPort;
-    return this.#index.find(this.#index.hashOf(packet), packet) !== NOT_FOUND;
+    return this.#index.find(packet) !== NOT_FOUND;
   }
 
   /**
@@ -253,7 +251,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   }
 
   /** The slot of a new flow whose end A is the packet's sender. */
-  #open(frame: Frame, packet: Packet, hash: number): number {
+  #open(frame: Frame, packet: Packet): number {
     if (this.size >= this.#options.maxFlows) this.#evict();
     const slot = this.#store.allocate();
     const { view } = this.#store;
@@ -264,7 +262,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     view.setFloat64(record + LAST_SECONDS, frame.seconds, true);
     view.setUint32(record + LAST_NANOSECONDS, frame.nanoseconds, true);
     view.setInt32(record + INTERFACE, frame.interfaceIndex, true);
-    view.setInt32(record + HASH, hash, true);
+    view.setInt32(record + HASH, this.#index.hashOf(packet), true);
     view.setUint8(record + IS_B_INITIATOR, this.#isSenderInitiator(packet) ? 0 : 1);
     view.setUint8(record + QUEUE, ESTABLISHED);
     this.#queues[ESTABLISHED].add(slot);
