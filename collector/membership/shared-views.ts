@@ -78,8 +78,13 @@ export class SharedViews {
     const isReporter = view?.reporter === follower;
     if (view !== undefined && !isReporter && nowMs - view.heardAtMs < REPORTER_SILENT_MS) return;
     const listed = members ?? (isReporter ? view.members : undefined);
+    if (listed === undefined) {
+      // It was told before, when another agent was the reporter, and not taken then.
+      follower.send({ type: 'members-wanted', cluster: key });
+      return;
+    }
     // A cluster without nodes has no agent that could report it: an empty list is a fault, or a lie.
-    if (listed === undefined || listed.length === 0) return;
+    if (listed.length === 0) return;
     cluster.view = { reporter: follower, asOfMs: nowMs - ageMs, heardAtMs: nowMs, members: listed };
     this.#forgetOld();
     this.#measure();

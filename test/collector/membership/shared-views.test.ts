@@ -91,7 +91,7 @@ describe('SharedViews', () => {
     expect(views.views()[0]?.members).toHaveLength(1);
   });
 
-  it('does not take "unchanged" from an agent whose view is not the one it has', () => {
+  it('asks for the whole view where "unchanged" comes from an agent whose view it does not have', () => {
     const [head, w1] = [follower('head'), follower('w1')];
     views.report(head, SAME);
     expect(views.views()).toEqual([]);
@@ -99,6 +99,9 @@ describe('SharedViews', () => {
     views.leave(head);
     views.report(w1, SAME);
     expect(views.views()[0]?.reporter).toBe('head');
+    expect(w1.told).toEqual(['wanted']);
+    views.report(w1, report('x'));
+    expect(views.views()[0]?.reporter).toBe('w1');
   });
 
   it('tells the whole view later to a peer that did not read it', () => {
