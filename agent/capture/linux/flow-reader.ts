@@ -15,6 +15,7 @@ import { HOST_IS_LITTLE_ENDIAN } from './constants.ts';
 import { copyKey, ENDED_FLOW, FLOW_KEY, FLOW_VALUE, getCount, readEndpoints } from './flow-layout.ts';
 import type { Libc } from './libc.ts';
 import type { LinkHeaders } from './packet-ring.ts';
+import { ToldCounts } from './told-counts.ts';
 
 /**
  * How often the table is read: twice a second, or less often where reading took more than this share of the time. A
@@ -54,8 +55,7 @@ export class FlowReader {
   readonly #options: FlowReaderOptions;
   readonly #batches: BatchReader;
   readonly #counts = new FlowCounts();
-  /** What was told of each entry, by its id. */
-  readonly #told = new Map<number, Told>();
+  readonly #told = new ToldCounts();
   #isReading = false;
   /** When the present and the previous reading began; CLOCK_MONOTONIC. */
   #readAtNs = 0;
@@ -105,7 +105,7 @@ export class FlowReader {
   /** Tells the last counts of an ENDED_FLOW. */
   tellEnded(sink: FrameSink, links: LinkHeaders, ended: DataView): void {
     this.#tell(sink, links, ended, ENDED_FLOW.key, ended, ENDED_FLOW.value);
-    this.#told.delete(getCount(ended, ENDED_FLOW.value + FLOW_VALUE.id));
+    this.#told.forget(getCount(ended, ENDED_FLOW.value + FLOW_VALUE.id));
   }
 
   close(): void {
@@ -155,7 +155,7 @@ export class FlowReader {
     copyKey(flows.key, keys, key);
     if (!flows.take()) return;
     this.#tell(sink, links, flows.key, 0, flows.value, 0);
-    this.#told.delete(getCount(flows.value, FLOW_VALUE.id));
+    this.#told.forget(getCount(flows.value, FLOW_VALUE.id));
   }
 
   /** Tells what an entry has more than at the last time. */
@@ -169,37 +169,26 @@ export class FlowReader {
   ): void {
     const packets = getCount(values, value + FLOW_VALUE.packets);
     if (packets === 0) return;
-    const id = getCount(values, value + FLOW_VALUE.id);
-    let told = this.#told.get(id);
-    if (told === undefined) {
-      told = new Told();
-      this.#told.set(id, told);
-    }
-    // The processors add to the numbers one after the other: packets may be ahead of bytes for a moment.
-    const bytes = getCount(values, value + FLOW_VALUE.bytes);
-    const payloadBytes = getCount(values, value + FLOW_VALUE.payloadBytes);
-    if (packets === told.packets && bytes === told.bytes && payloadBytes === told.payloadBytes) return;
+    const told = this.#told;
+    const isMore = told.update(
+      getCount(values, value + FLOW_VALUE.id),
+      packets,
+      getCount(values, value + FLOW_VALUE.bytes),
+      getCount(values, value + FLOW_VALUE.payloadBytes),
+    );
+    if (!isMore) return;
 
     const counts = this.#counts;
     readEndpoints(counts, keys, key);
     counts.interfaceIndex = values.getUint32(value + FLOW_VALUE.interfaceIndex, HOST_IS_LITTLE_ENDIAN);
     counts.tcpFlags = values.getUint32(value + FLOW_VALUE.tcpFlags, HOST_IS_LITTLE_ENDIAN) & 0xff;
-    counts.packets = packets - told.packets;
-    counts.bytes = bytes - told.bytes + counts.packets * (links.get(counts.interfaceIndex) ?? 0);
-    counts.payloadBytes = payloadBytes - told.payloadBytes;
+    counts.packets = told.packets;
+    counts.bytes = told.bytes + counts.packets * (links.get(counts.interfaceIndex) ?? 0);
+    counts.payloadBytes = told.payloadBytes;
     const timeNs = getCount(values, value + FLOW_VALUE.last) + this.#epochNs;
     counts.seconds = Math.floor(timeNs / 1e9);
     counts.nanoseconds = Math.floor(timeNs % 1e9);
-    told.packets = packets;
-    told.bytes = bytes;
-    told.payloadBytes = payloadBytes;
     this.#kept += counts.packets;
     sink.counts(counts);
   }
-}
-
-class Told {
-  packets = 0;
-  bytes = 0;
-  payloadBytes = 0;
 }

@@ -1,0 +1,25 @@
+import { describe, expect, it } from 'vitest';
+import { ToldCounts } from '../../../../agent/capture/linux/told-counts.ts';
+
+describe('ToldCounts', () => {
+  it('tells what each of many entries has more than before, and nothing twice', () => {
+    const told = new ToldCounts();
+    const tell = (id: number, total: number): number[] | undefined =>
+      told.update(id, total, total * 10, total * 5)
+        ? [told.packets, told.bytes, told.payloadBytes]
+        : undefined;
+    for (let id = 0; id < 5000; id++) expect(tell(id, id + 1)).toEqual([id + 1, (id + 1) * 10, (id + 1) * 5]);
+    expect(tell(4999, 5000)).toBeUndefined();
+    expect(tell(0, 3)).toEqual([2, 20, 10]);
+    expect(tell(1, 2 ** 40)).toEqual([2 ** 40 - 2, (2 ** 40 - 2) * 10, (2 ** 40 - 2) * 5]);
+  });
+
+  it('begins anew with an entry that takes the place of one that is gone', () => {
+    const told = new ToldCounts();
+    told.update(7, 100, 1000, 500);
+    told.forget(7);
+    told.forget(8);
+    expect(told.update(9, 1, 2, 3)).toBe(true);
+    expect([told.packets, told.bytes, told.payloadBytes]).toEqual([1, 2, 3]);
+  });
+});
