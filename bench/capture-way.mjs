@@ -22,7 +22,7 @@ const [{ FlowTable }, { decode, Packet }, { Frame, PortSet }, { openLiveSource }
   );
 
 const table = new FlowTable({
-  maxFlows: 131_072,
+  maxFlows: 65_536,
   isService: (_w0, _w1, _w2, _w3, port) => port === PORT,
   countOnOneInterface: true,
   ended: () => {},
@@ -37,7 +37,8 @@ const sink = {
   counts: (counts) => table.account(counts),
   blockEnd() {},
 };
-const source = way === 'pcap' ? openNpmPcap() : await openOurs();
+const OPENERS = { 'npm cap': openNpmCap, 'npm pcap': openNpmPcap };
+const source = await (OPENERS[way] ?? openOurs)();
 console.log('ready');
 for await (const line of createInterface(process.stdin)) {
   // Before a line of the end: everything that is still under way.
@@ -63,6 +64,26 @@ async function openOurs() {
   };
 }
 
+/** The npm package `cap` in this process, as one would use it. */
+function openNpmCap() {
+  const { Cap } = createRequire(import.meta.url)('cap');
+  const cap = new Cap();
+  const bytes = Buffer.alloc(65_536);
+  cap.open(device, `tcp port ${PORT}`, 32 * 1024 * 1024, bytes);
+  const frame = new Frame();
+  frame.linkType = 1;
+  frame.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  cap.on('packet', (length) => {
+    const now = Date.now();
+    frame.seconds = Math.floor(now / 1000);
+    frame.nanoseconds = (now % 1000) * 1e6;
+    frame.capturedLength = length;
+    frame.originalLength = length;
+    sink.frame(frame);
+  });
+  return { stop: () => cap.close(), dropped: () => undefined };
+}
+
 /** The npm package `pcap`, installed in a folder of its own. */
 function openNpmPcap() {
   const pcap = createRequire(join(folder, 'index.js'))('pcap');
@@ -77,7 +98,7 @@ function openNpmPcap() {
     frame.originalLength = header.readUInt32LE(12);
     sink.frame(frame);
   });
-  return { stop: () => session.close(), dropped: () => session.stats().ps_drop };
+  return { stop: () => session.close(), dropped: () => undefined };
 }
 
 function totals() {
@@ -92,7 +113,7 @@ function totals() {
     packets,
     flows: table.counters.opened,
     evicted: table.counters.evicted,
-    dropped: way === 'pcap' ? undefined : source.dropped(),
+    dropped: source.dropped(),
     counts: Object.fromEntries([...counts].slice(0, 10)),
   };
 }

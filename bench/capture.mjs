@@ -6,7 +6,7 @@
  *
  * Needs root, tcpreplay and iperf3. Other tools are measured when they are on PATH. A tool is started, gets each load
  * once to warm up, and again with other flows while it is measured: medians of the CPU seconds of its process, user and
- * system, with those of the first pass beside them. "program" is what the kernel itself says of our eBPF program
+ * system, with those of the first pass beside them, and of the main process, user alone. "program" is what the kernel itself says of our eBPF program
  * (kernel.bpf_stats_enabled). The machine's noise is in all rows alike: read them as ratios.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -33,7 +33,7 @@ import {
 
 const FLOWS = 10_000;
 const STRANGER = '192.0.2.1';
-const OURS = ['kernel', 'ring', 'cap', 'pcap'];
+const OURS = ['kernel', 'ring', 'cap', 'npm cap', 'npm pcap'];
 const PEERS = {
   tcpdump: (folder) => ['-i', NEAR, '-Z', 'root', '-s', '128', '-w', join(folder, 'out'), `tcp port ${PORT}`],
   softflowd: () => ['-d', '-i', NEAR, '-m', '200000', `tcp port ${PORT}`],
@@ -96,7 +96,7 @@ function loads() {
 
 function tools({ isFlood }) {
   if (isFlood) return ['kernel', 'agent'];
-  const ours = OURS.filter((way) => way !== 'pcap' || values.pcap !== undefined);
+  const ours = OURS.filter((way) => way !== 'npm pcap' || values.pcap !== undefined);
   const peers = Object.keys(PEERS).filter((name) => spawnSync('which', [name]).status === 0);
   return [...ours, ...peers].filter((name) => isAsked('tools', name));
 }
@@ -118,12 +118,12 @@ async function measureOurs(way, load) {
   const passes = [];
   let rate;
   for (const pass of [0, 1]) {
-    const before = await ask('now');
+    const before = { ...(await ask('now')), cpu: cpuWithChildren(child.pid) };
     rate = await load.send(pass);
     await sleep(1000);
-    const after = await ask('now');
+    const after = { ...(await ask('now')), cpu: cpuWithChildren(child.pid) };
     passes.push({
-      cpu: after.user - before.user + after.system - before.system,
+      cpu: after.cpu - before.cpu,
       user: after.user - before.user,
       program: after.program - before.program,
       frames: after.frames - before.frames,
@@ -225,6 +225,15 @@ function cpuOf(pid) {
     Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]),
   );
   return ns.reduce((sum, one) => sum + one, 0) / 1e9;
+}
+
+/** The process of libpcap is a child of ours. */
+function cpuWithChildren(pid) {
+  const children = spawnSync('pgrep', ['-P', `${pid}`])
+    .stdout.toString()
+    .split('\n')
+    .filter(Boolean);
+  return [pid, ...children].reduce((sum, one) => sum + cpuOf(one), 0);
 }
 
 /** The most that it was resident, in MB (proc_pid_status(5)). */

@@ -41,7 +41,7 @@ const FRAME_SIZE_BYTES = 2048;
 /** 2 MiB of packets, some ms of work; then the event loop has its turn. */
 const MAX_BLOCKS_A_TURN = 8;
 /** How long one wait lasts without packets; a process that ends without `stop` waits that long. */
-const POLL_TIMEOUT_MS = 250;
+const POLL_TIMEOUT_MS = 500;
 
 /** For people, in place of an interface's name. */
 const ALL_INTERFACES = 'all interfaces';

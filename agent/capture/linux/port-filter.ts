@@ -51,7 +51,6 @@ const TUNNEL_PROTOCOLS = [4, 41, 47];
 const UDP_DESTINATION_PORT = 2;
 const VXLAN_PORTS = [4789, 8472];
 const GENEVE_PORT = 6081;
-const UDP_TUNNEL_PORTS = [...VXLAN_PORTS, GENEVE_PORT];
 /** RFC 791, section 3.1. */
 const IPV4 = { flagsAndOffset: 6, protocol: 9, fragmentOffsetMask: 0x1fff } as const;
 /** RFC 8200, section 3. */
@@ -74,8 +73,9 @@ const DESTINATION_PORT_CELL = 0;
 /** Jumps of comparisons are one byte. */
 const LONGEST_SHORT_JUMP = 255;
 
+const drop = statement(BPF.RET_K, 0);
 /** A program that lets nothing pass. */
-export const dropAll: readonly Instruction[] = [statement(BPF.RET_K, 0)];
+export const dropAll: readonly Instruction[] = [drop];
 
 /**
  * The program for a set of ports: a TCP packet passes, cut to `snaplenBytes`, when its source or destination port is
@@ -105,22 +105,57 @@ export function encodeProgram(program: readonly Instruction[]): Uint8Array {
 /** Everything in front of the search, which finds the source port loaded and the destination port in its cell. */
 function assembleFilter(search: readonly Instruction[], snaplenBytes: number): Instruction[] {
   const accept = statement(BPF.RET_K, snaplenBytes);
-  const drop = statement(BPF.RET_K, 0);
-  const acceptWhere = (value: number): Instruction[] => [compare(BPF.JMP_JEQ_K, value, 0, 1), accept];
-  const ipv6 = [
-    statement(BPF.LD_B_ABS, IPV6.nextHeader),
-    ...[...IPV6_EXTENSION_HEADERS, ...TUNNEL_PROTOCOLS].flatMap(acceptWhere),
-    compare(BPF.JMP_JEQ_K, IPPROTO_UDP, 0, 2 + 2 * UDP_TUNNEL_PORTS.length),
-    statement(BPF.LD_H_ABS, IPV6.headerLength + UDP_DESTINATION_PORT),
-    ...UDP_TUNNEL_PORTS.flatMap(acceptWhere),
+  const ipv6 = readIpv6(accept);
+  const tcp = readIpv4Tcp(accept, ipv6.length);
+  const udp = readIpv4Udp(accept, tcp.length + ipv6.length);
+  const ipv4 = [
+    statement(BPF.LD_B_ABS, IPV4.protocol),
+    ...acceptWhere(TUNNEL_PROTOCOLS, accept),
+    compare(BPF.JMP_JEQ_K, IPPROTO_UDP, 2, 0),
+    compare(BPF.JMP_JEQ_K, IPPROTO_TCP, udp.length + 1, 0),
     drop,
+    ...udp,
+    ...tcp,
+  ];
+  return [
+    statement(BPF.LD_W_ABS, SKF_AD_PKTTYPE),
+    compare(BPF.JMP_JEQ_K, linux.PACKET_OUTGOING, 0, 3),
+    statement(BPF.LD_W_ABS, SKF_AD_HATYPE),
+    compare(BPF.JMP_JEQ_K, linux.ARPHRD_LOOPBACK, 0, 1),
+    drop,
+    statement(BPF.LD_W_ABS, SKF_AD_PROTOCOL),
+    ...acceptWhere([linux.ETH_P_8021Q, linux.ETH_P_8021AD, linux.ETH_P_QINQ1], accept),
+    compare(BPF.JMP_JEQ_K, linux.ETH_P_IP, 2, 0),
+    compare(BPF.JMP_JEQ_K, linux.ETH_P_IPV6, ipv4.length + 1, 0),
+    drop,
+    ...ipv4,
+    ...ipv6,
+    ...search,
+  ];
+}
+
+function readIpv6(accept: Instruction): Instruction[] {
+  const tunnel = [
+    statement(BPF.LD_H_ABS, IPV6.headerLength + UDP_DESTINATION_PORT),
+    ...acceptWhere([...VXLAN_PORTS, GENEVE_PORT], accept),
+    drop,
+  ];
+  return [
+    statement(BPF.LD_B_ABS, IPV6.nextHeader),
+    ...acceptWhere([...IPV6_EXTENSION_HEADERS, ...TUNNEL_PROTOCOLS], accept),
+    compare(BPF.JMP_JEQ_K, IPPROTO_UDP, 0, tunnel.length),
+    ...tunnel,
     compare(BPF.JMP_JEQ_K, IPPROTO_TCP, 1, 0),
     drop,
     statement(BPF.LD_H_ABS, IPV6.headerLength + TCP.destinationPort),
     statement(BPF.ST, DESTINATION_PORT_CELL),
     statement(BPF.LD_H_ABS, IPV6.headerLength + TCP.sourcePort),
   ];
-  const tcp = [
+}
+
+/** @param distance instructions between this part and the search */
+function readIpv4Tcp(accept: Instruction, distance: number): Instruction[] {
+  return [
     statement(BPF.LD_H_ABS, IPV4.flagsAndOffset),
     compare(BPF.JMP_JSET_K, IPV4.fragmentOffsetMask, 0, 1),
     accept,
@@ -129,19 +164,23 @@ function assembleFilter(search: readonly Instruction[], snaplenBytes: number): I
     statement(BPF.LD_H_IND, TCP.destinationPort),
     statement(BPF.ST, DESTINATION_PORT_CELL),
     statement(BPF.LD_H_IND, TCP.sourcePort),
-    jump(ipv6.length),
+    jump(distance),
   ];
-  const udp = [
+}
+
+/** Tunnels over UDP. @param distance instructions between this part and the search */
+function readIpv4Udp(accept: Instruction, distance: number): Instruction[] {
+  return [
     statement(BPF.LD_H_ABS, IPV4.flagsAndOffset),
     compare(BPF.JMP_JSET_K, IPV4.fragmentOffsetMask, 0, 1),
     accept,
     statement(BPF.LDX_B_MSH, 0),
     statement(BPF.LD_H_IND, UDP_DESTINATION_PORT),
-    ...acceptWhere(GENEVE_PORT),
+    ...acceptWhere([GENEVE_PORT], accept),
     ...VXLAN_PORTS.map((port, index) => compare(BPF.JMP_JEQ_K, port, VXLAN_PORTS.length - index, 0)),
     drop,
     statement(BPF.LD_H_IND, IN_VXLAN.etherType),
-    ...[linux.ETH_P_IPV6, linux.ETH_P_8021Q, linux.ETH_P_8021AD].flatMap(acceptWhere),
+    ...acceptWhere([linux.ETH_P_IPV6, linux.ETH_P_8021Q, linux.ETH_P_8021AD], accept),
     compare(BPF.JMP_JEQ_K, linux.ETH_P_IP, 1, 0),
     drop,
     statement(BPF.LD_B_IND, IN_VXLAN.versionAndLength),
@@ -156,35 +195,13 @@ function assembleFilter(search: readonly Instruction[], snaplenBytes: number): I
     statement(BPF.LD_H_IND, IN_VXLAN.destinationPort),
     statement(BPF.ST, DESTINATION_PORT_CELL),
     statement(BPF.LD_H_IND, IN_VXLAN.sourcePort),
-    jump(tcp.length + ipv6.length),
+    jump(distance),
   ];
-  const ipv4 = [
-    statement(BPF.LD_B_ABS, IPV4.protocol),
-    ...TUNNEL_PROTOCOLS.flatMap(acceptWhere),
-    compare(BPF.JMP_JEQ_K, IPPROTO_UDP, 2, 0),
-    compare(BPF.JMP_JEQ_K, IPPROTO_TCP, udp.length + 1, 0),
-    drop,
-    ...udp,
-    ...tcp,
-  ];
-  return [
-    statement(BPF.LD_W_ABS, SKF_AD_PKTTYPE),
-    compare(BPF.JMP_JEQ_K, linux.PACKET_OUTGOING, 0, 3),
-    statement(BPF.LD_W_ABS, SKF_AD_HATYPE),
-    compare(BPF.JMP_JEQ_K, linux.ARPHRD_LOOPBACK, 0, 1),
-    drop,
-    statement(BPF.LD_W_ABS, SKF_AD_PROTOCOL),
-    ...[linux.ETH_P_8021Q, linux.ETH_P_8021AD, linux.ETH_P_QINQ1].flatMap((tag) => [
-      compare(BPF.JMP_JEQ_K, tag, 0, 1),
-      accept,
-    ]),
-    compare(BPF.JMP_JEQ_K, linux.ETH_P_IP, 2, 0),
-    compare(BPF.JMP_JEQ_K, linux.ETH_P_IPV6, ipv4.length + 1, 0),
-    drop,
-    ...ipv4,
-    ...ipv6,
-    ...search,
-  ];
+}
+
+/** Lets the packet pass where the loaded value is one of these. */
+function acceptWhere(values: readonly number[], accept: Instruction): Instruction[] {
+  return values.flatMap((value) => [compare(BPF.JMP_JEQ_K, value, 0, 1), accept]);
 }
 
 /** Searches the set for the source port, then for the destination port. */
