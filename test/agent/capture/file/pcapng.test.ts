@@ -29,6 +29,8 @@ const OLD_PACKET =
 /** Simple packet: 5 bytes of 5. */
 const SIMPLE_PACKET = '03 00 00 00  18 00 00 00  05 00 00 00  aa bb cc dd ee 00 00 00  18 00 00 00';
 const CUSTOM_BLOCK = 'ad 0b 00 00  14 00 00 00  00 00 00 01  de ad be ef  14 00 00 00';
+/** A decryption secrets block: TLS keys, 4 bytes of them. */
+const SECRETS_BLOCK = '0a 00 00 00  18 00 00 00  4b 53 4c 54  04 00 00 00  43 4c 49 45  18 00 00 00';
 
 const BIG_SECTION =
   '0a 0d 0d 0a  00 00 00 1c  1a 2b 3c 4d  00 01 00 00  ff ff ff ff ff ff ff ff  00 00 00 1c';
@@ -49,6 +51,23 @@ describe('a pcapng capture', () => {
     [
       'a packet behind a block of an unknown type',
       [SECTION, CUSTOM_BLOCK, INTERFACE, CUSTOM_BLOCK, ENHANCED_PACKET],
+      FRAME,
+    ],
+    [
+      'a packet behind the keys of its connection (a secrets block)',
+      [SECTION, SECRETS_BLOCK, INTERFACE, ENHANCED_PACKET],
+      FRAME,
+    ],
+    [
+      'a packet behind names, counts and a custom block that must not be copied',
+      [
+        SECTION,
+        INTERFACE,
+        emptyBlock('04 00 00 00'),
+        emptyBlock('05 00 00 00'),
+        emptyBlock('ad 0b 00 40'),
+        ENHANCED_PACKET,
+      ],
       FRAME,
     ],
     ['version 1.2', [SECTION.replace('01 00 00 00', '01 00 02 00'), INTERFACE, ENHANCED_PACKET], FRAME],
@@ -90,6 +109,22 @@ describe('a pcapng capture', () => {
       undefined,
       'eth7',
       undefined,
+    ]);
+  });
+
+  it('reads times in parts of a second that are powers of two, and ones that are to be moved back', async () => {
+    // Units of 2^-20 s, and an offset of -3600 s.
+    const inPowersOfTwo = NAMED_INTERFACE.replace('09 00 01 00  09', '09 00 01 00  94').replace(
+      '10 0e 00 00 00 00 00 00',
+      'f0 f1 ff ff ff ff ff ff',
+    );
+    const { frames } = await read(SECTION, inPowersOfTwo, ENHANCED_PACKET);
+    const units = 0x0006_0000_0000_0001n;
+    expect(frames).toMatchObject([
+      {
+        seconds: Number(units / 1_048_576n) - 3600,
+        nanoseconds: Number(((units % 1_048_576n) * 1_000_000_000n) / 1_048_576n),
+      },
     ]);
   });
 
@@ -208,4 +243,9 @@ describe('a pcapng capture', () => {
 /** A capture with one long block between its interface and its packet. */
 function pieces(long: Buffer): Buffer[] {
   return [Buffer.from(bytesOf(`${SECTION} ${INTERFACE}`)), long, Buffer.from(bytesOf(ENHANCED_PACKET))];
+}
+
+/** A little-endian block of this type with 4 bytes in it. */
+function emptyBlock(type: string): string {
+  return `${type}  10 00 00 00  00 00 00 00  10 00 00 00`;
 }
