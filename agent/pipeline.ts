@@ -27,6 +27,8 @@ interface Judgement {
   readonly service: string | undefined;
   /** The verdict, for watched services. */
   readonly verdict: Verdict | undefined;
+  /** The packet's time that the verdict is for. */
+  readonly timeMs: number;
   /** When the flow was last reported, and with how many packets. */
   reportedAtMs: number;
   reportedPackets: number;
@@ -86,6 +88,8 @@ export class Pipeline implements FrameSink {
   readonly #unexpected: UnexpectedDetector<Judgement>;
   readonly #skipped = new SkippedPackets();
   readonly #fragments: FragmentCache;
+  /** Connections that are allowed because of a member that has left; their next packets may be too late. */
+  readonly #leaving = new Set<Flow<Judgement>>();
   #policy: Policy;
   #services: ServiceLocator;
   #packets = 0;
@@ -147,6 +151,7 @@ export class Pipeline implements FrameSink {
    */
   tick(nowMs: number): void {
     this.#flows.expire(nowMs / 1000);
+    for (const flow of this.#leaving) if (timeOf(flow) !== flow.tag?.timeMs) this.#judge(flow);
     this.#unexpected.tick(nowMs);
   }
 
@@ -213,21 +218,25 @@ export class Pipeline implements FrameSink {
   #judge(flow: Flow<Judgement>): void {
     // A flow without a tag is new, or its sides were swapped and it belongs to another story.
     if (flow.tag === undefined) this.#unexpected.release(flow);
-    const timeMs = flow.lastSeconds * 1000 + flow.lastNanoseconds / 1e6;
+    const timeMs = timeOf(flow);
     const { initiator, responder } = flow;
     const service = this.#services.serviceAt(responder, responder.port);
     const verdict = service === undefined ? undefined : this.#verdictOn(flow, timeMs);
     flow.tag = {
       service,
       verdict,
+      timeMs,
       reportedAtMs: flow.tag?.reportedAtMs ?? timeMs,
       reportedPackets: flow.tag?.reportedPackets ?? 0,
     };
+    this.#leaving.delete(flow);
+    const { membership } = this.#policy;
     if (service === undefined || verdict === undefined || verdict.allowed) {
       this.#unexpected.release(flow);
+      const mayEnd = membership.isLeaving(initiator, timeMs) || membership.isLeaving(responder, timeMs);
+      if (verdict !== undefined && mayEnd) this.#leaving.add(flow);
       return;
     }
-    const { membership } = this.#policy;
     const toMember = membership.inGroup(CLUSTER_GROUP, responder, timeMs);
     const fromMember = membership.inGroup(CLUSTER_GROUP, initiator, timeMs);
     this.#unexpected.add({ flow, service, verdict, toMember, fromMember }, timeMs);
@@ -244,6 +253,7 @@ export class Pipeline implements FrameSink {
   }
 
   #flowEnded(flow: Flow<Judgement>, cause: FlowEndCause): void {
+    if (this.#leaving.delete(flow) && timeOf(flow) !== flow.tag?.timeMs) this.#judge(flow);
     this.#unexpected.release(flow);
     const verdict = flow.tag?.verdict;
     if (verdict === undefined) return;
@@ -266,6 +276,11 @@ export class Pipeline implements FrameSink {
       verdict: tag.verdict,
     });
   }
+}
+
+/** The time of the newest packet, in ms since the epoch. */
+function timeOf({ lastSeconds, lastNanoseconds }: Flow<unknown>): number {
+  return lastSeconds * 1000 + lastNanoseconds / 1e6;
 }
 
 function locate({ ruleset, membership }: Policy): ServiceLocator {

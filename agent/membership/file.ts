@@ -5,15 +5,18 @@
  */
 import { basename } from 'node:path';
 import { z } from 'zod';
-import { parseAddress, type Address } from '../../common/address.ts';
-import type { Clock, Timer } from '../../common/clock.ts';
+import { parseAddress, type Address, type Prefix } from '../../common/address.ts';
+import type { Clock } from '../../common/clock.ts';
 import { loadYamlFile } from '../../common/config-file.ts';
 import { formatDiagnostic } from '../../common/diagnostic.ts';
 import type { Logger } from '../../common/log.ts';
-import type { Member, Provider } from './provider.ts';
+import { LookLoop } from './look-loop.ts';
+import type { GroupView, LookResult, Member, Provider } from './provider.ts';
 
 const POLL_INTERVAL_MS = 1000;
 const MAX_MEMBERS = 20_000;
+/** One list, so that an unchanged view is seen to be unchanged at a glance. */
+const NO_PREFIXES: readonly Prefix[] = [];
 
 const addressText = z.string().refine((text) => parseAddress(text) !== undefined, 'expected an IP address');
 const port = z.number().int().min(1).max(65_535);
@@ -36,45 +39,41 @@ interface FileDependencies {
 
 /** A provider of the members in the file at `path`, read again when it changes. */
 export function createFileProvider(path: string, { clock, logger }: FileDependencies): Provider {
-  let timer: Timer | undefined;
-  let running: Promise<void> = Promise.resolve();
-  let isStopped = false;
+  let publish: (view: GroupView) => void = () => {};
   let lastSource: string | undefined;
+  let members: readonly Member[] | undefined;
   let isRefused = false;
 
-  async function look(publish: Parameters<Provider['start']>[0]): Promise<void> {
-    const { value, diagnostics, source } = await loadYamlFile(membersFileSchema, path);
-    if (isStopped) return;
-    if (value === undefined) {
-      if (!isRefused) {
+  const loop = new LookLoop({
+    clock,
+    intervalMs: () => POLL_INTERVAL_MS,
+    async look(): Promise<LookResult> {
+      const { value, diagnostics, source } = await loadYamlFile(membersFileSchema, path);
+      if (value === undefined) {
         const problem = diagnostics[0];
-        logger.warn(
-          { problem: problem && formatDiagnostic(problem, source) },
-          'members file refused, the last list stays',
-        );
+        const text = problem && formatDiagnostic(problem, source);
+        if (!isRefused) logger.warn({ problem: text }, 'members file refused, the last list stays');
+        isRefused = true;
+        return members === undefined ? 'answered' : 'failed';
       }
-      isRefused = true;
-    } else if (source !== lastSource || isRefused) {
-      lastSource = source;
       isRefused = false;
-      publish({ members: value.map((entry) => toMember(entry, path)), prefixes: [] });
-    }
-    timer = clock.after(POLL_INTERVAL_MS, () => {
-      running = look(publish);
-    });
-  }
+      if (members === undefined || source !== lastSource)
+        members = value.map((entry) => toMember(entry, path));
+      lastSource = source;
+      publish({ members, prefixes: NO_PREFIXES, asOfMs: clock.now() });
+      return 'answered';
+    },
+  });
 
   return {
     name: `file ${basename(path)}`,
-    start(publish) {
-      running = look(publish);
-      return running;
+    isWritten: true,
+    start(take) {
+      publish = take;
+      return loop.start();
     },
-    async stop() {
-      isStopped = true;
-      timer?.cancel();
-      await running;
-    },
+    refresh: () => loop.lookNow(),
+    stop: () => loop.stop(),
   };
 }
 

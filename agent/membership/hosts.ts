@@ -1,12 +1,13 @@
 /**
- * The provider of named hosts: addresses as they are, names through the resolver, asked again at intervals. A name
- * that does not resolve at the moment keeps its last addresses.
+ * The provider of named hosts: addresses as they are, names through the system's resolver, asked again at intervals. A
+ * name that does not resolve at the moment keeps its last addresses.
  */
 import { parseAddress, type Address } from '../../common/address.ts';
-import type { Clock, Timer } from '../../common/clock.ts';
+import type { Clock } from '../../common/clock.ts';
 import { messageOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
-import type { Member, Provider } from './provider.ts';
+import { LookLoop } from './look-loop.ts';
+import type { GroupView, LookResult, Member, Provider } from './provider.ts';
 
 const RESOLVE_INTERVAL_MS = 30_000;
 
@@ -22,45 +23,59 @@ export function createHostsProvider(
   hosts: readonly string[],
   { clock, logger, resolve }: HostsDependencies,
 ): Provider {
-  const known = new Map<string, readonly Address[]>();
+  const known = new Map<string, Member>();
   const failing = new Set<string>();
-  let timer: Timer | undefined;
-  let isStopped = false;
-
-  async function lookUp(host: string): Promise<void> {
+  const names: string[] = [];
+  for (const host of hosts) {
     const literal = parseAddress(host);
-    if (literal !== undefined) {
-      known.set(host, [literal]);
-      return;
-    }
+    if (literal === undefined) names.push(host);
+    else known.set(host, toMember(host, [literal]));
+  }
+  let publish: (view: GroupView) => void = () => {};
+  let answeredAtMs = clock.now();
+
+  async function lookUp(name: string): Promise<void> {
     try {
-      const addresses = (await resolve(host)).map(parseAddress).filter((found) => found !== undefined);
-      known.set(host, addresses);
-      if (failing.delete(host)) logger.info({ host }, 'host name resolves again');
+      const addresses = (await resolve(name)).map(parseAddress).filter((found) => found !== undefined);
+      if (addresses.length === 0) throw new Error('no address');
+      known.set(name, toMember(name, addresses));
+      if (failing.delete(name)) logger.info({ host: name }, 'host name resolves again');
     } catch (error) {
-      if (!failing.has(host)) logger.warn({ host, reason: messageOf(error) }, 'host name does not resolve');
-      failing.add(host);
+      if (!failing.has(name))
+        logger.warn({ host: name, reason: messageOf(error) }, 'host name does not resolve');
+      failing.add(name);
     }
   }
 
-  async function refresh(publish: Parameters<Provider['start']>[0]): Promise<void> {
-    await Promise.all(hosts.map(lookUp));
-    if (isStopped) return;
-    const members = [...known].map(([host, addresses]) => toMember(host, addresses));
-    publish({ members, prefixes: [] });
-    const hasNames = hosts.some((host) => parseAddress(host) === undefined);
-    if (hasNames) timer = clock.after(RESOLVE_INTERVAL_MS, () => void refresh(publish));
-  }
+  const loop = new LookLoop({
+    clock,
+    intervalMs: () => RESOLVE_INTERVAL_MS,
+    async look(): Promise<LookResult> {
+      const startedAtMs = clock.now();
+      await Promise.all(names.map(lookUp));
+      if (failing.size === 0) answeredAtMs = startedAtMs;
+      publish({
+        members: [...known.values()],
+        prefixes: [],
+        ...(names.length === 0 ? {} : { asOfMs: answeredAtMs }),
+      });
+      // A name that never resolved may be a slip of the pen: nobody waits for it.
+      return [...failing].some((name) => known.has(name)) ? 'failed' : 'answered';
+    },
+  });
 
-  return {
+  const provider: Provider = {
     name: 'hosts',
-    start: refresh,
-    stop() {
-      isStopped = true;
-      timer?.cancel();
+    isWritten: true,
+    start(take) {
+      publish = take;
+      if (names.length > 0) return loop.start();
+      publish({ members: [...known.values()], prefixes: [] });
       return Promise.resolve();
     },
+    stop: () => loop.stop(),
   };
+  return names.length === 0 ? provider : { ...provider, refresh: () => loop.lookNow() };
 }
 
 function toMember(host: string, addresses: readonly Address[]): Member {

@@ -1,71 +1,96 @@
 /**
- * Who is in which group, joined from all providers of the rules' groups. The group named `cluster` is the
- * membership of the Ray cluster.
+ * Who is in which group at which time, joined from all providers of the rules' groups. The group named `cluster` is
+ * the membership of the Ray cluster.
  *
- * An address that left the cluster is remembered as a former member, so that traffic from it can be told from a
- * stranger's.
+ * A packet's time decides. It counts as a member's from the grace time before the report of the join until the linger
+ * time after that of the end; then the address is that of a former member, so that its traffic can be told from a
+ * stranger's. Where members must be approved, a live source's word alone makes nobody a member.
  */
-import { prefixContains, type Address } from '../../common/address.ts';
+import type { Address } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { MembershipView } from '../../rules/match.ts';
+import { DEFAULT_MEMBERSHIP, type MembershipRules } from '../../rules/membership.ts';
 import { CLUSTER_GROUP } from '../../rules/schema.ts';
-import type { GroupView, Member, Provider } from './provider.ts';
+import { addressKey, type Interval } from './address-history.ts';
+import type { GroupView, LookResult, Member, Provider } from './provider.ts';
+import { StandingView } from './standing-view.ts';
 
-/** Former members that are remembered; the oldest are forgotten first. */
-const MAX_FORMER_MEMBERS = 20_000;
+/** The group of approved addresses; no name that a rule file can use. */
+export const APPROVED_GROUP = '(approved)';
 
 interface MembershipOptions {
-  /** The providers of each group. */
+  /** The providers of each group; those of the approved addresses under `APPROVED_GROUP`. */
   readonly providers: ReadonlyMap<string, readonly Provider[]>;
   readonly clock: Clock;
+  /** The defaults when left out. */
+  readonly rules?: MembershipRules;
 }
 
-/** One provider's last view, indexed by address. */
-interface IndexedView extends GroupView {
-  readonly addresses: ReadonlySet<string>;
+/** What one source said of an address. */
+export interface Listing extends Interval {
+  /** The name of the provider. */
+  readonly source: string;
+  /** Whether the rules let this word count. */
+  readonly isApproved: boolean;
 }
-
-const EMPTY_VIEW: IndexedView = { members: [], prefixes: [], addresses: new Set() };
 
 export class Membership implements MembershipView {
-  readonly #providers: ReadonlyMap<string, readonly Provider[]>;
   readonly #clock: Clock;
-  readonly #views = new Map<string, IndexedView[]>();
-  /** When an address left the cluster, in ms since the epoch; insertion order is the order of leaving. */
-  readonly #left = new Map<string, number>();
+  readonly #rules: MembershipRules;
+  readonly #views = new Map<string, readonly StandingView[]>();
   #changed: () => void = () => {};
 
-  constructor({ providers, clock }: MembershipOptions) {
-    this.#providers = providers;
+  constructor({ providers, clock, rules = DEFAULT_MEMBERSHIP }: MembershipOptions) {
     this.#clock = clock;
-    for (const [group, sources] of providers)
+    this.#rules = rules;
+    for (const [group, sources] of providers) {
       this.#views.set(
         group,
-        sources.map(() => EMPTY_VIEW),
+        sources.map((provider) => new StandingView(provider, rules.keepMs)),
       );
+    }
   }
 
   /** Starts every provider and resolves when each has had its first look. */
   async start(): Promise<void> {
-    const starts = [...this.#providers].flatMap(([group, sources]) =>
-      sources.map((provider, index) => provider.start((view) => this.#take(group, index, view))),
+    const take = (standing: StandingView, view: GroupView): void => {
+      if (standing.take(view, this.#clock.now())) this.#changed();
+    };
+    await Promise.all(
+      this.#standing().map((standing) => standing.provider.start((view) => take(standing, view))),
     );
-    await Promise.all(starts);
   }
 
-  /** Calls `changed` whenever a provider publishes from now on. */
+  /** Calls `changed` whenever somebody joins or leaves, or a port changes, from now on. */
   onChange(changed: () => void): void {
     this.#changed = changed;
   }
 
   async stop(): Promise<void> {
     this.#changed = () => {};
-    await Promise.all([...this.#providers.values()].flat().map((provider) => provider.stop()));
+    await Promise.all(this.#standing().map(({ provider }) => provider.stop()));
   }
 
-  /** The nodes of the cluster that are known by name; ranges are not among them. */
+  /** Whether a provider could learn of a node that has just joined. */
+  get canLearn(): boolean {
+    return this.#standing().some(({ provider }) => provider.refresh !== undefined);
+  }
+
+  /** Has every source looked at again; resolves with `failed` when one that has answered before did not. */
+  async refresh(): Promise<LookResult> {
+    const looks = await Promise.all(this.#standing().map(({ provider }) => provider.refresh?.()));
+    return looks.includes('failed') ? 'failed' : 'answered';
+  }
+
+  /** Lets go of what a source has not said again for too long; to be called now and then. */
+  expire(nowMs: number): void {
+    const expired = this.#standing().filter((view) => view.expire(nowMs));
+    if (expired.length > 0) this.#changed();
+  }
+
+  /** The nodes of the cluster that sources list, approved or not; ranges are not among them. */
   members(): Member[] {
-    return (this.#views.get(CLUSTER_GROUP) ?? []).flatMap((view) => view.members);
+    return this.#viewsOf(CLUSTER_GROUP).flatMap(({ members }) => members);
   }
 
   /** How many nodes the members are: those that share an address are one, told by several sources. */
@@ -80,43 +105,84 @@ export class Membership implements MembershipView {
     return nodes;
   }
 
-  /** Whether the address is in the group now. Groups that the rules do not define are empty. */
-  inGroup(group: string, address: Address, _timeMs: number): boolean {
-    const key = addressKey(address);
-    const { w0, w1, w2, w3 } = address;
-    return (this.#views.get(group) ?? []).some(
+  /** Whether the address is in the group at that time. Groups that the rules do not define are empty. */
+  inGroup(group: string, address: Address, timeMs: number): boolean {
+    return this.#viewsOf(group).some(
       (view) =>
-        view.addresses.has(key) || view.prefixes.some((prefix) => prefixContains(prefix, w0, w1, w2, w3)),
+        view.covers(address) ||
+        view
+          .intervalsOf(address)
+          .some(
+            (interval) =>
+              this.#holds(interval, timeMs) &&
+              (group !== CLUSTER_GROUP || this.#isApproved(view, interval, address, timeMs)),
+          ),
     );
   }
 
-  /** Whether the address was in the cluster before `timeMs` and is no more. */
+  /** Whether the address was in the cluster before that time, and is no more. */
   isFormerMember(address: Address, timeMs: number): boolean {
-    const leftMs = this.#left.get(addressKey(address));
-    return leftMs !== undefined && leftMs <= timeMs && !this.inGroup(CLUSTER_GROUP, address, timeMs);
+    const hasLeft = this.#viewsOf(CLUSTER_GROUP).some((view) =>
+      view
+        .intervalsOf(address)
+        .some(
+          (interval) =>
+            interval.untilMs + this.#rules.lingerMs < timeMs &&
+            this.#isApproved(view, interval, address, timeMs),
+        ),
+    );
+    return hasLeft && !this.inGroup(CLUSTER_GROUP, address, timeMs);
   }
 
-  #take(group: string, index: number, view: GroupView): void {
-    const views = this.#views.get(group);
-    const before = views?.[index];
-    if (views === undefined || before === undefined) return;
-    const addresses = new Set(view.members.flatMap((member) => member.addresses.map(addressKey)));
-    views[index] = { ...view, addresses };
-    if (group === CLUSTER_GROUP) this.#rememberLeft(before.addresses, addresses);
-    this.#changed();
+  /** Whether the address is still in a group at that time, though its time there has ended: a verdict may not last. */
+  isLeaving(address: Address, timeMs: number): boolean {
+    return this.#standing().some((view) =>
+      view
+        .intervalsOf(address)
+        .some((interval) => interval.untilMs !== Infinity && this.#holds(interval, timeMs)),
+    );
   }
 
-  #rememberLeft(before: ReadonlySet<string>, now: ReadonlySet<string>): void {
-    for (const key of now) this.#left.delete(key);
-    for (const key of before) if (!now.has(key)) this.#left.set(key, this.#clock.now());
-    for (const key of this.#left.keys()) {
-      if (this.#left.size <= MAX_FORMER_MEMBERS) break;
-      this.#left.delete(key);
+  /** What the sources of the cluster have said of an address, in the order of their time. */
+  listings(address: Address, timeMs: number): Listing[] {
+    return this.#viewsOf(CLUSTER_GROUP)
+      .flatMap((view) =>
+        view.intervalsOf(address).map((interval) => ({
+          ...interval,
+          source: view.provider.name,
+          isApproved: this.#isApproved(view, interval, address, timeMs),
+        })),
+      )
+      .toSorted((a, b) => Math.sign(a.sinceMs - b.sinceMs));
+  }
+
+  /** Takes over what another membership remembers of those that left, source by source. */
+  inherit(before: Membership): void {
+    for (const [group, views] of this.#views) {
+      for (const view of views) {
+        const same = before.#viewsOf(group).find(({ provider }) => provider.name === view.provider.name);
+        if (same !== undefined) view.inherit(same);
+      }
     }
   }
-}
 
-/** A key for maps, made once for a connection and never for a packet. */
-export function addressKey({ w0, w1, w2, w3 }: Address): string {
-  return `${w0}.${w1}.${w2}.${w3}`;
+  #holds({ sinceMs, untilMs }: Interval, timeMs: number): boolean {
+    const { graceMs, lingerMs } = this.#rules;
+    return timeMs >= sinceMs - graceMs && timeMs <= untilMs + lingerMs;
+  }
+
+  #isApproved(view: StandingView, { member }: Interval, address: Address, timeMs: number): boolean {
+    const { approved } = this.#rules;
+    if (approved === undefined || view.provider.isWritten || member.isLocal === true) return true;
+    const isOfGroup = member.group !== undefined && approved.nodeGroups.includes(member.group);
+    return isOfGroup || this.inGroup(APPROVED_GROUP, address, timeMs);
+  }
+
+  #viewsOf(group: string): readonly StandingView[] {
+    return this.#views.get(group) ?? [];
+  }
+
+  #standing(): StandingView[] {
+    return [...this.#views.values()].flat();
+  }
 }

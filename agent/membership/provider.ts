@@ -51,7 +51,7 @@ export interface Provider {
   /** For logs and messages: `cidr`, `file nodes.yaml`. */
   readonly name: string;
   /** Whether the operator wrote the members down, so that they need no approval: `cidr`, `hosts`, `file`. */
-  readonly isWritten?: boolean;
+  readonly isWritten: boolean;
   /**
    * Starts to watch, and resolves after the first view was published, or after the first look failed (which the
    * provider logs). `publish` may be called at any time until `stop`.

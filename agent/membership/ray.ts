@@ -7,11 +7,12 @@
  */
 import { z } from 'zod';
 import { isLoopback, parseAddress, type Address } from '../../common/address.ts';
-import type { Clock, Timer } from '../../common/clock.ts';
+import type { Clock } from '../../common/clock.ts';
 import { messageOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import type { Raylet } from '../ray/raylet.ts';
-import type { GroupView, Member, Provider } from './provider.ts';
+import { LookLoop } from './look-loop.ts';
+import type { GroupView, LookResult, Member, Provider } from './provider.ts';
 import type { SharedMembers } from './shared.ts';
 
 const POLL_INTERVAL_MS = 5000;
@@ -20,6 +21,8 @@ const DASHBOARD_TIMEOUT_MS = 2000;
 const DASHBOARD_PORT = 8265;
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 const MAX_NODES = 20_000;
+/** The dashboard keeps an answer for two seconds unless told not to (ray/dashboard/optional_utils.py, aiohttp_cache). */
+const PAST_CACHE = '&nocache=1';
 
 /** The part of `GET /nodes?view=summary` that is used (Ray 2.60). */
 const summarySchema = z.object({
@@ -55,51 +58,57 @@ interface RayDependencies {
 
 export function createRayProvider(dependencies: RayDependencies): Provider {
   const { clock, logger } = dependencies;
-  let timer: Timer | undefined;
-  let running: Promise<void> = Promise.resolve();
-  let isStopped = false;
-  let published = '';
-  /** The dashboard's last good list; it stays while the dashboard is away. */
-  let listed: readonly Member[] = [];
+  let publish: (view: GroupView) => void = () => {};
+  /** The head that was found last; it is asked on after the raylet of this node has ended. */
+  let head: string | undefined;
+  /** The dashboard's last good list, and when it was asked for it. */
+  let listed: { readonly members: readonly Member[]; readonly asOfMs: number } | undefined;
+  let firstAskedAtMs: number | undefined;
   let isDashboardAway = false;
 
-  async function look(publish: (view: GroupView) => void): Promise<void> {
+  async function look(isUrgent: boolean): Promise<LookResult> {
     const raylets = await dependencies.findRaylets();
-    const head = headAddress(raylets);
-    if (head !== undefined) await learnNodes(head, clusterKey(raylets));
-    if (isStopped) return;
-    const members = [ownMember(raylets, dependencies.localAddresses()), ...headMember(head), ...listed];
-    const fingerprint = JSON.stringify(members.map((member) => ({ ...member, ports: [...member.ports] })));
-    if (fingerprint !== published) {
-      published = fingerprint;
-      publish({ members, prefixes: [] });
-    }
-    timer = clock.after(POLL_INTERVAL_MS, () => {
-      running = look(publish);
+    head = headAddress(raylets) ?? head;
+    if (head !== undefined) await learnNodes(head, clusterKey(raylets), isUrgent);
+    const members = [
+      ownMember(raylets, dependencies.localAddresses()),
+      ...headMember(head),
+      ...(listed?.members ?? []),
+    ];
+    // Where no raylet runs, nothing of Ray is here that would need to know the others.
+    const asOfMs = raylets.length === 0 ? undefined : (listed?.asOfMs ?? firstAskedAtMs);
+    publish({
+      members,
+      prefixes: [],
+      ...(asOfMs === undefined ? {} : { asOfMs }),
+      ...(listed === undefined ? { isPartial: true } : {}),
     });
+    return isDashboardAway && listed !== undefined ? 'failed' : 'answered';
   }
 
   /** From the view that another agent has read, where there is a fresh one, or else from the head. */
-  async function learnNodes(head: string, cluster: string | undefined): Promise<void> {
+  async function learnNodes(address: string, cluster: string | undefined, isUrgent: boolean): Promise<void> {
     const { sharedMembers } = dependencies;
     const shared = cluster === undefined ? undefined : sharedMembers?.restOn(cluster);
-    if (shared !== undefined) {
-      listed = shared.members;
-      return;
-    }
-    await askDashboard(head);
-    if (cluster !== undefined && !isDashboardAway) sharedMembers?.offer(cluster, listed);
+    if (shared !== undefined) listed = shared;
+    // Somebody unknown talks: the reporter's next view may come too late.
+    if (shared !== undefined && !isUrgent) return;
+    await askDashboard(address, isUrgent);
+    if (cluster !== undefined && !isDashboardAway && listed !== undefined)
+      sharedMembers?.offer(cluster, listed.members);
   }
 
-  async function askDashboard(head: string): Promise<void> {
+  async function askDashboard(address: string, isUrgent: boolean): Promise<void> {
+    const asOfMs = clock.now();
+    firstAskedAtMs ??= asOfMs;
     try {
-      listed = await fetchNodes(head, dependencies.fetch);
-      if (isDashboardAway) logger.info({ head }, 'the Ray dashboard answers again');
+      listed = { members: await fetchNodes(address, dependencies.fetch, isUrgent), asOfMs };
+      if (isDashboardAway) logger.info({ head: address }, 'the Ray dashboard answers again');
       isDashboardAway = false;
     } catch (error) {
       if (!isDashboardAway) {
         logger.warn(
-          { head, reason: messageOf(error) },
+          { head: address, reason: messageOf(error) },
           'the Ray dashboard does not answer: other nodes stay as last known',
         );
       }
@@ -107,17 +116,16 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     }
   }
 
+  const loop = new LookLoop({ clock, intervalMs: () => POLL_INTERVAL_MS, look });
   return {
     name: 'ray',
-    start(publish) {
-      running = look(publish);
-      return running;
+    isWritten: false,
+    start(take) {
+      publish = take;
+      return loop.start();
     },
-    async stop() {
-      isStopped = true;
-      timer?.cancel();
-      await running;
-    },
+    refresh: () => loop.lookNow(),
+    stop: () => loop.stop(),
   };
 }
 
@@ -131,13 +139,14 @@ function ownMember(raylets: readonly Raylet[], localAddresses: readonly string[]
   const nodeManager = raylets.map((raylet) => raylet.nodeManagerPort).filter((port) => port !== undefined);
   if (objectManager.length > 0) ports.set('object-manager', objectManager);
   if (nodeManager.length > 0) ports.set('node-manager', nodeManager);
-  return { id: raylets[0]?.nodeId ?? 'this node', addresses: toAddresses(texts), ports, source: 'ray' };
+  const id = raylets.find(({ nodeId }) => nodeId !== '')?.nodeId ?? 'this node';
+  return { id, addresses: toAddresses(texts), ports, source: 'ray', isLocal: true };
 }
 
 /** The head, known from the raylets' `--gcs-address` even where its dashboard cannot be reached. */
 function headMember(head: string | undefined): Member[] {
   if (head === undefined) return [];
-  return [{ id: 'head', addresses: toAddresses([head]), role: 'head', ports: new Map(), source: 'ray' }];
+  return [{ id: head, addresses: toAddresses([head]), role: 'head', ports: new Map(), source: 'ray' }];
 }
 
 function headAddress(raylets: readonly Raylet[]): string | undefined {
@@ -154,12 +163,19 @@ function clusterKey(raylets: readonly Raylet[]): string | undefined {
   return head === undefined || isLoopback(head) ? undefined : raylet?.gcsAddress;
 }
 
-async function fetchNodes(head: string, fetch: typeof globalThis.fetch): Promise<readonly Member[]> {
+async function fetchNodes(
+  head: string,
+  fetch: typeof globalThis.fetch,
+  isUrgent: boolean,
+): Promise<readonly Member[]> {
   const host = head.includes(':') ? `[${head}]` : head;
-  const response = await fetch(`http://${host}:${DASHBOARD_PORT}/nodes?view=summary`, {
-    signal: AbortSignal.timeout(DASHBOARD_TIMEOUT_MS),
-    redirect: 'error',
-  });
+  const response = await fetch(
+    `http://${host}:${DASHBOARD_PORT}/nodes?view=summary${isUrgent ? PAST_CACHE : ''}`,
+    {
+      signal: AbortSignal.timeout(DASHBOARD_TIMEOUT_MS),
+      redirect: 'error',
+    },
+  );
   if (!response.ok) throw new Error(`HTTP status ${response.status}`);
   const { data } = summarySchema.parse(JSON.parse(await readBounded(response)));
   return data.summary

@@ -8,7 +8,8 @@
 import { PortSet } from '../capture/source.ts';
 import type { Address } from '../../common/address.ts';
 import { CLUSTER_GROUP, OBJECT_MANAGER, type ServicePorts } from '../../rules/schema.ts';
-import { addressKey, type Membership } from './membership.ts';
+import { addressKey } from './address-history.ts';
+import type { Membership } from './membership.ts';
 
 /** The port of the project's first analysis: watched where discovery finds none. */
 export const FALLBACK_OBJECT_MANAGER_PORT = 43_800;

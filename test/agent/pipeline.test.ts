@@ -162,15 +162,21 @@ describe('Pipeline', () => {
     expect(pipeline.totals()).toMatchObject({ allowed: 1, unexpected: 0 });
   });
 
-  it('judges open connections again when a node leaves, and calls it a former member', () => {
-    sendPacket(pipeline, { from: '10.0.0.2:5000', to: NODE, flags: 'syn', time: START });
-    provider.publish(membersView('10.0.0.1'));
+  it('lets a node that leaves take its leave, and calls it a former member when it goes on', () => {
+    const talk = (time: number): void =>
+      sendPacket(pipeline, { from: '10.0.0.2:5000', to: NODE, flags: 'ack', payloadLength: 10, time });
+    talk(START);
+    provider.publish({ ...membersView('10.0.0.1'), ended: ['10.0.0.2'] });
     pipeline.membershipChanged();
-    expect(anomalies[0]).toMatchObject({
-      kind: 'former-member',
-      severity: 'warning',
-      verdict: { reason: 'former-member' },
-    });
+    talk(START + 29);
+    pipeline.tick((START + 29) * 1000);
+    pipeline.tick((START + 60) * 1000);
+    expect(anomalies).toEqual([]);
+    talk(START + 61);
+    pipeline.tick((START + 61) * 1000);
+    expect(anomalies).toMatchObject([
+      { kind: 'former-member', severity: 'warning', verdict: { reason: 'former-member' } },
+    ]);
   });
 
   it('watches an endpoint outside the cluster that the raylet connected to, whatever its port', () => {

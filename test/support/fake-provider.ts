@@ -3,11 +3,13 @@ import { parseAddress, parsePrefix } from '../../common/address.ts';
 import type { GroupView, Member, Provider } from '../../agent/membership/provider.ts';
 
 export class FakeProvider implements Provider {
-  readonly name = 'fake';
+  readonly name: string;
+  readonly isWritten = false;
   #publish: (view: GroupView) => void = () => {};
   readonly #first: GroupView;
 
-  constructor(first: GroupView = { members: [], prefixes: [] }) {
+  constructor(first: GroupView = { members: [], prefixes: [] }, name = 'fake') {
+    this.name = name;
     this.#first = first;
   }
 

@@ -1,8 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { Membership } from '../../../agent/membership/membership.ts';
 import { parseAddress, type Address } from '../../../common/address.ts';
+import { DEFAULT_MEMBERSHIP } from '../../../rules/membership.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { FakeProvider, membersView, prefixesView } from '../../support/fake-provider.ts';
+
+const LINGER_MS = DEFAULT_MEMBERSHIP.lingerMs;
+/** The source says that its one member has ended. */
+const GONE = { ...membersView(), ended: ['10.0.0.1'] };
 
 describe('Membership', () => {
   it('has an address in a group when any provider of the group names it or covers it', async () => {
@@ -22,7 +27,8 @@ describe('Membership', () => {
 
   it('replaces the view of one provider and keeps those of the others', async () => {
     const { membership, providers, clock } = await start([membersView('10.0.0.1'), membersView('10.0.0.2')]);
-    providers[0]?.publish(membersView('10.0.0.3'));
+    providers[0]?.publish({ ...membersView('10.0.0.3'), ended: ['10.0.0.1'] });
+    clock.advance(LINGER_MS + 1);
     const inCluster = (text: string): boolean => membership.inGroup('cluster', address(text), clock.now());
     expect(['10.0.0.1', '10.0.0.2', '10.0.0.3'].map(inCluster)).toEqual([false, true, true]);
     expect(membership.members().map(({ id }) => id)).toEqual(['10.0.0.3', '10.0.0.2']);
@@ -37,24 +43,27 @@ describe('Membership', () => {
     expect(membership.nodeCount()).toBe(3);
   });
 
-  it('tells of changes, but not of the first views', async () => {
+  it('tells of changes, but neither of the first views nor of those that say nothing new', async () => {
     const { membership, providers } = await start([membersView('10.0.0.1')]);
     let changes = 0;
     membership.onChange(() => changes++);
+    providers[0]?.publish(membersView('10.0.0.1'));
     expect(changes).toBe(0);
-    providers[0]?.publish(membersView());
+    providers[0]?.publish(GONE);
     expect(changes).toBe(1);
   });
 
-  it('remembers who left the cluster from the time of leaving on, until they are back', async () => {
+  it('remembers who left the cluster from the linger time on, until they are back', async () => {
     const { membership, providers, clock } = await start([membersView('10.0.0.1')]);
-    const isFormer = (): boolean => membership.isFormerMember(address('10.0.0.1'), clock.now());
+    const isFormer = (text = '10.0.0.1'): boolean => membership.isFormerMember(address(text), clock.now());
     expect(isFormer()).toBe(false);
-    clock.advance(60_000);
-    providers[0]?.publish(membersView());
+    providers[0]?.publish(GONE);
+    clock.advance(LINGER_MS);
+    expect(isFormer()).toBe(false);
+    clock.advance(1);
     expect(isFormer()).toBe(true);
     expect(membership.isFormerMember(address('10.0.0.1'), clock.now() - 1)).toBe(false);
-    expect(membership.isFormerMember(address('10.0.0.9'), clock.now())).toBe(false);
+    expect(isFormer('10.0.0.9')).toBe(false);
     providers[0]?.publish(membersView('10.0.0.1'));
     expect(isFormer()).toBe(false);
   });

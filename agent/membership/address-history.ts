@@ -1,0 +1,94 @@
+/**
+ * Which member had an address when: one provider's views, joined over time. An address belongs to a member for an
+ * interval, never for ever.
+ *
+ * What the first complete view holds was there before we looked; later members begin when their source says that they
+ * did, at the latest with the view that showed them first. Who is missing in a view ended with it.
+ */
+import type { Address } from '../../common/address.ts';
+import type { Member } from './provider.ts';
+
+/** Ended intervals that are kept, over all addresses; the oldest are forgotten first. */
+const MAX_ENDED = 20_000;
+/** Ended intervals that are kept of one address. */
+const MAX_ENDED_OF_ADDRESS = 8;
+
+/** A member had an address from `sinceMs` until `untilMs`, in ms since the epoch. */
+export interface Interval {
+  readonly member: Member;
+  /** -Infinity where it was there before the first view. */
+  readonly sinceMs: number;
+  /** Infinity while it lasts. */
+  readonly untilMs: number;
+}
+
+export class AddressHistory {
+  /** By address: the interval that lasts, one for each member of that address. */
+  #current = new Map<string, Interval[]>();
+  /** By address: what has ended, the newest last. Insertion order is that of the last end. */
+  readonly #ended = new Map<string, Interval[]>();
+  #endedCount = 0;
+
+  /**
+   * Takes the members of a view.
+   * @param sinceMs when those begin who were not in the view before and do not say since when they are there
+   * @param nowMs when those end who are missing
+   */
+  update(members: readonly Member[], sinceMs: number, nowMs: number): void {
+    const next = new Map<string, Interval[]>();
+    for (const member of members) {
+      for (const address of member.addresses) {
+        const key = addressKey(address);
+        const intervals = next.get(key) ?? [];
+        if (intervals.some(({ member: { id } }) => id === member.id)) continue;
+        const before = this.#current.get(key)?.find(({ member: { id } }) => id === member.id);
+        const begin = before?.sinceMs ?? Math.min(sinceMs, member.sinceMs ?? Infinity);
+        next.set(key, [...intervals, { member, sinceMs: begin, untilMs: Infinity }]);
+      }
+    }
+    for (const [key, intervals] of this.#current) {
+      const staying = next.get(key) ?? [];
+      for (const interval of intervals) {
+        if (staying.some(({ member: { id } }) => id === interval.member.id)) continue;
+        this.#end(key, { ...interval, untilMs: nowMs });
+      }
+    }
+    this.#current = next;
+  }
+
+  /** The intervals of an address, those that have ended first. */
+  of(address: Address): readonly Interval[] {
+    const key = addressKey(address);
+    const ended = this.#ended.get(key);
+    const current = this.#current.get(key);
+    if (ended === undefined) return current ?? [];
+    return current === undefined ? ended : [...ended, ...current];
+  }
+
+  /** Takes over what another history remembers as ended. */
+  inherit(other: AddressHistory): void {
+    for (const [key, intervals] of other.#ended) for (const interval of intervals) this.#end(key, interval);
+  }
+
+  #end(key: string, interval: Interval): void {
+    const intervals = this.#ended.get(key) ?? [];
+    intervals.push(interval);
+    this.#endedCount++;
+    if (intervals.length > MAX_ENDED_OF_ADDRESS) {
+      intervals.shift();
+      this.#endedCount--;
+    }
+    this.#ended.delete(key);
+    this.#ended.set(key, intervals);
+    for (const [oldest, forgotten] of this.#ended) {
+      if (this.#endedCount <= MAX_ENDED) break;
+      this.#ended.delete(oldest);
+      this.#endedCount -= forgotten.length;
+    }
+  }
+}
+
+/** A key for maps, made once for a connection and never for a packet. */
+export function addressKey({ w0, w1, w2, w3 }: Address): string {
+  return `${w0}.${w1}.${w2}.${w3}`;
+}

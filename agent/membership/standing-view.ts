@@ -1,0 +1,109 @@
+/**
+ * What stands of one provider: its last good view with its age, and the memory of the views before.
+ *
+ * A source that fails or lies does not empty the cluster. Its last view stays for the time that the rules say, most of
+ * its members cannot vanish by one answer, and only after that time what it alone told counts no more.
+ */
+import { prefixContains, type Address, type Prefix } from '../../common/address.ts';
+import { AddressHistory, type Interval } from './address-history.ts';
+import type { GroupView, Member, Provider } from './provider.ts';
+import { ShrinkGuard } from './shrink-guard.ts';
+
+export class StandingView {
+  readonly provider: Provider;
+  readonly #keepMs: number;
+  readonly #history = new AddressHistory();
+  readonly #guard = new ShrinkGuard();
+  #members: readonly Member[] = [];
+  #prefixes: readonly Prefix[] = [];
+  #fingerprint = '';
+  #asOfMs: number | undefined;
+  #isComplete = false;
+
+  /** @param keepMs how long a view stays that the source does not renew */
+  constructor(provider: Provider, keepMs: number) {
+    this.provider = provider;
+    this.#keepMs = keepMs;
+  }
+
+  get members(): readonly Member[] {
+    return this.#members;
+  }
+
+  /** Whether a view was there with all that the source knows. */
+  get isComplete(): boolean {
+    return this.#isComplete;
+  }
+
+  /** Whether members are kept that the source has left out. */
+  get isInDoubt(): boolean {
+    return this.#guard.isInDoubt;
+  }
+
+  /** How old the view is, in ms; 0 where it never ages. */
+  ageMs(nowMs: number): number {
+    return this.#asOfMs === undefined ? 0 : Math.max(0, nowMs - this.#asOfMs);
+  }
+
+  /** Takes what the provider publishes. Returns whether it changes who belongs. */
+  take(view: GroupView, nowMs: number): boolean {
+    const members = this.#guard.admit(this.#members, view, nowMs);
+    if (!this.isInDoubt) this.#asOfMs = view.asOfMs;
+    const sinceMs = this.#isComplete ? (view.asOfMs ?? nowMs) : -Infinity;
+    this.#isComplete ||= view.isPartial !== true;
+    return this.#show(
+      this.#isOutdated(nowMs) ? members.filter(isLocal) : members,
+      view.prefixes,
+      sinceMs,
+      nowMs,
+    );
+  }
+
+  /** Lets go of members whose source has been silent for too long. Returns whether there were any. */
+  expire(nowMs: number): boolean {
+    if (!this.#isOutdated(nowMs)) return false;
+    return this.#show(this.#members.filter(isLocal), this.#prefixes, nowMs, nowMs);
+  }
+
+  /** The members that had the address at some time, in the order of the ends of their time. */
+  intervalsOf(address: Address): readonly Interval[] {
+    return this.#history.of(address);
+  }
+
+  /** Whether the address lies in one of the ranges. */
+  covers({ w0, w1, w2, w3 }: Address): boolean {
+    return this.#prefixes.some((prefix) => prefixContains(prefix, w0, w1, w2, w3));
+  }
+
+  /** Takes over the memory of a view of the same source. */
+  inherit(before: StandingView): void {
+    this.#history.inherit(before.#history);
+  }
+
+  #isOutdated(nowMs: number): boolean {
+    return this.ageMs(nowMs) > this.#keepMs;
+  }
+
+  #show(members: readonly Member[], prefixes: readonly Prefix[], sinceMs: number, nowMs: number): boolean {
+    const isSame = this.#isShown(members, prefixes);
+    this.#members = members;
+    this.#prefixes = prefixes;
+    if (!isSame) this.#history.update(members, sinceMs, nowMs);
+    return !isSame;
+  }
+
+  #isShown(members: readonly Member[], prefixes: readonly Prefix[]): boolean {
+    if (members === this.#members && prefixes === this.#prefixes) return true;
+    const fingerprint = JSON.stringify([
+      members.map((member) => ({ ...member, ports: [...member.ports] })),
+      prefixes,
+    ]);
+    const isSame = fingerprint === this.#fingerprint;
+    this.#fingerprint = fingerprint;
+    return isSame;
+  }
+}
+
+function isLocal(member: Member): boolean {
+  return member.isLocal === true;
+}
