@@ -39,7 +39,7 @@ interface FileDependencies {
 
 /** A provider of the members in the file at `path`, read again when it changes. */
 export function createFileProvider(path: string, { clock, logger }: FileDependencies): Provider {
-  let publish: (view: GroupView) => void = () => {};
+  let publish: ((view: GroupView) => void) | undefined;
   let lastSource: string | undefined;
   let members: readonly Member[] | undefined;
   let isRefused = false;
@@ -60,7 +60,7 @@ export function createFileProvider(path: string, { clock, logger }: FileDependen
       if (members === undefined || source !== lastSource)
         members = value.map((entry) => toMember(entry, path));
       lastSource = source;
-      publish({ members, prefixes: NO_PREFIXES, asOfMs: clock.now() });
+      publish?.({ members, prefixes: NO_PREFIXES, asOfMs: clock.now() });
       return 'answered';
     },
   });

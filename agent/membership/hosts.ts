@@ -31,7 +31,7 @@ export function createHostsProvider(
     if (literal === undefined) names.push(host);
     else known.set(host, toMember(host, [literal]));
   }
-  let publish: (view: GroupView) => void = () => {};
+  let publish: ((view: GroupView) => void) | undefined;
   let answeredAtMs = clock.now();
 
   async function lookUp(name: string): Promise<void> {
@@ -54,7 +54,7 @@ export function createHostsProvider(
       const startedAtMs = clock.now();
       await Promise.all(names.map(lookUp));
       if (failing.size === 0) answeredAtMs = startedAtMs;
-      publish({
+      publish?.({
         members: [...known.values()],
         prefixes: [],
         ...(names.length === 0 ? {} : { asOfMs: answeredAtMs }),
@@ -70,7 +70,7 @@ export function createHostsProvider(
     start(take) {
       publish = take;
       if (names.length > 0) return loop.start();
-      publish({ members: [...known.values()], prefixes: [] });
+      publish?.({ members: [...known.values()], prefixes: [] });
       return Promise.resolve();
     },
     stop: () => loop.stop(),

@@ -4,7 +4,7 @@
  *
  * A packet's time decides. It counts as a member's from the grace time before the report of the join until the linger
  * time after that of the end; then the address is that of a former member, so that its traffic can be told from a
- * stranger's. Where members must be approved, a live source's word alone makes nobody a member.
+ * stranger's.
  */
 import type { Address } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
@@ -12,26 +12,15 @@ import type { MembershipView } from '../../rules/match.ts';
 import { DEFAULT_MEMBERSHIP, type MembershipRules } from '../../rules/membership.ts';
 import { CLUSTER_GROUP } from '../../rules/schema.ts';
 import { addressKey, type Interval } from './address-history.ts';
-import type { GroupView, LookResult, Member, Provider } from './provider.ts';
+import type { GroupView, Member, Provider } from './provider.ts';
 import { StandingView } from './standing-view.ts';
 
-/** The group of approved addresses; no name that a rule file can use. */
-export const APPROVED_GROUP = '(approved)';
-
 interface MembershipOptions {
-  /** The providers of each group; those of the approved addresses under `APPROVED_GROUP`. */
+  /** The providers of each group. */
   readonly providers: ReadonlyMap<string, readonly Provider[]>;
   readonly clock: Clock;
   /** The defaults when left out. */
   readonly rules?: MembershipRules;
-}
-
-/** What one source said of an address. */
-export interface Listing extends Interval {
-  /** The name of the provider. */
-  readonly source: string;
-  /** Whether the rules let this word count. */
-  readonly isApproved: boolean;
 }
 
 export class Membership implements MembershipView {
@@ -71,24 +60,13 @@ export class Membership implements MembershipView {
     await Promise.all(this.#standing().map(({ provider }) => provider.stop()));
   }
 
-  /** Whether a provider could learn of a node that has just joined. */
-  get canLearn(): boolean {
-    return this.#standing().some(({ provider }) => provider.refresh !== undefined);
-  }
-
-  /** Has every source looked at again; resolves with `failed` when one that has answered before did not. */
-  async refresh(): Promise<LookResult> {
-    const looks = await Promise.all(this.#standing().map(({ provider }) => provider.refresh?.()));
-    return looks.includes('failed') ? 'failed' : 'answered';
-  }
-
   /** Lets go of what a source has not said again for too long; to be called now and then. */
   expire(nowMs: number): void {
     const expired = this.#standing().filter((view) => view.expire(nowMs));
     if (expired.length > 0) this.#changed();
   }
 
-  /** The nodes of the cluster that sources list, approved or not; ranges are not among them. */
+  /** The nodes of the cluster that sources list; ranges are not among them. */
   members(): Member[] {
     return this.#viewsOf(CLUSTER_GROUP).flatMap(({ members }) => members);
   }
@@ -109,27 +87,14 @@ export class Membership implements MembershipView {
   inGroup(group: string, address: Address, timeMs: number): boolean {
     return this.#viewsOf(group).some(
       (view) =>
-        view.covers(address) ||
-        view
-          .intervalsOf(address)
-          .some(
-            (interval) =>
-              this.#holds(interval, timeMs) &&
-              (group !== CLUSTER_GROUP || this.#isApproved(view, interval, address, timeMs)),
-          ),
+        view.covers(address) || view.intervalsOf(address).some((interval) => this.#holds(interval, timeMs)),
     );
   }
 
   /** Whether the address was in the cluster before that time, and is no more. */
   isFormerMember(address: Address, timeMs: number): boolean {
     const hasLeft = this.#viewsOf(CLUSTER_GROUP).some((view) =>
-      view
-        .intervalsOf(address)
-        .some(
-          (interval) =>
-            interval.untilMs + this.#rules.lingerMs < timeMs &&
-            this.#isApproved(view, interval, address, timeMs),
-        ),
+      view.intervalsOf(address).some((interval) => interval.untilMs + this.#rules.lingerMs < timeMs),
     );
     return hasLeft && !this.inGroup(CLUSTER_GROUP, address, timeMs);
   }
@@ -141,19 +106,6 @@ export class Membership implements MembershipView {
         .intervalsOf(address)
         .some((interval) => interval.untilMs !== Infinity && this.#holds(interval, timeMs)),
     );
-  }
-
-  /** What the sources of the cluster have said of an address, in the order of their time. */
-  listings(address: Address, timeMs: number): Listing[] {
-    return this.#viewsOf(CLUSTER_GROUP)
-      .flatMap((view) =>
-        view.intervalsOf(address).map((interval) => ({
-          ...interval,
-          source: view.provider.name,
-          isApproved: this.#isApproved(view, interval, address, timeMs),
-        })),
-      )
-      .toSorted((a, b) => Math.sign(a.sinceMs - b.sinceMs));
   }
 
   /** Takes over what another membership remembers of those that left, source by source. */
@@ -169,13 +121,6 @@ export class Membership implements MembershipView {
   #holds({ sinceMs, untilMs }: Interval, timeMs: number): boolean {
     const { graceMs, lingerMs } = this.#rules;
     return timeMs >= sinceMs - graceMs && timeMs <= untilMs + lingerMs;
-  }
-
-  #isApproved(view: StandingView, { member }: Interval, address: Address, timeMs: number): boolean {
-    const { approved } = this.#rules;
-    if (approved === undefined || view.provider.isWritten || member.isLocal === true) return true;
-    const isOfGroup = member.group !== undefined && approved.nodeGroups.includes(member.group);
-    return isOfGroup || this.inGroup(APPROVED_GROUP, address, timeMs);
   }
 
   #viewsOf(group: string): readonly StandingView[] {

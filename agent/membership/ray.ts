@@ -58,7 +58,7 @@ interface RayDependencies {
 
 export function createRayProvider(dependencies: RayDependencies): Provider {
   const { clock, logger } = dependencies;
-  let publish: (view: GroupView) => void = () => {};
+  let publish: ((view: GroupView) => void) | undefined;
   /** The head that was found last; it is asked on after the raylet of this node has ended. */
   let head: string | undefined;
   /** The dashboard's last good list, and when it was asked for it. */
@@ -77,7 +77,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     ];
     // Where no raylet runs, nothing of Ray is here that would need to know the others.
     const asOfMs = raylets.length === 0 ? undefined : (listed?.asOfMs ?? firstAskedAtMs);
-    publish({
+    publish?.({
       members,
       prefixes: [],
       ...(asOfMs === undefined ? {} : { asOfMs }),
