@@ -74,6 +74,8 @@ export class Agent {
       policy: { ruleset, membership },
       reportAnomaly: report,
       reportFlow: (flowReport) => this.#queue.push(flowReport),
+      reportEvidence: (evidence) => this.#queue.push(evidence),
+      wantPackets: (direction, packets) => this.#capture.wantPackets(direction, packets),
       interfaceName: (index) => this.#capture.interfaceName(index),
       countOnOneInterface: true,
       hashSeed: Math.floor(dependencies.random() * 2 ** 32),
@@ -132,6 +134,7 @@ export class Agent {
     await membership.start();
     membership.onChange(() => this.#membershipChanged());
     const before = this.#membership;
+    membership.inherit(before);
     this.#membership = membership;
     this.#pipeline.setPolicy({ ruleset, membership });
     this.#followPorts();
@@ -189,6 +192,7 @@ export class Agent {
     const lost = (dropped ?? 0) + totals.undecodable + totals.evictedFlows;
     const { isCapturing } = this.#capture;
     this.#blind.observe({ received, lost, isCapturing, unseenConnections: this.#unseen.count }, nowMs);
+    this.#membership.expire(nowMs);
     this.#pipeline.reportOpenFlows(nowMs);
     this.#queue.flush();
   }

@@ -2,19 +2,20 @@
  * The way of a packet: decode, flow, verdict, detection. The agent feeds it from the network and the machine's clock,
  * `replay` from a file and the packets' times; there is no other difference between the two.
  */
-import type { FlowCounts, Frame, FrameSink } from './capture/source.ts';
+import type { FlowCounts, FlowEndpoints, Frame, FrameSink } from './capture/source.ts';
 import { FragmentCache } from './decode/fragments.ts';
 import { decode, Packet } from './decode/packet.ts';
 import { SkippedPackets } from './decode/skipped.ts';
 import type { OpenConnection } from './detect/unseen.ts';
 import { UnexpectedDetector, type StoryPhase } from './detect/unexpected.ts';
+import { Evidence } from './evidence/evidence.ts';
 import type { Flow } from './flow/flow.ts';
 import { flowRecord } from './flow/record.ts';
 import { FlowTable, type FlowEndCause } from './flow/table.ts';
 import type { Membership } from './membership/membership.ts';
 import { ServiceLocator } from './membership/services.ts';
 import type { Address } from '../common/address.ts';
-import type { Anomaly, FlowReport, Verdict } from '../common/event.ts';
+import type { Anomaly, EvidenceReport, FlowReport, Verdict } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
 import { CLUSTER_GROUP } from '../rules/schema.ts';
 
@@ -48,6 +49,10 @@ interface PipelineOptions {
   readonly reportAnomaly: (anomaly: Anomaly, phase: StoryPhase) => void;
   /** Takes the connections to watched services, when they end and now and then before. */
   readonly reportFlow: (report: FlowReport) => void;
+  /** Takes the first packets of each story's first connection, after the anomaly. */
+  readonly reportEvidence: (report: EvidenceReport) => void;
+  /** Asks the source for packets that it would only count. */
+  readonly wantPackets: (direction: FlowEndpoints, packets: number) => void;
   /** Unique ids of anomalies. */
   readonly createId: () => string;
   readonly interfaceName: (index: number) => string | undefined;
@@ -79,6 +84,8 @@ export interface PipelineTotals {
   readonly openFlows: number;
   /** Unexpected connections that are in no anomaly because there were too many stories. */
   readonly suppressedAnomalies: number;
+  /** Anomalies without evidence because there were too many at a time. */
+  readonly turnedAwayEvidence: number;
 }
 
 export class Pipeline implements FrameSink {
@@ -88,6 +95,7 @@ export class Pipeline implements FrameSink {
   readonly #unexpected: UnexpectedDetector<Judgement>;
   readonly #skipped = new SkippedPackets();
   readonly #fragments: FragmentCache;
+  readonly #evidence: Evidence;
   /** Connections that are allowed because of a member that has left; their next packets may be too late. */
   readonly #leaving = new Set<Flow<Judgement>>();
   #policy: Policy;
@@ -110,10 +118,19 @@ export class Pipeline implements FrameSink {
       opened: (flow) => this.#judge(flow),
       ended: (flow, cause) => this.#flowEnded(flow, cause),
     });
+    this.#evidence = new Evidence({
+      node: options.node,
+      limits: options.policy.ruleset.evidence,
+      report: options.reportEvidence,
+      interfaceName: options.interfaceName,
+      wantPackets: options.wantPackets,
+    });
     this.#unexpected = new UnexpectedDetector<Judgement>({
       node: options.node,
       report: options.reportAnomaly,
       createId: options.createId,
+      began: (story, flow) => this.#evidence.begin(story, flow, timeOf(flow)),
+      firstEnded: (story) => this.#evidence.ended(story),
       describe: (flow, service) =>
         flowRecord(flow, { service, interfaceName: options.interfaceName(flow.interfaceIndex) }),
     });
@@ -135,6 +152,8 @@ export class Pipeline implements FrameSink {
       return;
     }
     this.#flows.observe(frame, this.#packet);
+    // After the table: the packet may have begun a recording that it belongs to.
+    this.#evidence.frame(frame, this.#packet);
   }
 
   counts(counts: FlowCounts): void {
@@ -153,6 +172,7 @@ export class Pipeline implements FrameSink {
     this.#flows.expire(nowMs / 1000);
     for (const flow of this.#leaving) if (timeOf(flow) !== flow.tag?.timeMs) this.#judge(flow);
     this.#unexpected.tick(nowMs);
+    this.#evidence.tick(nowMs);
   }
 
   /** Reports the watched connections that go on and have carried something since their last report. */
@@ -169,6 +189,7 @@ export class Pipeline implements FrameSink {
   setPolicy(policy: Policy): void {
     this.#policy = policy;
     this.#services = locate(policy);
+    this.#evidence.setLimits(policy.ruleset.evidence);
     this.#judgeAgain();
   }
 
@@ -196,6 +217,7 @@ export class Pipeline implements FrameSink {
   end(nowMs: number): void {
     this.#flows.endAll();
     this.#unexpected.end(nowMs);
+    this.#evidence.end();
   }
 
   totals(): PipelineTotals {
@@ -212,6 +234,7 @@ export class Pipeline implements FrameSink {
       evictedFlows: evicted,
       openFlows: this.#flows.size,
       suppressedAnomalies: this.#unexpected.suppressed,
+      turnedAwayEvidence: this.#evidence.turnedAway,
     };
   }
 

@@ -5,7 +5,7 @@
 import type { FlowCounts, Frame, FrameSink, PacketSource } from './capture/source.ts';
 import type { StoryPhase } from './detect/unexpected.ts';
 import { Pipeline, type PipelineTotals, type Policy } from './pipeline.ts';
-import type { Anomaly } from '../common/event.ts';
+import type { Anomaly, EvidenceReport } from '../common/event.ts';
 
 interface ReplayOptions {
   readonly node: string;
@@ -13,6 +13,8 @@ interface ReplayOptions {
   readonly maxFlows: number;
   /** Takes each anomaly once, when its story is over, with its final counts. */
   readonly onAnomaly: (anomaly: Anomaly) => void;
+  /** Takes the first packets of an anomaly's connection; before or after the anomaly itself. */
+  readonly onEvidence?: (evidence: EvidenceReport) => void;
 }
 
 /** Plays sources one after the other as if they were one. */
@@ -23,7 +25,7 @@ export class Replay implements FrameSink {
   /** Time of the newest packet: whole seconds, which is as often as an agent looks at its clock. */
   #seconds = 0;
 
-  constructor({ node, policy, maxFlows, onAnomaly }: ReplayOptions) {
+  constructor({ node, policy, maxFlows, onAnomaly, onEvidence }: ReplayOptions) {
     this.#pipeline = new Pipeline({
       node,
       policy,
@@ -32,6 +34,9 @@ export class Replay implements FrameSink {
       createId: sequentialIds('replay'),
       interfaceName: (index) => this.#source?.interfaceName(index),
       reportFlow: () => {},
+      reportEvidence: (evidence) => onEvidence?.(evidence),
+      // A file delivers every packet.
+      wantPackets: () => {},
       reportAnomaly: (anomaly, phase: StoryPhase) => {
         if (phase !== 'over') return;
         this.#anomalies++;

@@ -1,9 +1,12 @@
 /** `plasmawatch replay`: a capture through the whole pipeline, as an agent would have seen it. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { openCaptureFile } from '../agent/capture/file/open.ts';
 import { createMembership } from '../agent/membership/from-rules.ts';
 import { Replay } from '../agent/replay.ts';
 import { systemClock } from '../common/clock.ts';
 import { messageOf, PlasmawatchError } from '../common/errors.ts';
+import type { EvidenceReport } from '../common/event.ts';
 import { silentLogger } from '../common/log.ts';
 import type { PipelineTotals } from '../agent/pipeline.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
@@ -18,6 +21,7 @@ interface ReplayCommandOptions {
   readonly file: string[];
   readonly rules: string;
   readonly node: string;
+  readonly evidence?: string | undefined;
   readonly json: boolean;
 }
 
@@ -44,6 +48,11 @@ export const replayCommand: Command<ReplayCommandOptions> = {
         requiresArg: true,
         description: 'name of the node in the reports',
       })
+      .option('evidence', {
+        type: 'string',
+        requiresArg: true,
+        description: 'folder for the first packets of each anomaly, as pcapng files',
+      })
       .option('json', { type: 'boolean', default: false, description: 'one JSON object a line' }),
   run: runReplay,
 };
@@ -67,6 +76,9 @@ async function runReplay(options: ReplayCommandOptions, terminal: Terminal): Pro
     maxFlows: MAX_FLOWS,
     onAnomaly: (anomaly) =>
       options.json ? writeJson(terminal, anomaly) : writeLine(terminal, describeAnomaly(anomaly)),
+    onEvidence: (evidence) => {
+      if (options.evidence !== undefined) writeEvidence(options.evidence, evidence);
+    },
   });
   try {
     const unreadable = await playAll(replay, options.file, terminal);
@@ -76,6 +88,24 @@ async function runReplay(options: ReplayCommandOptions, terminal: Terminal): Pro
     return totals.anomalies > 0 ? 1 : 0;
   } finally {
     await membership.stop();
+  }
+}
+
+/** Writes `ID.pcapng`. @throws PlasmawatchError when the folder cannot be written to */
+function writeEvidence(folder: string, { anomaly, pcapng }: EvidenceReport): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, `${anomaly}.pcapng`), Buffer.from(pcapng, 'base64'));
+  } catch (error) {
+    throw new PlasmawatchError(
+      'PW_FILE_UNWRITABLE',
+      `cannot write evidence to ${folder}: ${messageOf(error)}`,
+      {
+        operation: 'write',
+        subject: folder,
+        cause: error,
+      },
+    );
   }
 }
 

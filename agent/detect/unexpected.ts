@@ -33,6 +33,9 @@ interface UnexpectedDetectorOptions<Tag> {
   readonly node: string;
   readonly report: (anomaly: Anomaly, phase: StoryPhase) => void;
   readonly createId: () => string;
+  /** Told of a story's first connection before the story is reported, and when that connection has ended or is allowed. */
+  readonly began: (story: string, flow: Flow<Tag>) => void;
+  readonly firstEnded: (story: string) => void;
   /** The flow as it stands now. */
   readonly describe: (flow: Flow<Tag>, service: string) => FlowRecord;
 }
@@ -95,7 +98,9 @@ export class UnexpectedDetector<Tag> {
     story.openFlows.delete(flow);
     this.#advance(story, flow);
     story.endedBytes += bytesOf(flow);
-    if (flow === story.firstFlow) story.firstRecord = this.#options.describe(flow, story.service);
+    if (flow !== story.firstFlow) return;
+    story.firstRecord = this.#options.describe(flow, story.service);
+    this.#options.firstEnded(story.id);
   }
 
   /** Reports what has grown, and forgets the stories that are over. */
@@ -151,6 +156,7 @@ export class UnexpectedDetector<Tag> {
       reportedAtMs: nowMs,
     };
     this.#stories.set(key, story);
+    this.#options.began(story.id, connection.flow);
     return story;
   }
 

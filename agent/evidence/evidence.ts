@@ -7,7 +7,7 @@
  */
 import { PcapngWriter } from './pcapng-writer.ts';
 import { redact } from './redact.ts';
-import type { Frame } from '../capture/source.ts';
+import type { FlowEndpoints, Frame } from '../capture/source.ts';
 import type { Packet } from '../decode/packet.ts';
 import { formatAddress, type Address } from '../../common/address.ts';
 import type { EvidenceReport } from '../../common/event.ts';
@@ -28,6 +28,8 @@ interface EvidenceOptions {
   readonly limits: EvidenceLimits;
   readonly report: (evidence: EvidenceReport) => void;
   readonly interfaceName: (index: number) => string | undefined;
+  /** Asks for the next packets of one direction, where the source would keep them to itself. */
+  readonly wantPackets: (direction: FlowEndpoints, packets: number) => void;
 }
 
 /** A connection by its two ends. */
@@ -37,6 +39,8 @@ export interface Connection {
 }
 
 interface Recording {
+  /** Those that held when it began. */
+  readonly limits: EvidenceLimits;
   readonly anomaly: string;
   /** The ends, by value: a flow's own go on changing. */
   readonly ends: readonly [Address, Address];
@@ -84,9 +88,11 @@ export class Evidence {
     });
     const key = keyOf(initiator.port, responder.port);
     const ends = [addressOf(initiator), addressOf(responder)] as const;
-    const recording = { anomaly, ends, key, writer, beganMs: nowMs };
+    const recording = { limits: this.#limits, anomaly, ends, key, writer, beganMs: nowMs };
     this.#byAnomaly.set(anomaly, recording);
     this.#byPorts.set(key, [...(this.#byPorts.get(key) ?? []), recording]);
+    this.#options.wantPackets(directionOf(initiator, responder), this.#limits.packets);
+    this.#options.wantPackets(directionOf(responder, initiator), this.#limits.packets);
   }
 
   /** Keeps the packet where a recording wants it. To be called after the table has seen it: it may begin one. */
@@ -99,20 +105,14 @@ export class Evidence {
       ({ ends: [a, b] }) => isBetween(packet, a, b) || isBetween(packet, b, a),
     );
     if (recording === undefined) return;
-    recording.writer.add(frame, this.#partOf(frame, packet));
-    if (recording.writer.packets >= this.#limits.packets) this.#handOver(recording);
+    recording.writer.add(frame, partOf(frame, packet, recording.limits));
+    if (recording.writer.packets >= recording.limits.packets) this.#handOver(recording);
   }
 
   /** The connection of an anomaly has ended. */
   ended(anomaly: string): void {
     const recording = this.#byAnomaly.get(anomaly);
     if (recording !== undefined) this.#handOver(recording);
-  }
-
-  /** The anomaly turned out to be none: what was kept is thrown away. */
-  discard(anomaly: string): void {
-    const recording = this.#byAnomaly.get(anomaly);
-    if (recording !== undefined) this.#forget(recording);
   }
 
   /** Hands over what is old enough. */
@@ -132,21 +132,6 @@ export class Evidence {
     if (minute !== this.#minute) this.#begunInMinute = 0;
     this.#minute = minute;
     return this.#byAnomaly.size < MAX_RECORDINGS && this.#begunInMinute < MAX_RECORDINGS_A_MINUTE;
-  }
-
-  /** A copy of the headers and of as much payload as may be kept, without what could be a credential. */
-  #partOf(frame: Frame, packet: Packet): Buffer {
-    const { view, offset, capturedLength } = frame;
-    const headers = packet.payloadCaptured > 0 ? packet.payloadOffset - offset : capturedLength;
-    const keptHeaders = Math.min(headers, MAX_HEADER_BYTES);
-    // Payload behind headers that were cut would stand in the wrong place.
-    const keptPayload =
-      keptHeaders < headers ? 0 : Math.min(packet.payloadCaptured, this.#limits.payloadBytes);
-    const part = Buffer.from(
-      new Uint8Array(view.buffer, view.byteOffset + offset, keptHeaders + keptPayload),
-    );
-    redact(part, keptHeaders);
-    return part;
   }
 
   #handOver(recording: Recording): void {
@@ -170,9 +155,36 @@ export class Evidence {
   }
 }
 
+/** A copy of the headers and of as much payload as may be kept, without what could be a credential. */
+function partOf(frame: Frame, packet: Packet, limits: EvidenceLimits): Buffer {
+  const { view, offset, capturedLength } = frame;
+  const headers = packet.payloadCaptured > 0 ? packet.payloadOffset - offset : capturedLength;
+  const keptHeaders = Math.min(headers, MAX_HEADER_BYTES);
+  // Payload behind headers that were cut would stand in the wrong place.
+  const keptPayload = keptHeaders < headers ? 0 : Math.min(packet.payloadCaptured, limits.payloadBytes);
+  const part = Buffer.from(new Uint8Array(view.buffer, view.byteOffset + offset, keptHeaders + keptPayload));
+  redact(part, keptHeaders);
+  return part;
+}
+
 /** The same for both directions. */
 function keyOf(portA: number, portB: number): number {
   return portA < portB ? portA * 65_536 + portB : portB * 65_536 + portA;
+}
+
+function directionOf(from: Connection['initiator'], to: Connection['initiator']): FlowEndpoints {
+  return {
+    source0: from.w0,
+    source1: from.w1,
+    source2: from.w2,
+    source3: from.w3,
+    destination0: to.w0,
+    destination1: to.w1,
+    destination2: to.w2,
+    destination3: to.w3,
+    sourcePort: from.port,
+    destinationPort: to.port,
+  };
 }
 
 function addressOf({ w0, w1, w2, w3 }: Address): Address {

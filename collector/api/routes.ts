@@ -6,6 +6,7 @@ import { presentIncident } from '../incident/present.ts';
 import type { Recorder } from '../incident/recorder.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import { INCIDENT_STATES, type AgentRecord, type OutboxEntry, type Store } from '../store/store.ts';
+import { addEvidenceRoutes } from './evidence.ts';
 import { ApiError } from './server.ts';
 
 const MAX_PAGE = 500;
@@ -35,6 +36,7 @@ export interface RoutesOptions {
 
 export function addRoutes(server: FastifyInstance, options: RoutesOptions): void {
   const { store, recorder, metrics } = options;
+  addEvidenceRoutes(server, options);
 
   server.get('/api/health', { config: { role: 'anyone' } }, () => {
     store.unresolvedCount();

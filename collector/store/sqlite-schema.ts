@@ -80,4 +80,9 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE agents ADD COLUMN stopped_ms INTEGER;
   ALTER TABLE agents ADD COLUMN retired_ms INTEGER;
   `,
+  `
+  -- Evidence is found by its anomaly; it goes with the reports that it is one of.
+  CREATE INDEX reports_evidence ON reports (agent, json_extract(report, '$.anomaly'))
+    WHERE json_extract(report, '$.type') = 'evidence';
+  `,
 ];

@@ -1,4 +1,5 @@
 /** The store on SQLite: one file, one process. The schema is in sqlite-schema.ts. */
+import type { EvidenceReport } from '../../common/event.ts';
 import { openDatabase } from '../../common/sqlite.ts';
 import { FleetTable } from './fleet-table.ts';
 import { Queries } from './queries.ts';
@@ -320,6 +321,16 @@ class SqliteStore implements Store {
         limit,
       ])
       .map(toMember);
+  }
+
+  evidence(agent: string, anomalyId: string): EvidenceReport | undefined {
+    return this.#queries
+      .all<{ report: string }>(
+        `SELECT report FROM reports WHERE agent = ? AND json_extract(report, '$.anomaly') = ?
+           AND json_extract(report, '$.type') = 'evidence' ORDER BY id LIMIT 1`,
+        [agent, anomalyId],
+      )
+      .map(({ report }) => JSON.parse(report) as EvidenceReport)[0];
   }
 
   enqueue({ id, receiver, type, incident, createdMs }: Notification): void {

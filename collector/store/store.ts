@@ -5,7 +5,7 @@
  * `transaction` that returned. That is what an acknowledgement to an agent and a notification's outbox stand on.
  * All times are milliseconds since the epoch by the collector's clock, unless a field says otherwise.
  */
-import type { Anomaly, AnomalyKind, Report, Severity } from '../../common/event.ts';
+import type { Anomaly, AnomalyKind, EvidenceReport, Report, Severity } from '../../common/event.ts';
 import type { FleetTable } from './fleet-table.ts';
 
 /** `silenced` is reserved: nothing sets it yet. */
@@ -178,6 +178,8 @@ export interface Store {
   /** Whether a node is among the reporters of an incident. */
   hasNode(incidentId: string, node: string): boolean;
   members(incidentId: string, limit: number): Member[];
+  /** The first packets of an anomaly's connection, while reports of that time are kept. */
+  evidence(agent: string, anomalyId: string): EvidenceReport | undefined;
 
   enqueue(notification: Notification): void;
   /** The oldest notifications that wait for a receiver, in order. */

@@ -42,6 +42,8 @@ describe('Pipeline', () => {
       interfaceName: () => undefined,
       reportAnomaly: (anomaly, phase) => anomalies.push({ ...anomaly, phase }),
       reportFlow: (report) => flows.push(report),
+      reportEvidence: () => {},
+      wantPackets: () => {},
     });
   });
 

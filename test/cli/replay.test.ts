@@ -41,6 +41,28 @@ describe('plasmawatch replay', () => {
     expect(summary).toMatchObject({ type: 'summary', files: 3, packets: 148 * 2 + 291 });
   });
 
+  it('writes the first packets of each anomaly, without payload, as a capture', async () => {
+    const evidence = join(folder, 'evidence');
+    await runCli(['replay', intruder, '--rules', rules, '--evidence', evidence]);
+    const file = join(evidence, 'replay-1.pcapng');
+    const { stdout } = await runCli(['flows', file, '--json']);
+    const flow = JSON.parse(stdout) as Record<string, unknown>;
+    expect(flow).toMatchObject({
+      source: { ip: '10.77.9.66' },
+      destination: { ip: '10.77.0.11', port: 43_800 },
+    });
+    const bytes = readFileSync(file).toString('latin1');
+    expect(intruderBytes.toString('latin1')).toContain('ObjectManagerService');
+    expect(bytes).not.toContain('ObjectManagerService');
+    expect(bytes).toContain('anomaly replay-1 on replay');
+  });
+
+  it('says that evidence cannot be written', async () => {
+    const { status, stderr } = await runCli(['replay', intruder, '--rules', rules, '--evidence', rules]);
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/^plasmawatch: cannot write evidence to .*\n$/);
+  });
+
   it('reads standard input', async () => {
     const { status, stdout } = await runCli(['replay', '-', '--rules', rules], { stdin: intruderBytes });
     expect(status).toBe(1);

@@ -326,6 +326,8 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
             latenciesMs.set(flow?.source.ip ?? '?', systemClock.now() - Date.parse(first));
           },
           reportFlow: () => {},
+          reportEvidence: () => {},
+          wantPackets: () => {},
         });
         const source = await openKernelFlows({ ports: new PortSet([PORT]), ...dependencies });
         const running = source.run(pipeline);
@@ -376,6 +378,8 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
           reports.push({ peer: flow?.source.ip, latencyMs: systemClock.now() - Date.parse(first) });
         },
         reportFlow: () => {},
+        reportEvidence: () => {},
+        wantPackets: () => {},
       });
       const to = `${link.near.ipv4}:${PORT}`;
       const attempts = FLOODING_MEMBERS.flatMap((member) =>

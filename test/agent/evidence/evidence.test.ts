@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Frame } from '../../../agent/capture/source.ts';
+import { Frame, type FlowEndpoints } from '../../../agent/capture/source.ts';
 import { decode, Packet } from '../../../agent/decode/packet.ts';
 import { Evidence } from '../../../agent/evidence/evidence.ts';
 import { parseAddress } from '../../../common/address.ts';
@@ -20,11 +20,13 @@ function end(text: string) {
 
 function setUp(limits: EvidenceLimits = { packets: 3, payloadBytes: 0 }) {
   const reports: EvidenceReport[] = [];
+  const wanted: (FlowEndpoints & { packets: number })[] = [];
   const evidence = new Evidence({
     node: 'w1',
     limits,
     report: (report) => reports.push(report),
     interfaceName: () => 'eth0',
+    wantPackets: (direction, packets) => wanted.push({ ...direction, packets }),
   });
   const packet = new Packet();
   const see = (bytes: Uint8Array): void => {
@@ -38,7 +40,7 @@ function setUp(limits: EvidenceLimits = { packets: 3, payloadBytes: 0 }) {
   };
   const begin = (anomaly: string, from = STRANGER): void =>
     evidence.begin(anomaly, { initiator: end(from), responder: end(NODE) }, START_MS);
-  return { evidence, reports, see, begin };
+  return { evidence, reports, see, begin, wanted };
 }
 
 function bytesOfReport(report: EvidenceReport | undefined): Buffer {
@@ -105,13 +107,37 @@ describe('evidence', () => {
     expect(reports).toHaveLength(1);
   });
 
-  it('is thrown away when the anomaly turns out to be none', () => {
-    const { evidence, reports, see, begin } = setUp();
+  it('asks the source for the packets of both directions', () => {
+    const { begin, wanted } = setUp();
     begin('a1');
+    const { w3: stranger } = end(STRANGER);
+    const { w3: node } = end(NODE);
+    expect(wanted).toEqual([
+      expect.objectContaining({
+        source3: stranger,
+        sourcePort: 40_000,
+        destination3: node,
+        destinationPort: 43_800,
+        packets: 3,
+      }),
+      expect.objectContaining({
+        source3: node,
+        sourcePort: 43_800,
+        destination3: stranger,
+        destinationPort: 40_000,
+        packets: 3,
+      }),
+    ]);
+  });
+
+  it('goes on by the limits that held when it began', () => {
+    const { evidence, reports, see, begin } = setUp({ packets: 2, payloadBytes: 0 });
+    begin('a1');
+    evidence.setLimits({ packets: 1, payloadBytes: 0 });
     see(tcpFrame({ from: STRANGER, to: NODE, flags: 'S' }));
-    evidence.discard('a1');
-    evidence.end();
     expect(reports).toEqual([]);
+    see(tcpFrame({ from: NODE, to: STRANGER, flags: 'SA' }));
+    expect(reports).toMatchObject([{ anomaly: 'a1', packets: 2 }]);
   });
 
   it('is not kept at all where the rules ask for no packets', () => {

@@ -261,6 +261,8 @@ describe('createKubernetesProvider', () => {
       interfaceName: () => undefined,
       reportAnomaly: (anomaly) => anomalies.push(anomaly),
       reportFlow: () => {},
+      reportEvidence: () => {},
+      wantPackets: () => {},
     });
     let changes = 0;
     membership.onChange(() => {
