@@ -2,6 +2,7 @@
 import { CaptureLoop } from './capture/loop.ts';
 import type { PacketSource, PortSet } from './capture/source.ts';
 import { BlindDetector } from './detect/blind.ts';
+import { StaleMembershipDetector } from './detect/stale-membership.ts';
 import { UnseenConnections } from './detect/unseen.ts';
 import { createMembership, type MembershipDependencies } from './membership/from-rules.ts';
 import type { Membership } from './membership/membership.ts';
@@ -49,6 +50,7 @@ export class Agent {
   readonly #pipeline: Pipeline;
   readonly #capture: CaptureLoop;
   readonly #blind: BlindDetector;
+  readonly #stale: StaleMembershipDetector;
   readonly #unseen: UnseenConnections;
   readonly #queue: ReportQueue;
   readonly #timers: Timer[] = [];
@@ -67,6 +69,7 @@ export class Agent {
     this.#queue = new ReportQueue({ spool, logger, stored: (reports) => this.#stored(reports) });
     const report = (anomaly: Anomaly): void => this.#queue.push(anomaly);
     this.#blind = new BlindDetector({ node, createId, report });
+    this.#stale = new StaleMembershipDetector({ node, createId, report });
     this.#pipeline = new Pipeline({
       node,
       maxFlows,
@@ -153,6 +156,7 @@ export class Agent {
       anomalies: this.#anomalies,
       reportsLost: this.#queue.lost,
       members: this.#membership.nodeCount(),
+      membershipAgeMs: this.#membership.ageMs(this.#dependencies.clock.now()),
     });
   }
 
@@ -193,6 +197,7 @@ export class Agent {
     const { isCapturing } = this.#capture;
     this.#blind.observe({ received, lost, isCapturing, unseenConnections: this.#unseen.count }, nowMs);
     this.#membership.expire(nowMs);
+    this.#stale.observe(this.#membership.ageMs(nowMs), nowMs);
     this.#pipeline.reportOpenFlows(nowMs);
     this.#queue.flush();
   }

@@ -36,6 +36,7 @@ export const AGENT_COUNTERS = {
   uplink_connected: '1 while the collector is connected, now',
   uplink_failures: 'attempts to reach the collector that failed, and connections that broke',
   members: 'nodes of the cluster that are known one by one, now',
+  membership_age_seconds: 'since how long a source of the members has not answered, now',
 } as const;
 
 export type AgentCounters = Readonly<Record<keyof typeof AGENT_COUNTERS, number | null>>;
@@ -50,6 +51,7 @@ interface CounterSources {
   readonly anomalies: number;
   readonly reportsLost: number;
   readonly members: number;
+  readonly membershipAgeMs: number;
 }
 
 /** Joins the parts' counters under their public names. */
@@ -84,6 +86,7 @@ export function agentCounters(sources: CounterSources): AgentCounters {
     uplink_connected: uplink.connected,
     uplink_failures: uplink.failures,
     members: sources.members,
+    membership_age_seconds: Math.floor(sources.membershipAgeMs / 1000),
   };
 }
 

@@ -104,6 +104,7 @@ export const ANOMALY_KINDS = [
   'volume',
   'blind',
   'missing',
+  'stale-membership',
 ] as const;
 export type AnomalyKind = (typeof ANOMALY_KINDS)[number];
 
@@ -122,11 +123,11 @@ export const anomalySchema = z.strictObject({
   severity: z.enum(SEVERITIES),
   /** The node that saw it. */
   node: shortText,
-  /** Null where no connection was judged (`blind`, `missing`). */
+  /** Null where no connection was judged (`blind`, `missing`, `stale-membership`). */
   verdict: verdictSchema.nullable(),
   /** The first connection of the story as it stands now; null where there is none. */
   flow: flowRecordSchema.nullable(),
-  /** Connections in the story so far (for `blind`: lost packets; for `missing`: 0). */
+  /** Connections in the story so far (for `blind`: lost packets; for `missing` and `stale-membership`: 0). */
   count,
   /** Wire bytes of all connections in the story so far. */
   bytes: count,
@@ -134,7 +135,7 @@ export const anomalySchema = z.strictObject({
   last: timestamp,
   /** One sentence for a person. */
   message: z.string().max(1024),
-  /** The story is over, and nothing follows: only of kinds that end by themselves (`blind`, `missing`). */
+  /** The story is over, and nothing follows: only of kinds that end by themselves (`blind`, `missing`, `stale-membership`). */
   ended: z.literal(true).optional(),
 });
 export type Anomaly = z.infer<typeof anomalySchema>;

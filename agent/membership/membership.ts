@@ -60,6 +60,11 @@ export class Membership implements MembershipView {
     await Promise.all(this.#standing().map(({ provider }) => provider.stop()));
   }
 
+  /** Since how long a source of the cluster has not answered, in ms; 0 where none ages. */
+  ageMs(nowMs: number): number {
+    return Math.max(0, ...this.#viewsOf(CLUSTER_GROUP).map((view) => view.ageMs(nowMs)));
+  }
+
   /** Lets go of what a source has not said again for too long; to be called now and then. */
   expire(nowMs: number): void {
     const expired = this.#standing().filter((view) => view.expire(nowMs));

@@ -24,7 +24,7 @@ export interface Member {
   readonly source: string;
   /** Its addresses are those of its host, and of whatever else runs there: a pod with `hostNetwork`. */
   readonly isShared?: true;
-  /** The node that this agent runs on: it needs nobody's approval, and is never news. */
+  /** Known from this node itself, whatever the source says: its own addresses, and the head that its raylet belongs to. */
   readonly isLocal?: true;
 }
 

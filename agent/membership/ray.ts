@@ -63,7 +63,6 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   let head: string | undefined;
   /** The dashboard's last good list, and when it was asked for it. */
   let listed: { readonly members: readonly Member[]; readonly asOfMs: number } | undefined;
-  let firstAskedAtMs: number | undefined;
   let isDashboardAway = false;
 
   async function look(isUrgent: boolean): Promise<LookResult> {
@@ -76,7 +75,8 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
       ...(listed?.members ?? []),
     ];
     // Where no raylet runs, nothing of Ray is here that would need to know the others.
-    const asOfMs = raylets.length === 0 ? undefined : (listed?.asOfMs ?? firstAskedAtMs);
+    // A dashboard that has never answered may be one that only the head can reach.
+    const asOfMs = raylets.length === 0 ? undefined : listed?.asOfMs;
     publish?.({
       members,
       prefixes: [],
@@ -100,7 +100,6 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
 
   async function askDashboard(address: string, isUrgent: boolean): Promise<void> {
     const asOfMs = clock.now();
-    firstAskedAtMs ??= asOfMs;
     try {
       listed = { members: await fetchNodes(address, dependencies.fetch, isUrgent), asOfMs };
       if (isDashboardAway) logger.info({ head: address }, 'the Ray dashboard answers again');
@@ -146,7 +145,16 @@ function ownMember(raylets: readonly Raylet[], localAddresses: readonly string[]
 /** The head, known from the raylets' `--gcs-address` even where its dashboard cannot be reached. */
 function headMember(head: string | undefined): Member[] {
   if (head === undefined) return [];
-  return [{ id: head, addresses: toAddresses([head]), role: 'head', ports: new Map(), source: 'ray' }];
+  return [
+    {
+      id: head,
+      addresses: toAddresses([head]),
+      role: 'head',
+      ports: new Map(),
+      source: 'ray',
+      isLocal: true,
+    },
+  ];
 }
 
 function headAddress(raylets: readonly Raylet[]): string | undefined {

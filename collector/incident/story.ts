@@ -25,6 +25,7 @@ const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
   volume: 'volume',
   blind: 'blind',
   missing: 'missing',
+  'stale-membership': 'stale-membership',
 };
 
 /** The story that an anomaly is part of. */
@@ -35,7 +36,10 @@ export function storyOf(anomaly: Anomaly): Story {
   // A scan touches many services, and is still one scan.
   const told = family === 'scan' ? null : service;
   const isAboutNode = peer === null || family === 'foreign-process';
-  const fingerprint = JSON.stringify([family, isAboutNode ? `node ${anomaly.node}` : peer, told]);
+  // A head that does not answer does not answer all nodes.
+  const isAboutAll = family === 'stale-membership';
+  const subject = isAboutNode ? `node ${anomaly.node}` : peer;
+  const fingerprint = JSON.stringify([family, isAboutAll ? 'cluster' : subject, told]);
   return { fingerprint, peer, service: told };
 }
 
@@ -77,6 +81,7 @@ export function titleOf(story: Titled): string {
     'not-ray': `${who} does not speak Ray to ${service} on ${where}`,
     volume: `${who} moves more than allowed through ${service} on ${where}`,
     blind: `Node ${where} is partly blind`,
+    'stale-membership': `Who belongs to the cluster is out of date on ${where}`,
     missing: `Nothing is heard of the agent on ${where}`,
   };
   return titles[kind];

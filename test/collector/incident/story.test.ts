@@ -28,6 +28,11 @@ describe('storyOf', () => {
     expect(fingerprintOn('foreign-process', 'w1')).not.toBe(fingerprintOn('foreign-process', 'w2'));
   });
 
+  it('is one for all nodes that a head does not answer', () => {
+    const stale = (node: string) => storyOf(anomaly('stale-membership', { node, flow: null })).fingerprint;
+    expect(stale('w1')).toBe(stale('w2'));
+  });
+
   it('of a scan does not depend on the service', () => {
     const { flow } = sampleAnomaly(1);
     if (flow === null) throw new Error('the sample has a flow');

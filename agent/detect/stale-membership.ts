@@ -1,0 +1,70 @@
+/**
+ * "Who belongs to the cluster is out of date": the source has not answered for five minutes, so that a node that joins
+ * looks like a stranger, and one that has left like a member. One state: it begins past that age and ends with the next
+ * answer.
+ */
+import type { Anomaly } from '../../common/event.ts';
+import { formatMilliseconds } from '../../common/time.ts';
+
+const STALE_MS = 300_000;
+/** While it lasts, it is reported again this often. */
+const REPORT_INTERVAL_MS = 60_000;
+
+interface StaleMembershipOptions {
+  readonly node: string;
+  readonly report: (anomaly: Anomaly) => void;
+  readonly createId: () => string;
+}
+
+interface Episode {
+  readonly id: string;
+  /** The last answer of the source. */
+  readonly sinceMs: number;
+  reportedAtMs: number;
+}
+
+export class StaleMembershipDetector {
+  readonly #options: StaleMembershipOptions;
+  #episode: Episode | undefined;
+
+  constructor(options: StaleMembershipOptions) {
+    this.#options = options;
+  }
+
+  /** Takes the age of the oldest view of the cluster, in ms. */
+  observe(ageMs: number, nowMs: number): void {
+    const episode = this.#episode;
+    if (ageMs <= STALE_MS) {
+      this.#episode = undefined;
+      if (episode !== undefined) this.#report(episode, nowMs, true);
+    } else if (episode === undefined) {
+      this.#episode = { id: this.#options.createId(), sinceMs: nowMs - ageMs, reportedAtMs: nowMs };
+      this.#report(this.#episode, nowMs);
+    } else if (nowMs - episode.reportedAtMs >= REPORT_INTERVAL_MS) {
+      episode.reportedAtMs = nowMs;
+      this.#report(episode, nowMs);
+    }
+  }
+
+  #report({ id, sinceMs }: Episode, nowMs: number, hasEnded = false): void {
+    const { node, report } = this.#options;
+    const since = formatMilliseconds(sinceMs);
+    report({
+      type: 'anomaly',
+      id,
+      kind: 'stale-membership',
+      severity: 'warning',
+      node,
+      verdict: null,
+      flow: null,
+      count: 0,
+      bytes: 0,
+      first: since,
+      last: formatMilliseconds(nowMs),
+      message: hasEnded
+        ? `Node ${node} knows again who belongs to the cluster`
+        : `Node ${node} knows since ${since} nothing new of who belongs to the cluster: the source does not answer`,
+      ...(hasEnded ? { ended: true } : {}),
+    });
+  }
+}
