@@ -2,10 +2,12 @@
 import { CaptureLoop } from './capture/loop.ts';
 import type { PacketSource, PortSet } from './capture/source.ts';
 import { BlindDetector } from './detect/blind.ts';
+import { reportNewMembers } from './detect/new-members.ts';
 import { StaleMembershipDetector } from './detect/stale-membership.ts';
 import { UnseenConnections } from './detect/unseen.ts';
 import { createMembership, type MembershipDependencies } from './membership/from-rules.ts';
 import type { Membership } from './membership/membership.ts';
+import type { Member } from './membership/provider.ts';
 import { agentCounters, type AgentCounters } from './metrics.ts';
 import { Pipeline } from './pipeline.ts';
 import type { ProcessSocket } from './ray/sockets.ts';
@@ -49,6 +51,8 @@ export class Agent {
   readonly #dependencies: AgentDependencies;
   readonly #pipeline: Pipeline;
   readonly #capture: CaptureLoop;
+  /** What the detectors report with. */
+  readonly #reporting: ConstructorParameters<typeof BlindDetector>[0];
   readonly #blind: BlindDetector;
   readonly #stale: StaleMembershipDetector;
   readonly #unseen: UnseenConnections;
@@ -68,8 +72,9 @@ export class Agent {
     this.#membership = membership;
     this.#queue = new ReportQueue({ spool, logger, stored: (reports) => this.#stored(reports) });
     const report = (anomaly: Anomaly): void => this.#queue.push(anomaly);
-    this.#blind = new BlindDetector({ node, createId, report });
-    this.#stale = new StaleMembershipDetector({ node, createId, report });
+    this.#reporting = { node, createId, report };
+    this.#blind = new BlindDetector(this.#reporting);
+    this.#stale = new StaleMembershipDetector(this.#reporting);
     this.#pipeline = new Pipeline({
       node,
       maxFlows,
@@ -135,7 +140,7 @@ export class Agent {
   async setRules(ruleset: Ruleset): Promise<void> {
     const membership = createMembership(ruleset.groups, this.#dependencies);
     await membership.start();
-    membership.onChange(() => this.#membershipChanged());
+    membership.onChange((joined) => this.#membershipChanged(joined));
     const before = this.#membership;
     membership.inherit(before);
     this.#membership = membership;
@@ -176,7 +181,7 @@ export class Agent {
     await this.#capture.start(this.#pipeline.services.ports());
     this.#uplink = createUplink(this.#capture.name, () => this.counters());
     this.#uplink.start();
-    this.#membership.onChange(() => this.#membershipChanged());
+    this.#membership.onChange((joined) => this.#membershipChanged(joined));
     this.#timers.push(
       clock.every(TICK_INTERVAL_MS, () => this.#tick()),
       clock.every(SURVEY_INTERVAL_MS, () => this.#survey()),
@@ -215,7 +220,8 @@ export class Agent {
     this.#followPorts();
   }
 
-  #membershipChanged(): void {
+  #membershipChanged(joined: readonly Member[]): void {
+    reportNewMembers(joined, this.#reporting, this.#dependencies.clock.now());
     this.#pipeline.membershipChanged();
     this.#followPorts();
     this.#queue.flush();

@@ -123,6 +123,8 @@ export const anomalySchema = z.strictObject({
   severity: z.enum(SEVERITIES),
   /** The node that saw it. */
   node: shortText,
+  /** The address that the story is about, where there is no flow to say so (`new-member`). */
+  peer: ip.optional(),
   /** Null where no connection was judged (`blind`, `missing`, `stale-membership`). */
   verdict: verdictSchema.nullable(),
   /** The first connection of the story as it stands now; null where there is none. */

@@ -27,7 +27,7 @@ export class Membership implements MembershipView {
   readonly #clock: Clock;
   readonly #rules: MembershipRules;
   readonly #views = new Map<string, readonly StandingView[]>();
-  #changed: () => void = () => {};
+  #changed: (joined: readonly Member[]) => void = () => {};
 
   constructor({ providers, clock, rules = DEFAULT_MEMBERSHIP }: MembershipOptions) {
     this.#clock = clock;
@@ -43,15 +43,21 @@ export class Membership implements MembershipView {
   /** Starts every provider and resolves when each has had its first look. */
   async start(): Promise<void> {
     const take = (standing: StandingView, view: GroupView): void => {
-      if (standing.take(view, this.#clock.now())) this.#changed();
+      const before = standing.isComplete ? new Set(standing.members.map(({ id }) => id)) : undefined;
+      if (!standing.take(view, this.#clock.now())) return;
+      const isNew = ({ id, isLocal }: Member): boolean => before?.has(id) === false && isLocal !== true;
+      this.#changed(this.#isOfCluster(standing) ? standing.members.filter(isNew) : []);
     };
     await Promise.all(
       this.#standing().map((standing) => standing.provider.start((view) => take(standing, view))),
     );
   }
 
-  /** Calls `changed` whenever somebody joins or leaves, or a port changes, from now on. */
-  onChange(changed: () => void): void {
+  /**
+   * Calls `changed` whenever somebody joins or leaves, or a port changes, from now on: with the members of the cluster
+   * that were not in their source's view before. The first complete view of a source is where that begins.
+   */
+  onChange(changed: (joined: readonly Member[]) => void): void {
     this.#changed = changed;
   }
 
@@ -68,7 +74,7 @@ export class Membership implements MembershipView {
   /** Lets go of what a source has not said again for too long; to be called now and then. */
   expire(nowMs: number): void {
     const expired = this.#standing().filter((view) => view.expire(nowMs));
-    if (expired.length > 0) this.#changed();
+    if (expired.length > 0) this.#changed([]);
   }
 
   /** The nodes of the cluster that sources list; ranges are not among them. */
@@ -126,6 +132,10 @@ export class Membership implements MembershipView {
   #holds({ sinceMs, untilMs }: Interval, timeMs: number): boolean {
     const { graceMs, lingerMs } = this.#rules;
     return timeMs >= sinceMs - graceMs && timeMs <= untilMs + lingerMs;
+  }
+
+  #isOfCluster(view: StandingView): boolean {
+    return this.#viewsOf(CLUSTER_GROUP).includes(view);
   }
 
   #viewsOf(group: string): readonly StandingView[] {

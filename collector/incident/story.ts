@@ -92,8 +92,9 @@ export function plainText(text: string): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+/gu, ' ').trim();
 }
 
-function peerOf({ kind, flow }: Anomaly): string | null {
-  if (flow === null || kind === 'blind') return null;
+function peerOf({ kind, flow, peer }: Anomaly): string | null {
+  if (kind === 'blind') return null;
+  if (flow === null) return peer ?? null;
   const text = kind === 'unexpected-destination' ? flow.destination.ip : flow.source.ip;
   const address = parseAddress(text);
   return address === undefined ? text : formatAddress(address);

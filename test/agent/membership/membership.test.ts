@@ -53,6 +53,17 @@ describe('Membership', () => {
     expect(changes).toBe(1);
   });
 
+  it('names who has joined since the first complete view of a source', async () => {
+    const { membership, providers } = await start([{ ...membersView('10.0.0.1'), isPartial: true }]);
+    const joined: string[] = [];
+    membership.onChange((members) => joined.push(...members.map(({ id }) => id)));
+    providers[0]?.publish(membersView('10.0.0.1', '10.0.0.2'));
+    expect(joined).toEqual([]);
+    providers[0]?.publish(membersView('10.0.0.1', '10.0.0.2', '10.0.0.3'));
+    providers[0]?.publish({ ...membersView('10.0.0.1', '10.0.0.3'), ended: ['10.0.0.2'] });
+    expect(joined).toEqual(['10.0.0.3']);
+  });
+
   it('remembers who left the cluster from the linger time on, until they are back', async () => {
     const { membership, providers, clock } = await start([membersView('10.0.0.1')]);
     const isFormer = (text = '10.0.0.1'): boolean => membership.isFormerMember(address(text), clock.now());
