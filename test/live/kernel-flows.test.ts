@@ -392,7 +392,7 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
         ...dependencies,
       });
       const running = source.run(pipeline);
-      await replay(link, attempts, '--pps', '200000');
+      await replay(link, attempts, '--pps', '100000');
       source.stop();
       await running;
       expect(source.counters()).toEqual({ received: attempts.length, dropped: 0, overflowed: 0 });
