@@ -70,6 +70,7 @@ async function runReplay(options: ReplayCommandOptions, terminal: Terminal): Pro
     random: Math.random,
   });
   await membership.start();
+  const evidenceFaults: string[] = [];
   const replay = new Replay({
     node: options.node,
     policy: { ruleset, membership },
@@ -77,35 +78,32 @@ async function runReplay(options: ReplayCommandOptions, terminal: Terminal): Pro
     onAnomaly: (anomaly) =>
       options.json ? writeJson(terminal, anomaly) : writeLine(terminal, describeAnomaly(anomaly)),
     onEvidence: (evidence) => {
-      if (options.evidence !== undefined) writeEvidence(options.evidence, evidence);
+      // Nothing may be thrown into the pipeline, and the captures are played to their end all the same.
+      if (options.evidence === undefined || evidenceFaults.length > 0) return;
+      const fault = writeEvidence(options.evidence, evidence);
+      if (fault !== undefined) evidenceFaults.push(fault);
     },
   });
   try {
     const unreadable = await playAll(replay, options.file, terminal);
     const totals = replay.end();
     writeSummary(totals, options, terminal);
-    if (unreadable > 0) return 2;
+    for (const fault of evidenceFaults) writeProblem(terminal, `plasmawatch: ${fault}`);
+    if (unreadable + evidenceFaults.length > 0) return 2;
     return totals.anomalies > 0 ? 1 : 0;
   } finally {
     await membership.stop();
   }
 }
 
-/** Writes `ID.pcapng`. @throws PlasmawatchError when the folder cannot be written to */
-function writeEvidence(folder: string, { anomaly, pcapng }: EvidenceReport): void {
+/** Writes evidence as `ID.pcapng`; returns why that is not possible. */
+function writeEvidence(folder: string, { anomaly, pcapng }: EvidenceReport): string | undefined {
   try {
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, `${anomaly}.pcapng`), Buffer.from(pcapng, 'base64'));
+    return undefined;
   } catch (error) {
-    throw new PlasmawatchError(
-      'PW_FILE_UNWRITABLE',
-      `cannot write evidence to ${folder}: ${messageOf(error)}`,
-      {
-        operation: 'write',
-        subject: folder,
-        cause: error,
-      },
-    );
+    return `cannot write evidence to ${folder}: ${messageOf(error)}`;
   }
 }
 

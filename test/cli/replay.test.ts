@@ -57,10 +57,18 @@ describe('plasmawatch replay', () => {
     expect(bytes).toContain('anomaly replay-1 on replay');
   });
 
-  it('says that evidence cannot be written', async () => {
-    const { status, stderr } = await runCli(['replay', intruder, '--rules', rules, '--evidence', rules]);
+  it('says that evidence cannot be written, and plays the capture to its end', async () => {
+    const { status, stdout, stderr } = await runCli([
+      'replay',
+      intruder,
+      '--rules',
+      rules,
+      '--evidence',
+      rules,
+    ]);
     expect(status).toBe(2);
     expect(stderr).toMatch(/^plasmawatch: cannot write evidence to .*\n$/);
+    expect(stdout).toContain('148 packets');
   });
 
   it('reads standard input', async () => {
