@@ -90,8 +90,8 @@ export function formatPcapFilter(ports: PortSet, hasVlanTags: boolean): string {
 /** No packet is longer and shorter at once: an empty set of ports lets nothing pass. */
 const NOTHING = 'less 1 and greater 2';
 /**
- * Later IPv4 fragments of TCP, and of UDP, which may be of a tunnel; tunnels: IP in IP, GRE, VXLAN, Geneve; the extension headers behind which TCP may
- * follow.
+ * Later IPv4 fragments of TCP, and of UDP, which may be of a tunnel; tunnels: IP in IP, GRE, VXLAN, Geneve; the
+ * extension headers behind which TCP may follow.
  */
 const HIDDEN_PORTS = [
   '((ip proto 6 or ip proto 17) and ip[6:2] & 0x1fff != 0)',

@@ -1,6 +1,6 @@
 /**
- * The program that keeps the flow table in the kernel: an eBPF socket filter (Linux: bpf/prog_sk_*, networking/filter.rst)
- * for a cooked packet socket, whose packets begin with the network header.
+ * The program that keeps the flow table in the kernel: an eBPF socket filter (Linux: bpf/prog_sk_*,
+ * networking/filter.rst) for a cooked packet socket, whose packets begin with the network header.
  *
  * One rule makes the counts exact: what goes up is counted in user space, what stays is counted here. Up go the first
  * packet or packets of each direction of a flow, those with SYN, FIN or RST, those that user space asked for, one in N
@@ -10,14 +10,14 @@
  * Tunnels that overlays use (VXLAN, Geneve, GRE, IP in IP) are looked into: the connection inside is the flow, as it is
  * for agent/decode.
  *
- * An exception from the rule are packets that the network card is to cut up, or has put together: they stand for many on the wire,
- * which only the kernel can tell. They are counted here even when they go up, and go up one byte shorter than others
- * (`COUNTED_SNAPLEN_BYTES`), by which user space knows.
+ * An exception from the rule are packets that the network card is to cut up, or has put together: they stand for many
+ * on the wire, which only the kernel can tell. They are counted here even when they go up, and go up one byte shorter
+ * than others (`COUNTED_SNAPLEN_BYTES`), by which user space knows.
  *
  * A SYN takes the entries of the connection before it out of the table, so that the counts of one connection never
- * become those of the next between the same endpoints. SYN and RST make no entry, so a flood of them does not touch the table. A direction is counted on the interface
- * where it was seen first: a bridge or a container's pair of interfaces shows the same packet again. It moves to
- * another interface once the first has been silent for `INTERFACE_HOLD_NS`.
+ * become those of the next between the same endpoints. SYN and RST make no entry, so a flood of them does not touch the
+ * table. A direction is counted on the interface where it was seen first: a bridge or a container's pair of interfaces
+ * shows the same packet again. It moves to another interface once the first has been silent for `INTERFACE_HOLD_NS`.
  *
  * The table is a plain hash table and not one that drops the least recently used: that one drops without a word, and
  * with it what was not read yet. User space takes out what is idle.
@@ -520,22 +520,16 @@ function countKnownFlow({ flows, wanted, control }: FlowMaps): Line[] {
     ...lookUp(control, ARRAY_INDEX),
     jumpIf('r0', '==', 0, 'stays'),
     move('r8', 'r0'),
-    load(4, 'r1', 'r9', FLOW_VALUE.firstPackets),
     load(4, 'r2', 'r8', FLOW_CONTROL.firstPackets),
-    jumpIf('r1', '>=', 'r2', 'not among the first'),
-    compute('add', 'r1', 1),
-    store(4, 'r9', FLOW_VALUE.firstPackets, 'r1'),
+    ...takeOneOf('r9', FLOW_VALUE.firstPackets, 'not among the first'),
     jump('needed above'),
     label('not among the first'),
     load(4, 'r1', 'r8', FLOW_CONTROL.wantedCount),
     jumpIf('r1', '==', 0, 'not wanted'),
     ...lookUp(wanted, KEY),
     jumpIf('r0', '==', 0, 'not wanted'),
-    load(4, 'r1', 'r0', WANTED.handedUp),
     load(4, 'r2', 'r0', WANTED.limit),
-    jumpIf('r1', '>=', 'r2', 'not wanted'),
-    compute('add', 'r1', 1),
-    store(4, 'r0', WANTED.handedUp, 'r1'),
+    ...takeOneOf('r0', WANTED.handedUp, 'not wanted'),
     jump('needed above'),
     label('not wanted'),
     load(4, 'r1', 'r8', FLOW_CONTROL.sampleEvery),
@@ -616,6 +610,16 @@ function addToFlow(value: Register): Line[] {
     load(8, 'r1', 'r10', amount),
     atomicAdd(value, FLOW_VALUE[field], 'r1'),
   ]);
+}
+
+/** Counts one more at `offset` behind a register, unless r2 of them were counted: then on at `otherwise`. */
+function takeOneOf(register: Register, offset: number, otherwise: string): Line[] {
+  return [
+    load(4, 'r1', register, offset),
+    jumpIf('r1', '>=', 'r2', otherwise),
+    compute('add', 'r1', 1),
+    store(4, register, offset, 'r1'),
+  ];
 }
 
 /**

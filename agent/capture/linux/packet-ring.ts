@@ -278,8 +278,8 @@ class PacketRing implements PacketSource {
   }
 
   /**
-   * What came before the end, be it a stop or a fault: nothing comes after it, and the kernel hands the block that it was filling over within
-   * three of its timeouts: two of its ticks and a little.
+   * What came before the end, be it a stop or a fault: nothing comes after it, and the kernel hands the block that it
+   * was filling over within three of its timeouts: two of its ticks and a little.
    */
   async #deliverRest(reader: RingReader, sink: FrameSink): Promise<void> {
     this.#filter.setPorts(new PortSet());

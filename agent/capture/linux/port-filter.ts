@@ -5,7 +5,8 @@
  * In the kernel only what is certain is decided: TCP packets with both ports at hand. What could belong to a watched
  * connection but hides its ports goes up to user space: later IPv4 fragments, IPv6 with extension headers, packets
  * with a VLAN tag still in them, and tunnels. Of these, VXLAN over IPv4 with plain IPv4 inside, which most overlays use,
- * is looked into; the others (Geneve, GRE, IP in IP) go up whatever they carry. On loopback, where every packet passes twice, the outgoing copy is dropped.
+ * is looked into; the others (Geneve, GRE, IP in IP) go up whatever they carry. On loopback, where every packet passes
+ * twice, the outgoing copy is dropped.
  */
 import type { PortSet } from '../source.ts';
 import * as linux from './constants.ts';
