@@ -1,18 +1,11 @@
 /**
- * What the rules say of membership itself: for how long the word of a source counts. It stands in the
- * rules and not in the agent's settings because it decides verdicts: agent, replay and `explain` must answer alike.
+ * For how long the word of a source of members counts. It stands with the rules and not in the agent's settings because
+ * it decides verdicts: agent, replay and `explain` must answer alike.
  */
-export interface MembershipRules {
-  /** So long before the report of its join a node counts as a member. */
-  readonly graceMs: number;
-  /** So long after the report of its end its traffic is still that of a member. */
-  readonly lingerMs: number;
-  /** A view that is older counts no more. */
-  readonly keepMs: number;
-}
 
-export const DEFAULT_MEMBERSHIP: MembershipRules = {
-  graceMs: 10_000,
-  lingerMs: 30_000,
-  keepMs: 86_400_000,
-};
+/** So long before the report of its join a node counts as a member. */
+export const GRACE_MS = 10_000;
+/** So long after the report of its end its traffic is still that of a member. */
+export const LINGER_MS = 30_000;
+/** A view that is older counts no more. */
+export const KEEP_MS = 86_400_000;

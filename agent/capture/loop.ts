@@ -63,6 +63,11 @@ export class CaptureLoop {
     return this.#isRunning && this.#source?.isDown !== true;
   }
 
+  /** Whether packets to this port are captured. */
+  captures(port: number): boolean {
+    return this.#ports.has(port);
+  }
+
   /** Captures these ports from now on. */
   setPorts(ports: PortSet): void {
     if (ports.equals(this.#ports)) return;
@@ -70,7 +75,10 @@ export class CaptureLoop {
     this.#source?.setPorts(ports);
   }
 
-  /** See `PacketSource.wantPackets`. A source that is opened anew knows nothing of it, and shows every flow's first packets. */
+  /**
+   * See `PacketSource.wantPackets`. A source that is opened anew knows nothing of it, and shows every flow's first
+   * packets.
+   */
   wantPackets(flow: FlowEndpoints, packets: number): void {
     this.#source?.wantPackets(flow, packets);
   }

@@ -67,7 +67,6 @@ export function createFileProvider(path: string, { clock, logger }: FileDependen
 
   return {
     name: `file ${basename(path)}`,
-    isWritten: true,
     start(take) {
       publish = take;
       return loop.start();

@@ -66,7 +66,6 @@ export function createHostsProvider(
 
   const provider: Provider = {
     name: 'hosts',
-    isWritten: true,
     start(take) {
       publish = take;
       if (names.length > 0) return loop.start();

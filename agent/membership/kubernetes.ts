@@ -75,7 +75,6 @@ export function createKubernetesProvider(
 
   return {
     name,
-    isWritten: false,
     async start(take) {
       publish = take;
       confirming = clock.every(CONFIRM_MS, show);

@@ -9,7 +9,7 @@
 import type { Address } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { MembershipView } from '../../rules/match.ts';
-import { DEFAULT_MEMBERSHIP, type MembershipRules } from '../../rules/membership.ts';
+import { GRACE_MS, KEEP_MS, LINGER_MS } from '../../rules/membership.ts';
 import { CLUSTER_GROUP } from '../../rules/schema.ts';
 import { addressKey, type Interval } from './address-history.ts';
 import type { GroupView, Member, Provider } from './provider.ts';
@@ -19,38 +19,29 @@ interface MembershipOptions {
   /** The providers of each group. */
   readonly providers: ReadonlyMap<string, readonly Provider[]>;
   readonly clock: Clock;
-  /** The defaults when left out. */
-  readonly rules?: MembershipRules;
 }
 
 export class Membership implements MembershipView {
   readonly #clock: Clock;
-  readonly #rules: MembershipRules;
   readonly #views = new Map<string, readonly StandingView[]>();
   #changed: (joined: readonly Member[]) => void = () => {};
 
-  constructor({ providers, clock, rules = DEFAULT_MEMBERSHIP }: MembershipOptions) {
+  constructor({ providers, clock }: MembershipOptions) {
     this.#clock = clock;
-    this.#rules = rules;
     for (const [group, sources] of providers) {
       this.#views.set(
         group,
-        sources.map((provider) => new StandingView(provider, rules.keepMs)),
+        sources.map((provider) => new StandingView(provider, KEEP_MS)),
       );
     }
   }
 
   /** Starts every provider and resolves when each has had its first look. */
   async start(): Promise<void> {
-    const take = (standing: StandingView, view: GroupView): void => {
-      const before = standing.isComplete ? new Set(standing.members.map(({ id }) => id)) : undefined;
-      if (!standing.take(view, this.#clock.now())) return;
-      const isNew = ({ id, isLocal }: Member): boolean => before?.has(id) === false && isLocal !== true;
-      this.#changed(this.#isOfCluster(standing) ? standing.members.filter(isNew) : []);
-    };
-    await Promise.all(
-      this.#standing().map((standing) => standing.provider.start((view) => take(standing, view))),
+    const starts = [...this.#views].flatMap(([group, views]) =>
+      views.map((standing) => standing.provider.start((view) => this.#take(group, standing, view))),
     );
+    await Promise.all(starts);
   }
 
   /**
@@ -105,7 +96,7 @@ export class Membership implements MembershipView {
   /** Whether the address was in the cluster before that time, and is no more. */
   isFormerMember(address: Address, timeMs: number): boolean {
     const hasLeft = this.#viewsOf(CLUSTER_GROUP).some((view) =>
-      view.intervalsOf(address).some((interval) => interval.untilMs + this.#rules.lingerMs < timeMs),
+      view.intervalsOf(address).some((interval) => interval.untilMs + LINGER_MS < timeMs),
     );
     return hasLeft && !this.inGroup(CLUSTER_GROUP, address, timeMs);
   }
@@ -130,12 +121,12 @@ export class Membership implements MembershipView {
   }
 
   #holds({ sinceMs, untilMs }: Interval, timeMs: number): boolean {
-    const { graceMs, lingerMs } = this.#rules;
-    return timeMs >= sinceMs - graceMs && timeMs <= untilMs + lingerMs;
+    return timeMs >= sinceMs - GRACE_MS && timeMs <= untilMs + LINGER_MS;
   }
 
-  #isOfCluster(view: StandingView): boolean {
-    return this.#viewsOf(CLUSTER_GROUP).includes(view);
+  #take(group: string, standing: StandingView, view: GroupView): void {
+    const joined = standing.take(view, this.#clock.now());
+    if (joined !== undefined) this.#changed(group === CLUSTER_GROUP ? joined : []);
   }
 
   #viewsOf(group: string): readonly StandingView[] {

@@ -18,13 +18,17 @@ export interface Member {
   readonly group?: string;
   /** Ports by service, as far as the source knows them: `object-manager` to [43800]. */
   readonly ports: ReadonlyMap<string, readonly number[]>;
-  /** Since when it is one, in ms since the epoch, where the source tells it; else the time of the first view with it. */
+  /**
+   * Since when it is one, in ms since the epoch, where the source tells it; else the time of the first view with it.
+   */
   readonly sinceMs?: number;
   /** Which provider said so: `file nodes.yaml`, `ray`. */
   readonly source: string;
   /** Its addresses are those of its host, and of whatever else runs there: a pod with `hostNetwork`. */
   readonly isShared?: true;
-  /** Known from this node itself, whatever the source says: its own addresses, and the head that its raylet belongs to. */
+  /**
+   * Known from this node itself, whatever the source says: its own addresses, and the head that its raylet belongs to.
+   */
   readonly isLocal?: true;
 }
 
@@ -50,8 +54,6 @@ export type LookResult = 'answered' | 'failed';
 export interface Provider {
   /** For logs and messages: `cidr`, `file nodes.yaml`. */
   readonly name: string;
-  /** Whether the operator wrote the members down, so that they need no approval: `cidr`, `hosts`, `file`. */
-  readonly isWritten: boolean;
   /**
    * Starts to watch, and resolves after the first view was published, or after the first look failed (which the
    * provider logs). `publish` may be called at any time until `stop`.

@@ -21,7 +21,9 @@ const DASHBOARD_TIMEOUT_MS = 2000;
 const DASHBOARD_PORT = 8265;
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 const MAX_NODES = 20_000;
-/** The dashboard keeps an answer for two seconds unless told not to (ray/dashboard/optional_utils.py, aiohttp_cache). */
+/**
+ * The dashboard keeps an answer for two seconds unless told not to (ray/dashboard/optional_utils.py, aiohttp_cache).
+ */
 const PAST_CACHE = '&nocache=1';
 
 /** The part of `GET /nodes?view=summary` that is used (Ray 2.60). */
@@ -118,7 +120,6 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   const loop = new LookLoop({ clock, intervalMs: () => POLL_INTERVAL_MS, look });
   return {
     name: 'ray',
-    isWritten: false,
     start(take) {
       publish = take;
       return loop.start();

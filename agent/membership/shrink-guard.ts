@@ -20,6 +20,7 @@ export class ShrinkGuard {
 
   /** The members that stand after a view: its own, and those before whose end is in doubt. */
   admit(before: readonly Member[], view: GroupView, nowMs: number): readonly Member[] {
+    if (view.members === before) return before;
     const listed = new Set(view.members.map(({ id }) => id));
     const ended = new Set(view.ended);
     const others = before.filter(({ isLocal }) => isLocal !== true);

@@ -18,6 +18,7 @@ export class StandingView {
   #prefixes: readonly Prefix[] = [];
   #fingerprint = '';
   #asOfMs: number | undefined;
+  /** Whether a view was there with all that the source knows. */
   #isComplete = false;
 
   /** @param keepMs how long a view stays that the source does not renew */
@@ -30,33 +31,25 @@ export class StandingView {
     return this.#members;
   }
 
-  /** Whether a view was there with all that the source knows. */
-  get isComplete(): boolean {
-    return this.#isComplete;
-  }
-
-  /** Whether members are kept that the source has left out. */
-  get isInDoubt(): boolean {
-    return this.#guard.isInDoubt;
-  }
-
   /** How old the view is, in ms; 0 where it never ages. */
   ageMs(nowMs: number): number {
     return this.#asOfMs === undefined ? 0 : Math.max(0, nowMs - this.#asOfMs);
   }
 
-  /** Takes what the provider publishes. Returns whether it changes who belongs. */
-  take(view: GroupView, nowMs: number): boolean {
-    const members = this.#guard.admit(this.#members, view, nowMs);
-    if (!this.isInDoubt) this.#asOfMs = view.asOfMs;
+  /**
+   * Takes what the provider publishes. Returns who has joined since the view before, or undefined when nothing has
+   * changed; whom the first complete view holds has not joined.
+   */
+  take(view: GroupView, nowMs: number): readonly Member[] | undefined {
+    const before = this.#members;
+    const wasComplete = this.#isComplete;
+    const members = this.#guard.admit(before, view, nowMs);
+    if (!this.#guard.isInDoubt) this.#asOfMs = view.asOfMs;
     const sinceMs = this.#isComplete ? (view.asOfMs ?? nowMs) : -Infinity;
     this.#isComplete ||= view.isPartial !== true;
-    return this.#show(
-      this.#isOutdated(nowMs) ? members.filter(isLocal) : members,
-      view.prefixes,
-      sinceMs,
-      nowMs,
-    );
+    const standing = this.#isOutdated(nowMs) ? members.filter(isLocal) : members;
+    if (!this.#show(standing, view.prefixes, sinceMs, nowMs)) return undefined;
+    return wasComplete ? joinedSince(before, standing) : [];
   }
 
   /** Lets go of members whose source has been silent for too long. Returns whether there were any. */
@@ -102,6 +95,11 @@ export class StandingView {
     this.#fingerprint = fingerprint;
     return isSame;
   }
+}
+
+function joinedSince(before: readonly Member[], members: readonly Member[]): Member[] {
+  const known = new Set(before.map(({ id }) => id));
+  return members.filter((member) => !known.has(member.id) && !isLocal(member));
 }
 
 function isLocal(member: Member): boolean {

@@ -7,7 +7,6 @@ export function createCidrProvider(cidr: readonly string[]): Provider {
   const prefixes = cidr.map(parsePrefix).filter((prefix): prefix is Prefix => prefix !== undefined);
   return {
     name: 'cidr',
-    isWritten: true,
     start(publish) {
       publish({ members: [], prefixes });
       return Promise.resolve();

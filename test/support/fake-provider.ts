@@ -4,7 +4,6 @@ import type { GroupView, Member, Provider } from '../../agent/membership/provide
 
 export class FakeProvider implements Provider {
   readonly name: string;
-  readonly isWritten = false;
   #publish: (view: GroupView) => void = () => {};
   readonly #first: GroupView;
 

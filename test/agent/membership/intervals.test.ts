@@ -2,14 +2,13 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Membership } from '../../../agent/membership/membership.ts';
 import { parseAddress, type Address } from '../../../common/address.ts';
-import { DEFAULT_MEMBERSHIP } from '../../../rules/membership.ts';
+import { GRACE_MS, LINGER_MS } from '../../../rules/membership.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { FakeProvider } from '../../support/fake-provider.ts';
 
 const ADDRESSES = ['10.0.0.1', '10.0.0.2'];
 const NODES = ['a', 'b'];
 const START_MS = Date.UTC(2026, 10, 23);
-const { graceMs, lingerMs } = DEFAULT_MEMBERSHIP;
 
 /** Which node has which address: `a` has 10.0.0.1 and nobody has 10.0.0.2 is `['a', null]`. */
 type Owners = readonly (string | null)[];
@@ -38,9 +37,9 @@ describe('an address over time', () => {
           for (const [index, text] of ADDRESSES.entries()) {
             const times = timesOf(story, index);
             const isMember = times.some(
-              ({ from, to }) => timeMs >= from - graceMs && timeMs <= to + lingerMs,
+              ({ from, to }) => timeMs >= from - GRACE_MS && timeMs <= to + LINGER_MS,
             );
-            const hasLeft = times.some(({ to }) => to + lingerMs < timeMs);
+            const hasLeft = times.some(({ to }) => to + LINGER_MS < timeMs);
             const address = parse(text);
             expect(membership.inGroup('cluster', address, timeMs)).toBe(isMember);
             expect(membership.isFormerMember(address, timeMs)).toBe(hasLeft && !isMember);
@@ -63,7 +62,10 @@ function viewOf(all: Owners) {
   return { members, prefixes: [], ended: NODES.filter((id) => !all.includes(id)) };
 }
 
-/** From when to when somebody had the address, told naively: a time for each node, from the view that shows it to the one that does not. */
+/**
+ * From when to when somebody had the address, told naively: a time for each node, from the view that shows it to the
+ * one that does not.
+ */
 function timesOf(story: readonly { owners: Owners; atMs: number }[], index: number) {
   const times: { node: string; from: number; to: number }[] = [];
   for (const { owners: all, atMs } of story) {

@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { Membership } from '../../../agent/membership/membership.ts';
 import { parseAddress, type Address } from '../../../common/address.ts';
-import { DEFAULT_MEMBERSHIP } from '../../../rules/membership.ts';
+import { LINGER_MS } from '../../../rules/membership.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { FakeProvider, membersView, prefixesView } from '../../support/fake-provider.ts';
 
-const LINGER_MS = DEFAULT_MEMBERSHIP.lingerMs;
 /** The source says that its one member has ended. */
 const GONE = { ...membersView(), ended: ['10.0.0.1'] };
 
