@@ -3,6 +3,7 @@ import { CaptureLoop } from './capture/loop.ts';
 import type { PacketSource, PortSet } from './capture/source.ts';
 import { BlindDetector } from './detect/blind.ts';
 import { reportNewMembers } from './detect/new-members.ts';
+import type { Reporting } from './detect/reporting.ts';
 import { StaleMembershipDetector } from './detect/stale-membership.ts';
 import { UnseenConnections } from './detect/unseen.ts';
 import { createMembership, type MembershipDependencies } from './membership/from-rules.ts';
@@ -52,7 +53,7 @@ export class Agent {
   readonly #pipeline: Pipeline;
   readonly #capture: CaptureLoop;
   /** What the detectors report with. */
-  readonly #reporting: ConstructorParameters<typeof BlindDetector>[0];
+  readonly #reporting: Reporting;
   readonly #blind: BlindDetector;
   readonly #stale: StaleMembershipDetector;
   readonly #unseen: UnseenConnections;
@@ -89,7 +90,7 @@ export class Agent {
       hashSeed: Math.floor(dependencies.random() * 2 ** 32),
     });
     this.#unseen = new UnseenConnections({
-      isWatched: (port) => this.#pipeline.services.ports().has(port),
+      isWatched: (port) => this.#capture.captures(port),
       isKnown: (connection) => this.#pipeline.knows(connection),
     });
     this.#capture = new CaptureLoop({

@@ -137,10 +137,20 @@ export const anomalySchema = z.strictObject({
   last: timestamp,
   /** One sentence for a person. */
   message: z.string().max(1024),
-  /** The story is over, and nothing follows: only of kinds that end by themselves (`blind`, `missing`, `stale-membership`). */
+  /**
+   * The story is over, and nothing follows: only of kinds that end by themselves (`blind`, `missing`,
+   * `stale-membership`).
+   */
   ended: z.literal(true).optional(),
 });
 export type Anomaly = z.infer<typeof anomalySchema>;
+
+/** An anomaly that is not about a connection: of a node, or of the cluster. */
+export function anomalyWithoutFlow(
+  details: Omit<Anomaly, 'type' | 'verdict' | 'flow' | 'count' | 'bytes'> & { readonly count?: number },
+): Anomaly {
+  return { type: 'anomaly', verdict: null, flow: null, count: 0, bytes: 0, ...details };
+}
 
 /** A flow with its verdict, as the agent sends it when a watched connection ends or at intervals. */
 export const flowReportSchema = z.strictObject({

@@ -4,8 +4,9 @@
  * still, or when it runs and does not show a connection that the raylet has. It ends after three intervals with less
  * than one in a thousand; for a capture that showed nothing, only once packets come again.
  */
-import type { Anomaly } from '../../common/event.ts';
+import { anomalyWithoutFlow } from '../../common/event.ts';
 import { formatMilliseconds } from '../../common/time.ts';
+import type { Reporting } from './reporting.ts';
 
 const BEGIN_RATIO = 0.01;
 const END_RATIO = 0.001;
@@ -25,12 +26,6 @@ export interface LossTotals {
   readonly unseenConnections: number;
 }
 
-interface BlindDetectorOptions {
-  readonly node: string;
-  readonly report: (anomaly: Anomaly) => void;
-  readonly createId: () => string;
-}
-
 interface Episode {
   readonly id: string;
   readonly sinceMs: number;
@@ -41,11 +36,11 @@ interface Episode {
 }
 
 export class BlindDetector {
-  readonly #options: BlindDetectorOptions;
+  readonly #options: Reporting;
   #before: LossTotals = { received: 0, lost: 0, isCapturing: true, unseenConnections: 0 };
   #episode: Episode | undefined;
 
-  constructor(options: BlindDetectorOptions) {
+  constructor(options: Reporting) {
     this.#options = options;
   }
 
@@ -98,23 +93,21 @@ export class BlindDetector {
   #report(episode: Episode, totals: LossTotals, nowMs: number, hasEnded = false): void {
     const { node, report } = this.#options;
     const lost = totals.lost - episode.lostBefore;
-    report({
-      type: 'anomaly',
-      id: episode.id,
-      kind: 'blind',
-      severity: 'warning',
-      node,
-      verdict: null,
-      flow: null,
-      count: lost,
-      bytes: 0,
-      first: formatMilliseconds(episode.sinceMs),
-      last: formatMilliseconds(nowMs),
-      message: hasEnded
-        ? `Node ${node} sees everything again; ${lost} packets were lost`
-        : `Node ${node} is partly blind: ${describe(episode, totals)}`,
-      ...(hasEnded ? { ended: true } : {}),
-    });
+    report(
+      anomalyWithoutFlow({
+        id: episode.id,
+        kind: 'blind',
+        severity: 'warning',
+        node,
+        count: lost,
+        first: formatMilliseconds(episode.sinceMs),
+        last: formatMilliseconds(nowMs),
+        message: hasEnded
+          ? `Node ${node} sees everything again; ${lost} packets were lost`
+          : `Node ${node} is partly blind: ${describe(episode, totals)}`,
+        ...(hasEnded ? { ended: true } : {}),
+      }),
+    );
   }
 }
 

@@ -3,39 +3,32 @@
  * is admitted by Ray at once, and is then allowed what members are allowed.
  */
 import { formatAddress } from '../../common/address.ts';
-import type { Anomaly } from '../../common/event.ts';
+import { anomalyWithoutFlow } from '../../common/event.ts';
 import { formatMilliseconds } from '../../common/time.ts';
 import type { Member } from '../membership/provider.ts';
-
-interface NewMembersOptions {
-  readonly node: string;
-  readonly report: (anomaly: Anomaly) => void;
-  readonly createId: () => string;
-}
+import type { Reporting } from './reporting.ts';
 
 /** Reports each of the members that have joined, at the time at which their source told of them. */
 export function reportNewMembers(
   joined: readonly Member[],
-  { node, report, createId }: NewMembersOptions,
+  { node, report, createId }: Reporting,
   nowMs: number,
 ): void {
   for (const { id, addresses, source } of joined) {
     const peer = addresses[0] === undefined ? undefined : formatAddress(addresses[0]);
+    const where = peer === undefined ? '' : ` at ${peer}`;
     const time = formatMilliseconds(nowMs);
-    report({
-      type: 'anomaly',
-      id: createId(),
-      kind: 'new-member',
-      severity: 'info',
-      node,
-      ...(peer === undefined ? {} : { peer }),
-      verdict: null,
-      flow: null,
-      count: 0,
-      bytes: 0,
-      first: time,
-      last: time,
-      message: `New member ${id}${peer === undefined ? '' : ` at ${peer}`}, told by ${source}`.slice(0, 1024),
-    });
+    report(
+      anomalyWithoutFlow({
+        id: createId(),
+        kind: 'new-member',
+        severity: 'info',
+        node,
+        ...(peer === undefined ? {} : { peer }),
+        first: time,
+        last: time,
+        message: `New member ${id}${where}, told by ${source}`.slice(0, 1024),
+      }),
+    );
   }
 }

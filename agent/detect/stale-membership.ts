@@ -3,18 +3,13 @@
  * looks like a stranger, and one that has left like a member. One state: it begins past that age and ends with the next
  * answer.
  */
-import type { Anomaly } from '../../common/event.ts';
+import { anomalyWithoutFlow } from '../../common/event.ts';
 import { formatMilliseconds } from '../../common/time.ts';
+import type { Reporting } from './reporting.ts';
 
 const STALE_MS = 300_000;
 /** While it lasts, it is reported again this often. */
 const REPORT_INTERVAL_MS = 60_000;
-
-interface StaleMembershipOptions {
-  readonly node: string;
-  readonly report: (anomaly: Anomaly) => void;
-  readonly createId: () => string;
-}
 
 interface Episode {
   readonly id: string;
@@ -24,10 +19,10 @@ interface Episode {
 }
 
 export class StaleMembershipDetector {
-  readonly #options: StaleMembershipOptions;
+  readonly #options: Reporting;
   #episode: Episode | undefined;
 
-  constructor(options: StaleMembershipOptions) {
+  constructor(options: Reporting) {
     this.#options = options;
   }
 
@@ -49,22 +44,19 @@ export class StaleMembershipDetector {
   #report({ id, sinceMs }: Episode, nowMs: number, hasEnded = false): void {
     const { node, report } = this.#options;
     const since = formatMilliseconds(sinceMs);
-    report({
-      type: 'anomaly',
-      id,
-      kind: 'stale-membership',
-      severity: 'warning',
-      node,
-      verdict: null,
-      flow: null,
-      count: 0,
-      bytes: 0,
-      first: since,
-      last: formatMilliseconds(nowMs),
-      message: hasEnded
-        ? `Node ${node} knows again who belongs to the cluster`
-        : `Node ${node} knows since ${since} nothing new of who belongs to the cluster: the source does not answer`,
-      ...(hasEnded ? { ended: true } : {}),
-    });
+    report(
+      anomalyWithoutFlow({
+        id,
+        kind: 'stale-membership',
+        severity: 'warning',
+        node,
+        first: since,
+        last: formatMilliseconds(nowMs),
+        message: hasEnded
+          ? `Node ${node} knows again who belongs to the cluster`
+          : `Node ${node} knows since ${since} nothing new of who belongs to the cluster: the source does not answer`,
+        ...(hasEnded ? { ended: true } : {}),
+      }),
+    );
   }
 }

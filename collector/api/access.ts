@@ -1,6 +1,6 @@
 /**
- * Who may ask the API for what. A caller proves itself by a bearer token (RFC 6750) or by the session that one was
- * exchanged for; each has a name, which the audit log shows, and a role. A route says in its `config` which role it
+ * Who may ask the API for what. A caller proves itself by a bearer token (RFC 6750), which has
+ * a name and a role. A route says in its `config` which role it
  * needs; a role includes the ones before it.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
@@ -11,7 +11,7 @@ export const ROLES = ['viewer', 'responder', 'admin'] as const;
 export type Role = (typeof ROLES)[number];
 
 export interface Caller {
-  /** Unique among the tokens; for the audit log. */
+  /** Unique among the tokens. */
   readonly name: string;
   readonly role: Role;
 }
@@ -41,11 +41,7 @@ export const LOCAL_CALLER: Caller = { name: 'local', role: 'admin' };
  */
 export function callerOf(header: string | undefined, tokens: readonly ApiToken[]): Caller | undefined {
   const given = /^Bearer +(\S+)$/i.exec(header ?? '')?.[1];
-  return given === undefined ? undefined : callerOfToken(given, tokens);
-}
-
-/** Like `callerOf`, for a token itself. */
-export function callerOfToken(given: string, tokens: readonly ApiToken[]): Caller | undefined {
+  if (given === undefined) return undefined;
   const wanted = digest(given);
   let found: Caller | undefined;
   for (const candidate of tokens) if (timingSafeEqual(wanted, digest(candidate.token))) found = candidate;

@@ -2,29 +2,27 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { Member, Store } from '../store/store.ts';
-import { ApiError } from './server.ts';
+import { found, incidentParameters, parametersOf } from './incident-parameters.ts';
 
 /** Anomalies of an incident that are looked at for evidence. */
 const MAX_ANOMALIES = 100;
 
-const incidentId = z.strictObject({ id: z.string().regex(/^INC-[1-9]\d{0,14}$/) });
 /** `2.pcapng`: the evidence of the second anomaly of the incident. */
-const evidenceFile = incidentId.extend({ file: z.string().regex(/^[1-9]\d{0,2}\.pcapng$/) });
+const evidenceFile = incidentParameters.extend({ file: z.string().regex(/^[1-9]\d{0,2}\.pcapng$/) });
 
 /** Adds the routes. Packets of the network are for those who look into incidents, not for every viewer. */
 export function addEvidenceRoutes(server: FastifyInstance, { store }: { readonly store: Store }): void {
   const config = { role: 'responder' as const };
 
   server.get('/api/incidents/:id/evidence', { config }, (request) => {
-    const { id } = parametersOf(incidentId, request.params);
+    const { id } = parametersOf(incidentParameters, request.params);
     return { evidence: anomaliesOf(id, store).flatMap((member, index) => present(id, member, index, store)) };
   });
 
   server.get('/api/incidents/:id/evidence/:file', { config }, (request, reply) => {
     const { id, file } = parametersOf(evidenceFile, request.params);
     const member = anomaliesOf(id, store)[Number.parseInt(file, 10) - 1];
-    const evidence = member === undefined ? undefined : store.evidence(member.agent, member.anomalyId);
-    if (evidence === undefined) throw notFound();
+    const evidence = found(member && store.evidence(member.agent, member.anomalyId), 'evidence');
     return reply
       .type('application/x-pcapng')
       .header('content-disposition', `attachment; filename="${id}-${file}"`)
@@ -33,8 +31,7 @@ export function addEvidenceRoutes(server: FastifyInstance, { store }: { readonly
 }
 
 function anomaliesOf(id: string, store: Store): Member[] {
-  if (store.incident(id) === undefined) throw notFound();
-  return store.members(id, MAX_ANOMALIES);
+  return store.members(found(store.incident(id)).id, MAX_ANOMALIES);
 }
 
 function present(id: string, { agent, anomalyId }: Member, index: number, store: Store) {
@@ -44,15 +41,4 @@ function present(id: string, { agent, anomalyId }: Member, index: number, store:
   return [
     { agent, node, anomaly: anomalyId, packets, path: `/api/incidents/${id}/evidence/${index + 1}.pcapng` },
   ];
-}
-
-/** Parameters of the wrong shape name nothing that could be found. */
-function parametersOf<Schema extends z.ZodType>(schema: Schema, parameters: unknown): z.output<Schema> {
-  const result = schema.safeParse(parameters);
-  if (!result.success) throw notFound();
-  return result.data;
-}
-
-function notFound(): ApiError {
-  return new ApiError(404, 'not-found', 'there is no such incident or evidence');
 }

@@ -7,6 +7,7 @@ import type { Recorder } from '../incident/recorder.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import { INCIDENT_STATES, type AgentRecord, type OutboxEntry, type Store } from '../store/store.ts';
 import { addEvidenceRoutes } from './evidence.ts';
+import { found, incidentParameters, parametersOf } from './incident-parameters.ts';
 import { ApiError } from './server.ts';
 
 const MAX_PAGE = 500;
@@ -24,7 +25,6 @@ const incidentsQuery = z.strictObject({
   cursor: wholeNumber.optional(),
 });
 const noQuery = z.strictObject({});
-const incidentParameters = z.strictObject({ id: z.string().regex(/^INC-[1-9]\d{0,14}$/) });
 
 export interface RoutesOptions {
   readonly store: Store;
@@ -51,7 +51,7 @@ export function addRoutes(server: FastifyInstance, options: RoutesOptions): void
 
   server.get('/api/incidents/:id', (request) => {
     check(noQuery, request.query);
-    const incident = found(store.incident(idOf(request.params)));
+    const incident = found(store.incident(parametersOf(incidentParameters, request.params).id));
     return {
       incident: presentIncident(incident),
       anomalies: store
@@ -63,7 +63,7 @@ export function addRoutes(server: FastifyInstance, options: RoutesOptions): void
 
   server.post('/api/incidents/:id/acknowledge', (request) => {
     check(noQuery, request.query);
-    const incident = found(recorder.acknowledge(idOf(request.params)));
+    const incident = found(recorder.acknowledge(parametersOf(incidentParameters, request.params).id));
     if (incident.state === 'resolved')
       throw new ApiError(409, 'resolved', 'the incident is resolved already');
     return { incident: presentIncident(incident) };
@@ -91,17 +91,6 @@ function check<Schema extends z.ZodType>(schema: Schema, value: unknown): z.outp
   const where =
     issue === undefined || issue.path.length === 0 ? 'query' : `query parameter ${issue.path.join('.')}`;
   throw new ApiError(400, 'bad-query', `${where}: ${problem}`);
-}
-
-/** An id of the wrong shape names nothing that could be found. */
-function idOf(parameters: unknown): string {
-  const result = incidentParameters.safeParse(parameters);
-  return found(result.success ? result.data.id : undefined);
-}
-
-function found<Value>(value: Value | undefined): Value {
-  if (value === undefined) throw new ApiError(404, 'not-found', 'there is no such incident');
-  return value;
 }
 
 function presentNotification({ id, receiver, type, state, attempts, reason, createdMs }: OutboxEntry) {

@@ -5,7 +5,7 @@
  * A collector that restarts finds the stories that go on in its store, and goes on with them.
  */
 import type { Clock } from '../../common/clock.ts';
-import type { Anomaly, AnomalyKind, Severity } from '../../common/event.ts';
+import { anomalyWithoutFlow, type Anomaly, type AnomalyKind, type Severity } from '../../common/event.ts';
 import { formatMilliseconds } from '../../common/time.ts';
 import { COLLECTOR, type Recorder } from '../incident/recorder.ts';
 import type { Store } from '../store/store.ts';
@@ -91,20 +91,15 @@ export class OwnStories {
     const retellMs = Math.min(this.#options.quietMs / 3, MAX_RETELL_MS);
     if (isSame && nowMs - before.toldMs < retellMs) return undefined;
     const first = before?.anomaly.first ?? formatMilliseconds(sinceMs);
-    return {
-      type: 'anomaly',
+    return anomalyWithoutFlow({
       id: before?.anomaly.id ?? `${kind}:${node}:${first}`,
       kind,
       severity,
       node,
-      verdict: null,
-      flow: null,
-      count: 0,
-      bytes: 0,
       first,
       last: formatMilliseconds(nowMs),
       message,
-    };
+    });
   }
 
   #record(anomalies: readonly Anomaly[]): void {
