@@ -11,6 +11,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { FakeProvider, membersView } from '../support/fake-provider.ts';
 import { frameOf, IPV4_PACKET } from '../support/packet-bytes.ts';
 import { sendConnection, sendPacket } from '../support/tcp-traffic.ts';
+import { sampleRule } from '../support/sample-rule.ts';
 
 const MEMBERS = ['10.0.0.1', '10.0.0.2'];
 const NODE = '10.0.0.1:43800';
@@ -248,21 +249,7 @@ describe('Pipeline', () => {
 });
 
 function nodesExchangeObjects(): Ruleset {
-  return rulesetOf([
-    {
-      name: 'nodes exchange objects',
-      from: ['cluster'],
-      to: ['object-manager'],
-      hours: undefined,
-      hoursText: undefined,
-      untilMs: Infinity,
-      mode: 'alert',
-      owner: undefined,
-      reason: undefined,
-      file: 'rules.yaml',
-      line: 1,
-    },
-  ]);
+  return rulesetOf([sampleRule()]);
 }
 
 function rulesetOf(rules: readonly Rule[]): Ruleset {

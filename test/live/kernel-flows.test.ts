@@ -29,6 +29,7 @@ import { tcpFrame } from '../support/pcap-bytes.ts';
 import { FakeProvider, membersView } from '../support/fake-provider.ts';
 import { FlowWatcher, observeFlows, type Seen } from '../support/flow-watcher.ts';
 import { exchange } from '../support/exchange.ts';
+import { sampleRule } from '../support/sample-rule.ts';
 
 const missing = missingForNamespaces('tcpreplay');
 const lacksTcpdump = missingForNamespaces('tcpdump') !== undefined;
@@ -650,21 +651,7 @@ async function allowOnly(...members: string[]): Promise<Policy> {
   const ruleset = new Ruleset({
     services: new Map([['object-manager', 'auto']]),
     groups: new Map(),
-    rules: [
-      {
-        name: 'nodes exchange objects',
-        from: ['cluster'],
-        to: ['object-manager'],
-        hours: undefined,
-        hoursText: undefined,
-        untilMs: Infinity,
-        mode: 'alert',
-        owner: undefined,
-        reason: undefined,
-        file: 'rules.yaml',
-        line: 1,
-      },
-    ],
+    rules: [sampleRule()],
   });
   return { ruleset, membership };
 }

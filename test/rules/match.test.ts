@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { sameAddress, type Address } from '../../common/address.ts';
 import { Ruleset, type MembershipView, type Rule } from '../../rules/match.ts';
 import { judgeNaively } from '../support/naive-matcher.ts';
+import { sampleRule } from '../support/sample-rule.ts';
 
 const NOON = Date.UTC(2026, 10, 23, 12);
 
@@ -11,20 +12,7 @@ function host(number: number): Address {
 }
 
 function rule(name: string, from: string, to: string, rest: Partial<Rule> = {}): Rule {
-  return {
-    name,
-    from: [from],
-    to: [to],
-    hours: undefined,
-    hoursText: undefined,
-    untilMs: Infinity,
-    mode: 'alert',
-    owner: undefined,
-    reason: undefined,
-    file: 'rules.yaml',
-    line: 1,
-    ...rest,
-  };
+  return sampleRule({ name, from: [from], to: [to], ...rest });
 }
 
 function createMembership(

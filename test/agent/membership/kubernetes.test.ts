@@ -14,6 +14,7 @@ import { KubernetesApiServer } from '../../support/kubernetes-api.ts';
 import { seededRandom } from '../../support/seeded-random.ts';
 import { sendPacket } from '../../support/tcp-traffic.ts';
 import { waitFor } from '../../support/wait-for.ts';
+import { sampleRule } from '../../support/sample-rule.ts';
 
 let server: KubernetesApiServer;
 let views: GroupView[];
@@ -288,21 +289,7 @@ function address(count: number): string {
 
 function nodesExchangeObjects(): Ruleset {
   return new Ruleset({
-    rules: [
-      {
-        name: 'nodes exchange objects',
-        from: ['cluster'],
-        to: ['object-manager'],
-        hours: undefined,
-        hoursText: undefined,
-        untilMs: Infinity,
-        mode: 'alert',
-        owner: undefined,
-        reason: undefined,
-        file: 'rules.yaml',
-        line: 1,
-      },
-    ],
+    rules: [sampleRule()],
     services: new Map([['object-manager', 'auto']]),
     groups: new Map([['cluster', { kubernetes: {} }]]),
   });

@@ -44,6 +44,21 @@ function told(): string[] {
 }
 
 describe('a missing agent', () => {
+  /** Another run of the collector on the same store. */
+  function nextRun(): FleetWatch {
+    const { store, guard, clock, recorder } = parts;
+    const next = new FleetWatch({
+      store,
+      guard,
+      stories: new OwnStories({ store, recorder, clock, quietMs: QUIET_MS }),
+      clock,
+      missingAfterMs: MINUTE_MS,
+      stoppedAfterMs: HOUR_MS,
+    });
+    next.start();
+    return next;
+  }
+
   it('is one incident within the stated time, which stays open and ends at once when it is back', () => {
     hello('w1', 'w2');
     pass(MINUTE_MS - LOOK_INTERVAL_MS, 'w2');
@@ -86,17 +101,7 @@ describe('a missing agent', () => {
     hello('w1', 'w2');
     parts.fleet.stop();
     parts.clock.advance(HOUR_MS);
-    const { store, guard, clock, recorder } = parts;
-    const stories = new OwnStories({ store, recorder, clock, quietMs: QUIET_MS });
-    const next = new FleetWatch({
-      store,
-      guard,
-      stories,
-      clock,
-      missingAfterMs: MINUTE_MS,
-      stoppedAfterMs: HOUR_MS,
-    });
-    next.start();
+    const next = nextRun();
     parts.clock.advance(MINUTE_MS / 2);
     expect(told()).toEqual([]);
     hello('w2');
@@ -110,17 +115,7 @@ describe('a missing agent', () => {
     hello('w1');
     pass(MINUTE_MS);
     parts.fleet.stop();
-    const { store, guard, clock, recorder } = parts;
-    const stories = new OwnStories({ store, recorder, clock, quietMs: QUIET_MS });
-    const next = new FleetWatch({
-      store,
-      guard,
-      stories,
-      clock,
-      missingAfterMs: MINUTE_MS,
-      stoppedAfterMs: HOUR_MS,
-    });
-    next.start();
+    const next = nextRun();
     next.heard('w1');
     expect(told()).toEqual(['opened critical missing w1', 'resolved critical missing w1']);
     next.stop();
