@@ -3,12 +3,14 @@ import type { AddressInfo } from 'node:net';
 import type { Clock } from '../common/clock.ts';
 import { messageOf, PlasmawatchError, systemCodeOf } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
+import { addAgentRoutes } from './api/agents.ts';
 import { addMembersRoutes } from './api/members.ts';
 import { addRoutes } from './api/routes.ts';
 import { createServer } from './api/server.ts';
 import { checkExposure, type CollectorConfig } from './config.ts';
 import { INFLUX_CURSOR, InfluxExporter } from './export/influx.ts';
 import { OwnStories } from './fleet/own-stories.ts';
+import { Roster } from './fleet/roster.ts';
 import { FleetWatch } from './fleet/watch.ts';
 import { Recorder, type IncidentEvent } from './incident/recorder.ts';
 import { Ingest } from './ingest/ingest.ts';
@@ -143,8 +145,9 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     token: secrets.agentToken,
     ...config.limits,
   });
-  addRoutes(server, { store, recorder, metrics, connectedAgents: () => ingest.connectedAgents() });
-
+  addRoutes(server, { store, recorder, metrics });
+  const roster = new Roster({ store, fleet, connectedAgents: () => ingest.connectedAgents() });
+  addAgentRoutes(server, { roster, fleet });
   addMembersRoutes(server, { sharedViews, clock });
 
   let stopped: Promise<void> | undefined;

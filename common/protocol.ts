@@ -28,12 +28,14 @@ export const CLOSE_POLICY_VIOLATION = 1008;
 
 const sequence = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 /** The identity of an agent: letters, digits and `._:-`, so that it is safe in a path, a label and a log. */
-const agentName = z.string().regex(/^[A-Za-z0-9._:-]{1,128}$/, 'letters, digits and ._:- only, at most 128');
+export const agentNameSchema = z
+  .string()
+  .regex(/^[A-Za-z0-9._:-]{1,128}$/, 'letters, digits and ._:- only, at most 128');
 
 export const helloSchema = z.strictObject({
   type: z.literal('hello'),
   protocol: z.number().int(),
-  agent: agentName,
+  agent: agentNameSchema,
   /** Identity of the agent's spool: a new spool starts a new sequence. */
   epoch: z.uuid(),
   version: z.string().max(64),

@@ -55,6 +55,16 @@ export class FleetWatch {
     this.#endMissing(agent, `The agent on ${agent} is heard again`);
   }
 
+  /** When this run heard an agent last, in ms; undefined where it has not, or misses it. */
+  heardMs(agent: string): number | undefined {
+    return this.#heardMs.get(agent);
+  }
+
+  /** Whether an agent is missing, or runs and captures nothing. */
+  hasStory(kind: 'missing' | 'blind', agent: string): boolean {
+    return this.#options.stories.has(kind, agent);
+  }
+
   /** An agent told its counters. */
   noteCounters(agent: string, counters: Heartbeat['counters']): void {
     const { guard, stories, clock } = this.#options;

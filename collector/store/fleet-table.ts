@@ -1,6 +1,23 @@
-/** What the store knows of agents beyond their reports: who is silent, stopped or retired. */
+/** What the store knows of agents beyond their reports: who is there, silent, stopped or retired. */
 import type { Anomaly } from '../../common/event.ts';
 import type { Queries } from './queries.ts';
+
+export interface AgentRecord {
+  readonly name: string;
+  readonly epoch: string;
+  readonly version: string;
+  readonly capture: string;
+  readonly firstSeenMs: number;
+  readonly lastSeenMs: number;
+  /** When it said goodbye, unless it came back since. */
+  readonly stoppedMs: number | null;
+  /** When a person declared it gone for good, unless it came back since. */
+  readonly retiredMs: number | null;
+  /** Of the current epoch; 0 before the first report. */
+  readonly lastSequence: number;
+  /** The latest heartbeat's counters, or null before the first. */
+  readonly counters: Readonly<Record<string, number | null>> | null;
+}
 
 /** An agent of which nothing has reached the store for a while. */
 export interface SilentAgent {
@@ -10,11 +27,38 @@ export interface SilentAgent {
   readonly stoppedMs: number | null;
 }
 
+interface AgentRow {
+  name: string;
+  epoch: string;
+  version: string;
+  capture: string;
+  first_seen_ms: number;
+  last_seen_ms: number;
+  stopped_ms: number | null;
+  retired_ms: number | null;
+  last_sequence: number | null;
+  counters: string | null;
+}
+
+const AGENTS = `SELECT agents.*, epochs.last_sequence FROM agents
+  LEFT JOIN epochs ON epochs.agent = agents.name AND epochs.epoch = agents.epoch`;
+
 export class FleetTable {
   readonly #queries: Queries;
 
   constructor(queries: Queries) {
     this.#queries = queries;
+  }
+
+  /** At most `limit` agents in the order of their names, after the name `after`. */
+  agents({ limit, after }: { limit: number; after: string }): AgentRecord[] {
+    return this.#queries
+      .all<AgentRow>(`${AGENTS} WHERE agents.name > ? ORDER BY agents.name LIMIT ?`, [after, limit])
+      .map(toAgent);
+  }
+
+  agent(name: string): AgentRecord | undefined {
+    return this.#queries.all<AgentRow>(`${AGENTS} WHERE agents.name = ?`, [name]).map(toAgent)[0];
   }
 
   /** The agent said goodbye; its next hello takes that back. */
@@ -53,4 +97,19 @@ export class FleetTable {
     );
     return rows.map(({ latest }) => JSON.parse(latest) as Anomaly);
   }
+}
+
+function toAgent(row: AgentRow): AgentRecord {
+  return {
+    name: row.name,
+    epoch: row.epoch,
+    version: row.version,
+    capture: row.capture,
+    firstSeenMs: row.first_seen_ms,
+    lastSeenMs: row.last_seen_ms,
+    stoppedMs: row.stopped_ms,
+    retiredMs: row.retired_ms,
+    lastSequence: row.last_sequence ?? 0,
+    counters: row.counters === null ? null : (JSON.parse(row.counters) as Record<string, number | null>),
+  };
 }

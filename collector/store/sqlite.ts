@@ -1,11 +1,10 @@
 /** The store on SQLite: one file, one process. The schema is in sqlite-schema.ts. */
 import type { EvidenceReport } from '../../common/event.ts';
 import { openDatabase } from '../../common/sqlite.ts';
-import { FleetTable } from './fleet-table.ts';
+import { FleetTable, type AgentRecord } from './fleet-table.ts';
 import { Queries } from './queries.ts';
 import { MIGRATIONS } from './sqlite-schema.ts';
 import type {
-  AgentRecord,
   Incident,
   Member,
   NewIncident,
@@ -55,19 +54,6 @@ interface MemberRow {
   latest: string;
 }
 
-interface AgentRow {
-  name: string;
-  epoch: string;
-  version: string;
-  capture: string;
-  first_seen_ms: number;
-  last_seen_ms: number;
-  stopped_ms: number | null;
-  retired_ms: number | null;
-  last_sequence: number | null;
-  counters: string | null;
-}
-
 class SqliteStore implements Store {
   readonly #queries: Queries;
   readonly fleet: FleetTable;
@@ -108,26 +94,6 @@ class SqliteStore implements Store {
       nowMs,
       agent,
     ]);
-  }
-
-  agents(): AgentRecord[] {
-    const rows = this.#queries.all<AgentRow>(
-      `SELECT agents.*, epochs.last_sequence FROM agents
-       LEFT JOIN epochs ON epochs.agent = agents.name AND epochs.epoch = agents.epoch ORDER BY agents.name`,
-      [],
-    );
-    return rows.map((row) => ({
-      name: row.name,
-      epoch: row.epoch,
-      version: row.version,
-      capture: row.capture,
-      firstSeenMs: row.first_seen_ms,
-      lastSeenMs: row.last_seen_ms,
-      stoppedMs: row.stopped_ms,
-      retiredMs: row.retired_ms,
-      lastSequence: row.last_sequence ?? 0,
-      counters: row.counters === null ? null : (JSON.parse(row.counters) as Record<string, number | null>),
-    }));
   }
 
   agentCount(): number {

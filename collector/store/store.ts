@@ -6,7 +6,7 @@
  * All times are milliseconds since the epoch by the collector's clock, unless a field says otherwise.
  */
 import type { Anomaly, AnomalyKind, EvidenceReport, Report, Severity } from '../../common/event.ts';
-import type { FleetTable } from './fleet-table.ts';
+import type { AgentRecord, FleetTable } from './fleet-table.ts';
 
 /** `silenced` is reserved: nothing sets it yet. */
 export const INCIDENT_STATES = ['open', 'acknowledged', 'silenced', 'resolved'] as const;
@@ -84,23 +84,6 @@ export interface OutboxEntry extends Notification {
   readonly reason: string | null;
 }
 
-export interface AgentRecord {
-  readonly name: string;
-  readonly epoch: string;
-  readonly version: string;
-  readonly capture: string;
-  readonly firstSeenMs: number;
-  readonly lastSeenMs: number;
-  /** When it said goodbye, unless it came back since. */
-  readonly stoppedMs: number | null;
-  /** When a person declared it gone for good, unless it came back since. */
-  readonly retiredMs: number | null;
-  /** Of the current epoch; 0 before the first report. */
-  readonly lastSequence: number;
-  /** The latest heartbeat's counters, or null before the first. */
-  readonly counters: Readonly<Record<string, number | null>> | null;
-}
-
 export interface StoredReport {
   /** Rises with the order of arrival. */
   readonly id: number;
@@ -139,7 +122,6 @@ export interface Store {
   /** Notes that an agent said hello, and returns the last sequence stored of this epoch (0 for none). */
   greetAgent(agent: Pick<AgentRecord, 'name' | 'epoch' | 'version' | 'capture'>, nowMs: number): number;
   saveHeartbeat(agent: string, counters: Readonly<Record<string, number | null>>, nowMs: number): void;
-  agents(): AgentRecord[];
   agentCount(): number;
   hasAgent(name: string): boolean;
 

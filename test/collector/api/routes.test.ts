@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { addAgentRoutes } from '../../../collector/api/agents.ts';
 import { addRoutes } from '../../../collector/api/routes.ts';
 import { createServer, type ServerOptions } from '../../../collector/api/server.ts';
+import { Roster } from '../../../collector/fleet/roster.ts';
 import { PlasmawatchError } from '../../../common/errors.ts';
 import { silentLogger } from '../../../common/log.ts';
 import { openParts, TEST_EPOCH } from '../../support/collector-parts.ts';
@@ -22,7 +24,9 @@ async function openApi(options: Partial<ServerOptions> = {}) {
     logger: silentLogger,
     ...options,
   });
-  addRoutes(server, { ...parts, connectedAgents: () => new Set(['w1']) });
+  addRoutes(server, parts);
+  const roster = new Roster({ ...parts, connectedAgents: () => new Set(['w1']) });
+  addAgentRoutes(server, { ...parts, roster });
   closers.push(() => server.close());
   const get = async (url: string, headers: Record<string, string> = AUTHORIZED) => {
     const answer = await server.inject({ url, headers });
@@ -202,7 +206,7 @@ describe('agents and metrics', () => {
 describe('what goes wrong inside', () => {
   it('is not told to the outside', async () => {
     const { get, store } = await openApi();
-    store.agents = () => {
+    store.fleet.agents = () => {
       throw new PlasmawatchError('PW_STORE', 'cannot use the store /secret/path: disk I/O error');
     };
     const { status, body } = await get('/api/agents');

@@ -164,7 +164,7 @@ describe('an agent that somebody stopped', () => {
     expect(told()).toEqual(['opened info missing w1', 'escalated warning missing w1']);
     hello('w1');
     expect(told().at(-1)).toBe('resolved warning missing w1');
-    expect(parts.store.agents()[0]?.stoppedMs).toBeNull();
+    expect(parts.store.fleet.agent('w1')?.stoppedMs).toBeNull();
   });
 
   it('and started again is not worth a word', () => {

@@ -289,7 +289,7 @@ describe('reports', () => {
     peer.send(reports(1));
     await peer.next(2);
     clock.advance(HEARTBEAT_WRITE_MS);
-    expect(store.agents()[0]?.counters).toEqual({ received: 10, dropped: null });
+    expect(store.fleet.agent('w1')?.counters).toEqual({ received: 10, dropped: null });
   });
 });
 

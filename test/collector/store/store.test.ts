@@ -42,7 +42,7 @@ describe.each(engines)('the %s store', (_name, open) => {
     store.enqueue(sampleNotification({ incident }));
     store.saveCursor('influx', 1);
     await reopen();
-    expect(store.agents()).toEqual([
+    expect(store.fleet.agents({ limit: 10, after: '' })).toEqual([
       {
         ...w1,
         firstSeenMs: 1000,
@@ -145,7 +145,7 @@ describe.each(engines)('the %s store', (_name, open) => {
     expect(store.incident(resolved.id)).toBeUndefined();
     expect(store.member('w1', 'x')).toBeUndefined();
     expect(store.pending('ops', 1)[0]?.id).toBe('waits');
-    expect(store.agents().map(({ name }) => name)).toEqual(['w1']);
+    expect(store.fleet.agents({ limit: 10, after: '' }).map(({ name }) => name)).toEqual(['w1']);
   });
 
   it('has one unresolved incident of a story, and any number of resolved ones', () => {
