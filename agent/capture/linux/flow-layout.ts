@@ -45,6 +45,22 @@ export const FLOW_CONTROL = { size: 12, sampleEvery: 0, wantedCount: 4, firstPac
 /** What the program tells: 64 bits each. */
 export const FLOW_STATISTICS = { size: 16, nextId: 0, overflowed: 8 } as const;
 
+/** Descriptors of the program's maps. */
+export interface FlowMaps {
+  /** FLOW_KEY to FLOW_VALUE. */
+  readonly flows: number;
+  /** A queue of ENDED_FLOW. */
+  readonly ended: number;
+  /** FLOW_KEY to WANTED: the flows whose packets user space wants. */
+  readonly wanted: number;
+  /** An array of 65,536 numbers of 32 bits: not 0 where the port is watched. */
+  readonly ports: number;
+  /** One FLOW_CONTROL. */
+  readonly control: number;
+  /** One FLOW_STATISTICS. */
+  readonly statistics: number;
+}
+
 /** Fills in the endpoints out of the FLOW_KEY at `offset`. */
 export function readEndpoints(counts: FlowCounts, keys: DataView, offset: number): void {
   counts.source0 = keys.getUint32(offset + FLOW_KEY.source);

@@ -1,0 +1,93 @@
+/** Tunnels that overlays use: the connection inside is the flow. */
+import { compute, jump, jumpIf, label, type Line, load, move, store } from '../bpf-assembler.ts';
+import * as linux from '../constants.ts';
+import { IPPROTO_IPIP, IPPROTO_UDP, IPPROTO_GRE } from './headers.ts';
+import {
+  KEY,
+  HEADER,
+  TUNNEL_COUNT,
+  loadHeader,
+  loadNetwork16,
+  hidePosition,
+  jumpByEtherType,
+} from './stack.ts';
+
+/** More tunnels in one another are user space's to read. */
+const MAX_TUNNELS = 1;
+/** RFC 768. */
+const UDP = { length: 8, destinationPort: 2 } as const;
+/** RFC 7348, section 5; Linux' own port is older than IANA's. */
+const VXLAN = { length: 8, ports: [4789, 8472] } as const;
+/** RFC 8926, section 3.4: the length of the options in words, and the type of what follows them. */
+const GENEVE = { length: 8, port: 6081, optionsLength: 0, optionsLengthMask: 0x3f, type: 2 } as const;
+/** RFC 2784, section 2, and RFC 2890, section 2: each of these flags stands for four more bytes. */
+const GRE = {
+  length: 4,
+  flags: 0,
+  version: 1,
+  versionMask: 7,
+  type: 2,
+  options: [0x80, 0x20, 0x10],
+} as const;
+const ETHERNET = { length: 14, type: 12 } as const;
+
+/** Looks into tunnels, where the IP header of another packet follows. r8: the protocol of what starts at r7. */
+export const readTunnel: readonly Line[] = [
+  label('tunnel'),
+  jumpIf('r8', '==', IPPROTO_GRE, 'gre'),
+  jumpIf('r8', '==', IPPROTO_UDP, 'udp'),
+  move('r1', linux.ETH_P_IP),
+  jumpIf('r8', '==', IPPROTO_IPIP, 'inside'),
+  move('r1', linux.ETH_P_IPV6),
+  jump('inside'),
+
+  label('udp'),
+  ...loadHeader(UDP.length + VXLAN.length, 'drop'),
+  ...loadNetwork16('r1', HEADER + UDP.destinationPort),
+  compute('add', 'r7', UDP.length),
+  ...VXLAN.ports.map((port) => jumpIf('r1', '==', port, 'vxlan')),
+  jumpIf('r1', '!=', GENEVE.port, 'drop'),
+  load(1, 'r2', 'r10', HEADER + UDP.length + GENEVE.optionsLength),
+  compute('and', 'r2', GENEVE.optionsLengthMask),
+  compute('multiply', 'r2', 4),
+  compute('add', 'r7', 'r2'),
+  compute('add', 'r7', GENEVE.length),
+  ...loadNetwork16('r1', HEADER + UDP.length + GENEVE.type),
+  jump('inner type'),
+  label('vxlan'),
+  compute('add', 'r7', VXLAN.length),
+  jump('inner ethernet'),
+
+  label('gre'),
+  ...loadHeader(GRE.length, 'drop'),
+  load(1, 'r1', 'r10', HEADER + GRE.version),
+  jumpIf('r1', 'has', GRE.versionMask, 'drop'),
+  compute('add', 'r7', GRE.length),
+  load(1, 'r2', 'r10', HEADER + GRE.flags),
+  ...GRE.options.flatMap((flag) => [
+    move('r1', 'r2'),
+    compute('and', 'r1', flag),
+    jumpIf('r1', '==', 0, `no gre option ${flag}`),
+    compute('add', 'r7', 4),
+    label(`no gre option ${flag}`),
+  ]),
+  ...loadNetwork16('r1', HEADER + GRE.type),
+
+  label('inner type'),
+  jumpIf('r1', '!=', linux.ETH_P_TEB, 'inside'),
+  label('inner ethernet'),
+  ...loadHeader(ETHERNET.length, 'drop'),
+  ...loadNetwork16('r1', HEADER + ETHERNET.type),
+  compute('add', 'r7', ETHERNET.length),
+
+  // r1: the EtherType of what starts at r7.
+  label('inside'),
+  load(8, 'r2', 'r10', TUNNEL_COUNT),
+  compute('add', 'r2', 1),
+  jumpIf('r2', '>', MAX_TUNNELS, 'hand up'),
+  store(8, 'r10', TUNNEL_COUNT, 'r2'),
+  ...[0, 8, 16, 24].map((offset) => store(8, 'r10', KEY + offset, 0)),
+  ...hidePosition(),
+  ...jumpByEtherType('r1'),
+  jump('drop'),
+];
