@@ -9,6 +9,7 @@ import { addRoutes } from './api/routes.ts';
 import { createServer } from './api/server.ts';
 import { checkExposure, type CollectorConfig } from './config.ts';
 import { INFLUX_CURSOR, InfluxExporter } from './export/influx.ts';
+import { DeadMan } from './fleet/dead-man.ts';
 import { OwnStories } from './fleet/own-stories.ts';
 import { Roster } from './fleet/roster.ts';
 import { FleetWatch } from './fleet/watch.ts';
@@ -110,6 +111,20 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     missingAfterMs: config.fleet.missingAfter,
     stoppedAfterMs: config.fleet.stoppedAfter,
   });
+  const deadMan =
+    secrets.deadManUrl === undefined
+      ? undefined
+      : new DeadMan({
+          url: secrets.deadManUrl,
+          intervalMs: config.deadMan.interval,
+          store,
+          guard,
+          isDispatching: () => dispatcher.isTurning(),
+          clock,
+          fetch: options.fetch,
+          logger: logger.child({ component: 'dead-man' }),
+          metrics,
+        });
   const exporter =
     config.influx === undefined
       ? undefined
@@ -158,6 +173,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     sharedViews.stop();
     recorder.stop();
     retention.stop();
+    await deadMan?.stop();
     await dispatcher.stop();
     await exporter?.stop();
     store.close();
@@ -177,6 +193,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
       retention.start();
       dispatcher.start();
       exporter?.start();
+      deadMan?.start();
       return { url: urlOf(server.server.address() as AddressInfo, secrets.tls !== undefined) };
     },
     async stop() {

@@ -112,6 +112,19 @@ export const collectorConfigSchema = z.strictObject({
     })
     .prefault({})
     .describe('When the absence of agents is told.'),
+  deadMan: z
+    .strictObject({
+      urlFile: filePath
+        .optional()
+        .describe(
+          'File with the URL of a service that tells people when it is not asked any more. Or the environment: PLASMAWATCH_DEAD_MAN_URL.',
+        ),
+      interval: durationMs({ min: '10s', max: '1d' })
+        .prefault('1m')
+        .describe('How often the URL is asked while this collector is well.'),
+    })
+    .prefault({})
+    .describe('Who notices that the collector itself is gone.'),
   incidents: z
     .strictObject({
       quietMinutes: z

@@ -77,6 +77,11 @@ export function createCollectorMetrics() {
       'Messages that tell again what is not resolved, by receiver and result (delivered, retry, rejected).',
       ['receiver', 'result'],
     ),
+    deadManPings: counter(
+      'dead_man_pings_total',
+      'Times the dead-man URL was due, by result (delivered, failed; withheld because this collector was not well).',
+      ['result'],
+    ),
     removed: counter('removed_total', 'Rows removed for age or number, by what they were.', ['what']),
     exportedPoints: counter('influx_points_total', 'Points that InfluxDB accepted.'),
     exportFailures: counter('influx_failures_total', 'Writes to InfluxDB that failed and were tried again.'),

@@ -3,7 +3,7 @@ import { PlasmawatchError } from '../common/errors.ts';
 import { loadPem, loadSecret } from '../common/secret.ts';
 import type { ApiToken } from './api/access.ts';
 import type { CollectorConfig } from './config.ts';
-import { loadReceiverSecrets, type ReceiverSecrets } from './notify/receiver-secrets.ts';
+import { loadReceiverSecrets, loadSecretUrl, type ReceiverSecrets } from './notify/receiver-secrets.ts';
 
 /** Shorter ones could be guessed. */
 const MIN_TOKEN_LENGTH = 16;
@@ -19,12 +19,14 @@ export interface CollectorSecrets {
   /** By name of the receiver; one for each that is configured. */
   readonly receivers: ReadonlyMap<string, ReceiverSecrets>;
   readonly influxPassword?: string | undefined;
+  readonly deadManUrl?: string | undefined;
 }
 
 /** The variables that are looked at. */
 export interface SecretEnvironment {
   readonly PLASMAWATCH_AGENT_TOKEN?: string | undefined;
   readonly PLASMAWATCH_API_TOKEN?: string | undefined;
+  readonly PLASMAWATCH_DEAD_MAN_URL?: string | undefined;
 }
 
 /**
@@ -43,7 +45,18 @@ export async function loadCollectorSecrets(
     tls: config.tls === undefined ? undefined : await loadTls(config.tls),
     receivers,
     influxPassword: await loadSecret('InfluxDB password', { file: config.influx?.passwordFile }),
+    deadManUrl: await loadDeadManUrl(config, environment),
   };
+}
+
+async function loadDeadManUrl(
+  { deadMan }: CollectorConfig,
+  { PLASMAWATCH_DEAD_MAN_URL: url }: SecretEnvironment,
+): Promise<string | undefined> {
+  const source = { url, urlFile: deadMan.urlFile };
+  return Object.values(source).every((given) => given === undefined)
+    ? undefined
+    : await loadSecretUrl('dead-man URL', source);
 }
 
 /** The one token of `apiTokenFile` may do everything; those of `apiTokens` have roles. */

@@ -16,6 +16,8 @@ import { patienceMs, retryDelayMs } from './retry.ts';
 const LONGEST_SLEEP_MS = 3_600_000;
 /** A new message tries a receiver that failed at once instead of after hours; but this often at most. */
 const PROBE_INTERVAL_MS = 60_000;
+/** A reminder and a message that nobody answers take this long, and some. */
+const LONGEST_STEP_MS = 4 * SEND_TIMEOUT_MS;
 /** After the store failed. */
 const STORE_RETRY_MS = 10_000;
 
@@ -62,6 +64,11 @@ export class Dispatcher {
     for (const queue of this.#queues) queue.wake();
   }
 
+  /** Whether every receiver's queue gets on, deliveries that fail included. */
+  isTurning(): boolean {
+    return this.#queues.every((queue) => queue.isTurning());
+  }
+
   /** Resolves when nothing is under way any more. */
   async stop(): Promise<void> {
     await Promise.all(this.#queues.map((queue) => queue.stop()));
@@ -78,6 +85,8 @@ class ReceiverQueue {
   #isWoken = false;
   #isGone = false;
   #isFailing = false;
+  /** When the step that is under way began. */
+  #stepSinceMs: number | undefined;
   /** What the last delivery had to say. */
   #remark: string | undefined;
   #notBeforeMs = 0;
@@ -113,6 +122,12 @@ class ReceiverQueue {
     this.#run = this.#deliverAll();
   }
 
+  /** Whether no step has been under way for longer than any should. */
+  isTurning(): boolean {
+    const sinceMs = this.#stepSinceMs;
+    return sinceMs === undefined || this.#options.clock.now() - sinceMs < LONGEST_STEP_MS;
+  }
+
   async stop(): Promise<void> {
     this.#state = 'stopped';
     this.#timer?.cancel();
@@ -123,7 +138,9 @@ class ReceiverQueue {
   async #deliverAll(): Promise<void> {
     while (this.#state === 'running') {
       this.#isWoken = false;
+      this.#stepSinceMs = this.#options.clock.now();
       const waitMs = await this.#step();
+      this.#stepSinceMs = undefined;
       if (waitMs === 0 || this.#isWoken || this.#isStopped()) continue;
       this.#state = 'idle';
       if (waitMs !== undefined) this.#timer = this.#options.clock.after(waitMs, () => this.wake());

@@ -72,8 +72,12 @@ async function loadUrl(
   return checkUrl(name, await loadSecret(name, { value: url, file: urlFile }));
 }
 
-/** For a URL that is a secret, or to which one is sent. */
-async function loadSecretUrl(name: string, source: Parameters<typeof loadUrl>[1]): Promise<string> {
+/**
+ * A URL that is a secret, or to which one is sent.
+ * @param name what it is for, for messages
+ * @throws PlasmawatchError PW_SECRET, also where neither `url` nor `urlFile` is given
+ */
+export async function loadSecretUrl(name: string, source: Parameters<typeof loadUrl>[1]): Promise<string> {
   return checkConfidential(name, await loadUrl(name, source));
 }
 

@@ -137,7 +137,17 @@ describe('secrets', () => {
         ['siem', { url: 'https://siem.example/in', signingSecret: 'whsec_MDEy' }],
       ]),
       influxPassword: undefined,
+      deadManUrl: undefined,
     });
+    const url = 'https://hc-ping.example/5ecret';
+    const deadMan = collectorConfigSchema.parse({
+      deadMan: { urlFile: await write('dead-man', `${url}\n`) },
+    });
+    expect((await loadCollectorSecrets(deadMan, {})).deadManUrl).toBe(url);
+    const environment = { PLASMAWATCH_DEAD_MAN_URL: 'http://hc-ping.example/5ecret' };
+    await expect(loadCollectorSecrets(collectorConfigSchema.parse({}), environment)).rejects.toThrow(
+      'dead-man URL: expected https, or a secret would travel in clear',
+    );
   });
 
   it('come from one place only', async () => {

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Dispatcher } from '../../../collector/notify/dispatcher.ts';
 import {
@@ -397,5 +398,32 @@ describe('the dispatcher', () => {
     await dispatcher.stop();
     expect(stateOf(id)).toMatchObject({ state: 'pending', attempts: 0 });
     expect(clock.pending).toBe(0);
+  });
+});
+
+describe('whether the dispatcher turns', () => {
+  it('is not about deliveries that fail, but about a receiver that hangs', async () => {
+    const failing = new ScriptedNotifier();
+    failing.answers = [{ outcome: 'retry', reason: 'HTTP status 500' }];
+    let release = (_delivery: Delivery): void => undefined;
+    const deaf: Notifier = {
+      minIntervalMs: 0,
+      send: () => new Promise((resolve) => (release = resolve)),
+    };
+    const { dispatcher, enqueue, clock } = await openDispatcher({ failing, deaf });
+    dispatcher.start();
+    enqueue('failing');
+    for (let look = 0; look < 20; look++) {
+      clock.advance(SEND_TIMEOUT_MS);
+      await nextTurn();
+      expect(dispatcher.isTurning()).toBe(true);
+    }
+    expect(failing.sent.length).toBeGreaterThan(2);
+    enqueue('deaf');
+    expect(dispatcher.isTurning()).toBe(true);
+    clock.advance(4 * SEND_TIMEOUT_MS);
+    expect(dispatcher.isTurning()).toBe(false);
+    release({ outcome: 'delivered' });
+    await vi.waitFor(() => expect(dispatcher.isTurning()).toBe(true));
   });
 });
