@@ -69,6 +69,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   const sharedMembers = new SharedMembers(systemClock, Math.random);
   let agent: Agent;
   try {
+    spool.nameReports(node);
     agent = await Agent.start(
       { node, ruleset, maxFlows: config.capture.maxFlows },
       {

@@ -4,8 +4,8 @@
  * The agent says `hello`, the collector answers `welcome` with the last sequence number it has on disk. Then the
  * agent sends `reports` in order, the collector acknowledges the highest one after its commit, and `heartbeat`
  * carries the agent's counters. Beside that, `members` hands views of the cluster about (shared-view.ts). An agent that
- * is stopped says `goodbye`: its silence is then no alarm. A message that fails its schema ends the connection with
- * close code 1008 (policy violation); one of another protocol version with 4001.
+ * is stopped says `goodbye`: its silence is then no alarm. A message that fails its schema, or reports of a node other
+ * than the agent's own, end the connection with close code 1008 (policy violation); another protocol version with 4001.
  */
 import { z } from 'zod';
 import { reportSchema } from './event.ts';
@@ -71,6 +71,7 @@ export const agentMessageSchema = z.discriminatedUnion('type', [
   followMembersSchema,
 ]);
 export type Hello = z.infer<typeof helloSchema>;
+export type Reports = z.infer<typeof reportsSchema>;
 export type Heartbeat = z.infer<typeof heartbeatSchema>;
 export type AgentMessage = z.infer<typeof agentMessageSchema>;
 

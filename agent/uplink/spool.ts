@@ -84,6 +84,11 @@ export interface Spool {
    * file: then the file is an older copy, and its next reports would pass for repeats.
    */
   renewEpoch(): void;
+  /**
+   * Puts this node's name into the reports that wait from before it was renamed: the collector takes no others.
+   * @throws PlasmawatchError PW_STORE, retryable, when the disk refuses; then they keep the old name
+   */
+  nameReports(node: string): void;
   counters(): Readonly<SpoolCounters>;
   close(): void;
 }
@@ -122,6 +127,7 @@ class SqliteSpool implements Spool {
   readonly #select;
   readonly #measure;
   readonly #delete;
+  readonly #rename;
   #epoch: string;
   #lastSequence: number;
 
@@ -136,6 +142,10 @@ class SqliteSpool implements Spool {
       'SELECT count(*) AS reports, coalesce(sum(bytes), 0) AS bytes FROM report WHERE sequence <= ?',
     );
     this.#delete = database.prepare('DELETE FROM report WHERE sequence <= ?');
+    this.#rename = database.prepare(
+      `UPDATE report SET text = json_set(text, '$.node', ?), bytes = length(CAST(json_set(text, '$.node', ?) AS BLOB))
+       WHERE json_extract(text, '$.node') <> ?`,
+    );
     this.#epoch = database.transaction(() => readOrMakeEpoch(database));
     this.#lastSequence = readLastSequence(database);
     const waiting = this.#measureUpTo(Number.MAX_SAFE_INTEGER);
@@ -204,6 +214,12 @@ class SqliteSpool implements Spool {
     const epoch = randomUUID();
     this.#write('write to', () => this.#database.prepare('UPDATE spool SET epoch = ?').run(epoch));
     this.#epoch = epoch;
+  }
+
+  nameReports(node: string): void {
+    const renamed = this.#write('write to', () => this.#rename.run(node, node, node).changes);
+    if (Number(renamed) === 0) return;
+    this.#counters.pendingBytes = this.#measureUpTo(Number.MAX_SAFE_INTEGER).bytes;
   }
 
   counters(): Readonly<SpoolCounters> {

@@ -15,6 +15,7 @@ export const REFUSAL_REASONS = [
   'no-hello',
   'wrong-version',
   'bad-message',
+  'wrong-name',
   'too-long',
   'silent',
   'does-not-read',

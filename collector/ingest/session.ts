@@ -19,6 +19,7 @@ import {
   type AgentMessage,
   type CollectorMessage,
   type Hello,
+  type Reports,
 } from '../../common/protocol.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
 import type { Follower, SharedViews } from '../membership/shared-views.ts';
@@ -143,8 +144,8 @@ export class Session {
       else this.#refuse('no-hello', 'hello comes first');
       return;
     }
-    const { recorder, heartbeats, fleet, sharedViews } = this.#options;
-    const { agent, epoch } = this.#hello;
+    const { heartbeats, fleet, sharedViews } = this.#options;
+    const { agent } = this.#hello;
     switch (message.type) {
       case 'hello':
         this.#refuse('bad-message', 'a second hello');
@@ -165,10 +166,19 @@ export class Session {
         if (this.#follower !== undefined) sharedViews.follow(this.#follower, message.cluster);
         return;
       case 'reports':
-        recorder.record(agent, epoch, message.reports);
-        // Everything up to the highest sequence of the batch is on the disk now, repeats included.
-        this.#send({ type: 'ack', sequence: Math.max(...message.reports.map(({ sequence }) => sequence)) });
+        this.#record(this.#hello, message.reports);
     }
+  }
+
+  /** An agent speaks for its own node: whoever holds one's token or certificate cannot accuse or clear another. */
+  #record({ agent, epoch }: Hello, reports: Reports['reports']): void {
+    if (reports.some(({ report }) => report.node !== agent)) {
+      this.#refuse('wrong-name', 'a report of another node');
+      return;
+    }
+    this.#options.recorder.record(agent, epoch, reports);
+    // Everything up to the highest sequence of the batch is on the disk now, repeats included.
+    this.#send({ type: 'ack', sequence: Math.max(...reports.map(({ sequence }) => sequence)) });
   }
 
   #greet(hello: Hello): void {

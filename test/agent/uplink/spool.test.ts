@@ -100,6 +100,17 @@ describe('a spool', () => {
     expect([second.epoch, sequencesOf(second)]).toEqual([epoch, [1]]);
   });
 
+  it('tells what waits under the new name of a node that was renamed', async () => {
+    const spool = await openTestSpool();
+    const expected = [sampleAnomaly(1), sampleFlowReport(), sampleAnomaly(2, '🥊')];
+    spool.append([{ ...sampleAnomaly(1), node: 'an-older-name' }]);
+    spool.append([{ ...sampleFlowReport(), node: 'another' }, sampleAnomaly(2, '🥊')]);
+    spool.nameReports('w1');
+    expect(spool.peek(0, 10, ALL).map(({ text }) => JSON.parse(text) as Report)).toEqual(expected);
+    const bytes = expected.reduce((sum, report) => sum + Buffer.byteLength(JSON.stringify(report)), 0);
+    expect(spool.counters()).toMatchObject({ pending: 3, pendingBytes: bytes });
+  });
+
   it('behaves like a list under any series of calls', async () => {
     const call = fc.oneof(
       fc.record({ append: fc.integer({ min: 0, max: 5 }) }),

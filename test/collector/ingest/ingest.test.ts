@@ -8,6 +8,7 @@ import { Ingest, type IngestOptions } from '../../../collector/ingest/ingest.ts'
 import { HEARTBEAT_WRITE_MS } from '../../../collector/ingest/heartbeats.ts';
 import { HELLO_TIMEOUT_MS, PING_INTERVAL_MS } from '../../../collector/ingest/session.ts';
 import { PlasmawatchError } from '../../../common/errors.ts';
+import type { Report } from '../../../common/event.ts';
 import { INGEST_PATH, MAX_MESSAGE_BYTES, PROTOCOL_VERSION } from '../../../common/protocol.ts';
 import { openParts, TEST_EPOCH } from '../../support/collector-parts.ts';
 import { sampleAnomaly, sampleFlowReport } from '../../support/sample-report.ts';
@@ -322,6 +323,22 @@ describe('what no agent sends', () => {
     expect(code).toBe(1008);
     expect(reason).not.toMatch(/secret|shutdown|extra/);
     expect(await refused('bad-message')).toBe(1);
+    expect(store.reportsAfter(0, 10)).toEqual([]);
+  });
+
+  it.each<[string, Report]>([
+    ['an anomaly', sampleAnomaly(2)],
+    ['a flow report', sampleFlowReport()],
+    ['evidence', { type: 'evidence', node: 'w1', anomaly: 'w1-1', packets: 1, pcapng: 'Cg0NCg==' }],
+  ])('ends the connection, and stores nothing of the message: %s of another node', async (_name, report) => {
+    const { url, store, refused } = await openIngest();
+    const peer = await Peer.open(url);
+    peer.send(hello({ agent: 'w2' }));
+    const own = { ...sampleAnomaly(1), node: 'w2' };
+    const batch = [own, report].map((report, index) => ({ sequence: index + 1, report }));
+    peer.send({ type: 'reports', reports: batch });
+    expect(await peer.closed).toEqual({ code: 1008, reason: 'a report of another node' });
+    expect(await refused('wrong-name')).toBe(1);
     expect(store.reportsAfter(0, 10)).toEqual([]);
   });
 
