@@ -6,6 +6,7 @@ import { flowRecord } from '../agent/flow/record.ts';
 import type { FlowRecord } from '../common/event.ts';
 import type { Terminal } from './command.ts';
 import { writeLine } from './output.ts';
+import { formatTable, type Column } from './table.ts';
 
 /** Rows of the table for people, unless they ask for a number: the largest, where there are more. */
 const MAX_ROWS = 100_000;
@@ -130,13 +131,20 @@ function writeRecords({ stdout }: Terminal, records: readonly FlowRecord[]): voi
 }
 
 function writeTable(terminal: Terminal, records: readonly FlowRecord[], omitted: number): void {
-  for (const line of formatTable(records.map(rowOf))) writeLine(terminal, line);
+  for (const line of formatTable(COLUMNS, records.map(rowOf))) writeLine(terminal, line);
   if (omitted > 0) writeLine(terminal, `and ${omitted} smaller connections`);
 }
 
-const COLUMNS = ['start', 'source', 'destination', 'state', 'packets', 'bytes', 'packets back', 'bytes back'];
-/** Columns of numbers, which stand to the right. */
-const FIRST_NUMBER_COLUMN = 4;
+const COLUMNS: readonly Column[] = [
+  { name: 'start' },
+  { name: 'source' },
+  { name: 'destination' },
+  { name: 'state' },
+  { name: 'packets', isNumber: true },
+  { name: 'bytes', isNumber: true },
+  { name: 'packets back', isNumber: true },
+  { name: 'bytes back', isNumber: true },
+];
 
 function rowOf({ event, source, destination, plasmawatch }: FlowRecord): string[] {
   return [
@@ -153,21 +161,4 @@ function rowOf({ event, source, destination, plasmawatch }: FlowRecord): string[
 
 function endpoint({ ip, port }: FlowRecord['source']): string {
   return ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`;
-}
-
-/** Lines of a table with a headline, or none for no rows. */
-function formatTable(rows: readonly string[][]): string[] {
-  if (rows.length === 0) return [];
-  const table = [COLUMNS, ...rows];
-  const widths = COLUMNS.map((_, column) =>
-    table.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), 0),
-  );
-  return table.map((row) =>
-    row
-      .map((cell, column) => {
-        const width = widths[column] ?? 0;
-        return column < FIRST_NUMBER_COLUMN ? cell.padEnd(width) : cell.padStart(width);
-      })
-      .join('  '),
-  );
 }

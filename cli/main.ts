@@ -29,6 +29,15 @@ const COMMANDS: Readonly<Record<string, (parser: Argv, register: Register) => Pr
       return rules.demandCommand(1, 'which of: rules check, rules explain?');
     });
   },
+  incidents: async (parser, register) => {
+    const commands = await import('./incidents.ts');
+    parser.command('incidents', "list a collector's incidents and look after them", (incidents) => {
+      register(incidents, commands.incidentsListCommand);
+      register(incidents, commands.incidentsShowCommand);
+      register(incidents, commands.incidentsAcknowledgeCommand);
+      return incidents;
+    });
+  },
   notify: async (parser, register) => {
     const { notifyTestCommand } = await import('./notify.ts');
     parser.command('notify', "try the collector's receivers", (notify) => {

@@ -23,6 +23,7 @@ export const ERROR_CODES = [
   'PW_SECRET',
   'PW_LISTEN',
   'PW_UPLINK',
+  'PW_API',
   'PW_KUBERNETES',
   'PW_PROTOCOL',
   'PW_NOTIFY',

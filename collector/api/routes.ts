@@ -1,6 +1,7 @@
 /** What the API answers: incidents, health and metrics. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
+import { ANOMALY_KINDS, SEVERITIES } from '../../common/event.ts';
 import { formatMilliseconds } from '../../common/time.ts';
 import { presentIncident } from '../incident/present.ts';
 import type { Recorder } from '../incident/recorder.ts';
@@ -15,7 +16,9 @@ import { ApiError } from './server.ts';
 const MAX_DETAILS = 100;
 
 const incidentsQuery = z.strictObject({
-  state: z.enum(INCIDENT_STATES).optional(),
+  state: z.enum([...INCIDENT_STATES, 'unresolved']).optional(),
+  severity: z.enum(SEVERITIES).optional(),
+  kind: z.enum(ANOMALY_KINDS).optional(),
   limit: wholeNumber.pipe(z.number().max(MAX_PAGE)).default(50),
   cursor: wholeNumber.optional(),
 });
@@ -36,8 +39,8 @@ export function addRoutes(server: FastifyInstance, options: RoutesOptions): void
   });
 
   server.get('/api/incidents', (request) => {
-    const { state, limit, cursor } = checkQuery(incidentsQuery, request.query);
-    const { incidents, next } = store.incidents({ state, limit, before: cursor });
+    const { cursor, ...query } = checkQuery(incidentsQuery, request.query);
+    const { incidents, next } = store.incidents({ ...query, before: cursor });
     return { incidents: incidents.map(presentIncident), nextCursor: next === null ? null : String(next) };
   });
 

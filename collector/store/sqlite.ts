@@ -6,6 +6,7 @@ import { Queries } from './queries.ts';
 import { MIGRATIONS } from './sqlite-schema.ts';
 import type {
   Incident,
+  IncidentQuery,
   Member,
   NewIncident,
   Notification,
@@ -203,21 +204,20 @@ class SqliteStore implements Store {
     return this.#queries.number("SELECT COUNT(*) AS value FROM incidents WHERE state <> 'resolved'", []);
   }
 
-  incidents({
-    state,
-    limit,
-    before = Number.MAX_SAFE_INTEGER,
-  }: Parameters<Store['incidents']>[0]): ReturnType<Store['incidents']> {
-    const rows =
-      state === undefined
-        ? this.#queries.all<IncidentRow>(
-            'SELECT number, incident FROM incidents WHERE number < ? ORDER BY number DESC LIMIT ?',
-            [before, limit + 1],
-          )
-        : this.#queries.all<IncidentRow>(
-            'SELECT number, incident FROM incidents WHERE state = ? AND number < ? ORDER BY number DESC LIMIT ?',
-            [state, before, limit + 1],
-          );
+  incidents({ state, severity, kind, limit, before = Number.MAX_SAFE_INTEGER }: IncidentQuery): {
+    incidents: Incident[];
+    next: number | null;
+  } {
+    const conditions: [condition: string, value: string | number][] = [['number < ?', before]];
+    if (state === 'unresolved') conditions.push(['state <> ?', 'resolved']);
+    else if (state !== undefined) conditions.push(['state = ?', state]);
+    if (severity !== undefined) conditions.push(["json_extract(incident, '$.severity') = ?", severity]);
+    if (kind !== undefined) conditions.push(["json_extract(incident, '$.kind') = ?", kind]);
+    const where = conditions.map(([condition]) => condition).join(' AND ');
+    const rows = this.#queries.all<IncidentRow>(
+      `SELECT number, incident FROM incidents WHERE ${where} ORDER BY number DESC LIMIT ?`,
+      [...conditions.map(([, value]) => value), limit + 1],
+    );
     const page = rows.slice(0, limit);
     return {
       incidents: page.map(toIncident),

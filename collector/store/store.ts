@@ -48,6 +48,16 @@ export interface Incident {
 
 export type NewIncident = Omit<Incident, 'id'>;
 
+/** Which incidents are asked for; what is left out does not matter. */
+export interface IncidentQuery {
+  readonly state?: IncidentState | 'unresolved' | undefined;
+  readonly severity?: Severity | undefined;
+  readonly kind?: AnomalyKind | undefined;
+  readonly limit: number;
+  /** The cursor that the page before gave. */
+  readonly before?: number | undefined;
+}
+
 /** How many nodes an incident lists by name. */
 export const MAX_LISTED_NODES = 50;
 
@@ -144,11 +154,8 @@ export interface Store {
   incident(id: string): Incident | undefined;
   unresolvedIncident(fingerprint: string): Incident | undefined;
   unresolvedCount(): number;
-  /** Newest first; `before` is the cursor that the page before gave. */
-  incidents(query: { state?: IncidentState | undefined; limit: number; before?: number | undefined }): {
-    incidents: Incident[];
-    next: number | null;
-  };
+  /** Newest first. */
+  incidents(query: IncidentQuery): { incidents: Incident[]; next: number | null };
   /** Unresolved incidents without a report since. */
   quietIncidents(sinceMs: number, limit: number): Incident[];
 

@@ -1,15 +1,12 @@
 /** The collector as a process, with receivers that need more than HTTP. */
-import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { WebSocket } from 'ws';
-import { INGEST_PATH, PROTOCOL_VERSION } from '../../common/protocol.ts';
-import { TEST_EPOCH } from '../support/collector-parts.ts';
 import { freePort } from '../support/free-port.ts';
 import { HttpReceiver } from '../support/http-receiver.ts';
 import { Program } from '../support/program.ts';
+import { sendReports } from '../support/report-client.ts';
 import { sampleAnomaly } from '../support/sample-report.ts';
 import { cut, scripted, TcpReceiver } from '../support/tcp-receiver.ts';
 import { waitFor } from '../support/wait-for.ts';
@@ -18,17 +15,7 @@ const AGENT_TOKEN = 'AgentTokenOfTheTestOfTheProcess';
 const SECRETS = /T0SECRET|whsec_|RoutingKeySECRET|PasswordSECRET|AgentTokenOfTheTest/;
 
 async function report(port: number): Promise<void> {
-  const socket = new WebSocket(`ws://127.0.0.1:${port}${INGEST_PATH}`, {
-    headers: { authorization: `Bearer ${AGENT_TOKEN}` },
-  });
-  await once(socket, 'open');
-  const hello = { agent: 'w1', epoch: TEST_EPOCH, version: '0.1.0', capture: 'ring' };
-  socket.send(JSON.stringify({ type: 'hello', protocol: PROTOCOL_VERSION, ...hello }));
-  socket.send(JSON.stringify({ type: 'reports', reports: [{ sequence: 1, report: sampleAnomaly(1) }] }));
-  socket.on('message', (data) => {
-    if ((data as Buffer).toString().includes('"ack"')) socket.close();
-  });
-  await once(socket, 'close');
+  await sendReports({ url: `http://127.0.0.1:${port}`, token: AGENT_TOKEN }, [sampleAnomaly(1)]);
 }
 
 describe('plasmawatch collector', () => {

@@ -10,13 +10,13 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { systemClock } from '../../common/clock.ts';
-import { INGEST_PATH, PROTOCOL_VERSION } from '../../common/protocol.ts';
+import { INGEST_PATH } from '../../common/protocol.ts';
 import { createCollector, type Collector, type CollectorOptions } from '../../collector/collector.ts';
 import { collectorConfigSchema } from '../../collector/config.ts';
 import type { IncidentEvent } from '../../collector/incident/recorder.ts';
 import type { CollectorSecrets } from '../../collector/secrets.ts';
-import { TEST_EPOCH } from '../support/collector-parts.ts';
 import { HttpReceiver } from '../support/http-receiver.ts';
+import { sendReports } from '../support/report-client.ts';
 import { sampleAnomaly } from '../support/sample-report.ts';
 
 const SECRET_PATH = '/services/T0SECRET/B0SECRET/TokenOfTheChannel';
@@ -82,27 +82,8 @@ async function open(settings: object = {}, changes: Partial<CollectorOptions> = 
   return { collector, events, log };
 }
 
-/** Reports one anomaly as an agent does, and waits for the acknowledgement. */
 async function reportAnomaly(url: string, sequence: number): Promise<void> {
-  const socket = new WebSocket(url.replace('http', 'ws') + INGEST_PATH, {
-    headers: { authorization: `Bearer ${AGENT_TOKEN}` },
-    rejectUnauthorized: false,
-  });
-  await once(socket, 'open');
-  const messages: string[] = [];
-  socket.on('message', (data) => messages.push((data as Buffer).toString()));
-  const hello = {
-    protocol: PROTOCOL_VERSION,
-    agent: 'w1',
-    epoch: TEST_EPOCH,
-    version: '0.1.0',
-    capture: 'ring',
-  };
-  socket.send(JSON.stringify({ type: 'hello', ...hello }));
-  socket.send(JSON.stringify({ type: 'reports', reports: [{ sequence, report: sampleAnomaly(1) }] }));
-  await vi.waitFor(() => expect(messages.at(-1)).toBe(`{"type":"ack","sequence":${sequence}}`));
-  socket.close();
-  await once(socket, 'close');
+  await sendReports({ url, token: AGENT_TOKEN, firstSequence: sequence }, [sampleAnomaly(1)]);
 }
 
 async function ask(url: string, path: string): Promise<unknown> {

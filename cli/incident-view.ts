@@ -1,0 +1,110 @@
+/** Incidents as the API answers them, and as lines for people. */
+import { z } from 'zod';
+import { plainText } from '../collector/incident/story.ts';
+import { formatSize } from '../common/units.ts';
+import { countedConnections } from './output.ts';
+import { formatTable } from './table.ts';
+
+/** What agents wrote is shown without what could move a cursor. */
+const text = z.string().transform(plainText);
+const count = z.number().min(0);
+
+const incidentSchema = z.looseObject({
+  id: text,
+  state: text,
+  severity: text,
+  kind: text,
+  title: text,
+  nodes: z.array(text),
+  nodeCount: count,
+  count,
+  bytes: count,
+  first: text,
+  last: text,
+  message: text,
+  opened: text,
+  acknowledged: text.nullable(),
+  resolved: text.nullable(),
+});
+type IncidentAnswer = z.output<typeof incidentSchema>;
+
+const notificationSchema = z.looseObject({
+  receiver: text,
+  type: text,
+  state: text,
+  attempts: count,
+  reason: text.nullable(),
+  created: text,
+});
+
+/** `GET /api/incidents` */
+export const incidentPage = z.looseObject({
+  incidents: z.array(incidentSchema),
+  nextCursor: z.string().nullable(),
+});
+
+/** What follows from an action on an incident. */
+export const incidentAnswer = z.looseObject({ incident: incidentSchema });
+
+/** `GET /api/incidents/:id` */
+export const incidentDetails = incidentAnswer.extend({ notifications: z.array(notificationSchema) });
+type IncidentDetails = z.output<typeof incidentDetails>;
+
+const COLUMNS = [
+  { name: 'incident' },
+  { name: 'severity' },
+  { name: 'state' },
+  { name: 'last seen' },
+  { name: 'what' },
+];
+
+/** A line for each incident, below a headline. */
+export function incidentTable(incidents: readonly IncidentAnswer[]): string[] {
+  return formatTable(
+    COLUMNS,
+    incidents.map(({ id, severity, state, last, title }) => [id, severity, state, shortTime(last), title]),
+  );
+}
+
+/** All that is known of one incident: what it is, then what happened when. */
+export function describeIncident(details: IncidentDetails): string[] {
+  const { id, severity, state, kind, title, message, nodes, nodeCount, bytes } = details.incident;
+  const others = nodeCount - nodes.length;
+  return [
+    `${id} (${kind}, ${severity}) is ${state}`,
+    title,
+    message,
+    `seen by ${nodes.join(', ')}${others > 0 ? ` and ${others} more` : ''}`,
+    `${countedConnections(details.incident.count)}, ${formatSize(bytes)}`,
+    '',
+    ...timelineOf(details).map(({ time, what }) => `${shortTime(time)}  ${what}`),
+  ];
+}
+
+interface Moment {
+  /** RFC 3339 in UTC, nanoseconds: such texts sort as their times do. */
+  readonly time: string;
+  readonly what: string;
+}
+
+function timelineOf({ incident, notifications }: IncidentDetails): Moment[] {
+  const { first, last, opened, acknowledged, resolved } = incident;
+  const moments: Moment[] = [
+    { time: first, what: 'first seen' },
+    { time: last, what: 'last seen' },
+    { time: opened, what: 'opened' },
+    ...(acknowledged === null ? [] : [{ time: acknowledged, what: 'acknowledged' }]),
+    ...(resolved === null ? [] : [{ time: resolved, what: 'resolved' }]),
+    ...notifications.map(({ created, receiver, type, state, attempts, reason }) => {
+      const tries = attempts > 1 ? ` after ${attempts} attempts` : '';
+      const why = reason === null ? '' : `: ${reason}`;
+      return { time: created, what: `"${type}" to ${receiver}: ${state}${tries}${why}` };
+    }),
+  ];
+  return moments.toSorted((a, b) => (a.time < b.time ? -1 : Number(a.time > b.time)));
+}
+
+/** To the second. */
+function shortTime(time: string): string {
+  return `${time.slice(0, 19)}Z`;
+}

@@ -1,0 +1,129 @@
+/** `plasmawatch incidents`: what the collector knows, and looking after it. */
+import type { ArgumentsCamelCase, Argv } from 'yargs';
+import { INCIDENT_STATES } from '../collector/store/store.ts';
+import { ANOMALY_KINDS, SEVERITIES, type AnomalyKind, type Severity } from '../common/event.ts';
+import { CollectorClient, collectorOptions, type CollectorCommandOptions } from './collector-client.ts';
+import type { Command, ExitStatus, Terminal } from './command.ts';
+import {
+  describeIncident,
+  incidentAnswer,
+  incidentDetails,
+  incidentPage,
+  incidentTable,
+} from './incident-view.ts';
+import { writeJson, writeLine, writeProblem } from './output.ts';
+
+const STATES = ['unresolved', ...INCIDENT_STATES, 'all'] as const;
+/** As many as the API gives at once. */
+const MAX_LISTED = 500;
+
+interface AskOptions extends CollectorCommandOptions {
+  readonly json: boolean;
+}
+
+interface ListOptions extends AskOptions {
+  readonly state: (typeof STATES)[number];
+  readonly severity: Severity | undefined;
+  readonly kind: AnomalyKind | undefined;
+  readonly limit: number;
+}
+
+interface OneOptions extends AskOptions {
+  readonly id: string;
+}
+
+const askOptions = {
+  ...collectorOptions,
+  json: { type: 'boolean', default: false, description: 'one JSON object a line' },
+} as const;
+
+export const incidentsListCommand: Command<ListOptions> = {
+  usage: '$0',
+  description: 'list incidents, newest first; exit status 1 where one is not resolved',
+  options: (yargs) =>
+    yargs
+      .option('state', {
+        choices: STATES,
+        default: 'unresolved' as const,
+        requiresArg: true,
+        description: 'in this state only',
+      })
+      .option('severity', { choices: SEVERITIES, requiresArg: true, description: 'of this severity only' })
+      .option('kind', { choices: ANOMALY_KINDS, requiresArg: true, description: 'of this kind only' })
+      .option('limit', {
+        type: 'number',
+        default: 50,
+        requiresArg: true,
+        description: `so many at most, up to ${MAX_LISTED}`,
+      })
+      .options(askOptions),
+  run: listIncidents,
+};
+
+export const incidentsShowCommand: Command<OneOptions> = {
+  usage: 'show <id>',
+  description: 'show an incident with its timeline; exit status 1 where it is not resolved',
+  options: oneIncident,
+  run: showIncident,
+};
+
+export const incidentsAcknowledgeCommand: Command<OneOptions> = {
+  usage: 'ack <id>',
+  description: 'say that a person looks after it: it is not repeated any more',
+  options: oneIncident,
+  run: async (options, terminal) => await act(options, 'acknowledge', terminal),
+};
+
+function oneIncident(yargs: Argv): Argv<OneOptions> {
+  return yargs
+    .positional('id', { type: 'string', demandOption: true, description: 'such as INC-12' })
+    .options(askOptions);
+}
+
+async function listIncidents(
+  options: ArgumentsCamelCase<ListOptions>,
+  terminal: Terminal,
+): Promise<ExitStatus> {
+  const { state, severity, kind, limit, json } = options;
+  const client = await CollectorClient.create(options, terminal);
+  const query = new URLSearchParams({
+    limit: String(limit),
+    ...(state === 'all' ? {} : { state }),
+    ...(severity === undefined ? {} : { severity }),
+    ...(kind === undefined ? {} : { kind }),
+  });
+  const { incidents, nextCursor } = await client.get(`/api/incidents?${query.toString()}`, incidentPage);
+  if (json) for (const incident of incidents) writeJson(terminal, incident);
+  else if (incidents.length === 0) writeLine(terminal, 'no such incidents');
+  else for (const line of incidentTable(incidents)) writeLine(terminal, line);
+  if (nextCursor !== null) writeProblem(terminal, `there are more than these ${limit}: see --limit`);
+  return incidents.every((incident) => incident.state === 'resolved') ? 0 : 1;
+}
+
+async function showIncident(
+  options: ArgumentsCamelCase<OneOptions>,
+  terminal: Terminal,
+): Promise<ExitStatus> {
+  const client = await CollectorClient.create(options, terminal);
+  const details = await client.get(pathOf(options.id), incidentDetails);
+  const { incident, ...rest } = details;
+  if (options.json) writeJson(terminal, { ...incident, ...rest });
+  else for (const line of describeIncident(details)) writeLine(terminal, line);
+  return incident.state === 'resolved' ? 0 : 1;
+}
+
+async function act(
+  options: ArgumentsCamelCase<OneOptions>,
+  verb: 'acknowledge',
+  terminal: Terminal,
+): Promise<ExitStatus> {
+  const client = await CollectorClient.create(options, terminal);
+  const { incident } = await client.post(`${pathOf(options.id)}/${verb}`, incidentAnswer);
+  if (options.json) writeJson(terminal, incident);
+  else writeLine(terminal, `${incident.id} is ${incident.state}: ${incident.title}`);
+  return 0;
+}
+
+function pathOf(id: string): string {
+  return `/api/incidents/${encodeURIComponent(id)}`;
+}

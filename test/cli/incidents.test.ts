@@ -1,0 +1,108 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Anomaly } from '../../common/event.ts';
+import { runCli } from '../support/run-cli.ts';
+import { startCollector, type RunningCollector } from '../support/running-collector.ts';
+import { sampleAnomaly } from '../support/sample-report.ts';
+
+let collector: RunningCollector;
+
+beforeEach(async () => {
+  collector = await startCollector();
+});
+afterEach(() => collector.stop());
+
+const run = (words: string, token = 'token-of-the-responder') =>
+  runCli(['incidents', ...words.split(' ').filter(Boolean)], {
+    env: { PLASMAWATCH_COLLECTOR: collector.url, PLASMAWATCH_API_TOKEN: token },
+  });
+
+/** An anomaly about this peer. */
+function anomalyOf(number: number, changes: Partial<Anomaly> = {}): Anomaly {
+  const anomaly = sampleAnomaly(number);
+  const { flow } = anomaly;
+  if (flow === null) throw new Error('the sample has a flow');
+  return { ...anomaly, flow: { ...flow, source: { ...flow.source, ip: `10.9.0.${number}` } }, ...changes };
+}
+
+describe('plasmawatch incidents', () => {
+  it('finds nothing where nothing is unresolved, and answers with 0', async () => {
+    expect(await run('')).toEqual({ status: 0, stdout: 'no such incidents\n', stderr: '' });
+    expect(await run('--json')).toEqual({ status: 0, stdout: '', stderr: '' });
+  });
+
+  it('lists what is unresolved, newest first, and answers with 1', async () => {
+    await collector.report(anomalyOf(1), anomalyOf(2, { severity: 'warning' }));
+    const { status, stdout } = await run('');
+    expect(status).toBe(1);
+    expect(stdout).toBe(
+      `incident  severity  state  last seen             what
+INC-2     warning   open   2026-11-23T09:42:12Z  Unexpected peer 10.9.0.2 talks to the object manager on w1
+INC-1     critical  open   2026-11-23T09:42:12Z  Unexpected peer 10.9.0.1 talks to the object manager on w1
+`,
+    );
+  });
+
+  it.each([
+    ['--severity critical', ['INC-1']],
+    ['--kind scan', ['INC-2']],
+    ['--severity warning --kind scan --state open', ['INC-2']],
+    ['--severity info', []],
+    ['--state acknowledged', []],
+    ['--state all', ['INC-2', 'INC-1']],
+  ])('lists only what is asked for: %s', async (words, ids) => {
+    await collector.report(anomalyOf(1), anomalyOf(2, { severity: 'warning', kind: 'scan' }));
+    const { stdout } = await run(`${words} --json`);
+    const listed = stdout.split('\n').filter(Boolean);
+    expect(listed.map((line) => (JSON.parse(line) as { id: string }).id)).toEqual(ids);
+  });
+
+  it('says when there is more', async () => {
+    await collector.report(anomalyOf(1), anomalyOf(2));
+    const { stdout, stderr } = await run('--limit 1 --json');
+    expect(stdout.trim().split('\n')).toHaveLength(1);
+    expect(stderr).toBe('there are more than these 1: see --limit\n');
+    expect(await run('--limit 501')).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('query parameter limit') as string,
+    });
+  });
+
+  it('shows one with what happened when, and nothing that could move a cursor', async () => {
+    await collector.report(anomalyOf(1, { message: 'a \u001b[2Jstranger' }));
+    const { status, stdout } = await run('show INC-1');
+    expect(status).toBe(1);
+    expect(stdout).toMatch(
+      /^INC-1 \(unexpected-peer, critical\) is open\nUnexpected peer 10\.9\.0\.1 talks .*\na {2}\[2Jstranger\nseen by w1\n1 connection, 4\.1 KiB\n\n/,
+    );
+    expect(stdout).toContain('2026-11-23T09:42:10Z  first seen\n2026-11-23T09:42:12Z  last seen\n');
+    expect(stdout).toMatch(/Z {2}opened\n$/);
+    const json = JSON.parse((await run('show INC-1 --json')).stdout) as unknown;
+    expect(json).toMatchObject({ id: 'INC-1', anomalies: [{ agent: 'w1' }], notifications: [] });
+  });
+
+  it('acknowledges one, and only for who may', async () => {
+    await collector.report(anomalyOf(1));
+    expect(await run('ack INC-1', 'token-of-the-viewer')).toEqual({
+      status: 2,
+      stdout: '',
+      stderr: 'plasmawatch: the collector refuses that: this needs the role responder (HTTP 403) [PW_API]\n',
+    });
+    expect(await run('ack INC-1')).toMatchObject({
+      status: 0,
+      stdout: 'INC-1 is acknowledged: Unexpected peer 10.9.0.1 talks to the object manager on w1\n',
+    });
+    expect((await run('--state acknowledged')).stdout).toContain('INC-1');
+    expect((await run('show INC-1')).stdout).toMatch(/Z {2}acknowledged\n$/);
+  });
+
+  it.each(['show', 'ack'])('%s says that there is no such incident', async (command) => {
+    const { status, stderr } = await run(`${command} INC-7/../../agents`);
+    expect(status).toBe(2);
+    expect(stderr).toContain('there is no such incident (HTTP 404) [PW_API]');
+  });
+
+  it('answers with 2 to words that it does not know', async () => {
+    expect(await run('close INC-1')).toMatchObject({ status: 2 });
+    expect(await run('--severity high')).toMatchObject({ status: 2 });
+  });
+});
