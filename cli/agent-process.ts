@@ -21,6 +21,7 @@ import { packagePath, packageVersion } from '../common/package.ts';
 import { loadRules } from '../rules/load.ts';
 import { watchRules } from '../rules/watch.ts';
 import type { Terminal } from './command.ts';
+import { dnsClient } from './dns.ts';
 import { kubernetesOpener } from './kubernetes.ts';
 import { writeProblem } from './output.ts';
 import { describeProblems } from './rules-file.ts';
@@ -78,6 +79,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         clock: systemClock,
         fetch: globalThis.fetch,
         resolve: resolveHost,
+        lookUpRecords: dnsClient(),
         findRaylets: raylets,
         localAddresses,
         sharedMembers,

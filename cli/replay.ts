@@ -10,6 +10,7 @@ import type { EvidenceReport } from '../common/event.ts';
 import { silentLogger } from '../common/log.ts';
 import type { PipelineTotals } from '../agent/pipeline.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
+import { dnsClient } from './dns.ts';
 import { describeAnomaly, writeJson, writeLine, writeProblem } from './output.ts';
 import { readRules } from './rules-file.ts';
 import { resolveHost } from './system.ts';
@@ -65,6 +66,7 @@ async function runReplay(options: ReplayCommandOptions, terminal: Terminal): Pro
     logger: silentLogger,
     fetch: globalThis.fetch,
     resolve: resolveHost,
+    lookUpRecords: dnsClient(),
     findRaylets: () => Promise.resolve([]),
     localAddresses: () => [],
     random: Math.random,

@@ -12,6 +12,7 @@ import { loadRules, type LoadedRules } from '../rules/load.ts';
 import type { Ruleset } from '../rules/match.ts';
 import { KNOWN_SERVICES, OBJECT_MANAGER } from '../rules/schema.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
+import { dnsClient } from './dns.ts';
 import { kubernetesOpener } from './kubernetes.ts';
 import { writeJson, writeLine, writeProblem } from './output.ts';
 import { describeProblems } from './rules-file.ts';
@@ -141,6 +142,7 @@ async function explainFromHere(
     logger: createLogger({ level: 'warn', format: 'text' }),
     fetch: globalThis.fetch,
     resolve: resolveHost,
+    lookUpRecords: dnsClient(),
     findRaylets: () => Promise.resolve(raylets),
     // Where no raylet runs, this machine is somebody's desk and no node.
     localAddresses: raylets.length === 0 ? () => [] : localAddresses,

@@ -36,7 +36,6 @@ export function checkRules(sources: readonly RuleSource[], nowMs: number): Diagn
  * feature comes.
  */
 const NOT_ENFORCED: readonly { feature: string; find: (content: RulesFile) => YamlPath[] }[] = [
-  { feature: '`dns` groups', find: (content) => groupsWith(content, 'dns') },
   { feature: '`mode: learn`', find: (content) => rulesWithMode(content, 'learn') },
   { feature: '`mode: audit`', find: (content) => rulesWithMode(content, 'audit') },
   { feature: '`limits`', find: (content) => (content.limits === undefined ? [] : [['limits']]) },
@@ -49,12 +48,6 @@ function notEnforced({ content, locate }: RuleSource): Diagnostic[] {
       problemAt(locate(path, 'key'), 'warning', `${feature}: accepted, not enforced by this version`),
     ),
   );
-}
-
-function groupsWith(content: RulesFile, source: 'dns'): YamlPath[] {
-  return Object.entries(content.groups ?? {})
-    .filter(([, group]) => group[source] !== undefined)
-    .map(([name]) => ['groups', name, source]);
 }
 
 function rulesWithMode(content: RulesFile, mode: string): YamlPath[] {

@@ -86,9 +86,13 @@ const cidr = checkedText('an address range such as `10.20.0.0/24`', /./, (text) 
 const host = checkedText('an address or a host name', /./, (text) => {
   if (parsePrefix(text) !== undefined)
     return text.includes('/') ? `\`${text}\` is a range; write it under \`cidr\`` : undefined;
-  const isName = text.length <= 253 && /^(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63})*\.?$/.test(text);
-  const looksLikeAddress = /^[\d.]+$/.test(text);
-  return isName && !looksLikeAddress ? undefined : expected('an address or a host name', text);
+  return isHostName(text) ? undefined : expected('an address or a host name', text);
+});
+const dnsName = checkedText('a DNS name such as `workers.ray.svc.cluster.local.`', /./, (text) => {
+  if (parsePrefix(text) !== undefined) {
+    return `\`${text}\` is no name; write it under \`${text.includes('/') ? 'cidr' : 'hosts'}\``;
+  }
+  return isHostName(text) ? undefined : expected('a DNS name such as `workers.ray.svc.cluster.local.`', text);
 });
 
 /** Names as Kubernetes takes them (Kubernetes docs, "Labels and selectors", "Object names"): nothing else can end up in a query. */
@@ -120,7 +124,9 @@ const groupSchema = z
       })
       .optional()
       .describe('The pods of a namespace, as the Kubernetes API lists them.'),
-    dns: host.optional().describe('A DNS name: every address that it resolves to.'),
+    dns: dnsName
+      .optional()
+      .describe('A DNS name that stands for many hosts, such as a headless service: each of its addresses.'),
     file: line
       .optional()
       .describe('A file that lists members, read again when it changes; relative to the rule file.'),
@@ -253,6 +259,12 @@ export function toPortRanges(ports: number | string | readonly (number | string)
   if (typeof ports !== 'string') return ports.flatMap(toPortRanges);
   const [first = 0, last = first] = ports.split('-').map(Number);
   return [{ first, last }];
+}
+
+/** Labels of letters, digits and hyphens (RFC 1123, section 2.1); a text of digits and dots is a mistyped address. */
+function isHostName(text: string): boolean {
+  const isName = text.length <= 253 && /^(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63})*\.?$/.test(text);
+  return isName && !/^[\d.]+$/.test(text);
 }
 
 function portError({ input }: { input?: unknown }): string {

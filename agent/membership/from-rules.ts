@@ -4,6 +4,7 @@ import type { Logger } from '../../common/log.ts';
 import type { GroupSources } from '../../rules/schema.ts';
 import type { OpenKubernetesApi } from '../kubernetes/api.ts';
 import type { Raylet } from '../ray/raylet.ts';
+import { createDnsProvider, type LookUpRecords } from './dns.ts';
 import { createFileProvider } from './file.ts';
 import { createHostsProvider } from './hosts.ts';
 import { createKubernetesProvider } from './kubernetes.ts';
@@ -20,6 +21,7 @@ export interface MembershipDependencies {
   readonly fetch: typeof globalThis.fetch;
   /** All addresses of a host name, as text. */
   readonly resolve: (name: string) => Promise<readonly string[]>;
+  readonly lookUpRecords: LookUpRecords;
   /** The raylets of this network namespace; none in a replay. */
   readonly findRaylets: () => Promise<readonly Raylet[]>;
   /** Every address of this machine; none in a replay, where the machine is not the one that was recorded. */
@@ -48,6 +50,7 @@ function createProviders(sources: GroupSources, dependencies: MembershipDependen
   if (sources.ray !== undefined) providers.push(createRayProvider(dependencies));
   if (sources.cidr !== undefined) providers.push(createCidrProvider(sources.cidr));
   if (sources.hosts !== undefined) providers.push(createHostsProvider(sources.hosts, dependencies));
+  if (sources.dns !== undefined) providers.push(createDnsProvider(sources.dns, dependencies));
   if (sources.file !== undefined) providers.push(createFileProvider(sources.file, dependencies));
   const { openKubernetes } = dependencies;
   if (sources.kubernetes !== undefined && openKubernetes !== undefined)

@@ -7,6 +7,7 @@ import type { Clock } from '../../common/clock.ts';
 import { messageOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import { LookLoop } from './look-loop.ts';
+import { OutageLog } from './outage-log.ts';
 import type { GroupView, LookResult, Member, Provider } from './provider.ts';
 
 const RESOLVE_INTERVAL_MS = 30_000;
@@ -24,7 +25,7 @@ export function createHostsProvider(
   { clock, logger, resolve }: HostsDependencies,
 ): Provider {
   const known = new Map<string, Member>();
-  const failing = new Set<string>();
+  const outages = new OutageLog(logger, 'host name does not resolve', 'host name resolves again');
   const names: string[] = [];
   for (const host of hosts) {
     const literal = parseAddress(host);
@@ -39,11 +40,9 @@ export function createHostsProvider(
       const addresses = (await resolve(name)).map(parseAddress).filter((found) => found !== undefined);
       if (addresses.length === 0) throw new Error('no address');
       known.set(name, toMember(name, addresses));
-      if (failing.delete(name)) logger.info({ host: name }, 'host name resolves again');
+      outages.succeeded(name);
     } catch (error) {
-      if (!failing.has(name))
-        logger.warn({ host: name, reason: messageOf(error) }, 'host name does not resolve');
-      failing.add(name);
+      outages.failed(name, messageOf(error));
     }
   }
 
@@ -53,14 +52,14 @@ export function createHostsProvider(
     async look(): Promise<LookResult> {
       const startedAtMs = clock.now();
       await Promise.all(names.map(lookUp));
-      if (failing.size === 0) answeredAtMs = startedAtMs;
+      if (outages.failing.size === 0) answeredAtMs = startedAtMs;
       publish?.({
         members: [...known.values()],
         prefixes: [],
         ...(names.length === 0 ? {} : { asOfMs: answeredAtMs }),
       });
       // A name that never resolved may be a slip of the pen: nobody waits for it.
-      return [...failing].some((name) => known.has(name)) ? 'failed' : 'answered';
+      return [...outages.failing].some((name) => known.has(name)) ? 'failed' : 'answered';
     },
   });
 

@@ -45,6 +45,7 @@ describe('Agent', () => {
       logger: silentLogger,
       fetch: () => Promise.reject(new Error('no network here')),
       resolve: () => Promise.reject(new Error('no names here')),
+      lookUpRecords: () => Promise.reject(new Error('no names here')),
       findRaylets: () => Promise.resolve([]),
       localAddresses: () => ['10.0.0.1'],
       rayletSockets: () => Promise.resolve(sockets),
