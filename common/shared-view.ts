@@ -8,8 +8,8 @@
 import { z } from 'zod';
 import { parseAddress } from './address.ts';
 
-/** With the texts at their usual length so many fit into one message; a larger cluster is not shared. */
-export const MAX_SHARED_MEMBERS = 5000;
+/** With all ports and texts at their usual length so many fit into one message; a larger cluster is not shared. */
+export const MAX_SHARED_MEMBERS = 3000;
 
 const address = z
   .string()

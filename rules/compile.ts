@@ -5,7 +5,6 @@ import { parseHours } from './hours.ts';
 import { DEFAULT_EVIDENCE, Ruleset, type EvidenceLimits, type Rule } from './match.ts';
 import {
   CLUSTER_GROUP,
-  KNOWN_SERVICES,
   OBJECT_MANAGER,
   parseUntil,
   toPortRanges,
@@ -62,11 +61,11 @@ function compileServices(sources: readonly RuleSource[], rules: readonly Rule[])
   const services = new Map<string, ServicePorts>([[OBJECT_MANAGER, 'auto']]);
   for (const { content } of sources) {
     for (const [name, ports] of Object.entries(content.services ?? {})) {
-      services.set(name, ports === 'auto' ? defaultPorts(name) : toPortRanges(ports));
+      services.set(name, ports === 'auto' ? 'auto' : toPortRanges(ports));
     }
   }
   for (const name of rules.flatMap(({ to }) => to)) {
-    if (!services.has(name)) services.set(name, defaultPorts(name));
+    if (!services.has(name)) services.set(name, 'auto');
   }
   return services;
 }
@@ -75,10 +74,6 @@ function compileEvidence(sources: readonly RuleSource[]): EvidenceLimits {
   const evidence = sources.find(({ content }) => content.evidence !== undefined)?.content.evidence ?? {};
   const { packets = DEFAULT_EVIDENCE.packets, payload = DEFAULT_EVIDENCE.payloadBytes } = evidence;
   return { packets, payloadBytes: payload };
-}
-
-function defaultPorts(service: string): ServicePorts {
-  return KNOWN_SERVICES.get(service) ?? 'auto';
 }
 
 function compileGroups(sources: readonly RuleSource[]): Map<string, GroupSources> {

@@ -27,14 +27,21 @@ export const OBJECT_MANAGER = 'object-manager';
 
 const single = (port: number): PortRange[] => [{ first: port, last: port }];
 
-/** The services of Ray that need no ports in the file, with the ports that Ray uses unless told otherwise. */
-export const KNOWN_SERVICES: ReadonlyMap<string, ServicePorts> = new Map<string, ServicePorts>([
-  [OBJECT_MANAGER, 'auto'],
-  ['node-manager', 'auto'],
+/**
+ * The services of Ray that need no ports in the file, by the names of the options of `ray start`, with the ports that are
+ * watched where nobody tells them: Ray's defaults (docs.ray.io, "Configuring Ray: Ports configurations"), none where
+ * Ray picks a port on each node. For the object manager that is the port of this project's first analysis.
+ */
+export const KNOWN_SERVICES: ReadonlyMap<string, readonly PortRange[]> = new Map([
+  [OBJECT_MANAGER, single(43_800)],
+  ['node-manager', []],
   ['gcs', single(6379)],
   ['dashboard', single(8265)],
   ['client-server', single(10_001)],
   ['dashboard-agent', single(52_365)],
+  ['dashboard-agent-grpc', []],
+  ['metrics-export', []],
+  ['runtime-env-agent', []],
   ['worker', [{ first: 10_002, last: 19_999 }]],
   ['serve', single(8000)],
 ]);

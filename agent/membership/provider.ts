@@ -6,6 +6,7 @@
  * fails or lies empties nothing.
  */
 import type { Address, Prefix } from '../../common/address.ts';
+import type { PortRange } from '../../rules/schema.ts';
 
 /** A node of the cluster. */
 export interface Member {
@@ -18,6 +19,8 @@ export interface Member {
   readonly group?: string;
   /** Ports by service, as far as the source knows them: `object-manager` to [43800]. */
   readonly ports: ReadonlyMap<string, readonly number[]>;
+  /** Each of its workers listens at a port of this range, where the source knows. */
+  readonly workerPorts?: PortRange;
   /**
    * Since when it is one, in ms since the epoch, where the source tells it; else the time of the first view with it.
    */

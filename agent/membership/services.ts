@@ -3,18 +3,25 @@
  *
  * A port that the rules name holds for every node. `auto` follows the members' own ports, for every node may have
  * another one; a member whose ports nobody knows is taken to use those of the others, and where no port is known at
- * all the convention 43800 is watched.
+ * all Ray's default is watched.
  */
 import { PortSet } from '../capture/source.ts';
 import type { Address } from '../../common/address.ts';
-import { CLUSTER_GROUP, OBJECT_MANAGER, type ServicePorts } from '../../rules/schema.ts';
+import {
+  CLUSTER_GROUP,
+  KNOWN_SERVICES,
+  OBJECT_MANAGER,
+  type PortRange,
+  type ServicePorts,
+} from '../../rules/schema.ts';
 import { addressKey } from './address-history.ts';
 import type { Membership } from './membership.ts';
+import type { Member } from './provider.ts';
 
-/** The port of the project's first analysis: watched where discovery finds none. */
-export const FALLBACK_OBJECT_MANAGER_PORT = 43_800;
 /** Endpoints learnt from this node's own sockets; more are not kept. */
 const MAX_OBSERVED_ENDPOINTS = 1000;
+/** The service whose ports are a range, one for each process. */
+const WORKER = 'worker';
 
 interface ServiceLocatorOptions {
   /** The watched services, as the rules give them. */
@@ -22,15 +29,21 @@ interface ServiceLocatorOptions {
   readonly membership: Membership;
 }
 
+/** Where one service is. */
+interface Place {
+  /** By address of the members whose ports are known. */
+  readonly own: ReadonlyMap<string, readonly PortRange[]>;
+  /** At everybody else: the ports of the rules, or all that are known of any member, or Ray's default. */
+  readonly common: PortSet;
+}
+
 export class ServiceLocator {
   readonly #services: ReadonlyMap<string, ServicePorts>;
   readonly #membership: Membership;
   /** Endpoints outside the cluster to which this node's raylet opened a connection. */
-  readonly #observed = new Map<string, { port: number; service: string }>();
-  /** Service to address to ports, for services that are `auto`. */
-  #memberPorts = new Map<string, Map<string, ReadonlySet<number>>>();
-  /** Service to every port known for it, for services that are `auto`. */
-  #commonPorts = new Map<string, ReadonlySet<number>>();
+  readonly #observed = new Map<string, number>();
+  #places: ReadonlyMap<string, Place> = new Map();
+  #ports = new PortSet();
 
   constructor({ services, membership }: ServiceLocatorOptions) {
     this.#services = services;
@@ -41,36 +54,22 @@ export class ServiceLocator {
   /** Reads the members' ports again; to be called when the membership changed. */
   refresh(): void {
     const members = this.#membership.members();
-    this.#memberPorts = new Map();
-    this.#commonPorts = new Map();
-    for (const [service, ports] of this.#services) {
-      if (ports !== 'auto') continue;
-      const byAddress = new Map<string, ReadonlySet<number>>();
-      for (const member of members) {
-        const own = member.ports.get(service);
-        if (own === undefined || own.length === 0) continue;
-        for (const address of member.addresses) {
-          const key = addressKey(address);
-          byAddress.set(key, new Set([...(byAddress.get(key) ?? []), ...own]));
-        }
-      }
-      const all = new Set(members.flatMap((member) => member.ports.get(service) ?? []));
-      if (all.size === 0 && service === OBJECT_MANAGER) all.add(FALLBACK_OBJECT_MANAGER_PORT);
-      this.#memberPorts.set(service, byAddress);
-      this.#commonPorts.set(service, all);
-    }
+    this.#places = new Map([...this.#services].map(([name, ports]) => [name, locate(name, ports, members)]));
+    this.#collectPorts();
   }
 
   /** The service under which a connection to this endpoint is judged, or undefined where none is watched there. */
   serviceAt(address: Address, port: number): string | undefined {
-    for (const service of this.#services.keys()) if (this.#isAt(service, address, port)) return service;
-    return this.#observed.get(endpointKey(address, port))?.service;
+    const key = addressKey(address);
+    for (const [service, place] of this.#places) if (isAt(place, key, port)) return service;
+    return this.#observed.has(endpointKey(key, port)) ? OBJECT_MANAGER : undefined;
   }
 
   /** The services that a member of the cluster offers at this endpoint; empty for everybody else. */
   servicesOfMember(address: Address, port: number, timeMs: number): string[] {
     if (!this.#membership.inGroup(CLUSTER_GROUP, address, timeMs)) return [];
-    return [...this.#services.keys()].filter((service) => this.#isAt(service, address, port));
+    const key = addressKey(address);
+    return [...this.#places].filter(([, place]) => isAt(place, key, port)).map(([service]) => service);
   }
 
   /**
@@ -80,31 +79,59 @@ export class ServiceLocator {
   observe(address: Address, port: number): boolean {
     if (this.serviceAt(address, port) !== undefined || this.#observed.size >= MAX_OBSERVED_ENDPOINTS)
       return false;
-    this.#observed.set(endpointKey(address, port), { port, service: OBJECT_MANAGER });
+    this.#observed.set(endpointKey(addressKey(address), port), port);
+    this.#collectPorts();
     return true;
   }
 
-  /** Every port that has to be captured. */
+  /** Every port that has to be captured; not to be changed by the caller. */
   ports(): PortSet {
-    const ports = new PortSet();
-    for (const ranges of this.#services.values()) {
-      if (ranges === 'auto') continue;
-      for (const { first, last } of ranges) for (let port = first; port <= last; port++) ports.add(port);
-    }
-    for (const common of this.#commonPorts.values()) for (const port of common) ports.add(port);
-    for (const { port } of this.#observed.values()) ports.add(port);
-    return ports;
+    return this.#ports;
   }
 
-  #isAt(service: string, address: Address, port: number): boolean {
-    const ports = this.#services.get(service);
-    if (ports === undefined) return false;
-    if (ports !== 'auto') return ports.some(({ first, last }) => port >= first && port <= last);
-    const own = this.#memberPorts.get(service)?.get(addressKey(address));
-    return (own ?? this.#commonPorts.get(service))?.has(port) ?? false;
+  #collectPorts(): void {
+    this.#ports = new PortSet(this.#observed.values());
+    for (const { common } of this.#places.values()) addAll(this.#ports, common.ranges());
   }
 }
 
-function endpointKey(address: Address, port: number): string {
-  return `${addressKey(address)}.${port}`;
+function locate(service: string, ports: ServicePorts, members: readonly Member[]): Place {
+  if (ports !== 'auto') return { own: new Map(), common: portSet(ports) };
+  const own = new Map<string, readonly PortRange[]>();
+  for (const member of members) {
+    const ranges = rangesOf(member, service);
+    if (ranges.length === 0) continue;
+    for (const address of member.addresses) {
+      const key = addressKey(address);
+      own.set(key, [...(own.get(key) ?? []), ...ranges]);
+    }
+  }
+  const known = [...own.values()].flat();
+  return { own, common: portSet(known.length > 0 ? known : (KNOWN_SERVICES.get(service) ?? [])) };
+}
+
+function rangesOf({ ports, workerPorts }: Member, service: string): PortRange[] {
+  const single = (ports.get(service) ?? []).map((port) => ({ first: port, last: port }));
+  return service === WORKER && workerPorts !== undefined ? [...single, workerPorts] : single;
+}
+
+function isAt({ own, common }: Place, key: string, port: number): boolean {
+  const ranges = own.get(key);
+  return ranges === undefined
+    ? common.has(port)
+    : ranges.some(({ first, last }) => port >= first && port <= last);
+}
+
+function portSet(ranges: readonly PortRange[]): PortSet {
+  const ports = new PortSet();
+  addAll(ports, ranges);
+  return ports;
+}
+
+function addAll(ports: PortSet, ranges: readonly PortRange[]): void {
+  for (const { first, last } of ranges) for (let port = first; port <= last; port++) ports.add(port);
+}
+
+function endpointKey(key: string, port: number): string {
+  return `${key}.${port}`;
 }

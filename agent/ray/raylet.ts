@@ -8,9 +8,10 @@
 import { open, readdir, readlink, type FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { parseAddress } from '../../common/address.ts';
+import { findServicePorts, parsePort, type ServicePortsOfNode } from './service-ports.ts';
 
 /** A raylet in the network namespace of this process. */
-export interface Raylet {
+export interface Raylet extends ServicePortsOfNode {
   readonly pid: number;
   /** 56 hex digits; empty where the command line has none. */
   readonly nodeId: string;
@@ -34,6 +35,8 @@ const MAX_COMMAND_LINE_BYTES = 256 * 1024;
 /** The log's line is written at the start; the file grows and is rotated, so its end is looked at too. */
 const LOG_WINDOW_BYTES = 256 * 1024;
 const MAX_NAME_LENGTH = 256;
+/** A file that holds a number. */
+const MAX_NUMBER_BYTES = 32;
 
 export interface RayletSearch {
   /** For tests: another root than /proc. */
@@ -100,6 +103,12 @@ async function describeRaylet(
     objectManagerPort: fromArgv ?? logged?.objectManagerPort,
     nodeManagerPort: nodeManagerFromArgv ?? logged?.nodeManagerPort,
     how: fromArgv === undefined && logged !== undefined ? 'log' : 'argv',
+    ...(await findServicePorts({
+      options,
+      nodeId,
+      sessionFolder: join(proc, `${pid}/root`, sessionOf(options)),
+      readText: (path) => readStart(path, MAX_NUMBER_BYTES),
+    })),
   };
 }
 
@@ -109,8 +118,7 @@ async function readLoggedPorts(
   options: ReadonlyMap<string, string>,
   nodeId: string,
 ): Promise<{ objectManagerPort: number; nodeManagerPort: number | undefined } | undefined> {
-  const folder =
-    options.get('log_dir') ?? join(options.get('session_dir') ?? '/tmp/ray/session_latest', 'logs');
+  const folder = options.get('log_dir') ?? join(sessionOf(options), 'logs');
   const path = options.get('stdout_filepath') ?? join(folder, 'raylet.out');
   const text = await readEnds(join(proc, `${pid}/root`, path), LOG_WINDOW_BYTES);
   return text === undefined ? undefined : parseRayletLog(text, nodeId);
@@ -134,6 +142,10 @@ async function readRayletOptions(
   return options.has('object_manager_port') && options.has('node_ip_address') ? options : undefined;
 }
 
+function sessionOf(options: ReadonlyMap<string, string>): string {
+  return options.get('session_dir') ?? '/tmp/ray/session_latest';
+}
+
 function nodeAddressOf(options: ReadonlyMap<string, string>): string {
   const text = options.get('node_ip_address') ?? '';
   return parseAddress(text) === undefined ? '' : text;
@@ -143,13 +155,6 @@ function nodeAddressOf(options: ReadonlyMap<string, string>): string {
 function textOption(options: ReadonlyMap<string, string>, name: string, form: RegExp): string {
   const text = options.get(name) ?? '';
   return text.length <= MAX_NAME_LENGTH && form.test(text) ? text : '';
-}
-
-/** A real port; 0 means that one was to be picked. */
-function parsePort(text: string | undefined): number | undefined {
-  if (text === undefined || !/^\d{1,5}$/.test(text)) return undefined;
-  const port = Number(text);
-  return port >= 1 && port <= 65_535 ? port : undefined;
 }
 
 async function listProcesses(proc: string): Promise<number[]> {

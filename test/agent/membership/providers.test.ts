@@ -178,6 +178,43 @@ describe('createRayProvider', () => {
     ]);
   });
 
+  it('tells the ports of every service that it knows of', async () => {
+    const own = new Map([['dashboard-agent', 52_366]]);
+    const workerPorts = { first: 20_000, last: 20_999 };
+    await start(provider([{ ...raylet, agentPorts: own, workerPorts, dashboardPort: 8265 }]));
+    const [node, head] = views[0]?.members ?? [];
+    expect(node?.workerPorts).toEqual(workerPorts);
+    expect([...(node?.ports ?? [])]).toEqual([
+      ['object-manager', [45_019]],
+      ['node-manager', [38_689]],
+      ['dashboard-agent', [52_366]],
+    ]);
+    expect([...(head?.ports ?? [])]).toEqual([
+      ['gcs', [6379]],
+      ['dashboard', [8265]],
+    ]);
+  });
+
+  it("asks the dashboard at the port that the raylet was told, and knows the head's from it", async () => {
+    answer = { status: 200, body: summary('10.0.0.3', true) };
+    const { port } = dashboard.address() as { port: number };
+    await start(provider([{ ...raylet, dashboardPort: port }]));
+    const listed = views[0]?.members.find(({ id }) => id === 'bb');
+    expect(listed?.ports).toEqual(
+      new Map([
+        ['object-manager', [33_059]],
+        ['node-manager', [40_000]],
+        ['gcs', [6379]],
+        ['dashboard', [port]],
+      ]),
+    );
+  });
+
+  it('says whom Ray lists as dead', async () => {
+    await start(provider([raylet]));
+    expect(views[0]?.ended).toEqual(['cc']);
+  });
+
   it.each([
     ['is away', { status: 503, body: '' }],
     ['answers nonsense', { status: 200, body: '{"data":{"summary":[{}]}}' }],
@@ -196,7 +233,7 @@ describe('createRayProvider', () => {
   });
 
   /** The part of Ray's answer that counts, with a node that is dead. */
-  function summary(address = '10.0.0.3'): string {
+  function summary(address = '10.0.0.3', isHeadNode = false): string {
     const node = (nodeId: string, nodeManagerAddress: string, state: string): object => ({
       raylet: {
         nodeId,
@@ -204,7 +241,7 @@ describe('createRayProvider', () => {
         state,
         objectManagerPort: 33_059,
         nodeManagerPort: 40_000,
-        isHeadNode: false,
+        isHeadNode,
       },
     });
     return JSON.stringify({

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Membership } from '../../../agent/membership/membership.ts';
-import type { GroupView } from '../../../agent/membership/provider.ts';
-import { FALLBACK_OBJECT_MANAGER_PORT, ServiceLocator } from '../../../agent/membership/services.ts';
+import type { GroupView, Member } from '../../../agent/membership/provider.ts';
+import { ServiceLocator } from '../../../agent/membership/services.ts';
 import { parseAddress, type Address } from '../../../common/address.ts';
 import type { ServicePorts } from '../../../rules/schema.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
@@ -10,8 +10,8 @@ import { FakeProvider, membersView } from '../../support/fake-provider.ts';
 describe('ServiceLocator', () => {
   it('watches the convention 43800 everywhere while no port is known', async () => {
     const { locator } = await locate({}, membersView('10.0.0.1'));
-    expect(locator.serviceAt(address('10.0.0.1'), FALLBACK_OBJECT_MANAGER_PORT)).toBe('object-manager');
-    expect(locator.serviceAt(address('192.0.2.9'), FALLBACK_OBJECT_MANAGER_PORT)).toBe('object-manager');
+    expect(locator.serviceAt(address('10.0.0.1'), 43_800)).toBe('object-manager');
+    expect(locator.serviceAt(address('192.0.2.9'), 43_800)).toBe('object-manager');
     expect(locator.ports().ranges()).toEqual([{ first: 43_800, last: 43_800 }]);
   });
 
@@ -26,6 +26,44 @@ describe('ServiceLocator', () => {
       { first: 33_059, last: 33_059 },
       { first: 45_019, last: 45_019 },
     ]);
+  });
+
+  it.each([
+    ['gcs', 6379],
+    ['dashboard', 8265],
+    ['client-server', 10_001],
+    ['dashboard-agent', 52_365],
+    ['worker', 10_002],
+    ['worker', 19_999],
+    ['serve', 8000],
+  ])("watches %s at Ray's default where nobody tells it: %i", async (service, port) => {
+    const { locator } = await locate({ [service]: 'auto' }, membersView('10.0.0.1'));
+    expect(locator.serviceAt(address('10.0.0.1'), port)).toBe(service);
+    expect(locator.ports().has(port)).toBe(true);
+  });
+
+  it.each(['node-manager', 'dashboard-agent-grpc', 'metrics-export', 'runtime-env-agent'])(
+    'does not watch %s where nobody tells it: Ray picks any port',
+    async (service) => {
+      const { locator } = await locate({ [service]: 'auto' }, membersView('10.0.0.1:43800'));
+      expect(locator.ports().ranges()).toEqual([{ first: 43_800, last: 43_800 }]);
+    },
+  );
+
+  it('watches a service that the head tells at its port, and at no default', async () => {
+    const view = viewOf({ ports: new Map([['gcs', [6380]]]) });
+    const { locator } = await locate({ gcs: 'auto' }, view);
+    expect(locator.serviceAt(address('10.0.0.1'), 6380)).toBe('gcs');
+    expect(locator.serviceAt(address('10.0.0.1'), 6379)).toBeUndefined();
+  });
+
+  it('watches the workers of a range that this node tells, on all nodes', async () => {
+    const view = viewOf({ workerPorts: { first: 20_000, last: 20_999 } });
+    const { locator } = await locate({ worker: 'auto' }, view);
+    const at = (text: string, port: number): string | undefined => locator.serviceAt(address(text), port);
+    expect([20_000, 20_999].map((port) => at('10.0.0.1', port))).toEqual(['worker', 'worker']);
+    expect([19_999, 21_000].map((port) => at('10.0.0.1', port))).toEqual([undefined, undefined]);
+    expect(at('10.0.0.2', 20_500)).toBe('worker');
   });
 
   it("takes a member of unknown ports to use the others'", async () => {
@@ -67,6 +105,12 @@ describe('ServiceLocator', () => {
     expect(locator.serviceAt(address('10.0.0.1'), 45_019)).toBeUndefined();
   });
 });
+
+/** A view of one member, 10.0.0.1. */
+function viewOf(member: Partial<Member>): GroupView {
+  const [known] = membersView('10.0.0.1').members;
+  return { members: known === undefined ? [] : [{ ...known, ...member }], prefixes: [] };
+}
 
 async function locate(services: Readonly<Record<string, ServicePorts>>, view: GroupView) {
   const provider = new FakeProvider(view);

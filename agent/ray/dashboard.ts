@@ -1,0 +1,104 @@
+/** The nodes of a cluster with their ports, as the head's dashboard lists them: `GET /nodes?view=summary` (Ray 2.60). */
+import { z } from 'zod';
+
+const TIMEOUT_MS = 2000;
+/** `ray start --dashboard-port` can change it. */
+export const DEFAULT_DASHBOARD_PORT = 8265;
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
+const MAX_NODES = 20_000;
+/**
+ * The dashboard keeps an answer for two seconds unless told not to (ray/dashboard/optional_utils.py, aiohttp_cache).
+ */
+const PAST_CACHE = '&nocache=1';
+
+const port = z.number().int().min(1).max(65_535);
+/** Zero, or nothing at all, where the node has not told it. */
+const portIfKnown = z.number().int().min(0).max(65_535).optional();
+
+/** The part of the answer that is used. */
+const summarySchema = z.object({
+  data: z.object({
+    summary: z
+      .array(
+        z.object({
+          raylet: z.object({
+            nodeId: z.string().max(128),
+            nodeManagerAddress: z.string().max(64),
+            objectManagerPort: port,
+            nodeManagerPort: portIfKnown,
+            dashboardAgentListenPort: portIfKnown,
+            metricsAgentPort: portIfKnown,
+            metricsExportPort: portIfKnown,
+            runtimeEnvAgentPort: portIfKnown,
+            state: z.string().max(32),
+            isHeadNode: z.boolean().optional(),
+          }),
+        }),
+      )
+      .max(MAX_NODES),
+  }),
+});
+
+type RayletSummary = z.infer<typeof summarySchema>['data']['summary'][number]['raylet'];
+
+export interface ListedNode {
+  readonly nodeId: string;
+  /** As text. */
+  readonly address: string;
+  readonly isAlive: boolean;
+  readonly isHead: boolean;
+  /** By service. */
+  readonly ports: ReadonlyMap<string, readonly number[]>;
+}
+
+interface Question {
+  /** Of the dashboard; an IPv6 address is bare. */
+  readonly host: string;
+  readonly port: number;
+  readonly fetch: typeof globalThis.fetch;
+  /** Somebody waits for it: the dashboard's cache is to be passed by. */
+  readonly isUrgent: boolean;
+}
+
+/** Asks the dashboard, within two seconds. @throws where it does not answer, or not with the list */
+export async function listNodes({ host, port, fetch, isUrgent }: Question): Promise<ListedNode[]> {
+  const bracketed = host.includes(':') ? `[${host}]` : host;
+  const url = `http://${bracketed}:${port}/nodes?view=summary${isUrgent ? PAST_CACHE : ''}`;
+  const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS), redirect: 'error' });
+  if (!response.ok) throw new Error(`HTTP status ${response.status}`);
+  const { data } = summarySchema.parse(JSON.parse(await readBounded(response)));
+  return data.summary.map(({ raylet }) => ({
+    nodeId: raylet.nodeId,
+    address: raylet.nodeManagerAddress,
+    isAlive: raylet.state === 'ALIVE',
+    isHead: raylet.isHeadNode === true,
+    ports: portsOf(raylet),
+  }));
+}
+
+function portsOf(raylet: RayletSummary): ReadonlyMap<string, readonly number[]> {
+  const told: readonly (readonly [string, number | undefined])[] = [
+    ['object-manager', raylet.objectManagerPort],
+    ['node-manager', raylet.nodeManagerPort],
+    ['dashboard-agent', raylet.dashboardAgentListenPort],
+    ['dashboard-agent-grpc', raylet.metricsAgentPort],
+    ['metrics-export', raylet.metricsExportPort],
+    ['runtime-env-agent', raylet.runtimeEnvAgentPort],
+  ];
+  return new Map(
+    told.flatMap(([service, number]) =>
+      number === undefined || number === 0 ? [] : [[service, [number]] as const],
+    ),
+  );
+}
+
+async function readBounded(response: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of response.body ?? []) {
+    length += chunk.length;
+    if (length > MAX_ANSWER_BYTES) throw new Error(`answer longer than ${MAX_ANSWER_BYTES} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}

@@ -1,0 +1,97 @@
+/**
+ * Where a node's other services listen, as its raylet and the files of its session tell it (Ray 2.60): the ports of the
+ * dashboard's agent and of the runtime environment's, the range of the workers, and the port of the head's dashboard.
+ */
+import { join } from 'node:path';
+import type { PortRange } from '../../rules/schema.ts';
+
+export interface ServicePortsOfNode {
+  /** By service, where the node tells it. */
+  readonly agentPorts?: ReadonlyMap<string, number>;
+  /** Workers and drivers pick a port of it each; left out where any port may be one. */
+  readonly workerPorts?: PortRange;
+  /** Of the head. */
+  readonly dashboardPort?: number;
+}
+
+interface AgentService {
+  readonly service: string;
+  /** `NAME_NODEID` in the session's folder holds the port, also when it was left to chance. */
+  readonly file: string;
+  /** An option of `raylet` whose value is the port, or a command line with the port in it; 0 for left to chance. */
+  readonly option: string;
+  readonly word: RegExp;
+}
+
+const ALONE = /^(\d+)$/;
+
+/** The services by the names of the options of `ray start`. */
+const AGENT_SERVICES: readonly AgentService[] = [
+  {
+    service: 'dashboard-agent',
+    file: 'dashboard_agent_listen_port',
+    option: 'dashboard_agent_command',
+    word: / --listen-port=(\d+)\b/,
+  },
+  {
+    service: 'dashboard-agent-grpc',
+    file: 'metrics_agent_port',
+    option: 'metrics-agent-port',
+    word: ALONE,
+  },
+  { service: 'metrics-export', file: 'metrics_export_port', option: 'metrics_export_port', word: ALONE },
+  {
+    service: 'runtime-env-agent',
+    file: 'runtime_env_agent_port',
+    option: 'runtime_env_agent_port',
+    word: ALONE,
+  },
+];
+
+interface PortSearch {
+  /** The options of the raylet's command line. */
+  readonly options: ReadonlyMap<string, string>;
+  /** The session's folder, as seen from here. */
+  readonly sessionFolder: string;
+  readonly nodeId: string;
+  /** The start of a small file; undefined where it cannot be read. */
+  readonly readText: (path: string) => Promise<string | undefined>;
+}
+
+export async function findServicePorts(search: PortSearch): Promise<ServicePortsOfNode> {
+  const found = await Promise.all(
+    AGENT_SERVICES.map(async (service) => [service.service, await portOf(service, search)] as const),
+  );
+  const agentPorts = new Map(found.flatMap(([name, port]) => (port === undefined ? [] : [[name, port]])));
+  const workerPorts = workerRange(search.options);
+  // Every worker is told where the dashboard is.
+  const webui = /\s--webui=\S*:(\d+)(?:\s|$)/.exec(search.options.get('python_worker_command') ?? '')?.[1];
+  const dashboardPort = parsePort(webui);
+  return {
+    ...(agentPorts.size === 0 ? {} : { agentPorts }),
+    ...(workerPorts === undefined ? {} : { workerPorts }),
+    ...(dashboardPort === undefined ? {} : { dashboardPort }),
+  };
+}
+
+/** A real port; 0 means that one was to be picked. */
+export function parsePort(text: string | undefined): number | undefined {
+  if (text === undefined || !/^\d{1,5}$/.test(text)) return undefined;
+  const port = Number(text);
+  return port >= 1 && port <= 65_535 ? port : undefined;
+}
+
+async function portOf(
+  { file, option, word }: AgentService,
+  { options, sessionFolder, nodeId, readText }: PortSearch,
+): Promise<number | undefined> {
+  const written = nodeId === '' ? undefined : await readText(join(sessionFolder, `${file}_${nodeId}`));
+  return parsePort(written?.trim()) ?? parsePort(word.exec(options.get(option) ?? '')?.[1]);
+}
+
+function workerRange(options: ReadonlyMap<string, string>): PortRange | undefined {
+  const listed = (options.get('worker_port_list') ?? '').split(',').flatMap((text) => parsePort(text) ?? []);
+  const first = parsePort(options.get('min_worker_port')) ?? Math.min(...listed);
+  const last = parsePort(options.get('max_worker_port')) ?? Math.max(...listed);
+  return first <= last ? { first, last } : undefined;
+}

@@ -1,0 +1,68 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { listNodes, type ListedNode } from '../../../agent/ray/dashboard.ts';
+import { HttpReceiver } from '../../support/http-receiver.ts';
+
+/** What the dashboard of a Ray 2.60 cluster of three nodes answered. */
+const RECORDED = readFileSync(resolve(import.meta.dirname, '../../vectors/ray/nodes-summary.json'), 'utf8');
+
+describe('listNodes', () => {
+  let dashboard: HttpReceiver;
+  beforeEach(async () => {
+    dashboard = await HttpReceiver.open();
+  });
+  afterEach(() => dashboard.close());
+
+  async function ask(answer: string, isUrgent = false): Promise<ListedNode[]> {
+    dashboard.answers = [{ status: 200, body: answer }];
+    const port = Number(new URL(dashboard.url('/')).port);
+    return listNodes({ host: '127.0.0.1', port, fetch: globalThis.fetch, isUrgent });
+  }
+
+  function summary(raylet: object): string {
+    const known = { nodeId: 'aa', nodeManagerAddress: '10.0.0.1', objectManagerPort: 1, state: 'ALIVE' };
+    return JSON.stringify({ data: { summary: [{ raylet: { ...known, ...raylet } }] } });
+  }
+
+  it('tells the nodes and every port of each', async () => {
+    const nodes = await ask(RECORDED);
+    expect(nodes.map(({ address, isHead, isAlive }) => [address, isHead, isAlive])).toEqual([
+      ['10.77.0.10', true, true],
+      ['10.77.0.11', false, true],
+      ['10.77.0.12', false, true],
+    ]);
+    expect(nodes[1]?.ports).toEqual(
+      new Map([
+        ['object-manager', [43_800]],
+        ['node-manager', [39_629]],
+        ['dashboard-agent', [52_365]],
+        ['dashboard-agent-grpc', [44_467]],
+        ['metrics-export', [40_491]],
+        ['runtime-env-agent', [35_223]],
+      ]),
+    );
+  });
+
+  it('leaves out ports that a node has not told', async () => {
+    const [node] = await ask(summary({ nodeManagerPort: 0, metricsAgentPort: 7 }));
+    expect([...(node?.ports.keys() ?? [])]).toEqual(['object-manager', 'dashboard-agent-grpc']);
+  });
+
+  it('tells the dead from the living', async () => {
+    expect(await ask(summary({ state: 'DEAD' }))).toMatchObject([{ isAlive: false }]);
+  });
+
+  it("passes the dashboard's cache by for somebody who waits", async () => {
+    await ask(summary({}), true);
+    expect(dashboard.requests[0]?.path).toBe('/nodes?view=summary&nocache=1');
+  });
+
+  it.each([
+    ['of another form', '{"data":{"summary":[{}]}}', 'expected object'],
+    ['with a port that is none', summary({ objectManagerPort: 70_000 }), 'objectManagerPort'],
+    ['that is no JSON', '<html>', 'JSON'],
+  ])('refuses an answer %s', async (_title, answer, problem) => {
+    await expect(ask(answer)).rejects.toThrow(problem);
+  });
+});
