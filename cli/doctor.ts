@@ -1,6 +1,7 @@
 /** `plasmawatch doctor`: what this machine can capture with, and what is missing. */
 import { networkInterfaces, platform, release } from 'node:os';
-import { type CaptureCapabilities, probeCapture, readCapabilities } from '../agent/capture/live.ts';
+import { probeCapture } from '../agent/capture/live.ts';
+import { readCapabilities, type Capabilities } from '../agent/process/capabilities.ts';
 import { findRaylets, type Raylet } from '../agent/ray/raylet.ts';
 import { systemClock } from '../common/clock.ts';
 import { messageOf, PlasmawatchError } from '../common/errors.ts';
@@ -23,7 +24,7 @@ export interface Check {
 export interface DoctorDependencies {
   readonly nodeVersion: string;
   readonly probeCapture: typeof probeCapture;
-  readonly readCapabilities: () => Promise<CaptureCapabilities>;
+  readonly readCapabilities: () => Promise<Capabilities>;
   readonly openDatabase: typeof openDatabase;
   readonly findRaylets: () => Promise<readonly Raylet[]>;
   readonly networkInterfaces: typeof networkInterfaces;
@@ -65,6 +66,7 @@ export async function runDoctor(
     await checkCapabilities(dependencies),
     ...captures,
     ...(await checkRaylets(dependencies)),
+    await checkProcesses(dependencies),
     checkInterfaces(dependencies),
   ];
   for (const check of [...needed, ...told]) {
@@ -124,18 +126,39 @@ async function checkRaylets({ findRaylets }: DoctorDependencies): Promise<Check[
       ),
     ];
   }
-  return raylets.map((raylet) =>
-    check('raylet', raylet.objectManagerPort !== undefined, describeRaylet(raylet), UNKNOWN_PORT_FIX),
+  return raylets.map((raylet) => {
+    const isKnown = raylet.objectManagerPort !== undefined;
+    const fix = isKnown ? LOOK_FIX : UNKNOWN_PORT_FIX;
+    return check('raylet', isKnown && raylet.isProven, describeRaylet(raylet), fix);
+  });
+}
+
+/** Whether the process at this node's end of a connection can be named (proc_pid_fd(5)). */
+async function checkProcesses({ readCapabilities }: DoctorDependencies): Promise<Check> {
+  const { sysPtrace, dacReadSearch } = await readCapabilities();
+  const missing = [
+    ...(sysPtrace === true ? [] : ['CAP_SYS_PTRACE']),
+    ...(dacReadSearch === true ? [] : ['CAP_DAC_READ_SEARCH']),
+  ];
+  if (missing.length === 0)
+    return check('processes', true, 'the process that has a connection can be named, whose ever it is');
+  return check(
+    'processes',
+    false,
+    `of connections of other users only the user can be named: ${missing.join(' and ')} missing`,
+    LOOK_FIX,
   );
 }
 
+const LOOK_FIX = 'docs/operating.md, "Let the agent look into processes"';
 const UNKNOWN_PORT_FIX =
   "start Ray with --object-manager-port=N, or let the agent read the logs in Ray's session directory";
 
-function describeRaylet({ pid, nodeAddress, objectManagerPort, nodeManagerPort, how }: Raylet): string {
+function describeRaylet(raylet: Raylet): string {
+  const { pid, nodeAddress, objectManagerPort, nodeManagerPort, how, isProven } = raylet;
   const source = how === 'log' ? 'from its log' : 'from its command line';
   const objectManager = objectManagerPort === undefined ? 'unknown' : `${objectManagerPort} (${source})`;
-  return `pid ${pid}, ${nodeAddress}, object manager ${objectManager}, node manager ${nodeManagerPort ?? 'unknown'}`;
+  return `pid ${pid}, ${nodeAddress}, object manager ${objectManager}, node manager ${nodeManagerPort ?? 'unknown'}${isProven ? '' : '; its command line is believed, its file cannot be seen'}`;
 }
 
 function checkInterfaces({ networkInterfaces }: DoctorDependencies): Check {

@@ -112,6 +112,36 @@ export const SEVERITIES = ['info', 'warning', 'critical'] as const;
 export type Severity = (typeof SEVERITIES)[number];
 
 /**
+ * The local process at this node's end of a connection, in the field sets of ECS. What could not be found out is left
+ * out: without privileges the kernel tells only the user of a socket.
+ */
+const socketOwnerFields = {
+  process: z
+    .strictObject({
+      pid: z.number().int().positive().max(Number.MAX_SAFE_INTEGER),
+      /** With the pid it names one process for ever. */
+      start: timestamp.optional(),
+      /** The kernel's name for it, which a program can change. */
+      name: shortText,
+      /** The file that runs, as the process has it mounted. */
+      executable: z.string().max(512).optional(),
+      /** Cut, and without what looks like a secret. */
+      command_line: z.string().max(512).optional(),
+    })
+    .optional(),
+  user: z.strictObject({ id: shortText, name: shortText.optional() }).optional(),
+  container: z.strictObject({ id: shortText }).optional(),
+  orchestrator: z
+    .strictObject({
+      type: z.literal('kubernetes'),
+      resource: z.strictObject({ type: z.literal('pod'), id: shortText }),
+    })
+    .optional(),
+};
+const socketOwnerSchema = z.strictObject(socketOwnerFields);
+export type SocketOwner = z.infer<typeof socketOwnerSchema>;
+
+/**
  * What an agent reports. One anomaly is one story on one node (this peer, this service); the agent repeats it
  * with the same `id` and higher counts while the story goes on.
  */
@@ -129,6 +159,8 @@ export const anomalySchema = z.strictObject({
   verdict: verdictSchema.nullable(),
   /** The first connection of the story as it stands now; null where there is none. */
   flow: flowRecordSchema.nullable(),
+  /** Who has this node's end of one of the story's connections: the first that could be looked up. */
+  ...socketOwnerFields,
   /** Connections in the story so far (for `blind`: lost packets; for `missing` and `stale-membership`: 0). */
   count,
   /** Wire bytes of all connections in the story so far. */
@@ -158,6 +190,8 @@ export const flowReportSchema = z.strictObject({
   node: shortText,
   flow: flowRecordSchema,
   verdict: verdictSchema,
+  /** Who has this node's end of it, where that was looked up. */
+  ...socketOwnerFields,
 });
 export type FlowReport = z.infer<typeof flowReportSchema>;
 

@@ -1,10 +1,8 @@
 /** Which way of capturing this machine offers: counting in the kernel first, then its ring, then libpcap. */
-import { readFile } from 'node:fs/promises';
 import type { Clock } from '../../common/clock.ts';
 import { messageOf, PlasmawatchError, systemCodeOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import { openLibpcap } from './libpcap.ts';
-import { CAP_BPF, CAP_NET_RAW } from './linux/constants.ts';
 import { openKernelFlows } from './linux/kernel-flows.ts';
 import { openPacketRing } from './linux/packet-ring.ts';
 import { type PacketSource, PortSet } from './source.ts';
@@ -37,12 +35,6 @@ export interface CaptureProbe {
   readonly reason: string;
   /** The command or package that makes it available, where one is known. */
   readonly fix?: string;
-}
-
-/** The capabilities of this process that capturing asks for; undefined where the system does not tell. */
-export interface CaptureCapabilities {
-  readonly netRaw: boolean | undefined;
-  readonly bpf: boolean | undefined;
 }
 
 const GRANT = 'sudo setcap cap_net_raw,cap_bpf+ep "$(readlink -f "$(command -v node)")", or run as root';
@@ -84,16 +76,6 @@ export async function probeCapture(dependencies: {
   const probes: CaptureProbe[] = [];
   for (const way of CAPTURE_WAYS) probes.push(await probeWay(way, dependencies));
   return probes;
-}
-
-/** Reads the effective capabilities of this process (proc_pid_status(5)). */
-export async function readCapabilities(statusPath = '/proc/self/status'): Promise<CaptureCapabilities> {
-  const text = await readFile(statusPath, 'utf8').catch(() => '');
-  const mask = /^CapEff:\s*([0-9a-f]{16})$/m.exec(text)?.[1];
-  if (mask === undefined) return { netRaw: undefined, bpf: undefined };
-  const bits = BigInt(`0x${mask}`);
-  const has = (capability: number): boolean => ((bits >> BigInt(capability)) & 1n) === 1n;
-  return { netRaw: has(CAP_NET_RAW), bpf: has(CAP_BPF) };
 }
 
 const OPENERS: Readonly<Record<CaptureWay, (options: LiveSourceOptions) => Promise<PacketSource>>> = {

@@ -5,14 +5,23 @@
  * a random one is in its log (`Raylet of id, … object_manager address: 10.77.0.11:36875`), which is read through
  * /proc/PID/root, so that it is found from another mount namespace too.
  */
-import { open, readdir, readlink, type FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { parseAddress } from '../../common/address.ts';
+import { readProcessFacts, type ProcessFacts } from '../process/process-facts.ts';
+import { listProcesses, readEnds, readLink, readStart, type ProcessSearch } from '../process/proc-files.ts';
+import { socketInodesOf } from '../process/socket-holder.ts';
+import { readSocketTable } from '../process/socket-table.ts';
 import { findServicePorts, parsePort, type ServicePortsOfNode } from './service-ports.ts';
 
 /** A raylet in the network namespace of this process. */
 export interface Raylet extends ServicePortsOfNode {
   readonly pid: number;
+  readonly userId: number;
+  /**
+   * Whether it was seen to be one: it runs Ray's file, and listens where its command line says. False where this
+   * process may not look (CAP_SYS_PTRACE): then the command line is believed.
+   */
+  readonly isProven: boolean;
   /** 56 hex digits; empty where the command line has none. */
   readonly nodeId: string;
   /** The address by which the other nodes know it. */
@@ -37,30 +46,47 @@ const LOG_WINDOW_BYTES = 256 * 1024;
 const MAX_NAME_LENGTH = 256;
 /** A file that holds a number. */
 const MAX_NUMBER_BYTES = 32;
+/** Where Ray's packages have it, under whatever folder they are installed in. */
+const RAYLET_FILE = '/ray/core/src/ray/raylet/raylet';
 
-export interface RayletSearch {
-  /** For tests: another root than /proc. */
-  readonly proc?: string;
-}
-
-/** All raylets that share our network namespace, by rising process id. Processes that vanish meanwhile are left out. */
-export async function findRaylets({ proc = '/proc' }: RayletSearch = {}): Promise<Raylet[]> {
-  const namespace = await readLink(join(proc, 'self/ns/net'));
+/**
+ * All raylets that share our network namespace, those that are proven first, by rising process id. Processes that vanish
+ * meanwhile are left out.
+ */
+export async function findRaylets({ proc = '/proc' }: ProcessSearch = {}): Promise<Raylet[]> {
   const raylets: Raylet[] = [];
   for (const pid of await listProcesses(proc)) {
-    const options = await readRayletOptions(proc, pid);
-    if (options === undefined) continue;
-    // Where either namespace cannot be read (another user's process), the raylet counts as ours.
-    const rayletNamespace = await readLink(join(proc, `${pid}/ns/net`));
-    const isElsewhere =
-      namespace !== undefined && rayletNamespace !== undefined && namespace !== rayletNamespace;
-    if (!isElsewhere) raylets.push(await describeRaylet(proc, pid, options));
+    const raylet = await rayletAt(pid, { proc });
+    if (raylet !== undefined) raylets.push(raylet);
   }
-  return raylets;
+  return raylets.toSorted((a, b) => Number(b.isProven) - Number(a.isProven));
 }
 
-/** The raylet of this node, the one with the lowest process id where there are several. */
-export async function findRaylet(search: RayletSearch = {}): Promise<Raylet | undefined> {
+/**
+ * The raylet that this process is; undefined where it is none, or one of another network namespace. A command line is
+ * the process's own word: where its file and its sockets can be seen, they decide.
+ */
+export async function rayletAt(
+  pid: number,
+  { proc = '/proc' }: ProcessSearch = {},
+): Promise<Raylet | undefined> {
+  const options = await readRayletOptions(proc, pid);
+  if (options === undefined) return undefined;
+  const namespace = await readLink(join(proc, 'self/ns/net'));
+  // Where either namespace cannot be read (another user's process), the raylet counts as ours.
+  const rayletNamespace = await readLink(join(proc, `${pid}/ns/net`));
+  if (namespace !== undefined && rayletNamespace !== undefined && namespace !== rayletNamespace)
+    return undefined;
+  const facts = await readProcessFacts(proc, pid);
+  if (facts === undefined) return undefined;
+  const raylet = await describeRaylet(proc, facts, options);
+  if (facts.executable === '') return { ...raylet, isProven: false };
+  const isRays = facts.executable.endsWith(RAYLET_FILE) && (await listensAsItSays(proc, raylet));
+  return isRays ? { ...raylet, isProven: true } : undefined;
+}
+
+/** The raylet of this node, the first of `findRaylets` where there are several. */
+export async function findRaylet(search: ProcessSearch = {}): Promise<Raylet | undefined> {
   const [raylet] = await findRaylets(search);
   return raylet;
 }
@@ -81,11 +107,27 @@ export function parseRayletLog(
   return undefined;
 }
 
+/** A raylet whose object manager's port is not known is taken at its file's word. */
+async function listensAsItSays(
+  proc: string,
+  { pid, objectManagerPort }: Pick<Raylet, 'pid' | 'objectManagerPort'>,
+): Promise<boolean> {
+  if (objectManagerPort === undefined) return true;
+  const inodes = socketInodesOf(proc, pid);
+  const listeners = await readSocketTable(
+    proc,
+    pid,
+    ({ state, localPort, inode }) =>
+      state === 'listen' && localPort === objectManagerPort && inodes.has(inode),
+  );
+  return listeners.length > 0;
+}
+
 async function describeRaylet(
   proc: string,
-  pid: number,
+  { pid, userId }: ProcessFacts,
   options: ReadonlyMap<string, string>,
-): Promise<Raylet> {
+): Promise<Omit<Raylet, 'isProven'>> {
   const nodeId = textOption(options, 'node_id', /^[0-9a-f]{1,128}$/);
   const clusterId = textOption(options, 'cluster-id', /^[0-9a-f]{1,128}$/);
   const fromArgv = parsePort(options.get('object_manager_port'));
@@ -96,6 +138,7 @@ async function describeRaylet(
       : undefined;
   return {
     pid,
+    userId,
     nodeId,
     nodeAddress: nodeAddressOf(options),
     gcsAddress: textOption(options, 'gcs-address', /^[\w.:[\]-]+$/),
@@ -155,58 +198,4 @@ function nodeAddressOf(options: ReadonlyMap<string, string>): string {
 function textOption(options: ReadonlyMap<string, string>, name: string, form: RegExp): string {
   const text = options.get(name) ?? '';
   return text.length <= MAX_NAME_LENGTH && form.test(text) ? text : '';
-}
-
-async function listProcesses(proc: string): Promise<number[]> {
-  const names = await readdir(proc).catch(() => []);
-  return names
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .toSorted((a, b) => a - b);
-}
-
-async function readLink(path: string): Promise<string | undefined> {
-  return readlink(path).catch(() => undefined);
-}
-
-async function readStart(path: string, limitBytes: number): Promise<string | undefined> {
-  return withFile(path, (file) => readAt(file, 0, limitBytes));
-}
-
-/** The first and the last `windowBytes` of a file. */
-async function readEnds(path: string, windowBytes: number): Promise<string | undefined> {
-  return withFile(path, async (file) => {
-    const { size } = await file.stat();
-    const start = await readAt(file, 0, windowBytes);
-    if (size <= windowBytes) return start;
-    return `${start}\n${await readAt(file, Math.max(windowBytes, size - windowBytes), windowBytes)}`;
-  });
-}
-
-/** Undefined where the file cannot be read: the process is gone, or is not ours to look at. */
-async function withFile(
-  path: string,
-  read: (file: FileHandle) => Promise<string>,
-): Promise<string | undefined> {
-  let file: FileHandle | undefined;
-  try {
-    file = await open(path, 'r');
-    return await read(file);
-  } catch {
-    return undefined;
-  } finally {
-    await file?.close();
-  }
-}
-
-/** Files of /proc give a page at a time and tell no size. */
-async function readAt(file: FileHandle, position: number, limitBytes: number): Promise<string> {
-  const buffer = Buffer.alloc(limitBytes);
-  let length = 0;
-  while (length < limitBytes) {
-    const { bytesRead } = await file.read(buffer, length, limitBytes - length, position + length);
-    if (bytesRead === 0) break;
-    length += bytesRead;
-  }
-  return buffer.toString('utf8', 0, length);
 }

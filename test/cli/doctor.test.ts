@@ -1,19 +1,9 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import type { Raylet } from '../../agent/ray/raylet.ts';
 import { type DoctorDependencies, runDoctor } from '../../cli/doctor.ts';
 import { PlasmawatchError } from '../../common/errors.ts';
 import { openDatabase } from '../../common/sqlite.ts';
-
-const RAYLET: Raylet = {
-  pid: 6316,
-  nodeId: '42a5',
-  nodeAddress: '10.77.0.11',
-  gcsAddress: '10.77.0.10:6379',
-  objectManagerPort: 36_875,
-  nodeManagerPort: undefined,
-  how: 'log',
-};
+import { sampleRaylet } from '../support/sample-raylet.ts';
 
 const HEALTHY: DoctorDependencies = {
   nodeVersion: '20.19.0',
@@ -22,9 +12,9 @@ const HEALTHY: DoctorDependencies = {
       { name: 'ring', available: true, reason: 'kernel packet ring' },
       { name: 'cap', available: false, reason: 'no libpcap', fix: 'apt install libpcap-dev' },
     ]),
-  readCapabilities: () => Promise.resolve({ netRaw: true, bpf: false }),
+  readCapabilities: () => Promise.resolve({ netRaw: true, bpf: false, sysPtrace: true, dacReadSearch: true }),
   openDatabase,
-  findRaylets: () => Promise.resolve([RAYLET]),
+  findRaylets: () => Promise.resolve([sampleRaylet()]),
   networkInterfaces: () => ({ lo: [] }),
 };
 
@@ -65,6 +55,7 @@ describe('doctor', () => {
       ['check', 'capture ring', true, null],
       ['check', 'capture cap', false, 'apt install libpcap-dev'],
       ['check', 'raylet', true, null],
+      ['check', 'processes', true, null],
       ['check', 'interfaces', true, null],
     ]);
   });
@@ -76,6 +67,21 @@ describe('doctor', () => {
     );
     expect(lines).toContain('missing  capture cap   no libpcap');
     expect(lines).toContain('                       → apt install libpcap-dev');
+    expect(lines.at(-1)).toBe('An agent can work here.');
+  });
+
+  it('names what is missing to look into the processes of others, and a raylet that is only believed', async () => {
+    const { lines } = await examine(false, {
+      readCapabilities: () =>
+        Promise.resolve({ netRaw: true, bpf: true, sysPtrace: true, dacReadSearch: false }),
+      findRaylets: () => Promise.resolve([sampleRaylet({ isProven: false })]),
+    });
+    expect(lines).toContain(
+      'missing  processes     of connections of other users only the user can be named: CAP_DAC_READ_SEARCH missing',
+    );
+    expect(lines).toContain(
+      'missing  raylet        pid 6316, 10.77.0.11, object manager 36875 (from its log), node manager unknown; its command line is believed, its file cannot be seen',
+    );
     expect(lines.at(-1)).toBe('An agent can work here.');
   });
 

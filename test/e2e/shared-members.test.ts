@@ -16,6 +16,7 @@ import { silentLogger } from '../../common/log.ts';
 import { freePort } from '../support/free-port.ts';
 import { createHastenedClock } from '../support/hastened-clock.ts';
 import { HttpReceiver } from '../support/http-receiver.ts';
+import { sampleRaylet } from '../support/sample-raylet.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const AGENTS = 50;
@@ -100,16 +101,13 @@ async function startAgent(name: string, clusterId = 'abcdef', reachesHead = true
     },
     findRaylets: () =>
       Promise.resolve([
-        {
-          pid: 1,
+        sampleRaylet({
           nodeId: name,
           nodeAddress: '10.0.0.9',
           gcsAddress: '10.0.0.1:6379',
           clusterId,
           objectManagerPort: 40_000,
-          nodeManagerPort: undefined,
-          how: 'argv',
-        },
+        }),
       ]),
     localAddresses: () => [],
   });

@@ -8,9 +8,15 @@ import { endianness } from 'node:os';
 export const HOST_IS_LITTLE_ENDIAN = endianness() === 'LE';
 
 /** sys/socket.h */
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const AF_NETLINK = 16;
 export const AF_PACKET = 17;
 export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
 export const SOCK_CLOEXEC = 0x80000;
+export const MSG_DONTWAIT = 0x40;
+export const IPPROTO_TCP = 6;
 /** asm-generic/socket.h */
 export const SOL_SOCKET = 1;
 export const SO_ERROR = 4;
@@ -61,8 +67,33 @@ export const EFD_CLOEXEC = 0x80000;
 export const EFD_NONBLOCK = 0x800;
 
 /** linux/capability.h */
+export const CAP_DAC_READ_SEARCH = 2;
 export const CAP_NET_RAW = 13;
+export const CAP_SYS_PTRACE = 19;
 export const CAP_BPF = 39;
+
+/** linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h */
+export const NETLINK_SOCK_DIAG = 4;
+export const NLM_F_REQUEST = 1;
+export const NLM_F_DUMP = 0x300;
+export const NLMSG_DONE = 3;
+export const SOCK_DIAG_BY_FAMILY = 20;
+export const INET_DIAG_NOCOOKIE = 0xffff_ffff;
+
+/** `struct nlmsghdr` of linux/netlink.h; the message follows. */
+export const NLMSGHDR = { size: 16, length: 0, type: 4, flags: 6, sequence: 8 } as const;
+/** `struct inet_diag_req_v2` of linux/inet_diag.h. */
+export const INET_DIAG_REQ_V2 = { size: 56, family: 0, protocol: 1, states: 4, id: 8 } as const;
+/** `struct inet_diag_msg` of linux/inet_diag.h. */
+export const INET_DIAG_MSG = { size: 72, id: 4, userId: 64, inode: 68 } as const;
+/** `struct inet_diag_sockid` of linux/inet_diag.h, ports and addresses in network order. */
+export const INET_DIAG_SOCKID = {
+  localPort: 0,
+  remotePort: 2,
+  local: 4,
+  remote: 20,
+  cookie: 40,
+} as const;
 
 /** `struct sockaddr_ll` of linux/if_packet.h. */
 export const SOCKADDR_LL = { size: 20, family: 0, protocol: 2, ifindex: 4, hatype: 8, pkttype: 10 } as const;

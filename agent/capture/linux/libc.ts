@@ -84,6 +84,10 @@ export interface Libc {
   monotonicTimeNs(): number;
   /** poll(2) on a worker thread: what came for each entry; all zero after `timeoutMs` or an interruption. */
   poll(entries: readonly PollEntry[], timeoutMs: number, device: string): Promise<number[]>;
+  /** send(2) of a whole message. */
+  send(fd: number, message: Uint8Array, device: string): void;
+  /** recv(2) of one message into `message`: its length, which is that of `message` where it was longer. */
+  receive(fd: number, message: Uint8Array, flags: number, device: string): number;
   /** eventfd(2) with a count of 0. */
   eventFd(flags: number): number;
   /** eventfd_write(3): makes the descriptor readable. */
@@ -127,6 +131,8 @@ async function bindLibc(): Promise<Libc> {
     ),
     munmap: program.func('int munmap(void *address, size_t length)'),
     poll: program.func('int poll(void *entries, unsigned long count, int timeoutMs)'),
+    send: program.func('long send(int fd, const void *message, size_t length, int flags)'),
+    recv: program.func('long recv(int fd, void *message, size_t length, int flags)'),
     eventfd: program.func('int eventfd(unsigned int initialValue, int flags)'),
     eventfd_write: program.func('int eventfd_write(int fd, uint64_t value)'),
     close: program.func('int close(int fd)'),
@@ -212,6 +218,9 @@ async function bindLibc(): Promise<Libc> {
       if (outcome < 0) check(c.poll, [bytes, entries.length, 0], 'poll', device);
       return decodePollResults(bytes, entries.length);
     },
+    send: (fd, message, device) => void check(c.send, [fd, message, message.length, 0], 'send', device),
+    receive: (fd, message, flags, device) =>
+      check(c.recv, [fd, message, message.length, flags], 'receive', device),
     eventFd: (flags) => check(c.eventfd, [0, flags], 'eventfd', 'wake-up'),
     signalEventFd: (fd) => void check(c.eventfd_write, [fd, 1], 'eventfd_write', 'wake-up'),
     close: (fd) => void check(c.close, [fd], 'close', `descriptor ${fd}`),

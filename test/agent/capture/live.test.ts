@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { probeCapture, readCapabilities } from '../../../agent/capture/live.ts';
+import { probeCapture } from '../../../agent/capture/live.ts';
+import { readCapabilities } from '../../../agent/process/capabilities.ts';
 import { systemClock } from '../../../common/clock.ts';
 import { silentLogger } from '../../../common/log.ts';
 import { compile } from '../../support/compile.ts';
@@ -13,28 +13,6 @@ import { missingForNamespaces } from '../../support/netns.ts';
 const MODULES = resolve(import.meta.dirname, '../../../node_modules');
 const OPTIONAL_PACKAGES: ReadonlySet<string> = new Set(['koffi', 'cap']);
 const missing = missingForNamespaces('setpriv');
-
-describe('readCapabilities', () => {
-  it.each([
-    ['000001fffeffffff', { netRaw: true, bpf: true }],
-    ['0000000000002000', { netRaw: true, bpf: false }],
-    ['0000008000000000', { netRaw: false, bpf: true }],
-    ['0000000000000000', { netRaw: false, bpf: false }],
-  ])('reads the mask %s', async (mask, expected) => {
-    const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-status-'));
-    try {
-      const path = join(folder, 'status');
-      await writeFile(path, `Name:\tnode\nCapPrm:\tffffffffffffffff\nCapEff:\t${mask}\n`);
-      expect(await readCapabilities(path)).toEqual(expected);
-    } finally {
-      await rm(folder, { recursive: true });
-    }
-  });
-
-  it('does not know where there is no such file', async () => {
-    expect(await readCapabilities('/nonesuch')).toEqual({ netRaw: undefined, bpf: undefined });
-  });
-});
 
 describe.skipIf(missing !== undefined)(
   `openLiveSource by privilege (needs ${missing ?? 'nothing more'})`,

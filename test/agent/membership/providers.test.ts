@@ -14,6 +14,7 @@ import { formatAddress, formatPrefix } from '../../../common/address.ts';
 import { silentLogger } from '../../../common/log.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { waitFor } from '../../support/wait-for.ts';
+import { sampleRaylet } from '../../support/sample-raylet.ts';
 
 const logger = silentLogger;
 let clock: FakeClock;
@@ -131,15 +132,14 @@ describe('createFileProvider', () => {
 });
 
 describe('createRayProvider', () => {
-  const raylet: Raylet = {
-    pid: 1,
+  const raylet = sampleRaylet({
     nodeId: 'aa',
     nodeAddress: '10.0.0.2',
     gcsAddress: '127.0.0.1:6379',
     objectManagerPort: 45_019,
     nodeManagerPort: 38_689,
     how: 'log',
-  };
+  });
   let dashboard: Server;
   let answer: { status: number; body: string };
 

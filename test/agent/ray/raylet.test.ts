@@ -18,6 +18,17 @@ function logLine(nodeId: string, port: number, address = '10.77.0.11'): string {
   );
 }
 
+const RAYLET_FILE = '/opt/ray/lib/python3.11/site-packages/ray/core/src/ray/raylet/raylet';
+/** A process whose links cannot be read. */
+const HIDDEN = '';
+
+/** A listening socket in the kernel's table; its inode is its port. */
+function listenerLine(port: number): string {
+  const any = '0'.repeat(32);
+  const hex = port.toString(16).toUpperCase();
+  return `   0: ${any}:${hex} ${any}:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 ${port} 1 0 100 0 0 10 0\n`;
+}
+
 function rayletArgv(changes: Readonly<Record<string, string>> = {}): string[] {
   const options = {
     object_manager_port: '43800',
@@ -49,9 +60,18 @@ describe('findRaylets', () => {
     await symlink(target, join(proc, path));
   }
 
-  async function addProcess(pid: number, argv: readonly string[], namespace = 4_026_531_840): Promise<void> {
+  async function addProcess(
+    pid: number,
+    argv: readonly string[],
+    { namespace = 4_026_531_840, file = RAYLET_FILE, listensOn = [43_800, 45_019, 36_875] } = {},
+  ): Promise<void> {
     await addFile(`${pid}/cmdline`, `${argv.join('\0')}\0`);
+    await addFile(`${pid}/stat`, `${pid} (raylet) S 1 ${'0 '.repeat(17)}4711 0\n`);
+    await addFile(`${pid}/status`, 'Name:\traylet\nUid:\t1000\t1000\t1000\t1000\n');
     await addLink(`${pid}/ns/net`, `net:[${namespace}]`);
+    if (file !== HIDDEN) await addLink(`${pid}/exe`, file);
+    for (const [index, port] of listensOn.entries()) await addLink(`${pid}/fd/${index}`, `socket:[${port}]`);
+    await addFile(`${pid}/net/tcp6`, listensOn.map((port) => listenerLine(port)).join(''));
   }
 
   it('takes the ports from the command line where they stand there', async () => {
@@ -59,6 +79,8 @@ describe('findRaylets', () => {
     expect(await findRaylets({ proc })).toEqual([
       {
         pid: 6316,
+        userId: 1000,
+        isProven: true,
         nodeId: NODE_ID,
         nodeAddress: '10.77.0.11',
         gcsAddress: '10.77.0.10:6379',
@@ -105,7 +127,7 @@ describe('findRaylets', () => {
   it('returns every raylet of a node, by process id, and none of another network namespace', async () => {
     await addProcess(700, rayletArgv({ node_id: OTHER_NODE_ID, object_manager_port: '45019' }));
     await addProcess(61, rayletArgv());
-    await addProcess(99, rayletArgv(), 4_026_532_000);
+    await addProcess(99, rayletArgv(), { namespace: 4_026_532_000 });
     const raylets = await findRaylets({ proc });
     expect(raylets.map(({ pid, objectManagerPort }) => [pid, objectManagerPort])).toEqual([
       [61, 43_800],
@@ -123,6 +145,27 @@ describe('findRaylets', () => {
     expect(await findRaylet({ proc })).toBeUndefined();
   });
 
+  it.each([
+    ['runs another file', { file: '/tmp/raylet' }],
+    ['runs another file, and has lost it', { file: '/tmp/raylet (deleted)' }],
+    ['does not listen where it says', { listensOn: [36_875] }],
+  ])('does not believe the command line of a process that %s', async (_title, process) => {
+    await addProcess(6316, rayletArgv(), process);
+    expect(await findRaylets({ proc })).toEqual([]);
+  });
+
+  it("knows Ray's file after an upgrade has replaced it", async () => {
+    await addProcess(6316, rayletArgv(), { file: `${RAYLET_FILE} (deleted)` });
+    expect(await findRaylet({ proc })).toMatchObject({ isProven: true });
+  });
+
+  it('believes the command line where nothing more can be seen, and says so; a proven raylet comes first', async () => {
+    await addProcess(6316, rayletArgv(), { file: HIDDEN, listensOn: [] });
+    expect(await findRaylet({ proc })).toMatchObject({ objectManagerPort: 43_800, isProven: false });
+    await addProcess(6317, rayletArgv());
+    expect(await findRaylet({ proc })).toMatchObject({ pid: 6317, isProven: true });
+  });
+
   it('takes nothing of a form that it does not know', async () => {
     const argv = rayletArgv({
       object_manager_port: '99999',
@@ -135,6 +178,8 @@ describe('findRaylets', () => {
     expect(await findRaylets({ proc })).toEqual([
       {
         pid: 6316,
+        userId: 1000,
+        isProven: true,
         nodeId: '',
         nodeAddress: '',
         gcsAddress: '',

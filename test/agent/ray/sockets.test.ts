@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { connectionsOf, openedByRaylets, parseTableLine } from '../../../agent/ray/sockets.ts';
+import { connectionsOf, openedByRaylets } from '../../../agent/ray/sockets.ts';
 import { formatAddress } from '../../../common/address.ts';
 
 const HEADING =
@@ -26,51 +26,6 @@ const TABLE =
 function tableLine(slot: number): string {
   return `${String(slot).padStart(4)}: ${OWN}:C351 ${PEER}:AB19 01 ${TAIL} ${slot} 1 0000000000000000 20 4 30 10 -1\n`;
 }
-
-describe('parseTableLine', () => {
-  it.each([
-    [
-      'IPv4',
-      `   0: 0100007F:1F90 0A02A8C0:0016 01 ${TAIL} 7`,
-      ['127.0.0.1', 8080, '192.168.2.10', 22, 'established', 7],
-    ],
-    [
-      'mapped IPv4',
-      `  10: ${OWN}:AB18 ${PEER}:C350 06 ${TAIL} 8`,
-      ['10.77.0.11', 43_800, '10.77.0.12', 50_000, 'time-wait', 8],
-    ],
-    [
-      'IPv6',
-      `   1: 000077FD000000000000000010000000:AB18 ${ANY}:0000 0A ${TAIL} 9`,
-      ['fd77::10', 43_800, '::', 0, 'listen', 9],
-    ],
-    [
-      'a state that is new',
-      `   0: 0100007F:0001 0100007F:0002 7F ${TAIL} 1`,
-      ['127.0.0.1', 1, '127.0.0.1', 2, 'unknown', 1],
-    ],
-  ])('reads %s', (_title, line, expected) => {
-    const entry = parseTableLine(line);
-    expect(
-      entry && [
-        formatAddress(entry.local),
-        entry.localPort,
-        formatAddress(entry.remote),
-        entry.remotePort,
-        entry.state,
-        entry.inode,
-      ],
-    ).toEqual(expected);
-  });
-
-  it.each([
-    ['the heading', HEADING],
-    ['nothing', ''],
-    ['half a line', TABLE.split('\n')[1]?.slice(0, 60) ?? ''],
-  ])('leaves out %s', (_title, line) => {
-    expect(parseTableLine(line)).toBeUndefined();
-  });
-});
 
 describe('connectionsOf', () => {
   let proc = '';

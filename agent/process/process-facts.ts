@@ -1,0 +1,73 @@
+/** What /proc tells of one process: proc_pid_stat(5), proc_pid_status(5), proc_pid_cmdline(5), proc_pid_cgroup(5). */
+import { join } from 'node:path';
+import { parseCgroup, type Containment } from './cgroup.ts';
+import { describeCommandLine, onOneLine } from './command-line.ts';
+import { readLink, readStart } from './proc-files.ts';
+
+export interface ProcessFacts {
+  readonly pid: number;
+  /** When it started, in ticks since the boot: a later process of the same id has another. */
+  readonly startTicks: number;
+  /** The kernel's name for it (`comm`), which a program can change. */
+  readonly name: string;
+  /** The effective user. */
+  readonly userId: number;
+  /** The file that runs, as the process has it mounted; empty where it may not be seen (CAP_SYS_PTRACE). */
+  readonly executable: string;
+  /** Bounded, and without what looks like a secret; empty where there is none. */
+  readonly commandLine: string;
+  readonly containment: Containment;
+}
+
+/** Enough for what is shown, and for a secret to be recognised by what stands before it. */
+const MAX_COMMAND_LINE_BYTES = 8192;
+const MAX_SMALL_FILE_BYTES = 65_536;
+const MAX_PATH_LENGTH = 512;
+/** The kernel puts this behind a file that is no more. */
+const DELETED = / \(deleted\)$/;
+
+/** Undefined where the process is gone, or was replaced by another while it was looked at. */
+export async function readProcessFacts(proc: string, pid: number): Promise<ProcessFacts | undefined> {
+  const folder = join(proc, String(pid));
+  const begin = await readStat(folder);
+  const status = await readStart(join(folder, 'status'), MAX_SMALL_FILE_BYTES);
+  const userId = /^Uid:\s+\d+\s+(\d+)/m.exec(status ?? '')?.[1];
+  const executable = await readLink(join(folder, 'exe'));
+  const commandLine = await readStart(join(folder, 'cmdline'), MAX_COMMAND_LINE_BYTES);
+  const cgroup = await readStart(join(folder, 'cgroup'), MAX_SMALL_FILE_BYTES);
+  const end = await readStat(folder);
+  if (begin === undefined || userId === undefined || begin.startTicks !== end?.startTicks) return undefined;
+  return {
+    pid,
+    ...begin,
+    userId: Number(userId),
+    executable: onOneLine(executable?.replace(DELETED, '') ?? '').slice(0, MAX_PATH_LENGTH),
+    commandLine: describeCommandLine(commandLine ?? ''),
+    containment: parseCgroup(cgroup ?? ''),
+  };
+}
+
+/** When a process started, in ms since the epoch. */
+export async function startTimeMs(proc: string, { startTicks }: ProcessFacts): Promise<number | undefined> {
+  const bootSeconds = /^btime (\d+)$/m.exec((await readStart(join(proc, 'stat'), MAX_STAT_BYTES)) ?? '')?.[1];
+  return bootSeconds === undefined
+    ? undefined
+    : Number(bootSeconds) * 1000 + startTicks * MILLISECONDS_PER_TICK;
+}
+
+/** The counts of interrupts stand before the time of the boot. */
+const MAX_STAT_BYTES = 1024 * 1024;
+/** USER_HZ of the kernel is 100 on x86 and arm. */
+const MILLISECONDS_PER_TICK = 10;
+
+async function readStat(folder: string): Promise<{ name: string; startTicks: number } | undefined> {
+  const text = (await readStart(join(folder, 'stat'), MAX_SMALL_FILE_BYTES)) ?? '';
+  // The name may hold anything, parentheses too; it ends at the last one.
+  const match = /^\d+ \((.*)\) (.*)$/s.exec(text);
+  const startTicks = Number(match?.[2]?.split(' ')[START_TIME_FIELD]);
+  if (match === null || !Number.isSafeInteger(startTicks)) return undefined;
+  return { name: onOneLine(match[1] ?? ''), startTicks };
+}
+
+/** Field 22, counted from the first after the name, which is field 3. */
+const START_TIME_FIELD = 22 - 3;

@@ -1,0 +1,42 @@
+/** Names of users, from passwd(5). Directories (LDAP) are not asked: they are on the network. */
+import type { Clock } from '../../common/clock.ts';
+import { onOneLine } from './command-line.ts';
+import { readStart } from './proc-files.ts';
+
+const MAX_FILE_BYTES = 1024 * 1024;
+const MAX_NAME_LENGTH = 64;
+/** A user that is added is known after this time. */
+const MAX_AGE_MS = 60_000;
+
+export class UserNames {
+  readonly #clock: Pick<Clock, 'now'>;
+  readonly #path: string;
+  #names: Promise<ReadonlyMap<number, string>> = Promise.resolve(new Map());
+  #readAtMs = -Infinity;
+
+  /** @param path for tests: another file than /etc/passwd */
+  constructor(clock: Pick<Clock, 'now'>, path = '/etc/passwd') {
+    this.#clock = clock;
+    this.#path = path;
+  }
+
+  /** The name of a user by this machine's file; undefined where it has none. */
+  async of(userId: number): Promise<string | undefined> {
+    if (this.#clock.now() - this.#readAtMs >= MAX_AGE_MS) {
+      this.#readAtMs = this.#clock.now();
+      this.#names = readNames(this.#path);
+    }
+    return (await this.#names).get(userId);
+  }
+}
+
+async function readNames(path: string): Promise<ReadonlyMap<number, string>> {
+  const names = new Map<number, string>();
+  for (const line of (await readStart(path, MAX_FILE_BYTES))?.split('\n') ?? []) {
+    const [name = '', , userId = ''] = line.split(':');
+    // The first line of a user is the one that counts (getpwuid(3)).
+    if (name === '' || !/^\d{1,10}$/.test(userId) || names.has(Number(userId))) continue;
+    names.set(Number(userId), onOneLine(name).slice(0, MAX_NAME_LENGTH));
+  }
+  return names;
+}
