@@ -13,6 +13,8 @@ import { DeadMan } from './fleet/dead-man.ts';
 import { OwnStories } from './fleet/own-stories.ts';
 import { Roster } from './fleet/roster.ts';
 import { FleetWatch } from './fleet/watch.ts';
+import { Announcer } from './incident/announcer.ts';
+import { audienceOf } from './incident/audiences.ts';
 import { Recorder, type IncidentEvent } from './incident/recorder.ts';
 import { Ingest } from './ingest/ingest.ts';
 import { SharedViews } from './membership/shared-views.ts';
@@ -89,16 +91,30 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     random,
     giveUpMs,
   });
+  const announcer = new Announcer({
+    store,
+    guard,
+    clock,
+    metrics,
+    timing: {
+      groupWaitMs: config.incidents.groupWait,
+      updateIntervalMs: config.incidents.updateInterval,
+      repeatIntervalMs: config.incidents.repeatInterval,
+    },
+    receivers: config.receivers.map(({ name }) => name),
+    receiversOf: audienceOf(config.receivers),
+    mutedBy: () => undefined,
+    onWritten: () => dispatcher.wake(),
+  });
   const recorder = new Recorder({
     store,
     guard,
     clock,
     metrics,
-    audiences: config.receivers,
+    announcer,
     quietMs: config.incidents.quietMinutes * MINUTE_MS,
     maxUnresolved: config.incidents.maxUnresolved,
     onCommit: (events) => {
-      if (events.length > 0) dispatcher.wake();
       if (onIncident !== undefined) for (const event of events) onIncident(event);
     },
   });
@@ -172,6 +188,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     fleet.stop();
     sharedViews.stop();
     recorder.stop();
+    announcer.stop();
     retention.stop();
     await deadMan?.stop();
     await dispatcher.stop();
@@ -189,6 +206,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
         throw listenError(host, port, error);
       }
       recorder.start();
+      announcer.start();
       fleet.start();
       retention.start();
       dispatcher.start();

@@ -142,6 +142,15 @@ export const collectorConfigSchema = z.strictObject({
         .describe(
           'With so many incidents unresolved, new stories join one incident for each family of kinds.',
         ),
+      groupWait: durationMs({ min: '0s', max: '10m' })
+        .prefault('10s')
+        .describe('An incident that is not critical is told so much later, with all that came with it.'),
+      updateInterval: durationMs({ min: '10s', max: '1d' })
+        .prefault('5m')
+        .describe('An incident that only grows is told again at most this often, each time it has doubled.'),
+      repeatInterval: durationMs({ min: '1m', max: '30d' })
+        .prefault('4h')
+        .describe('An incident that nobody acknowledged is told again after so long.'),
     })
     .prefault({})
     .describe('How anomalies become incidents.'),

@@ -56,7 +56,7 @@ export function createCollectorMetrics() {
     ),
     notificationsTurnedAway: counter(
       'notifications_turned_away_total',
-      'Notifications not written, because too many waited for the receiver.',
+      'Notifications held back, because too many waited for the receiver.',
       ['receiver'],
     ),
     notificationsWaiting: gauge('notifications_waiting', 'Notifications that wait for a receiver, now.', [

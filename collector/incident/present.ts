@@ -27,6 +27,7 @@ export function presentIncident(incident: Incident) {
     lastReport: formatMilliseconds(incident.lastReportMs),
     acknowledged: time(incident.acknowledgedMs),
     resolved: time(incident.resolvedMs),
+    resolvedBy: incident.resolvedBy,
   };
 }
 

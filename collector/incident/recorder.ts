@@ -6,25 +6,18 @@
  * up the latest numbers of each anomaly. An anomaly that goes on after its incident was resolved opens a new one,
  * which counts only what came since.
  */
-import { randomUUID } from 'node:crypto';
 import type { Clock, Timer } from '../../common/clock.ts';
-import { SEVERITIES, type Anomaly, type Report, type Severity } from '../../common/event.ts';
+import type { Anomaly, Report } from '../../common/event.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/guard.ts';
-import {
-  MAX_LISTED_NODES,
-  type Incident,
-  type Member,
-  type NotificationType,
-  type Store,
-} from '../store/store.ts';
+import { MAX_LISTED_NODES, type Incident, type Member, type Store } from '../store/store.ts';
+import { Written, type Announcer } from './announcer.ts';
 import { isBefore } from './event-time.ts';
 import { manyStories, storyOf, titleOf } from './story.ts';
+import { isWorse } from './timing.ts';
 
 /** An incident adds up at most so many anomalies; more only keep it open. */
 export const MAX_MEMBERS = 10_000;
-/** So many notifications may wait for one receiver. */
-export const MAX_PENDING_NOTIFICATIONS = 10_000;
 /** Who reports what the collector itself notices; no agent can have this name. */
 export const COLLECTOR = '(collector)';
 /** Resolving is done in portions of this many, so that no transaction is long. */
@@ -32,14 +25,8 @@ const RESOLVE_PORTION = 100;
 
 /** Something happened to an incident; told after it is on the disk. */
 export interface IncidentEvent {
-  readonly type: NotificationType;
+  readonly type: 'opened' | 'escalated' | 'resolved';
   readonly incident: Incident;
-}
-
-/** Who is told of incidents, and from which severity on. */
-export interface Audience {
-  readonly name: string;
-  readonly minimumSeverity: Severity;
 }
 
 export interface RecorderOptions {
@@ -48,7 +35,7 @@ export interface RecorderOptions {
   readonly guard: StoreGuard;
   readonly clock: Clock;
   readonly metrics: CollectorMetrics;
-  readonly audiences: readonly Audience[];
+  readonly announcer: Announcer;
   /** An incident without a report for this long is resolved. */
   readonly quietMs: number;
   /** Past so many unresolved incidents, new stories join one incident for each family of kinds. */
@@ -130,9 +117,7 @@ export class Recorder {
       const tally = new Tally();
       store.transaction(() => {
         for (const incident of store.quietIncidents(nowMs - quietMs, RESOLVE_PORTION)) {
-          const resolved: Incident = { ...incident, state: 'resolved', resolvedMs: nowMs };
-          store.updateIncident(resolved);
-          this.#tell('resolved', resolved, nowMs, tally);
+          this.#resolve(incident, null, nowMs, tally);
         }
       });
       this.#publish(tally);
@@ -150,6 +135,23 @@ export class Recorder {
       store.updateIncident(acknowledged);
       return acknowledged;
     });
+  }
+
+  /**
+   * Ends an incident by the word of a person; undefined where there is none. One that is resolved stays as it is.
+   * @param actor who said so
+   */
+  resolve(id: string, actor: string): Incident | undefined {
+    const { store, clock } = this.#options;
+    const tally = new Tally();
+    const incident = store.transaction(() => {
+      const found = store.incident(id);
+      return found === undefined || found.state === 'resolved'
+        ? found
+        : this.#resolve(found, actor, clock.now(), tally);
+    });
+    this.#publish(tally);
+    return incident;
   }
 
   #takeAnomaly(agent: string, anomaly: Anomaly, nowMs: number, tally: Tally): void {
@@ -182,9 +184,14 @@ export class Recorder {
     const { store } = this.#options;
     const incident = store.incident(id);
     if (incident === undefined || store.hasOngoing(id)) return;
-    const resolved: Incident = { ...incident, state: 'resolved', resolvedMs: nowMs };
-    store.updateIncident(resolved);
-    this.#tell('resolved', resolved, nowMs, tally);
+    this.#resolve(incident, null, nowMs, tally);
+  }
+
+  #resolve(incident: Incident, resolvedBy: string | null, nowMs: number, tally: Tally): Incident {
+    const resolved: Incident = { ...incident, state: 'resolved', resolvedMs: nowMs, resolvedBy };
+    this.#options.store.updateIncident(resolved);
+    this.#happened('resolved', resolved, nowMs, tally);
+    return resolved;
   }
 
   #findOpen(anomaly: Anomaly, tally: Tally): Incident | undefined {
@@ -214,9 +221,10 @@ export class Recorder {
       lastReportMs: nowMs,
       acknowledgedMs: null,
       resolvedMs: null,
+      resolvedBy: null,
     });
     store.saveMember({ ...member, incidentId: incident.id });
-    this.#tell('opened', incident, nowMs, tally);
+    this.#happened('opened', incident, nowMs, tally);
   }
 
   /** An anomaly that the incident knows is reported again. A report that came late still shows that the story goes on. */
@@ -262,41 +270,34 @@ export class Recorder {
   /** Stores an incident that had a report: what is common to all reports, late ones included. */
   #update(incident: Incident, anomaly: Anomaly, nowMs: number, tally: Tally): void {
     const isLater = isBefore(incident.last, anomaly.last);
-    const isWorse = SEVERITIES.indexOf(anomaly.severity) > SEVERITIES.indexOf(incident.severity);
+    const isEscalated = isWorse(anomaly.severity, incident.severity);
     const updated: Incident = {
       ...incident,
       title: titleOf(incident),
-      severity: isWorse ? anomaly.severity : incident.severity,
+      severity: isEscalated ? anomaly.severity : incident.severity,
       first: isBefore(anomaly.first, incident.first) ? anomaly.first : incident.first,
       last: isLater ? anomaly.last : incident.last,
       message: isLater ? anomaly.message : incident.message,
       lastReportMs: nowMs,
     };
     this.#options.store.updateIncident(updated);
-    if (isWorse) this.#tell('escalated', updated, nowMs, tally);
+    if (isEscalated) this.#happened('escalated', updated, nowMs, tally);
+    else this.#options.announcer.consider(updated, nowMs, tally.written);
   }
 
-  #tell(type: NotificationType, incident: Incident, nowMs: number, tally: Tally): void {
-    const { store, audiences } = this.#options;
+  #happened(type: IncidentEvent['type'], incident: Incident, nowMs: number, tally: Tally): void {
     tally.events.push({ type, incident });
-    for (const { name, minimumSeverity } of audiences) {
-      if (SEVERITIES.indexOf(incident.severity) < SEVERITIES.indexOf(minimumSeverity)) continue;
-      if (store.pendingCount(name) >= MAX_PENDING_NOTIFICATIONS) {
-        tally.turnedAway.push(name);
-        continue;
-      }
-      store.enqueue({ id: `msg_${randomUUID()}`, receiver: name, type, incident, createdMs: nowMs });
-    }
+    this.#options.announcer.consider(incident, nowMs, tally.written);
   }
 
   /** Counts and tells what is on the disk now. */
   #publish(tally: Tally): void {
-    const { metrics, onCommit } = this.#options;
+    const { metrics, announcer, onCommit } = this.#options;
     metrics.anomaliesMerged.inc(tally.merged);
     metrics.anomaliesUncounted.inc(tally.uncounted);
     metrics.anomaliesStale.inc(tally.stale);
-    for (const receiver of tally.turnedAway) metrics.notificationsTurnedAway.inc({ receiver });
     for (const { type } of tally.events) metrics.incidents.inc({ event: type });
+    announcer.publish(tally.written);
     if (tally.stored.length > 0 || tally.events.length > 0) onCommit(tally.events);
   }
 }
@@ -305,7 +306,7 @@ export class Recorder {
 class Tally {
   readonly stored: Report['type'][] = [];
   readonly events: IncidentEvent[] = [];
-  readonly turnedAway: string[] = [];
+  readonly written = new Written();
   repeated = 0;
   merged = 0;
   uncounted = 0;

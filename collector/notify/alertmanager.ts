@@ -73,7 +73,7 @@ interface AlertContext {
 function toAlert(incident: Incident, { nowMs, write, externalUrl }: AlertContext): object {
   const { id, kind, severity, peer, service, openedMs, resolvedMs, fingerprint } = incident;
   const type = resolvedMs === null ? 'opened' : 'resolved';
-  const words = write({ id: '', receiver: '', type, incident, createdMs: nowMs });
+  const words = write({ id: '', receiver: '', type, incident, heldBack: 0, createdMs: nowMs });
   return {
     labels: {
       alertname: 'PlasmawatchIncident',

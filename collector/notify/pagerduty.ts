@@ -48,7 +48,7 @@ export function createPagerdutyNotifier(options: PagerdutyOptions): Notifier {
 
 /** The event without its key. One key for deduplication in the life of an incident. */
 export function renderPagerdutyEvent(notification: Notification, write: Writer): object {
-  const { type, incident, createdMs } = notification;
+  const { type, incident, heldBack, createdMs } = notification;
   const words = write(notification);
   return {
     event_action: ACTIONS[type] ?? 'trigger',
@@ -62,7 +62,7 @@ export function renderPagerdutyEvent(notification: Notification, write: Writer):
       component: incident.service ?? undefined,
       group: incident.peer ?? undefined,
       class: incident.kind,
-      custom_details: { happened: type, description: words.body, ...presentIncident(incident) },
+      custom_details: { happened: type, description: words.body, heldBack, ...presentIncident(incident) },
     },
   };
 }

@@ -1,6 +1,11 @@
 /** A made-up incident: what `notify test` sends, and what templates are tried with. */
 import { randomUUID } from 'node:crypto';
-import { NOTIFICATION_TYPES, type Incident, type Notification } from '../store/store.ts';
+import {
+  NOTIFICATION_TYPES,
+  type Incident,
+  type Notification,
+  type NotificationType,
+} from '../store/store.ts';
 
 /** A documentation address (RFC 5737): nobody's. */
 const PEER = '192.0.2.66';
@@ -29,6 +34,7 @@ export function sampleIncident(nowMs: number): Incident {
     lastReportMs: nowMs,
     acknowledgedMs: null,
     resolvedMs: null,
+    resolvedBy: null,
   };
 }
 
@@ -36,10 +42,10 @@ export function sampleIncident(nowMs: number): Incident {
 export function sampleStory(receiver: string, nowMs: number): Notification[] {
   const opened = sampleIncident(nowMs);
   const resolved: Incident = { ...opened, state: 'resolved', resolvedMs: nowMs };
-  return [
-    { id: `msg_${randomUUID()}`, receiver, type: 'opened', incident: opened, createdMs: nowMs },
-    { id: `msg_${randomUUID()}`, receiver, type: 'resolved', incident: resolved, createdMs: nowMs },
-  ];
+  const message = (type: NotificationType, incident: Incident): Notification => {
+    return { id: `msg_${randomUUID()}`, receiver, type, incident, heldBack: 0, createdMs: nowMs };
+  };
+  return [message('opened', opened), message('resolved', resolved)];
 }
 
 /** Notifications of every type, with and without the values that may be missing. */
@@ -52,6 +58,7 @@ export function sampleNotifications(): Notification[] {
       receiver: 'sample',
       type,
       incident: each,
+      heldBack: 0,
       createdMs: 0,
     })),
   );

@@ -7,7 +7,7 @@
 import type { ContextBlock, HeaderBlock, SectionBlock } from '@slack/types';
 import type { Clock } from '../../common/clock.ts';
 import { plainText } from '../incident/story.ts';
-import type { Incident, Notification } from '../store/store.ts';
+import type { Notification } from '../store/store.ts';
 import type { Batch, Delivery, Notifier } from './notifier.ts';
 import { post, type Fetch } from './post.ts';
 import { cutText, DIGEST, digestOf, factsOf, headlineOf, seenLine, type Writer } from './wording.ts';
@@ -66,7 +66,7 @@ export function renderSlackMessage(notification: Notification, write?: Writer): 
   const headline = headlineOf(notification);
   const words = write?.(notification) ?? {
     title: escapeText(headline, MAX_HEADER),
-    body: escapeText(details(incident), MAX_SECTION),
+    body: escapeText(details(notification), MAX_SECTION),
   };
   return {
     text: escapeText(`${headline} (${incident.severity})`, MAX_SECTION),
@@ -136,7 +136,7 @@ export function escapeValue(text: string): string {
 
 const ESCAPES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;' };
 
-function details(incident: Incident): string {
-  const lines = factsOf(incident).map(([name, value]) => `*${name}*: ${value}`);
-  return [plainText(incident.message), ...lines].join('\n');
+function details(notification: Notification): string {
+  const lines = factsOf(notification).map(([name, value]) => `*${name}*: ${value}`);
+  return [plainText(notification.incident.message), ...lines].join('\n');
 }

@@ -60,7 +60,7 @@ export function renderTeamsMessage(notification: Notification, write?: Writer): 
     body: escapeMarkdown(incident.message),
   };
   const color = { info: 'Accent', warning: 'Warning', critical: 'Attention' }[incident.severity];
-  const facts = factsOf(incident).map(([title, value]) => ({
+  const facts = factsOf(notification).map(([title, value]) => ({
     title,
     value: cutBytes(escapeMarkdown(value), MAX_FACT_BYTES),
   }));

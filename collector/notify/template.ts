@@ -90,6 +90,7 @@ function valuesOf(notification: Notification): object {
     type: notification.type,
     happened: HAPPENED[notification.type],
     headline: headlineOf(notification),
+    heldBack: notification.heldBack,
     incident: presentIncident(notification.incident),
   };
 }

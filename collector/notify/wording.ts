@@ -18,6 +18,8 @@ export type Writer = (notification: Notification) => Wording;
 export const HAPPENED: Readonly<Record<NotificationType, string>> = {
   opened: 'New',
   escalated: 'Worse',
+  updated: 'More',
+  repeated: 'Still open',
   resolved: 'Resolved',
 };
 
@@ -27,7 +29,7 @@ export function headlineOf({ type, incident }: Notification): string {
 }
 
 /** What is known of an incident, as pairs of a name and a value. */
-export function factsOf(incident: Incident): [name: string, value: string][] {
+export function factsOf({ incident, heldBack }: Notification): [name: string, value: string][] {
   const { severity, peer, service, nodes, nodeCount, count, bytes, kind } = incident;
   const listed = nodes.slice(0, LISTED_NODES).map(plainText).join(', ');
   const more = nodeCount - Math.min(nodes.length, LISTED_NODES);
@@ -37,6 +39,8 @@ export function factsOf(incident: Incident): [name: string, value: string][] {
     ['Service', service === null ? null : plainText(service)],
     [nodeCount === 1 ? 'Node' : 'Nodes', more > 0 ? `${listed} and ${more} more` : listed],
     [kind === 'blind' ? 'Lost packets' : 'Connections', `${count} (${formatSize(bytes)})`],
+    ['Resolved by', incident.resolvedBy === null ? null : plainText(incident.resolvedBy)],
+    ['Held back', heldBack === 0 ? null : `${heldBack} earlier ${heldBack === 1 ? 'message' : 'messages'}`],
   ];
   return facts.filter((fact): fact is [string, string] => fact[1] !== null);
 }
@@ -49,7 +53,7 @@ export function seenLine({ id, kind, first, last }: Incident): string {
 /** The words where nobody gave others. */
 export const writePlainly: Writer = (notification) => {
   const { incident } = notification;
-  const facts = factsOf(incident).map(([name, value]) => `${name}: ${value}`);
+  const facts = factsOf(notification).map(([name, value]) => `${name}: ${value}`);
   return {
     title: headlineOf(notification),
     body: [plainText(incident.message), ...facts, seenLine(incident)].join('\n'),

@@ -85,4 +85,28 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX reports_evidence ON reports (agent, json_extract(report, '$.anomaly'))
     WHERE json_extract(report, '$.type') = 'evidence';
   `,
+  `
+  -- What each receiver knows of each incident, and when it is to be told more.
+  CREATE TABLE tellings (
+    incident INTEGER NOT NULL REFERENCES incidents (number) ON DELETE CASCADE,
+    receiver TEXT NOT NULL,
+    told TEXT,
+    held_back INTEGER NOT NULL,
+    held TEXT,
+    due_ms INTEGER,
+    PRIMARY KEY (incident, receiver)
+  ) STRICT;
+  CREATE INDEX tellings_due ON tellings (due_ms) WHERE due_ms IS NOT NULL;
+  INSERT INTO tellings (incident, receiver, told, held_back)
+    SELECT incident, receiver,
+      json_object('type', type, 'atMs', created_ms, 'severity', json_extract(snapshot, '$.severity'),
+        'nodeCount', json_extract(snapshot, '$.nodeCount'), 'count', json_extract(snapshot, '$.count'),
+        'bytes', json_extract(snapshot, '$.bytes')), 0
+    FROM outbox WHERE number IN (SELECT MAX(number) FROM outbox GROUP BY incident, receiver)
+      AND incident IN (SELECT number FROM incidents WHERE state <> 'resolved');
+
+  ALTER TABLE outbox ADD COLUMN held_back INTEGER NOT NULL DEFAULT 0;
+  UPDATE incidents SET incident = json_set(incident, '$.resolvedBy', NULL);
+  UPDATE outbox SET snapshot = json_set(snapshot, '$.resolvedBy', NULL);
+  `,
 ];

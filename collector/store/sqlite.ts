@@ -2,8 +2,10 @@
 import type { EvidenceReport } from '../../common/event.ts';
 import { openDatabase } from '../../common/sqlite.ts';
 import { FleetTable, type AgentRecord } from './fleet-table.ts';
+import { incidentId, incidentNumber, toIncident, type IncidentRow } from './incident-row.ts';
 import { Queries } from './queries.ts';
 import { MIGRATIONS } from './sqlite-schema.ts';
+import { TellingTable } from './telling-table.ts';
 import type {
   Incident,
   IncidentQuery,
@@ -29,16 +31,12 @@ export async function openSqliteStore(path: string): Promise<Store> {
   return new SqliteStore(new Queries(path, await openDatabase(path, MIGRATIONS)));
 }
 
-interface IncidentRow {
-  number: number;
-  incident: string;
-}
-
 interface OutboxRow {
   id: string;
   receiver: string;
   type: NotificationType;
   snapshot: string;
+  held_back: number;
   created_ms: number;
   state: OutboxEntry['state'];
   attempts: number;
@@ -58,10 +56,12 @@ interface MemberRow {
 class SqliteStore implements Store {
   readonly #queries: Queries;
   readonly fleet: FleetTable;
+  readonly tellings: TellingTable;
 
   constructor(queries: Queries) {
     this.#queries = queries;
     this.fleet = new FleetTable(queries);
+    this.tellings = new TellingTable(queries);
   }
 
   transaction<Result>(work: () => Result): Result {
@@ -299,10 +299,11 @@ class SqliteStore implements Store {
       .map(({ report }) => JSON.parse(report) as EvidenceReport)[0];
   }
 
-  enqueue({ id, receiver, type, incident, createdMs }: Notification): void {
+  enqueue({ id, receiver, type, incident, heldBack, createdMs }: Notification): void {
     this.#queries.run(
-      'INSERT INTO outbox (id, receiver, type, incident, snapshot, created_ms) VALUES (?, ?, ?, ?, ?, ?)',
-      [id, receiver, type, incidentNumber(incident.id), JSON.stringify(incident), createdMs],
+      `INSERT INTO outbox (id, receiver, type, incident, snapshot, held_back, created_ms)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      [id, receiver, type, incidentNumber(incident.id), JSON.stringify(incident), heldBack, createdMs],
     );
   }
 
@@ -442,20 +443,6 @@ class SqliteStore implements Store {
   }
 }
 
-function incidentId(number: number): string {
-  return `INC-${number}`;
-}
-
-/** 0, which no incident has, for a text that is no id. */
-function incidentNumber(id: string): number {
-  const digits = /^INC-([1-9]\d{0,14})$/.exec(id)?.[1];
-  return digits === undefined ? 0 : Number(digits);
-}
-
-function toIncident({ number, incident }: IncidentRow): Incident {
-  return { ...(JSON.parse(incident) as NewIncident), id: incidentId(number) };
-}
-
 function toMember(row: MemberRow): Member {
   return {
     agent: row.agent,
@@ -473,6 +460,7 @@ function toOutboxEntry(row: OutboxRow): OutboxEntry {
     receiver: row.receiver,
     type: row.type,
     incident: JSON.parse(row.snapshot) as Incident,
+    heldBack: row.held_back,
     createdMs: row.created_ms,
     state: row.state,
     attempts: row.attempts,

@@ -7,6 +7,7 @@
  */
 import type { Anomaly, AnomalyKind, EvidenceReport, Report, Severity } from '../../common/event.ts';
 import type { AgentRecord, FleetTable } from './fleet-table.ts';
+import type { TellingTable } from './telling-table.ts';
 
 /** `silenced` is reserved: nothing sets it yet. */
 export const INCIDENT_STATES = ['open', 'acknowledged', 'silenced', 'resolved'] as const;
@@ -44,6 +45,8 @@ export interface Incident {
   readonly lastReportMs: number;
   readonly acknowledgedMs: number | null;
   readonly resolvedMs: number | null;
+  /** Who resolved it by hand; null where it ended by itself. */
+  readonly resolvedBy: string | null;
 }
 
 export type NewIncident = Omit<Incident, 'id'>;
@@ -71,7 +74,7 @@ export interface Member {
   readonly baseBytes: number;
 }
 
-export const NOTIFICATION_TYPES = ['opened', 'escalated', 'resolved'] as const;
+export const NOTIFICATION_TYPES = ['opened', 'escalated', 'updated', 'repeated', 'resolved'] as const;
 export type NotificationType = (typeof NOTIFICATION_TYPES)[number];
 
 /** One message about an incident to one receiver; the incident is as it was when the message was written. */
@@ -81,6 +84,8 @@ export interface Notification {
   readonly receiver: string;
   readonly type: NotificationType;
   readonly incident: Incident;
+  /** Messages about this incident that the receiver did not get before this one, because of a limit. */
+  readonly heldBack: number;
   readonly createdMs: number;
 }
 
@@ -125,6 +130,7 @@ export interface RemovalLimits {
 
 export interface Store {
   readonly fleet: FleetTable;
+  readonly tellings: TellingTable;
 
   /** All of `work` is on the disk when this returns, or none of it. Not to be nested. */
   transaction<Result>(work: () => Result): Result;

@@ -2,7 +2,10 @@
 import { silentLogger } from '../../common/log.ts';
 import { OwnStories } from '../../collector/fleet/own-stories.ts';
 import { FleetWatch } from '../../collector/fleet/watch.ts';
+import { Announcer, type AnnouncerOptions } from '../../collector/incident/announcer.ts';
+import { audienceOf, type Audience } from '../../collector/incident/audiences.ts';
 import { Recorder, type IncidentEvent, type RecorderOptions } from '../../collector/incident/recorder.ts';
+import type { Timing } from '../../collector/incident/timing.ts';
 import { createCollectorMetrics } from '../../collector/metrics.ts';
 import { createStoreGuard } from '../../collector/store/guard.ts';
 import { openSqliteStore } from '../../collector/store/sqlite.ts';
@@ -11,19 +14,46 @@ import { FakeClock } from './fake-clock.ts';
 
 export const TEST_EPOCH = '6f1c2a52-5df2-4c0e-9d8e-2a4f1a7f0001';
 
-export async function openParts(options: Partial<RecorderOptions> = {}) {
+/** As the settings have them when nobody gives others. */
+export const TEST_TIMING: Timing = {
+  groupWaitMs: 10_000,
+  updateIntervalMs: 300_000,
+  repeatIntervalMs: 14_400_000,
+};
+
+export interface PartsOptions
+  extends
+    Partial<Pick<RecorderOptions, 'quietMs' | 'maxUnresolved' | 'onCommit'>>,
+    Partial<Pick<AnnouncerOptions, 'timing' | 'mutedBy' | 'onWritten'>> {
+  readonly audiences?: readonly Audience[];
+}
+
+export async function openParts(options: PartsOptions = {}) {
+  const { audiences = [{ name: 'ops', minimumSeverity: 'info' }] } = options;
   const clock = new FakeClock();
   const metrics = createCollectorMetrics();
   const logger = silentLogger;
   const store = await openSqliteStore(':memory:');
   const guard = createStoreGuard({ logger, metrics });
   const events: IncidentEvent[] = [];
+  const announcer = new Announcer({
+    store,
+    guard,
+    clock,
+    metrics,
+    timing: TEST_TIMING,
+    receivers: audiences.map(({ name }) => name),
+    receiversOf: audienceOf(audiences),
+    mutedBy: () => undefined,
+    onWritten: () => {},
+    ...options,
+  });
   const recorder = new Recorder({
     store,
     guard,
     clock,
     metrics,
-    audiences: [{ name: 'ops', minimumSeverity: 'info' }],
+    announcer,
     quietMs: 600_000,
     maxUnresolved: 100,
     onCommit: (happened) => events.push(...happened),
@@ -38,7 +68,7 @@ export async function openParts(options: Partial<RecorderOptions> = {}) {
     missingAfterMs: 60_000,
     stoppedAfterMs: 3_600_000,
   });
-  return { clock, metrics, logger, store, guard, recorder, stories, fleet, events };
+  return { clock, metrics, logger, store, guard, announcer, recorder, stories, fleet, events };
 }
 
 export function sampleIncident(changes: Partial<Incident> = {}): Incident {
@@ -63,6 +93,7 @@ export function sampleIncident(changes: Partial<Incident> = {}): Incident {
     lastReportMs: Date.UTC(2026, 10, 23, 9, 42, 13),
     acknowledgedMs: null,
     resolvedMs: null,
+    resolvedBy: null,
     ...changes,
   };
 }
@@ -73,6 +104,7 @@ export function sampleNotification(changes: Partial<Notification> = {}): Notific
     receiver: 'ops',
     type: 'opened',
     incident: sampleIncident(),
+    heldBack: 0,
     createdMs: Date.UTC(2026, 10, 23, 9, 42, 13),
     ...changes,
   };

@@ -7,7 +7,7 @@ import type { Notification } from '../../store/store.ts';
 const SOURCE = '/plasmawatch/collector';
 
 /** Source and id are the same in every attempt: consumers drop repeats by them. */
-export function toCloudEvent({ id, type, incident, createdMs }: Notification): object {
+export function toCloudEvent({ id, type, incident, heldBack, createdMs }: Notification): object {
   return {
     specversion: '1.0',
     id,
@@ -16,6 +16,6 @@ export function toCloudEvent({ id, type, incident, createdMs }: Notification): o
     subject: incident.id,
     time: formatMilliseconds(createdMs),
     datacontenttype: 'application/json',
-    data: presentIncident(incident),
+    data: { ...presentIncident(incident), heldBack },
   };
 }

@@ -16,7 +16,7 @@ function eventTypeOf(type: NotificationType): string {
   return type === 'resolved' ? 'end' : 'change';
 }
 
-export function toEcs({ id, type, incident, createdMs }: Notification): object {
+export function toEcs({ id, type, incident, heldBack, createdMs }: Notification): object {
   const { kind, severity, peer, service, nodes, first, last, count, bytes, message, title } = incident;
   const stranger = peer === null ? undefined : { address: peer, ip: peer };
   return {
@@ -52,6 +52,6 @@ export function toEcs({ id, type, incident, createdMs }: Notification): object {
           },
         }),
     related: { hosts: nodes, ip: peer === null ? [] : [peer] },
-    plasmawatch: { incident: presentIncident(incident), severity, count },
+    plasmawatch: { incident: presentIncident(incident), severity, count, heldBack },
   };
 }

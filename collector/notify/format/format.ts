@@ -27,10 +27,11 @@ export function contentTypeOf(format: Format): string {
   return format === 'cloudevents' ? 'application/cloudevents+json; charset=utf-8' : 'application/json';
 }
 
-function toPlasmawatch({ type, incident, createdMs }: Notification): object {
+function toPlasmawatch({ type, incident, heldBack, createdMs }: Notification): object {
   return {
     type: `incident.${type}`,
     timestamp: formatMilliseconds(createdMs),
+    heldBack,
     data: presentIncident(incident),
   };
 }

@@ -213,19 +213,6 @@ describe('limits', () => {
     expect((await parts.metrics.anomaliesUncounted.get()).values[0]?.value).toBe(5);
   });
 
-  it('tells a receiver only of incidents that are bad enough for it', async () => {
-    const parts = await openParts({
-      audiences: [
-        { name: 'all', minimumSeverity: 'info' },
-        { name: 'pager', minimumSeverity: 'critical' },
-      ],
-    });
-    report(parts, [anomaly({ severity: 'warning' })]);
-    expect([parts.store.pendingCount('all'), parts.store.pendingCount('pager')]).toEqual([1, 0]);
-    report(parts, [anomaly({ severity: 'critical', count: 9, last: at(1) })]);
-    expect(parts.store.pending('pager', 1)[0]?.type).toBe('escalated');
-  });
-
   it('puts new stories into one incident when too many are open', async () => {
     const parts = await openParts({ maxUnresolved: 3 });
     report(

@@ -3,7 +3,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openDatabase } from '../../../common/sqlite.ts';
 import { Retention } from '../../../collector/store/retention.ts';
+import { MIGRATIONS } from '../../../collector/store/sqlite-schema.ts';
 import { openSqliteStore } from '../../../collector/store/sqlite.ts';
 import type { Store } from '../../../collector/store/store.ts';
 import { openParts, sampleIncident, sampleNotification, TEST_EPOCH } from '../../support/collector-parts.ts';
@@ -182,6 +184,26 @@ describe.each(engines)('the %s store', (_name, open) => {
     expect(page(9)).toEqual([second, third]);
   });
 
+  it('knows what each receiver was told, and whom to look at when', () => {
+    const incident = store.insertIncident(sampleIncident());
+    const numbers = { nodeCount: 1, count: 3, bytes: 4200 };
+    const told = { type: 'opened', atMs: 1000, severity: 'critical', ...numbers } as const;
+    const telling = { incidentId: incident.id, told, heldBack: 2, held: 'updated', dueMs: 5000 } as const;
+    store.tellings.save({ ...telling, receiver: 'ops' });
+    store.tellings.save({ ...telling, receiver: 'late', told: null, dueMs: 4000 });
+    store.tellings.save({ ...telling, receiver: 'never', dueMs: 4000 });
+    store.tellings.save({ ...telling, receiver: 'never', dueMs: null });
+    expect(store.tellings.of(incident.id)).toHaveLength(3);
+    expect(store.tellings.due(3999, 9)).toEqual([]);
+    expect(store.tellings.due(5000, 9)).toEqual([
+      { incident, telling: { ...telling, receiver: 'late', told: null, dueMs: 4000 } },
+      { incident, telling: { ...telling, receiver: 'ops' } },
+    ]);
+    expect(store.tellings.due(5000, 1)).toHaveLength(1);
+    store.tellings.keepOnly(['ops']);
+    expect(store.tellings.of(incident.id)).toEqual([{ ...telling, receiver: 'ops' }]);
+  });
+
   it('says that a file is no database, in one line with its path', async () => {
     const path = join(folder, 'text.db');
     await writeFile(path, 'no database '.repeat(1000));
@@ -189,6 +211,38 @@ describe.each(engines)('the %s store', (_name, open) => {
       code: 'PW_STORE',
       message: expect.stringMatching(/^cannot use the database .*text\.db: [^\n]+$/),
     });
+  });
+});
+
+describe('a store of an earlier version', () => {
+  it('is brought up to date, and knows what was told', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-store-'));
+    const path = join(folder, 'collector.db');
+    const before = await openDatabase(path, MIGRATIONS.slice(0, 3));
+    const { id: _id, resolvedBy: _by, ...old } = sampleIncident();
+    before
+      .prepare(
+        "INSERT INTO incidents (fingerprint, state, last_report_ms, incident) VALUES ('a', 'open', 0, ?)",
+      )
+      .run(JSON.stringify(old));
+    const told = before.prepare(
+      "INSERT INTO outbox (id, receiver, type, incident, snapshot, created_ms) VALUES (?, 'ops', ?, 1, ?, ?)",
+    );
+    told.run('msg_1', 'opened', JSON.stringify({ ...old, id: 'INC-1', count: 1 }), 1000);
+    told.run('msg_2', 'escalated', JSON.stringify({ ...old, id: 'INC-1' }), 2000);
+    before.close();
+    const store = await openSqliteStore(path);
+    expect(store.incident('INC-1')).toEqual(sampleIncident());
+    expect(store.pending('ops', 9)[1]).toMatchObject({ heldBack: 0, incident: sampleIncident() });
+    expect(store.tellings.of('INC-1')).toMatchObject([
+      {
+        receiver: 'ops',
+        told: { type: 'escalated', atMs: 2000, severity: 'critical', count: 3 },
+        dueMs: null,
+      },
+    ]);
+    store.close();
+    await rm(folder, { recursive: true });
   });
 });
 

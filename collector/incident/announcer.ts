@@ -1,0 +1,149 @@
+/**
+ * Tells receivers of incidents, at the times that timing.ts says: within the transaction in which an incident
+ * changes, and later for what was to wait. What was told stands in the store, so a restart tells nothing twice.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Clock, Timer } from '../../common/clock.ts';
+import type { CollectorMetrics } from '../metrics.ts';
+import type { StoreGuard } from '../store/guard.ts';
+import type { Incident, NotificationType, Store } from '../store/store.ts';
+import type { Telling } from '../store/telling-table.ts';
+import { decide, type Timing } from './timing.ts';
+
+/** So many notifications may wait for one receiver. */
+export const MAX_PENDING_NOTIFICATIONS = 10_000;
+const TICK_MS = 1000;
+/** So many tellings are looked at in one transaction, so that none is long. */
+const PORTION = 100;
+/** What was muted or found no room is looked at again after so long. */
+const LOOK_AGAIN_MS = 15_000;
+
+export interface AnnouncerOptions {
+  readonly store: Store;
+  /** For what timers start. */
+  readonly guard: StoreGuard;
+  readonly clock: Clock;
+  readonly metrics: CollectorMetrics;
+  readonly timing: Timing;
+  /** The names of all receivers. */
+  readonly receivers: readonly string[];
+  /** Who is told of an incident as it stands: some of `receivers`. */
+  readonly receiversOf: (incident: Incident) => readonly string[];
+  /** Why an incident is told to nobody now; undefined where nothing mutes it. Its end is told all the same to whoever knows of it. */
+  readonly mutedBy: (incident: Incident, nowMs: number) => string | undefined;
+  /** Called after each commit that wrote notifications. */
+  readonly onWritten: () => void;
+}
+
+/** What a transaction wrote for receivers; counted only once it is on the disk. */
+export class Written {
+  notifications = 0;
+  /** Receivers for which a notification found no room, one for each. */
+  readonly turnedAway: string[] = [];
+}
+
+export class Announcer {
+  readonly #options: AnnouncerOptions;
+  #timer: Timer | undefined;
+
+  constructor(options: AnnouncerOptions) {
+    this.#options = options;
+  }
+
+  /** Begins with what became due while the collector did not run. */
+  start(): void {
+    const { store, guard, clock, receivers } = this.#options;
+    guard(() => store.tellings.keepOnly(receivers));
+    this.#timer = clock.every(TICK_MS, () => {
+      guard(() => this.tellDue());
+    });
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+  }
+
+  /** Tells of an incident what is to be told now; to be called in the transaction in which the incident was stored. */
+  consider(incident: Incident, nowMs: number, written: Written): void {
+    const { store, receiversOf } = this.#options;
+    const known = new Map(store.tellings.of(incident.id).map((telling) => [telling.receiver, telling]));
+    for (const receiver of new Set([...receiversOf(incident), ...known.keys()])) {
+      this.#considerFor(incident, known.get(receiver) ?? untold(incident, receiver), nowMs, written);
+    }
+  }
+
+  /**
+   * Tells what was to wait until now.
+   * @throws PlasmawatchError PW_STORE
+   */
+  tellDue(): void {
+    const { store, clock } = this.#options;
+    const nowMs = clock.now();
+    for (;;) {
+      const written = new Written();
+      const found = store.transaction(() => {
+        const due = store.tellings.due(nowMs, PORTION);
+        for (const { incident, telling } of due) this.#considerFor(incident, telling, nowMs, written);
+        return due.length;
+      });
+      this.publish(written);
+      if (found < PORTION) return;
+    }
+  }
+
+  /** Counts what is on the disk now, and says that it is to be delivered. */
+  publish({ notifications, turnedAway }: Written): void {
+    const { metrics, onWritten } = this.#options;
+    for (const receiver of turnedAway) metrics.notificationsTurnedAway.inc({ receiver });
+    if (notifications > 0) onWritten();
+  }
+
+  #considerFor(incident: Incident, telling: Telling, nowMs: number, written: Written): void {
+    const { store, timing, mutedBy } = this.#options;
+    const decision = this.#concerns(incident, telling.receiver)
+      ? decide(incident, telling, timing, nowMs)
+      : { waitUntilMs: null };
+    if (!('tell' in decision)) {
+      this.#lookAgain(telling, decision.waitUntilMs);
+    } else if (decision.tell !== 'resolved' && mutedBy(incident, nowMs) !== undefined) {
+      this.#lookAgain(telling, nowMs + LOOK_AGAIN_MS);
+    } else if (store.pendingCount(telling.receiver) >= MAX_PENDING_NOTIFICATIONS) {
+      this.#holdBack(telling, decision.tell, nowMs + LOOK_AGAIN_MS, written);
+    } else {
+      this.#tell(incident, telling, decision.tell, nowMs, written);
+    }
+  }
+
+  /** Whoever was told of an incident is told of its end, whatever has changed since. */
+  #concerns(incident: Incident, receiver: string): boolean {
+    return incident.state === 'resolved' || this.#options.receiversOf(incident).includes(receiver);
+  }
+
+  #lookAgain(telling: Telling, dueMs: number | null): void {
+    if (dueMs !== telling.dueMs) this.#options.store.tellings.save({ ...telling, dueMs });
+  }
+
+  /** Counted once, however often it is tried. */
+  #holdBack(telling: Telling, type: NotificationType, dueMs: number, written: Written): void {
+    const isNew = telling.held !== type;
+    const heldBack = telling.heldBack + (isNew ? 1 : 0);
+    if (isNew) written.turnedAway.push(telling.receiver);
+    this.#options.store.tellings.save({ ...telling, heldBack, held: type, dueMs });
+  }
+
+  #tell(incident: Incident, telling: Telling, type: NotificationType, nowMs: number, written: Written): void {
+    const { store, timing } = this.#options;
+    const { receiver, heldBack } = telling;
+    store.enqueue({ id: `msg_${randomUUID()}`, receiver, type, incident, heldBack, createdMs: nowMs });
+    written.notifications++;
+    const { severity, nodeCount, count, bytes } = incident;
+    const told = { type, atMs: nowMs, severity, nodeCount, count, bytes };
+    const next = decide(incident, { told, dueMs: null }, timing, nowMs);
+    const dueMs = 'tell' in next ? null : next.waitUntilMs;
+    store.tellings.save({ ...telling, told, heldBack: 0, held: null, dueMs });
+  }
+}
+
+function untold({ id }: Incident, receiver: string): Telling {
+  return { incidentId: id, receiver, told: null, heldBack: 0, held: null, dueMs: null };
+}

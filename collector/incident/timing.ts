@@ -1,0 +1,68 @@
+/** When a receiver is told what of an incident: the whole of it, without a store and without a clock. */
+import { SEVERITIES, type Severity } from '../../common/event.ts';
+import type { Incident, NotificationType } from '../store/store.ts';
+import type { Telling, Told } from '../store/telling-table.ts';
+
+/** Milliseconds. */
+export interface Timing {
+  /** What is not critical waits so long, so that its first message has all that came with it. */
+  readonly groupWaitMs: number;
+  /** From one message about an incident to the next that only has higher numbers, at least. */
+  readonly updateIntervalMs: number;
+  /** What nobody has acknowledged is told again after so long. */
+  readonly repeatIntervalMs: number;
+}
+
+/** To be told now; or to be looked at again then, or (null) when something happens. */
+export type Decision = { readonly tell: NotificationType } | { readonly waitUntilMs: number | null };
+
+/** An incident that became so many times larger is worse, not only larger. */
+const LEAP = 10;
+/** An incident that moved so many bytes is worse than one that did not; `LEAP` times so many worse again. */
+const MANY_BYTES = 2 ** 30;
+
+/** What a receiver is to be told of an incident as it stands. */
+export function decide(
+  incident: Incident,
+  { told, dueMs }: Pick<Telling, 'told' | 'dueMs'>,
+  timing: Timing,
+  nowMs: number,
+): Decision {
+  const { groupWaitMs, updateIntervalMs, repeatIntervalMs } = timing;
+  const tellAt = (type: NotificationType, atMs: number): Decision =>
+    nowMs >= atMs ? { tell: type } : { waitUntilMs: atMs };
+  if (incident.state === 'resolved') {
+    return told === null || told.type === 'resolved' ? { waitUntilMs: null } : { tell: 'resolved' };
+  }
+  if (told === null) {
+    return tellAt('opened', incident.severity === 'critical' ? nowMs : incident.openedMs + groupWaitMs);
+  }
+  if (isWorse(incident.severity, told.severity)) return { tell: 'escalated' };
+  // What was due before is due no later for it.
+  if (hasLeapt(incident, told)) return tellAt('escalated', Math.min(dueMs ?? Infinity, nowMs + groupWaitMs));
+  if (hasDoubled(incident, told)) return tellAt('updated', told.atMs + updateIntervalMs);
+  if (incident.state === 'acknowledged') return { waitUntilMs: null };
+  return tellAt('repeated', told.atMs + repeatIntervalMs);
+}
+
+/** Whether a severity is above another. */
+export function isWorse(severity: Severity, than: Severity): boolean {
+  return SEVERITIES.indexOf(severity) > SEVERITIES.indexOf(than);
+}
+
+function hasLeapt(incident: Incident, told: Told): boolean {
+  return (
+    incident.nodeCount >= LEAP * told.nodeCount || orderOfBytes(incident.bytes) > orderOfBytes(told.bytes)
+  );
+}
+
+/** How often `MANY_BYTES` was reached: 0 below it, 1 from it on, 2 from ten times so many on. */
+function orderOfBytes(bytes: number): number {
+  return bytes < MANY_BYTES ? 0 : 1 + Math.floor(Math.log10(bytes / MANY_BYTES));
+}
+
+function hasDoubled(incident: Incident, told: Told): boolean {
+  return (['nodeCount', 'count', 'bytes'] as const).some(
+    (number) => incident[number] > 0 && incident[number] >= 2 * told[number],
+  );
+}

@@ -1,0 +1,96 @@
+import { describe, expect, it } from 'vitest';
+import { decide, type Decision } from '../../../collector/incident/timing.ts';
+import type { Incident } from '../../../collector/store/store.ts';
+import type { Told } from '../../../collector/store/telling-table.ts';
+import { sampleIncident, TEST_TIMING } from '../../support/collector-parts.ts';
+
+const OPENED_MS = sampleIncident().openedMs;
+const SECOND_MS = 1000;
+const MINUTE_MS = 60 * SECOND_MS;
+const HOUR_MS = 60 * MINUTE_MS;
+const GIB = 2 ** 30;
+
+/** Of a warning about one node, in three connections with 4200 bytes. */
+function decideOf(
+  changes: Partial<Incident>,
+  { told = null, dueMs = null, afterMs = 0 }: { told?: Told | null; dueMs?: number | null; afterMs?: number },
+): Decision {
+  const incident = sampleIncident({ severity: 'warning', ...changes });
+  return decide(incident, { told, dueMs }, TEST_TIMING, OPENED_MS + afterMs);
+}
+
+/** What was told when the incident opened. */
+function told(changes: Partial<Told> = {}): Told {
+  const numbers = { nodeCount: 1, count: 3, bytes: 4200 };
+  return { type: 'opened', atMs: OPENED_MS, severity: 'warning', ...numbers, ...changes };
+}
+
+describe('a receiver that knows nothing of an incident', () => {
+  it('is told at once where it is critical', () => {
+    expect(decideOf({ severity: 'critical' }, {})).toEqual({ tell: 'opened' });
+  });
+
+  it('is told after the group wait of what is milder', () => {
+    expect(decideOf({}, {})).toEqual({ waitUntilMs: OPENED_MS + 10 * SECOND_MS });
+    expect(decideOf({}, { afterMs: 10 * SECOND_MS })).toEqual({ tell: 'opened' });
+  });
+
+  it('is not told of one that was over before it was told', () => {
+    expect(decideOf({ state: 'resolved' }, { afterMs: HOUR_MS })).toEqual({ waitUntilMs: null });
+  });
+});
+
+describe('a receiver that was told', () => {
+  it('is told at once that it became more severe', () => {
+    expect(decideOf({ severity: 'critical' }, { told: told() })).toEqual({ tell: 'escalated' });
+    expect(decideOf({ severity: 'warning' }, { told: told({ severity: 'critical' }) })).toEqual({
+      waitUntilMs: OPENED_MS + 4 * HOUR_MS,
+    });
+  });
+
+  it.each([
+    ['ten times as many nodes', { nodeCount: 10 }, told()],
+    ['the first GiB', { bytes: GIB }, told({ bytes: GIB - 1 })],
+    ['ten GiB', { bytes: 10 * GIB }, told({ bytes: 9 * GIB })],
+  ])('is told that it is worse after the group wait with %s', (_what, changes, before) => {
+    const first = decideOf(changes, { told: before, afterMs: MINUTE_MS });
+    const dueMs = OPENED_MS + MINUTE_MS + 10 * SECOND_MS;
+    expect(first).toEqual({ waitUntilMs: dueMs });
+    const between = { told: before, dueMs, afterMs: MINUTE_MS + 9 * SECOND_MS };
+    expect(decideOf(changes, between)).toEqual({ waitUntilMs: dueMs });
+    const due = { told: before, dueMs, afterMs: MINUTE_MS + 10 * SECOND_MS };
+    expect(decideOf(changes, due)).toEqual({ tell: 'escalated' });
+  });
+
+  it.each([
+    ['nine times as many nodes', { nodeCount: 9 }, told()],
+    ['twice the connections', { count: 6 }, told()],
+    ['twice the bytes', { bytes: 9 * GIB }, told({ bytes: 4 * GIB })],
+  ])('is told once in five minutes of %s', (_what, changes, before) => {
+    expect(decideOf(changes, { told: before, afterMs: SECOND_MS })).toEqual({
+      waitUntilMs: OPENED_MS + 5 * MINUTE_MS,
+    });
+    expect(decideOf(changes, { told: before, afterMs: 5 * MINUTE_MS })).toEqual({ tell: 'updated' });
+  });
+
+  it('is not told of what has not doubled, nor of what stays at nothing', () => {
+    const hourLater = { afterMs: HOUR_MS };
+    const repeat = { waitUntilMs: OPENED_MS + 4 * HOUR_MS };
+    expect(decideOf({ count: 5, bytes: 8399 }, { told: told(), ...hourLater })).toEqual(repeat);
+    const nothing = { count: 0, bytes: 0 };
+    expect(decideOf(nothing, { told: told(nothing), ...hourLater })).toEqual(repeat);
+  });
+
+  it('is told again after four hours, unless somebody has acknowledged it', () => {
+    const later = { told: told(), afterMs: 4 * HOUR_MS };
+    expect(decideOf({}, later)).toEqual({ tell: 'repeated' });
+    expect(decideOf({ state: 'acknowledged' }, later)).toEqual({ waitUntilMs: null });
+    expect(decideOf({ state: 'acknowledged', count: 6 }, later)).toEqual({ tell: 'updated' });
+  });
+
+  it('is told once that it is over', () => {
+    const resolved = { state: 'resolved' } as const;
+    expect(decideOf(resolved, { told: told() })).toEqual({ tell: 'resolved' });
+    expect(decideOf(resolved, { told: told({ type: 'resolved' }) })).toEqual({ waitUntilMs: null });
+  });
+});
