@@ -1,0 +1,119 @@
+/** What the tests of the kernel's flow table send, and what they share. */
+import { systemClock } from '../../../common/clock.ts';
+import { silentLogger } from '../../../common/log.ts';
+import { tcpFrame } from '../../support/pcap-bytes.ts';
+
+/** Ports that no other test process of the moment has. */
+export const PORT = 30_000 + (process.pid % 10_000) * 2;
+export const OTHER_PORT = PORT + 1;
+export const WAIT = { timeout: 15_000, interval: 20 };
+export const dependencies = { clock: systemClock, logger: silentLogger };
+
+export function isWatched(port: number): boolean {
+  return port === PORT || port === OTHER_PORT;
+}
+
+/** One data packet of 154 bytes each. */
+export function manyFlows(count: number, destinationMac = '000000000000'): Uint8Array[] {
+  return Array.from({ length: count }, (_, index) => {
+    const frame = tcpFrame({
+      from: `10.1.${index >>> 8}.${index & 255}:${1024 + index}`,
+      to: `10.9.0.2:${PORT}`,
+      flags: 'A',
+      payload: 100,
+    });
+    frame.set(Buffer.from(destinationMac, 'hex'));
+    return frame;
+  });
+}
+
+/** Handshake, data both ways, and the end. */
+export function manyConnections(count: number): Uint8Array[] {
+  return Array.from({ length: count }, (_, index) => {
+    const client = `10.2.${index >>> 8}.${index & 255}:${2048 + index}`;
+    const server = `10.9.0.2:${PORT}`;
+    const there = { from: client, to: server };
+    const back = { from: server, to: client };
+    return [
+      { ...there, flags: 'S', sequence: 1 },
+      { ...back, flags: 'SA', sequence: 9, acknowledgment: 2 },
+      { ...there, flags: 'A', sequence: 2, acknowledgment: 10 },
+      { ...there, flags: 'AP', sequence: 2, acknowledgment: 10, payload: 1000 },
+      { ...back, flags: 'AP', sequence: 10, acknowledgment: 1002, payload: 7 },
+      { ...back, flags: 'A', sequence: 17, acknowledgment: 1002, payload: 1400 },
+      ...(index % 2 === 0 ? [{ ...there, flags: 'FA', sequence: 1002, acknowledgment: 1417 }] : []),
+      ...(index % 3 === 0 ? [{ ...back, flags: 'R', sequence: 1417 }] : []),
+    ].map((segment) => tcpFrame(segment));
+  }).flat();
+}
+
+/** One connection each: with tags, padding, options, extension headers, and fragments. */
+export function oddFrames(): Uint8Array[] {
+  const to = PORT.toString(16).padStart(4, '0');
+  const tcp = (from: string, flags = '10'): string =>
+    `${from}${to} 00000001 00000001 50${flags} ffff 0000 0000 01020304`;
+  const ipv4 = (rest: string, { head = '4500002c', fragment = '0000', options = '' } = {}): string =>
+    `${head} 0001${fragment} 40060000 0a030001 0a090002 ${options} ${rest}`;
+  const ipv6 = (next: string, length: string, rest: string): string =>
+    `60000000 ${length} ${next} 40 20010db8000000000000000000000001 20010db8000000000000000000000002 ${rest}`;
+  const ethernet = '000000000000 020000000001';
+  return [
+    `${ethernet} 81000005 0800 ${ipv4(tcp('1001'))}`,
+    `${ethernet} 88a80005 81000007 0800 ${ipv4(tcp('1002'))}`,
+    `${ethernet} 88a80005 81004507 0800 ${ipv4(tcp('1003'))}`,
+    `${ethernet} 81000005 86dd ${ipv6('06', '0018', tcp('1004'))}`,
+    `${ethernet} 0800 ${ipv4(tcp('1005'))} 000000000000`,
+    `${ethernet} 0800 ${ipv4(tcp('1006'), { head: '46000030', options: '01010101' })}`,
+    `${ethernet} 86dd ${ipv6('06', '0018', tcp('1007'))}`,
+    `${ethernet} 86dd ${ipv6('00', '0020', `0600010400000000 ${tcp('1008')}`)}`,
+    `${ethernet} 86dd ${ipv6('00', '0034', `3300010400000000 0603000000000000000000000000000000000000 ${tcp('1009')}`)}`,
+    `${ethernet} 86dd ${ipv6('2c', '0020', `0600000100000001 ${tcp('100a')}`)}`,
+    `${ethernet} 0800 ${ipv4(tcp('100b'), { fragment: '2000' })}`,
+    `${ethernet} 0800 ${ipv4(tcp('100c', '18'))}`,
+  ].map((hex) => Buffer.from(hex.replaceAll(' ', ''), 'hex'));
+}
+
+/** A connection each, in the tunnels that are looked into: the outside is IPv4 or IPv6, the inside, too. */
+export function tunnelledFrames(port = PORT): Uint8Array[] {
+  let client = 0x2000;
+  const tcp = (): string =>
+    `${(++client).toString(16)}${hex(port, 2)} 00000001 00000001 5010 ffff 0000 0000 01020304`;
+  const ipv4 = (protocol: string, rest: string, ends = '0a030001 0a090002'): string =>
+    `4500 ${hex(20 + lengthOf(rest), 2)} 0001 0000 40${protocol}0000 ${ends} ${rest}`;
+  const ipv6 = (protocol: string, rest: string): string =>
+    `60000000 ${hex(lengthOf(rest), 2)} ${protocol}40 ${V6_ENDS} ${rest}`;
+  const udp = (to: number, rest: string): string =>
+    `3039 ${hex(to, 2)} ${hex(8 + lengthOf(rest), 2)} 0000 ${rest}`;
+  const inner4 = (): string => ipv4('06', tcp());
+  const inner6 = (): string => ipv6('06', tcp());
+  const frame = (type: string, rest: string): string => `020000000002 020000000001 ${type} ${rest}`;
+  const outer = (protocol: string, rest: string): string =>
+    frame('0800', ipv4(protocol, rest, '0a0a0001 0a0a0002'));
+  return [
+    outer('11', udp(4789, `0800000000000700 ${frame('0800', inner4())}`)),
+    outer('11', udp(8472, `0800000000000700 ${frame('86dd', inner6())}`)),
+    frame('86dd', ipv6('11', udp(4789, `0800000000000700 ${frame('0800', inner4())}`))),
+    outer('11', udp(6081, `0000655800000700 ${frame('0800', inner4())}`)),
+    outer('11', udp(6081, `020086dd00000700 0102030405060708 ${inner6()}`)),
+    outer('2f', `00000800 ${inner4()}`),
+    outer('2f', `20006558 00000007 ${frame('86dd', inner6())}`),
+    outer('2f', `b000 86dd 00000000 00000007 00000001 ${inner6()}`),
+    outer('04', inner4()),
+    outer('29', inner6()),
+    frame('86dd', ipv6('04', inner4())),
+  ].map((text) => Buffer.from(text.replaceAll(' ', ''), 'hex'));
+}
+
+const V6_ENDS = '20010db8000000000000000000000001 20010db8000000000000000000000002';
+
+function hex(number: number, bytes: number): string {
+  return number.toString(16).padStart(bytes * 2, '0');
+}
+
+function lengthOf(text: string): number {
+  return text.replaceAll(' ', '').length / 2;
+}
+
+export function isSyn(frame: Uint8Array): boolean {
+  return frame[12] === 0x08 && frame[14] === 0x45 && ((frame[47] ?? 0) & 2) !== 0;
+}
