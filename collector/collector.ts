@@ -9,6 +9,7 @@ import { addRoutes } from './api/routes.ts';
 import { createServer } from './api/server.ts';
 import { checkExposure, type CollectorConfig } from './config.ts';
 import { INFLUX_CURSOR, InfluxExporter } from './export/influx.ts';
+import { AgentClocks } from './fleet/agent-clocks.ts';
 import { DeadMan } from './fleet/dead-man.ts';
 import { OwnStories } from './fleet/own-stories.ts';
 import { Roster } from './fleet/roster.ts';
@@ -106,6 +107,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     mutedBy: () => undefined,
     onWritten: () => dispatcher.wake(),
   });
+  const clocks = new AgentClocks({ clock, metrics, maxSkewMs: config.fleet.maxClockSkew });
   const recorder = new Recorder({
     store,
     guard,
@@ -114,6 +116,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     announcer,
     quietMs: config.incidents.quietMinutes * MINUTE_MS,
     maxUnresolved: config.incidents.maxUnresolved,
+    inOurTime: (agent, anomaly) => clocks.inOurTime(agent, anomaly),
     onCommit: (events) => {
       if (onIncident !== undefined) for (const event of events) onIncident(event);
     },
@@ -170,14 +173,15 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     recorder,
     fleet,
     sharedViews,
+    clocks,
     clock,
     logger: logger.child({ component: 'ingest' }),
     metrics,
     token: secrets.agentToken,
     ...config.limits,
   });
-  addRoutes(server, { store, recorder, metrics });
-  const roster = new Roster({ store, fleet, connectedAgents: () => ingest.connectedAgents() });
+  addRoutes(server, { store, recorder, metrics, clocks });
+  const roster = new Roster({ store, fleet, clocks, connectedAgents: () => ingest.connectedAgents() });
   addAgentRoutes(server, { roster, fleet });
   addMembersRoutes(server, { sharedViews, clock });
 

@@ -109,9 +109,12 @@ export const collectorConfigSchema = z.strictObject({
         .describe(
           'An agent that was stopped, and neither started again nor retired, is a warning after so long.',
         ),
+      maxClockSkew: durationMs({ min: '10ms', max: '1h' })
+        .prefault('1s')
+        .describe("Where an agent's clock is further off, the times of incidents are corrected."),
     })
     .prefault({})
-    .describe('When the absence of agents is told.'),
+    .describe('When the absence of agents is told, and which clocks are trusted.'),
   deadMan: z
     .strictObject({
       urlFile: filePath

@@ -16,6 +16,14 @@ export function createCollectorMetrics() {
   return {
     registry,
     agentsConnected: gauge('agents_connected', 'Agents with an open session.'),
+    clockOffsetMax: gauge(
+      'agents_clock_offset_max_seconds',
+      "How far the clock of a connected agent is from the collector's, at most, in seconds.",
+    ),
+    clocksWrong: gauge(
+      'agents_clock_wrong',
+      'Connected agents whose clock is so far off that the times of incidents are corrected.',
+    ),
     members: gauge('members', 'Nodes of the Ray clusters in the views that agents share.'),
     membersAsOf: gauge(
       'members_oldest_view_timestamp_seconds',

@@ -3,9 +3,11 @@
  *
  * The agent says `hello`, the collector answers `welcome` with the last sequence number it has on disk. Then the
  * agent sends `reports` in order, the collector acknowledges the highest one after its commit, and `heartbeat`
- * carries the agent's counters. Beside that, `members` hands views of the cluster about (shared-view.ts). An agent that
- * is stopped says `goodbye`: its silence is then no alarm. A message that fails its schema, or reports of a node other
- * than the agent's own, end the connection with close code 1008 (policy violation); another protocol version with 4001.
+ * carries the agent's counters. `ask-time`, which the collector sends before the welcome and now and then afterwards,
+ * is answered with `time`: so it knows how far the agent's clock is from its own. Beside that, `members` hands views of
+ * the cluster about (shared-view.ts). An agent that is stopped says `goodbye`: its silence is then no alarm. A message
+ * that fails its schema, or reports of a node other than the agent's own, end the connection with close code 1008 (policy
+ * violation); another protocol version with 4001.
  */
 import { z } from 'zod';
 import { reportSchema } from './event.ts';
@@ -31,6 +33,9 @@ const sequence = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 export const agentNameSchema = z
   .string()
   .regex(/^[A-Za-z0-9._:-]{1,128}$/, 'letters, digits and ._:- only, at most 128');
+
+/** Milliseconds since the epoch, up to the year 9999. */
+const time = z.number().int().nonnegative().max(253_402_300_799_999);
 
 export const helloSchema = z.strictObject({
   type: z.literal('hello'),
@@ -62,22 +67,36 @@ export const heartbeatSchema = z.strictObject({
 /** Somebody stops the agent. */
 export const goodbyeSchema = z.strictObject({ type: z.literal('goodbye') });
 
+/** The agent's answer to `ask-time`, with the times of RFC 5905, section 8. */
+export const timeSchema = z.strictObject({
+  type: z.literal('time'),
+  /** Of the question that is answered. */
+  originMs: time,
+  /** When the question came and when this leaves, by the agent's clock. */
+  receivedMs: time,
+  sentMs: time,
+});
+
 export const agentMessageSchema = z.discriminatedUnion('type', [
   helloSchema,
   reportsSchema,
   heartbeatSchema,
   goodbyeSchema,
+  timeSchema,
   membersReportSchema,
   followMembersSchema,
 ]);
 export type Hello = z.infer<typeof helloSchema>;
 export type Reports = z.infer<typeof reportsSchema>;
 export type Heartbeat = z.infer<typeof heartbeatSchema>;
+export type TimeAnswer = z.infer<typeof timeSchema>;
 export type AgentMessage = z.infer<typeof agentMessageSchema>;
 
 export const collectorMessageSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('welcome'), protocol: z.number().int(), lastSequence: sequence }),
   z.strictObject({ type: z.literal('ack'), sequence }),
+  /** What time is it there? With the collector's own. */
+  z.strictObject({ type: z.literal('ask-time'), originMs: time }),
   sharedMembersSchema,
   membersWantedSchema,
 ]);

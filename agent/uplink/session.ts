@@ -147,7 +147,15 @@ export class Session {
   #take(message: CollectorMessage): void {
     if (message.type === 'welcome') this.#welcome(message.protocol, message.lastSequence);
     else if (message.type === 'ack') this.#acknowledge(message.sequence);
+    else if (message.type === 'ask-time') this.#tellTime(message.originMs);
     else this.#options.members?.take(message);
+  }
+
+  #tellTime(originMs: number): void {
+    const { socket, clock } = this.#options;
+    const nowMs = Math.floor(clock.now());
+    const answer: AgentMessage = { type: 'time', originMs, receivedMs: nowMs, sentMs: nowMs };
+    socket.send(JSON.stringify(answer));
   }
 
   #welcome(protocol: number, lastSequence: number): void {

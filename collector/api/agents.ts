@@ -49,6 +49,7 @@ function presentAgent(agent: AgentStatus) {
     firstSeen: formatMilliseconds(firstSeenMs),
     lastHeard: formatMilliseconds(lastHeardMs),
     lastSequence: agent.lastSequence,
+    clock: agent.clock,
     viewAgeSeconds: agent.viewAgeSeconds,
     losses: agent.losses,
     counters: agent.counters,

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { ANOMALY_KINDS, SEVERITIES } from '../../common/event.ts';
 import { formatMilliseconds } from '../../common/time.ts';
 import { presentIncident } from '../incident/present.ts';
+import type { AgentClocks } from '../fleet/agent-clocks.ts';
 import type { Recorder } from '../incident/recorder.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import { INCIDENT_STATES, type OutboxEntry, type Store } from '../store/store.ts';
@@ -27,10 +28,11 @@ export interface RoutesOptions {
   readonly store: Store;
   readonly recorder: Recorder;
   readonly metrics: CollectorMetrics;
+  readonly clocks: AgentClocks;
 }
 
 export function addRoutes(server: FastifyInstance, options: RoutesOptions): void {
-  const { store, recorder, metrics } = options;
+  const { store, recorder, metrics, clocks } = options;
   addEvidenceRoutes(server, options);
 
   server.get('/api/health', { config: { role: 'anyone' } }, () => {
@@ -65,6 +67,7 @@ export function addRoutes(server: FastifyInstance, options: RoutesOptions): void
   });
 
   server.get('/metrics', async (_request, reply) => {
+    clocks.measure();
     metrics.incidentsUnresolved.set(store.unresolvedCount());
     return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });

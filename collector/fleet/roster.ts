@@ -1,6 +1,8 @@
 /** How each agent is now: what the store remembers of it, and what this run of the collector knows. */
 import type { AgentRecord } from '../store/fleet-table.ts';
 import type { Store } from '../store/store.ts';
+import type { AgentClocks } from './agent-clocks.ts';
+import type { ClockOffset } from './clock-filter.ts';
 import type { FleetWatch } from './watch.ts';
 
 /**
@@ -33,6 +35,8 @@ export interface AgentStatus extends AgentRecord {
   readonly lastHeardMs: number;
   /** Since how long a source of the cluster's members has not answered it; null where it has not told. */
   readonly viewAgeSeconds: number | null;
+  /** How far its clock is from the collector's; null where it is not connected or has not told. */
+  readonly clock: ClockOffset | null;
   /** What it lost, by counter; what it cannot count is null, and what is 0 is left out. */
   readonly losses: Readonly<Record<string, number | null>>;
 }
@@ -40,6 +44,7 @@ export interface AgentStatus extends AgentRecord {
 export interface RosterOptions {
   readonly store: Store;
   readonly fleet: FleetWatch;
+  readonly clocks: AgentClocks;
   /** Names of the agents that are connected now. */
   readonly connectedAgents: () => ReadonlySet<string>;
 }
@@ -81,6 +86,7 @@ export class Roster {
       state: this.#stateOf(record, isConnected),
       isConnected,
       lastHeardMs: Math.max(record.lastSeenMs, this.#options.fleet.heardMs(record.name) ?? 0),
+      clock: this.#options.clocks.offset(record.name) ?? null,
       viewAgeSeconds: record.counters?.['membership_age_seconds'] ?? null,
       losses: lossesOf(record.counters ?? {}),
     };

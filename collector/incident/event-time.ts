@@ -1,6 +1,8 @@
-/** Times of events as numbers that can be compared. */
+/** Times of events as numbers that can be compared and shifted. */
+import { formatTime } from '../../common/time.ts';
 
 const NANOSECONDS_PER_MILLISECOND = 1_000_000n;
+const NANOSECONDS_PER_SECOND = 1_000_000_000n;
 /** What InfluxDB and most others can hold: a signed 64-bit count, about the years 1677 to 2262. */
 const LIMIT = 2n ** 63n - 1_000_000n;
 
@@ -20,4 +22,13 @@ export function isBefore(a: string, b: string): boolean {
   if (timeOfB === undefined) return false;
   const timeOfA = parseEventTime(a);
   return timeOfA === undefined || timeOfA < timeOfB;
+}
+
+/** A time moved on by so many nanoseconds; as it was where the result could not be told, or is before 1970. */
+export function shiftEventTime(text: string, byNanoseconds: bigint): string {
+  const time = parseEventTime(text);
+  if (time === undefined) return text;
+  const shifted = time + byNanoseconds;
+  if (shifted < 0n || shifted > LIMIT) return text;
+  return formatTime(Number(shifted / NANOSECONDS_PER_SECOND), Number(shifted % NANOSECONDS_PER_SECOND));
 }

@@ -40,6 +40,8 @@ export interface RecorderOptions {
   readonly quietMs: number;
   /** Past so many unresolved incidents, new stories join one incident for each family of kinds. */
   readonly maxUnresolved: number;
+  /** An agent's anomaly with its times by the collector's clock. */
+  readonly inOurTime: (agent: string, anomaly: Anomaly) => Anomaly;
   /** Called after each commit that stored something. */
   readonly onCommit: (events: readonly IncidentEvent[]) => void;
 }
@@ -87,7 +89,9 @@ export class Recorder {
           continue;
         }
         tally.stored.push(report.type);
-        if (report.type === 'anomaly') this.#takeAnomaly(agent, report, nowMs, tally);
+        if (report.type === 'anomaly') {
+          this.#takeAnomaly(agent, this.#options.inOurTime(agent, report), nowMs, tally);
+        }
       }
     });
     metrics.reportsRepeated.inc(tally.repeated);

@@ -8,6 +8,7 @@ import { WebSocketServer, type WebSocket } from 'ws';
 import type { Clock } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
 import { INGEST_PATH, MAX_MESSAGE_BYTES } from '../../common/protocol.ts';
+import type { AgentClocks } from '../fleet/agent-clocks.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
 import type { SharedViews } from '../membership/shared-views.ts';
 import type { Recorder } from '../incident/recorder.ts';
@@ -30,6 +31,7 @@ export interface IngestOptions {
   /** Told of what agents say of themselves. */
   readonly fleet: FleetWatch;
   readonly sharedViews: SharedViews;
+  readonly clocks: AgentClocks;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: CollectorMetrics;

@@ -21,6 +21,7 @@ import {
   type Hello,
   type Reports,
 } from '../../common/protocol.ts';
+import type { AgentClocks, ClockMeter } from '../fleet/agent-clocks.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
 import type { Follower, SharedViews } from '../membership/shared-views.ts';
 import type { Recorder } from '../incident/recorder.ts';
@@ -52,6 +53,7 @@ export interface SessionOptions {
   readonly fleet: FleetWatch;
   readonly heartbeats: Heartbeats;
   readonly sharedViews: SharedViews;
+  readonly clocks: AgentClocks;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: CollectorMetrics;
@@ -67,6 +69,7 @@ export class Session {
   readonly #pingTimer: Timer;
   #hello: Hello | undefined;
   #follower: Follower | undefined;
+  #clockMeter: ClockMeter | undefined;
   #isAlive = true;
   #isEnding = false;
 
@@ -159,6 +162,10 @@ export class Session {
         heartbeats.write();
         fleet.stopped(agent);
         return;
+      case 'time':
+        if (this.#clockMeter?.take(message) === false)
+          this.#refuse('bad-message', 'a time that was not asked for');
+        return;
       case 'members':
         if (this.#follower !== undefined) sharedViews.report(this.#follower, message);
         return;
@@ -182,7 +189,7 @@ export class Session {
   }
 
   #greet(hello: Hello): void {
-    const { store, fleet, clock, logger, from, admit, refusals } = this.#options;
+    const { store, fleet, clock, clocks, logger, from, admit, refusals } = this.#options;
     if (!admit(hello.agent, this)) {
       refusals.note('too-many-agents', from);
       this.#close(CLOSE_TRY_AGAIN_LATER, 'too many agents');
@@ -194,6 +201,9 @@ export class Session {
     const lastSequence = store.greetAgent({ ...hello, name: hello.agent }, clock.now());
     fleet.heard(hello.agent);
     logger.info({ agent: hello.agent, from, version: hello.version }, 'agent connected');
+    this.#clockMeter = clocks.open(hello.agent, (question) => this.#send(question));
+    // Before the welcome, so that the answer is here before the first report.
+    this.#clockMeter.ask();
     this.#send({ type: 'welcome', protocol: PROTOCOL_VERSION, lastSequence });
   }
 
@@ -213,6 +223,7 @@ export class Session {
     }
     this.#isAlive = false;
     this.#options.socket.ping();
+    this.#clockMeter?.ask();
   }
 
   /** Sends a view, unless the peer has not read the last one yet. */
@@ -256,6 +267,7 @@ export class Session {
   #end(): void {
     this.#isEnding = true;
     if (this.#follower !== undefined) this.#options.sharedViews.leave(this.#follower);
+    this.#clockMeter?.close();
     this.#helloTimer.cancel();
     this.#pingTimer.cancel();
     this.#options.onEnd(this);

@@ -36,7 +36,7 @@ export interface Incident {
   readonly count: number;
   /** Wire bytes, added up likewise. */
   readonly bytes: number;
-  /** Earliest and latest time of the anomalies, RFC 3339 with nanoseconds, by the agents' clocks. */
+  /** Earliest and latest time of the anomalies, RFC 3339 with nanoseconds; by the agents' clocks, unless one is wrong. */
   readonly first: string;
   readonly last: string;
   /** The latest sentence of an agent. */

@@ -1,5 +1,6 @@
 /** A store with its recorder on a clock that the test moves, as most tests of the collector need them. */
 import { silentLogger } from '../../common/log.ts';
+import { AgentClocks } from '../../collector/fleet/agent-clocks.ts';
 import { OwnStories } from '../../collector/fleet/own-stories.ts';
 import { FleetWatch } from '../../collector/fleet/watch.ts';
 import { Announcer, type AnnouncerOptions } from '../../collector/incident/announcer.ts';
@@ -48,6 +49,7 @@ export async function openParts(options: PartsOptions = {}) {
     onWritten: () => {},
     ...options,
   });
+  const clocks = new AgentClocks({ clock, metrics, maxSkewMs: 1000 });
   const recorder = new Recorder({
     store,
     guard,
@@ -56,6 +58,7 @@ export async function openParts(options: PartsOptions = {}) {
     announcer,
     quietMs: 600_000,
     maxUnresolved: 100,
+    inOurTime: (agent, anomaly) => clocks.inOurTime(agent, anomaly),
     onCommit: (happened) => events.push(...happened),
     ...options,
   });
@@ -68,7 +71,7 @@ export async function openParts(options: PartsOptions = {}) {
     missingAfterMs: 60_000,
     stoppedAfterMs: 3_600_000,
   });
-  return { clock, metrics, logger, store, guard, announcer, recorder, stories, fleet, events };
+  return { clock, metrics, logger, store, guard, announcer, recorder, clocks, stories, fleet, events };
 }
 
 export function sampleIncident(changes: Partial<Incident> = {}): Incident {

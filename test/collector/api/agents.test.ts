@@ -86,6 +86,7 @@ describe('the list of agents', () => {
             firstSeen: '2026-11-23T09:00:00.000000000Z',
             lastHeard: '2026-11-23T09:00:02.000000000Z',
             lastSequence: 0,
+            clock: null,
             viewAgeSeconds: 4,
             losses: { capture_dropped: null, flows_evicted: 7 },
             counters,
