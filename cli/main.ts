@@ -45,7 +45,7 @@ const COMMANDS: Readonly<Record<string, (parser: Argv, register: Register) => Pr
       return notify.demandCommand(1, 'which of: notify test?');
     });
   },
-  doctor: async (parser, register) => register(parser, (await import('./doctor.ts')).doctorCommand),
+  doctor: async (parser, register) => register(parser, (await import('./doctor/doctor.ts')).doctorCommand),
 };
 
 type Register = <Options>(parser: Argv, command: Command<Options>) => void;

@@ -12,11 +12,9 @@ import { loadRules, type LoadedRules } from '../rules/load.ts';
 import type { Ruleset } from '../rules/match.ts';
 import { KNOWN_SERVICES, OBJECT_MANAGER } from '../rules/schema.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
-import { dnsClient } from './dns.ts';
-import { kubernetesOpener } from './kubernetes.ts';
+import { sourcesHere } from './membership-here.ts';
 import { writeJson, writeLine, writeProblem } from './output.ts';
 import { describeProblems } from './rules-file.ts';
-import { localAddresses, resolveHost } from './system.ts';
 
 interface CheckOptions {
   readonly path: string[];
@@ -134,21 +132,10 @@ async function explainConnection(options: ExplainOptions, terminal: Terminal): P
 async function explainFromHere(
   question: Question,
   ruleset: Ruleset,
-  { env }: Pick<Terminal, 'env'>,
+  terminal: Pick<Terminal, 'env'>,
 ): Promise<Explanation> {
-  const raylets = await findRaylets();
-  const membership = createMembership(ruleset.groups, {
-    clock: systemClock,
-    logger: createLogger({ level: 'warn', format: 'text' }),
-    fetch: globalThis.fetch,
-    resolve: resolveHost,
-    lookUpRecords: dnsClient(),
-    findRaylets: () => Promise.resolve(raylets),
-    // Where no raylet runs, this machine is somebody's desk and no node.
-    localAddresses: raylets.length === 0 ? () => [] : localAddresses,
-    openKubernetes: kubernetesOpener({ env }),
-    random: Math.random,
-  });
+  const logger = createLogger({ level: 'warn', format: 'text' });
+  const membership = createMembership(ruleset.groups, sourcesHere(await findRaylets(), logger, terminal));
   try {
     await membership.start();
     const locator = new ServiceLocator({ services: ruleset.services, membership });

@@ -32,3 +32,12 @@ export function createLogger({ level, format, color = false }: LogOptions): Logg
 
 /** A logger that says nothing, for tests and for commands that print their own lines. */
 export const silentLogger: Logger = pino({ level: 'silent' });
+
+/** A line as it was logged: the message, and the fields beside it. */
+export type LogLine = Readonly<Record<string, unknown>> & { readonly msg: string };
+
+/** A logger whose warnings and errors go to `take`, for commands that tell them in their own words. */
+export function createWarningLogger(take: (line: LogLine) => void): Logger {
+  const stream = { write: (text: string) => take(JSON.parse(text) as LogLine) };
+  return pino({ level: 'warn', base: null, timestamp: false }, stream);
+}

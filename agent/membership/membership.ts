@@ -21,6 +21,20 @@ interface MembershipOptions {
   readonly clock: Clock;
 }
 
+/** How one source of a group stands. */
+export interface SourceState {
+  readonly group: string;
+  /** The provider's name. */
+  readonly source: string;
+  readonly members: readonly Member[];
+  /** Address ranges that count beside the members. */
+  readonly ranges: number;
+  /** Whether it has told all that it knows at least once. */
+  readonly hasAnswered: boolean;
+  /** Since when it has told nothing, in ms. */
+  readonly ageMs: number;
+}
+
 export class Membership implements MembershipView {
   readonly #clock: Clock;
   readonly #views = new Map<string, readonly StandingView[]>();
@@ -66,6 +80,20 @@ export class Membership implements MembershipView {
   expire(nowMs: number): void {
     const expired = this.#standing().filter((view) => view.expire(nowMs));
     if (expired.length > 0) this.#changed([]);
+  }
+
+  /** How each source of each group stands, for people who look after them. */
+  sources(nowMs: number): SourceState[] {
+    return [...this.#views].flatMap(([group, views]) =>
+      views.map((view) => ({
+        group,
+        source: view.provider.name,
+        members: view.members,
+        ranges: view.prefixes.length,
+        hasAnswered: view.hasAnswered,
+        ageMs: view.ageMs(nowMs),
+      })),
+    );
   }
 
   /** The nodes of the cluster that sources list; ranges are not among them. */

@@ -31,6 +31,15 @@ export class StandingView {
     return this.#members;
   }
 
+  get prefixes(): readonly Prefix[] {
+    return this.#prefixes;
+  }
+
+  /** Whether the source has told all that it knows at least once. */
+  get hasAnswered(): boolean {
+    return this.#isComplete;
+  }
+
   /** How old the view is, in ms; 0 where it never ages. */
   ageMs(nowMs: number): number {
     return this.#asOfMs === undefined ? 0 : Math.max(0, nowMs - this.#asOfMs);

@@ -1,9 +1,9 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { type DoctorDependencies, runDoctor } from '../../cli/doctor.ts';
-import { PlasmawatchError } from '../../common/errors.ts';
-import { openDatabase } from '../../common/sqlite.ts';
-import { sampleRaylet } from '../support/sample-raylet.ts';
+import { type DoctorDependencies, runDoctor } from '../../../cli/doctor/doctor.ts';
+import { PlasmawatchError } from '../../../common/errors.ts';
+import { openDatabase } from '../../../common/sqlite.ts';
+import { sampleRaylet } from '../../support/sample-raylet.ts';
 
 const HEALTHY: DoctorDependencies = {
   nodeVersion: '20.19.0',
@@ -16,6 +16,8 @@ const HEALTHY: DoctorDependencies = {
   openDatabase,
   findRaylets: () => Promise.resolve([sampleRaylet()]),
   networkInterfaces: () => ({ lo: [] }),
+  examineMembership: () => Promise.resolve([]),
+  examineAgent: () => Promise.resolve([]),
 };
 
 const withoutCapture: DoctorDependencies['probeCapture'] = () =>

@@ -1,24 +1,25 @@
-/** `plasmawatch doctor`: what this machine can capture with, and what is missing. */
+/**
+ * `plasmawatch doctor`: what this machine can capture with, who belongs to the cluster as seen from here, how the agent
+ * does that runs here, and what is missing.
+ */
 import { networkInterfaces, platform, release } from 'node:os';
-import { probeCapture } from '../agent/capture/live.ts';
-import { readCapabilities, type Capabilities } from '../agent/process/capabilities.ts';
-import { findRaylets, type Raylet } from '../agent/ray/raylet.ts';
-import { systemClock } from '../common/clock.ts';
-import { messageOf, PlasmawatchError } from '../common/errors.ts';
-import { silentLogger } from '../common/log.ts';
-import { openDatabase } from '../common/sqlite.ts';
-import type { Command, ExitStatus, Terminal } from './command.ts';
-import { writeJson, writeLine } from './output.ts';
-
-/** One finding. */
-export interface Check {
-  readonly type: 'check';
-  readonly name: string;
-  readonly ok: boolean;
-  readonly detail: string;
-  /** What to do about it; null where nothing needs to be done, or nothing is known to help. */
-  readonly fix: string | null;
-}
+import { probeCapture } from '../../agent/capture/live.ts';
+import { readCapabilities, type Capabilities } from '../../agent/process/capabilities.ts';
+import { findRaylets, type Raylet } from '../../agent/ray/raylet.ts';
+import { systemClock } from '../../common/clock.ts';
+import { messageOf, PlasmawatchError } from '../../common/errors.ts';
+import { silentLogger } from '../../common/log.ts';
+import { openDatabase } from '../../common/sqlite.ts';
+import { packagePath } from '../../common/package.ts';
+import { CollectorClient, collectorOptions, type CollectorCommandOptions } from '../collector-client.ts';
+import type { Command, ExitStatus, Terminal } from '../command.ts';
+import { sourcesHere } from '../membership-here.ts';
+import { writeLine } from '../output.ts';
+import { readRules } from '../rules-file.ts';
+import { defaultNodeName } from '../system.ts';
+import { examineAgent } from './agent.ts';
+import { check, writeFinding, type Check, type Finding } from './check.ts';
+import { examineMembership } from './membership.ts';
 
 /** What the checks ask of the machine; tests give other answers. */
 export interface DoctorDependencies {
@@ -28,10 +29,16 @@ export interface DoctorDependencies {
   readonly openDatabase: typeof openDatabase;
   readonly findRaylets: () => Promise<readonly Raylet[]>;
   readonly networkInterfaces: typeof networkInterfaces;
+  /** Who belongs to the cluster, as the sources of the rules tell it. */
+  readonly examineMembership: (raylets: readonly Raylet[]) => Promise<Finding[]>;
+  /** How the agent of this node is, where a collector is asked. */
+  readonly examineAgent: () => Promise<Check[]>;
 }
 
-interface DoctorOptions {
+interface DoctorOptions extends CollectorCommandOptions {
   readonly json: boolean;
+  readonly rules: string | undefined;
+  readonly node: string | undefined;
 }
 
 /** The oldest Node that is supported, as in package.json. */
@@ -39,40 +46,64 @@ const OLDEST_NODE = [20, 19] as const;
 
 export const doctorCommand: Command<DoctorOptions> = {
   usage: 'doctor',
-  description: 'what this machine can capture with, and what is missing',
+  description: 'what this machine can capture with, who belongs to the cluster, and what is missing',
   options: (yargs) =>
-    yargs.option('json', { type: 'boolean', default: false, description: 'one JSON object a line' }),
-  run: ({ json }, terminal) =>
-    runDoctor({ json }, terminal, {
+    yargs
+      .option('json', { type: 'boolean', default: false, description: 'one JSON object a line' })
+      .option('rules', {
+        type: 'string',
+        requiresArg: true,
+        description: 'the allowlist whose sources are asked; the one that ships when left out',
+      })
+      .option('node', {
+        type: 'string',
+        requiresArg: true,
+        description: 'name of the agent whose losses are asked of the collector; the host name when left out',
+      })
+      .options(collectorOptions),
+  async run(options, terminal) {
+    const ruleset = await readRules(options.rules ?? packagePath('rules/object-manager.yaml'), terminal);
+    if (ruleset === undefined) return 2;
+    const isAsked = options.collector !== undefined || terminal.env['PLASMAWATCH_COLLECTOR'] !== undefined;
+    const client = isAsked ? await CollectorClient.create(options, terminal) : undefined;
+    return runDoctor(options, terminal, {
       nodeVersion: process.versions.node,
       probeCapture,
       readCapabilities,
       openDatabase,
       findRaylets,
       networkInterfaces,
-    }),
+      examineMembership: (raylets) =>
+        examineMembership(ruleset, (logger) => sourcesHere(raylets, logger, terminal)),
+      examineAgent: async () =>
+        client === undefined ? [] : examineAgent(client, options.node ?? defaultNodeName()),
+    });
+  },
 };
 
-/** Runs the checks and writes them. 0 when an agent can work here, 1 when something is missing that stops it. */
+/**
+ * Runs the checks and writes them. 0 when an agent can work here, 1 when something is missing that stops it. A source of
+ * members that does not answer, and losses, stop no agent.
+ */
 export async function runDoctor(
-  { json }: DoctorOptions,
+  { json }: Pick<DoctorOptions, 'json'>,
   terminal: Pick<Terminal, 'stdout'>,
   dependencies: DoctorDependencies,
 ): Promise<ExitStatus> {
   const captures = await checkCapture(dependencies);
+  const raylets = await dependencies.findRaylets();
   const needed = [checkNode(dependencies.nodeVersion), await checkDatabase(dependencies)];
   const told = [
     checkPlatform(),
     await checkCapabilities(dependencies),
     ...captures,
-    ...(await checkRaylets(dependencies)),
+    ...checkRaylets(raylets),
     await checkProcesses(dependencies),
     checkInterfaces(dependencies),
+    ...(await dependencies.examineMembership(raylets)),
+    ...(await dependencies.examineAgent()),
   ];
-  for (const check of [...needed, ...told]) {
-    if (json) writeJson(terminal, check);
-    else for (const line of describeCheck(check)) writeLine(terminal, line);
-  }
+  for (const finding of [...needed, ...told]) writeFinding(finding, json, terminal);
   const canWork = needed.every(({ ok }) => ok) && captures.some(({ ok }) => ok);
   if (!json) writeLine(terminal, canWork ? 'An agent can work here.' : 'An agent cannot work here yet.');
   return canWork ? 0 : 1;
@@ -114,8 +145,7 @@ async function checkDatabase({ openDatabase }: DoctorDependencies): Promise<Chec
   }
 }
 
-async function checkRaylets({ findRaylets }: DoctorDependencies): Promise<Check[]> {
-  const raylets = await findRaylets();
+function checkRaylets(raylets: readonly Raylet[]): Check[] {
   if (raylets.length === 0) {
     return [
       check(
@@ -170,13 +200,4 @@ function checkInterfaces({ networkInterfaces }: DoctorDependencies): Check {
     described.length > 0,
     described.length > 0 ? described.join(', ') : 'none is up',
   );
-}
-
-function check(name: string, ok: boolean, detail: string, fix?: string): Check {
-  return { type: 'check', name, ok, detail, fix: ok ? null : (fix ?? null) };
-}
-
-function describeCheck({ name, ok, detail, fix }: Check): string[] {
-  const line = `${ok ? 'ok     ' : 'missing'}  ${name.padEnd(13)} ${detail}`;
-  return fix === null ? [line] : [line, `         ${' '.repeat(13)} → ${fix}`];
 }
