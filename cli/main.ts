@@ -38,6 +38,14 @@ const COMMANDS: Readonly<Record<string, (parser: Argv, register: Register) => Pr
       return incidents;
     });
   },
+  agents: async (parser, register) => {
+    const commands = await import('./agents.ts');
+    parser.command('agents', "list a collector's agents and look after them", (agents) => {
+      register(agents, commands.agentsListCommand);
+      register(agents, commands.agentsRetireCommand);
+      return agents;
+    });
+  },
   notify: async (parser, register) => {
     const { notifyTestCommand } = await import('./notify.ts');
     parser.command('notify', "try the collector's receivers", (notify) => {

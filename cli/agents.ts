@@ -1,0 +1,66 @@
+/** `plasmawatch agents`: the fleet as the collector knows it, and retiring an agent whose node is gone. */
+import type { ArgumentsCamelCase } from 'yargs';
+import { agentAnswer, agentPage, agentTable, isInOrder, type AgentAnswer } from './agent-view.ts';
+import { CollectorClient, collectorOptions, type CollectorCommandOptions } from './collector-client.ts';
+import type { Command, ExitStatus, Terminal } from './command.ts';
+import { writeJson, writeLine } from './output.ts';
+
+interface AskOptions extends CollectorCommandOptions {
+  readonly json: boolean;
+}
+
+interface OneOptions extends AskOptions {
+  readonly name: string;
+}
+
+const askOptions = {
+  ...collectorOptions,
+  json: { type: 'boolean', default: false, description: 'one JSON object a line' },
+} as const;
+
+export const agentsListCommand: Command<AskOptions> = {
+  usage: '$0',
+  description: 'list agents by name; exit status 1 where one is missing, blind or away',
+  options: (yargs) => yargs.options(askOptions),
+  run: listAgents,
+};
+
+export const agentsRetireCommand: Command<OneOptions> = {
+  usage: 'retire <name>',
+  description: 'declare an agent gone for good: its absence is no incident any more',
+  options: (yargs) =>
+    yargs
+      .positional('name', { type: 'string', demandOption: true, description: 'name of the agent' })
+      .options(askOptions),
+  run: retireAgent,
+};
+
+async function listAgents(options: ArgumentsCamelCase<AskOptions>, terminal: Terminal): Promise<ExitStatus> {
+  const client = await CollectorClient.create(options, terminal);
+  const agents = await readAll(client);
+  if (options.json) for (const agent of agents) writeJson(terminal, { type: 'agent', ...agent });
+  else if (agents.length === 0) writeLine(terminal, 'no agent has been heard');
+  else for (const line of agentTable(agents)) writeLine(terminal, line);
+  return agents.every(isInOrder) ? 0 : 1;
+}
+
+/** Every page of the list. */
+async function readAll(client: CollectorClient): Promise<AgentAnswer[]> {
+  const agents: AgentAnswer[] = [];
+  let cursor: string | null = null;
+  do {
+    const query: string = cursor === null ? '' : `?cursor=${encodeURIComponent(cursor)}`;
+    const page = await client.get(`/api/agents${query}`, agentPage);
+    agents.push(...page.agents);
+    cursor = page.nextCursor;
+  } while (cursor !== null);
+  return agents;
+}
+
+async function retireAgent(options: ArgumentsCamelCase<OneOptions>, terminal: Terminal): Promise<ExitStatus> {
+  const client = await CollectorClient.create(options, terminal);
+  const { agent } = await client.delete(`/api/agents/${encodeURIComponent(options.name)}`, agentAnswer);
+  if (options.json) writeJson(terminal, { type: 'agent', ...agent });
+  else writeLine(terminal, `${agent.name} is ${agent.state}`);
+  return 0;
+}

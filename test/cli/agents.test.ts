@@ -1,0 +1,81 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { agentTable, isInOrder } from '../../cli/agent-view.ts';
+import { runCli } from '../support/run-cli.ts';
+import { startCollector, type RunningCollector } from '../support/running-collector.ts';
+import { sampleAnomaly } from '../support/sample-report.ts';
+
+let collector: RunningCollector;
+
+beforeEach(async () => {
+  collector = await startCollector();
+});
+afterEach(() => collector.stop());
+
+const run = (words: string, token = 'token-of-the-admin') =>
+  runCli(['agents', ...words.split(' ').filter(Boolean)], {
+    env: { PLASMAWATCH_COLLECTOR: collector.url, PLASMAWATCH_API_TOKEN: token },
+  });
+
+describe('plasmawatch agents', () => {
+  it('lists nobody where nobody was heard, and answers with 0', async () => {
+    expect(await run('')).toEqual({ status: 0, stdout: 'no agent has been heard\n', stderr: '' });
+    expect(await run('--json')).toEqual({ status: 0, stdout: '', stderr: '' });
+  });
+
+  it('lists how each agent is, and answers with 1 where somebody has to look after one', async () => {
+    await collector.report(sampleAnomaly(1));
+    const { status, stdout } = await run('', 'token-of-the-viewer');
+    expect(status).toBe(1);
+    expect(stdout).toMatch(
+      /^agent +state +version +capture +last heard +clock +view +losses\nw1 +away +0\.1\.0 +ring +\d{4}-\S+Z +- +- +none\n$/,
+    );
+    const { stdout: json } = await run('--json');
+    expect(JSON.parse(json)).toMatchObject({ type: 'agent', name: 'w1', state: 'away', lastSequence: 1 });
+  });
+
+  it('retires one whose node is gone', async () => {
+    await collector.report(sampleAnomaly(1));
+    expect(await run('retire w1')).toEqual({ status: 0, stdout: 'w1 is retired\n', stderr: '' });
+    expect((await run('')).status).toBe(0);
+  });
+
+  it.each([
+    ['retire w9', 'token-of-the-admin', 'there is no such agent (HTTP 404) [PW_API]'],
+    ['retire w1', 'token-of-the-responder', 'this needs the role admin (HTTP 403) [PW_API]'],
+  ])('says why not: %s with the %s', async (words, token, problem) => {
+    await collector.report(sampleAnomaly(1));
+    const { status, stderr } = await run(words, token);
+    expect(stderr).toBe(`plasmawatch: the collector refuses that: ${problem}\n`);
+    expect(status).toBe(2);
+  });
+});
+
+describe('the table of agents', () => {
+  const agent = {
+    name: 'w1',
+    state: 'connected',
+    version: '0.1.0',
+    capture: 'kernel',
+    lastHeard: '2026-11-23T09:00:00.000000000Z',
+    clock: { offsetMs: -2500, uncertaintyMs: 1 },
+    viewAgeSeconds: 7,
+    losses: { capture_dropped: null, flows_evicted: 3 },
+  };
+
+  it('tells offsets, ages and losses in words', () => {
+    expect(agentTable([agent])[1]).toBe(
+      'w1     connected  0.1.0    kernel   2026-11-23T09:00:00Z  -2.500 s   7 s  capture_dropped unknown, flows_evicted 3',
+    );
+  });
+
+  it.each([
+    ['connected', true],
+    ['stopped', true],
+    ['retired', true],
+    ['blind', false],
+    ['away', false],
+    ['missing', false],
+  ])('%s is in order: %s', (state, expected) => {
+    expect(isInOrder({ ...agent, state })).toBe(expected);
+  });
+});
