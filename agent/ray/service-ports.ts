@@ -16,11 +16,11 @@ export interface ServicePortsOfNode {
 
 interface AgentService {
   readonly service: string;
-  /** `NAME_NODEID` in the session's folder holds the port, also when it was left to chance. */
-  readonly file: string;
   /** An option of `raylet` whose value is the port, or a command line with the port in it; 0 for left to chance. */
   readonly option: string;
   readonly word: RegExp;
+  /** `NAME_NODEID` in the session's folder holds the port that was picked. */
+  readonly file: string;
 }
 
 const ALONE = /^(\d+)$/;
@@ -85,8 +85,10 @@ async function portOf(
   { file, option, word }: AgentService,
   { options, sessionFolder, nodeId, readText }: PortSearch,
 ): Promise<number | undefined> {
-  const written = nodeId === '' ? undefined : await readText(join(sessionFolder, `${file}_${nodeId}`));
-  return parsePort(written?.trim()) ?? parsePort(word.exec(options.get(option) ?? '')?.[1]);
+  const given = parsePort(word.exec(options.get(option) ?? '')?.[1]);
+  if (given !== undefined || nodeId === '') return given;
+  // Whoever has an account on the node may write into the session's folder: the command line is believed first.
+  return parsePort((await readText(join(sessionFolder, `${file}_${nodeId}`)))?.trim());
 }
 
 function workerRange(options: ReadonlyMap<string, string>): PortRange | undefined {

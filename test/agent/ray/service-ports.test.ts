@@ -19,7 +19,7 @@ function find(
 }
 
 describe('findServicePorts', () => {
-  it("takes the agents' ports from the session's files, where random ones stand, too", async () => {
+  it("takes the agents' ports from the session's files where they were left to chance", async () => {
     const files = {
       dashboard_agent_listen_port_aa: '52365',
       metrics_agent_port_aa: '37831',
@@ -37,14 +37,14 @@ describe('findServicePorts', () => {
     });
   });
 
-  it('takes them from the command line where there are no such files', async () => {
+  it('takes them from the command line where they stand there, whatever a file says', async () => {
     const options = {
       dashboard_agent_command: 'python3 agent.py --grpc-port=0 --listen-port=52366 --temp-dir=/tmp/ray',
       'metrics-agent-port': '37831',
       metrics_export_port: '8080',
       runtime_env_agent_port: '0',
     };
-    expect((await find(options)).agentPorts).toEqual(
+    expect((await find(options, { metrics_export_port_aa: '22' })).agentPorts).toEqual(
       new Map([
         ['dashboard-agent', 52_366],
         ['dashboard-agent-grpc', 37_831],
