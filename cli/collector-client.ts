@@ -44,6 +44,17 @@ export const collectorOptions = {
   },
 } as const;
 
+/** What `askOptions` gives a command. */
+export interface AskCommandOptions extends CollectorCommandOptions {
+  readonly json: boolean;
+}
+
+/** The flags of a command that asks the collector and prints what it answers. */
+export const askOptions = {
+  ...collectorOptions,
+  json: { type: 'boolean', default: false, description: 'one JSON object a line' },
+} as const;
+
 type Method = 'GET' | 'POST' | 'DELETE';
 
 /** What the API says when it refuses. */

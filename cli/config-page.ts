@@ -16,6 +16,8 @@ interface SchemaNode {
   readonly items?: SchemaNode;
   readonly oneOf?: readonly SchemaNode[];
   readonly anyOf?: readonly SchemaNode[];
+  /** Where a schema holds itself: `#/$defs/name`. */
+  readonly $ref?: string;
 }
 
 /** The whole page as Markdown. */
@@ -39,8 +41,25 @@ export function configPage(): string {
 }
 
 function table(schema: z.ZodType): string[] {
-  const root = describeSchema(schema, 'settings') as SchemaNode;
-  return ['| key | values | default | meaning |', '| --- | --- | --- | --- |', ...rows(root, '')];
+  const root = describeSchema(schema, 'settings') as SchemaNode & {
+    readonly $defs?: Readonly<Record<string, SchemaNode>>;
+  };
+  const unfolded = unfold(root, root.$defs ?? {}) as SchemaNode;
+  return ['| key | values | default | meaning |', '| --- | --- | --- | --- |', ...rows(unfolded, '')];
+}
+
+/** The schema with what it refers to in its place, once: below itself a reference stays what it is. */
+function unfold(node: unknown, definitions: Readonly<Record<string, SchemaNode>>): unknown {
+  if (Array.isArray(node)) return node.map((item) => unfold(item, definitions));
+  if (typeof node !== 'object' || node === null) return node;
+  const name = '$ref' in node ? String(node.$ref).replace('#/$defs/', '') : '';
+  const { [name]: definition, ...others } = definitions;
+  if (definition !== undefined) return unfold(definition, others);
+  return Object.fromEntries(
+    Object.entries(node)
+      .filter(([key]) => key !== '$defs')
+      .map(([key, value]) => [key, unfold(value, definitions)]),
+  );
 }
 
 function rows(node: SchemaNode, prefix: string): string[] {
@@ -67,7 +86,9 @@ function variantRows(item: SchemaNode | undefined, prefix: string): string[] {
   return [...common, ...new Set(special)];
 }
 
-function valuesOf({ type, enum: choices, const: only, items }: SchemaNode): string {
+function valuesOf({ type, enum: choices, const: only, items, anyOf }: SchemaNode): string {
+  const [one, many] = anyOf ?? [];
+  if (one !== undefined && many?.type === 'array') return `${valuesOf(one)}; or a list`;
   if (only !== undefined) return `\`${textOf(only)}\``;
   if (choices !== undefined) return choices.map((choice) => `\`${textOf(choice)}\``).join(', ');
   if (type === 'object') return 'section';

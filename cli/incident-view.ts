@@ -22,11 +22,15 @@ const incidentSchema = z.looseObject({
   first: text,
   last: text,
   message: text,
+  mutedBy: text.nullable(),
   opened: text,
   acknowledged: text.nullable(),
   resolved: text.nullable(),
+  resolvedBy: text.nullable(),
 });
 type IncidentAnswer = z.output<typeof incidentSchema>;
+
+const actionSchema = z.looseObject({ actor: text, action: text });
 
 const notificationSchema = z.looseObject({
   receiver: text,
@@ -47,7 +51,10 @@ export const incidentPage = z.looseObject({
 export const incidentAnswer = z.looseObject({ incident: incidentSchema });
 
 /** `GET /api/incidents/:id` */
-export const incidentDetails = incidentAnswer.extend({ notifications: z.array(notificationSchema) });
+export const incidentDetails = incidentAnswer.extend({
+  notifications: z.array(notificationSchema),
+  actions: z.array(actionSchema),
+});
 type IncidentDetails = z.output<typeof incidentDetails>;
 
 const COLUMNS = [
@@ -62,16 +69,19 @@ const COLUMNS = [
 export function incidentTable(incidents: readonly IncidentAnswer[]): string[] {
   return formatTable(
     COLUMNS,
-    incidents.map(({ id, severity, state, last, title }) => [id, severity, state, shortTime(last), title]),
+    incidents.map((incident) => {
+      const { id, severity, last, title } = incident;
+      return [id, severity, stateOf(incident), shortTime(last), title];
+    }),
   );
 }
 
 /** All that is known of one incident: what it is, then what happened when. */
 export function describeIncident(details: IncidentDetails): string[] {
-  const { id, severity, state, kind, title, message, nodes, nodeCount, bytes } = details.incident;
+  const { id, severity, kind, title, message, nodes, nodeCount, bytes } = details.incident;
   const others = nodeCount - nodes.length;
   return [
-    `${id} (${kind}, ${severity}) is ${state}`,
+    `${id} (${kind}, ${severity}) is ${stateOf(details.incident)}`,
     title,
     message,
     `seen by ${nodes.join(', ')}${others > 0 ? ` and ${others} more` : ''}`,
@@ -87,14 +97,15 @@ interface Moment {
   readonly what: string;
 }
 
-function timelineOf({ incident, notifications }: IncidentDetails): Moment[] {
-  const { first, last, opened, acknowledged, resolved } = incident;
+function timelineOf({ incident, notifications, actions }: IncidentDetails): Moment[] {
+  const { first, last, opened, acknowledged, resolved, resolvedBy } = incident;
+  const acknowledgedBy = actions.find(({ action }) => action === 'incident.acknowledge')?.actor;
   const moments: Moment[] = [
     { time: first, what: 'first seen' },
     { time: last, what: 'last seen' },
     { time: opened, what: 'opened' },
-    ...(acknowledged === null ? [] : [{ time: acknowledged, what: 'acknowledged' }]),
-    ...(resolved === null ? [] : [{ time: resolved, what: 'resolved' }]),
+    ...(acknowledged === null ? [] : [{ time: acknowledged, what: by('acknowledged', acknowledgedBy) }]),
+    ...(resolved === null ? [] : [{ time: resolved, what: by('resolved', resolvedBy) }]),
     ...notifications.map(({ created, receiver, type, state, attempts, reason }) => {
       const tries = attempts > 1 ? ` after ${attempts} attempts` : '';
       const why = reason === null ? '' : `: ${reason}`;
@@ -104,7 +115,16 @@ function timelineOf({ incident, notifications }: IncidentDetails): Moment[] {
   return moments.toSorted((a, b) => (a.time < b.time ? -1 : Number(a.time > b.time)));
 }
 
-/** To the second. */
-function shortTime(time: string): string {
+/** `open (muted: silence SIL-3)` */
+function stateOf({ state, mutedBy }: IncidentAnswer): string {
+  return mutedBy === null ? state : `${state} (muted: ${mutedBy})`;
+}
+
+function by(what: string, actor: string | null | undefined): string {
+  return actor === null || actor === undefined ? what : `${what} by ${actor}`;
+}
+
+/** An RFC 3339 time to the second. */
+export function shortTime(time: string): string {
   return `${time.slice(0, 19)}Z`;
 }

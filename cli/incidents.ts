@@ -2,7 +2,7 @@
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 import { INCIDENT_STATES } from '../collector/store/store.ts';
 import { ANOMALY_KINDS, SEVERITIES, type AnomalyKind, type Severity } from '../common/event.ts';
-import { CollectorClient, collectorOptions, type CollectorCommandOptions } from './collector-client.ts';
+import { askOptions, CollectorClient, type AskCommandOptions } from './collector-client.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import {
   describeIncident,
@@ -17,25 +17,16 @@ const STATES = ['unresolved', ...INCIDENT_STATES, 'all'] as const;
 /** As many as the API gives at once. */
 const MAX_LISTED = 500;
 
-interface AskOptions extends CollectorCommandOptions {
-  readonly json: boolean;
-}
-
-interface ListOptions extends AskOptions {
+interface ListOptions extends AskCommandOptions {
   readonly state: (typeof STATES)[number];
   readonly severity: Severity | undefined;
   readonly kind: AnomalyKind | undefined;
   readonly limit: number;
 }
 
-interface OneOptions extends AskOptions {
+interface OneOptions extends AskCommandOptions {
   readonly id: string;
 }
-
-const askOptions = {
-  ...collectorOptions,
-  json: { type: 'boolean', default: false, description: 'one JSON object a line' },
-} as const;
 
 export const incidentsListCommand: Command<ListOptions> = {
   usage: '$0',
@@ -72,6 +63,13 @@ export const incidentsAcknowledgeCommand: Command<OneOptions> = {
   description: 'say that a person looks after it: it is not repeated any more',
   options: oneIncident,
   run: async (options, terminal) => await act(options, 'acknowledge', terminal),
+};
+
+export const incidentsResolveCommand: Command<OneOptions> = {
+  usage: 'resolve <id>',
+  description: 'say that it is over; if it goes on, it is told again',
+  options: oneIncident,
+  run: async (options, terminal) => await act(options, 'resolve', terminal),
 };
 
 function oneIncident(yargs: Argv): Argv<OneOptions> {
@@ -114,7 +112,7 @@ async function showIncident(
 
 async function act(
   options: ArgumentsCamelCase<OneOptions>,
-  verb: 'acknowledge',
+  verb: 'acknowledge' | 'resolve',
   terminal: Terminal,
 ): Promise<ExitStatus> {
   const client = await CollectorClient.create(options, terminal);

@@ -35,6 +35,7 @@ const COMMANDS: Readonly<Record<string, (parser: Argv, register: Register) => Pr
       register(incidents, commands.incidentsListCommand);
       register(incidents, commands.incidentsShowCommand);
       register(incidents, commands.incidentsAcknowledgeCommand);
+      register(incidents, commands.incidentsResolveCommand);
       return incidents;
     });
   },
@@ -44,6 +45,15 @@ const COMMANDS: Readonly<Record<string, (parser: Argv, register: Register) => Pr
       register(agents, commands.agentsListCommand);
       register(agents, commands.agentsRetireCommand);
       return agents;
+    });
+  },
+  silence: async (parser, register) => {
+    const commands = await import('./silences.ts');
+    parser.command('silence', 'tell nobody of some incidents for a while', (silence) => {
+      register(silence, commands.silenceAddCommand);
+      register(silence, commands.silenceListCommand);
+      register(silence, commands.silenceEndCommand);
+      return silence.demandCommand(1, 'which of: silence add, silence list, silence end?');
     });
   },
   notify: async (parser, register) => {

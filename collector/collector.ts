@@ -16,7 +16,13 @@ import { Roster } from './fleet/roster.ts';
 import { FleetWatch } from './fleet/watch.ts';
 import { Announcer } from './incident/announcer.ts';
 import { audienceOf } from './incident/audiences.ts';
+import { inhibition } from './incident/inhibition.ts';
+import { muteTimes } from './incident/mute-times.ts';
+import { firstReason } from './incident/muting.ts';
+import { nodeLabelsOf } from './incident/node-labels.ts';
 import { Recorder, type IncidentEvent } from './incident/recorder.ts';
+import { routed } from './incident/routing.ts';
+import { Silences } from './incident/silences.ts';
 import { Ingest } from './ingest/ingest.ts';
 import { SharedViews } from './membership/shared-views.ts';
 import { createCollectorMetrics, type CollectorMetrics } from './metrics.ts';
@@ -92,6 +98,13 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     random,
     giveUpMs,
   });
+  const labelsOf = nodeLabelsOf(config.nodeLabels);
+  const silences = new Silences({ store, clock, metrics });
+  const mutedBy = firstReason([
+    (incident, nowMs) => silences.mutedBy(incident, nowMs),
+    muteTimes(config.muteTimes, labelsOf),
+    inhibition(store),
+  ]);
   const announcer = new Announcer({
     store,
     guard,
@@ -103,8 +116,8 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
       repeatIntervalMs: config.incidents.repeatInterval,
     },
     receivers: config.receivers.map(({ name }) => name),
-    receiversOf: audienceOf(config.receivers),
-    mutedBy: () => undefined,
+    receiversOf: routed(config.routes, labelsOf, audienceOf(config.receivers)),
+    mutedBy,
     onWritten: () => dispatcher.wake(),
   });
   const clocks = new AgentClocks({ clock, metrics, maxSkewMs: config.fleet.maxClockSkew });
@@ -163,6 +176,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     metrics,
     keepMs: config.store.keepDays * DAY_MS,
     maxReports: config.store.maxReports,
+    keepAuditMs: config.store.keepAuditDays * DAY_MS,
     exporter: exporter === undefined ? undefined : INFLUX_CURSOR,
   });
   const sharedViews = new SharedViews({ clock, metrics });
@@ -180,7 +194,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     token: secrets.agentToken,
     ...config.limits,
   });
-  addRoutes(server, { store, recorder, metrics, clocks });
+  addRoutes(server, { store, recorder, silences, mutedBy, clock, metrics, clocks });
   const roster = new Roster({ store, fleet, clocks, connectedAgents: () => ingest.connectedAgents() });
   addAgentRoutes(server, { roster, fleet });
   addMembersRoutes(server, { sharedViews, clock });

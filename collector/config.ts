@@ -4,6 +4,9 @@ import { isLoopbackHost } from '../common/address.ts';
 import { durationMs } from '../common/config-file.ts';
 import { PlasmawatchError } from '../common/errors.ts';
 import { filePath, hostName, port } from './config-fields.ts';
+import { muteTimesSchema } from './incident/mute-times.ts';
+import { nodeLabelsSchema } from './incident/node-labels.ts';
+import { checkRoutes, routesSchema } from './incident/routing-config.ts';
 import { receiversSchema } from './notify/receivers.ts';
 import { ROLES, type ApiToken } from './api/access.ts';
 
@@ -26,7 +29,7 @@ const apiTokens = z
     error: 'expected a different name for each token',
   });
 
-export const collectorConfigSchema = z.strictObject({
+const settings = z.strictObject({
   listen: z
     .strictObject({
       host: hostName
@@ -77,6 +80,12 @@ export const collectorConfigSchema = z.strictObject({
         .max(100_000_000)
         .default(1_000_000)
         .describe('Reports kept at most; the oldest go first.'),
+      keepAuditDays: z
+        .number()
+        .positive()
+        .max(3650)
+        .default(400)
+        .describe('Days after which entries of the audit log are removed.'),
     })
     .prefault({})
     .describe('What is remembered, and for how long.'),
@@ -169,6 +178,15 @@ export const collectorConfigSchema = z.strictObject({
     .prefault({})
     .describe('How messages are delivered.'),
   receivers: receiversSchema.default([]).describe('Who is told of incidents.'),
+  routes: routesSchema
+    .default([])
+    .describe(
+      'Which receivers are told of which incidents: the first that matches. All are, where none matches.',
+    ),
+  muteTimes: muteTimesSchema
+    .default([])
+    .describe('Hours of the week in which some incidents are told to nobody.'),
+  nodeLabels: nodeLabelsSchema.default([]).describe('Labels of nodes, for `match` in routes and mute times.'),
   influx: z
     .strictObject({
       host: hostName.default('127.0.0.1').describe('Host of InfluxDB.'),
@@ -186,6 +204,13 @@ export const collectorConfigSchema = z.strictObject({
     })
     .optional()
     .describe('Write flows and anomalies to InfluxDB.'),
+});
+
+export const collectorConfigSchema = settings.superRefine(({ routes, receivers }, context) => {
+  const names = receivers.map(({ name }) => name);
+  for (const { path, message } of checkRoutes(routes, names)) {
+    context.addIssue({ code: 'custom', path: ['routes', ...path], message });
+  }
 });
 
 export type CollectorConfig = z.output<typeof collectorConfigSchema>;

@@ -37,6 +37,11 @@ export function createCollectorMetrics() {
       ['reason'],
     ),
     incidentsUnresolved: gauge('incidents_unresolved', 'Incidents that are open or acknowledged.'),
+    silencesActive: gauge('silences_active', 'Silences that silence something now.'),
+    silencesTurnedAway: counter(
+      'silences_turned_away_total',
+      'Silences not added, because there were too many already.',
+    ),
     incidents: counter('incidents_total', 'Incidents, by what happened (opened, escalated, resolved).', [
       'event',
     ]),

@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import { formatPrefix, isCanonicalPrefix, parsePrefix, type Prefix } from '../common/address.ts';
 import { expected } from '../common/schema-message.ts';
+import { checkedText } from '../common/text-field.ts';
 import { parseSize } from '../common/units.ts';
 import { parseHours } from './hours.ts';
 
@@ -54,7 +55,11 @@ const MAX_ENTRIES = 1000;
 const MAX_NAMES = 100;
 const MAX_RULES = 10_000;
 
-const name = checkedText('a name of letters, digits, `.`, `_` and `-`', /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
+/** The name of a group or of a service. */
+export const name = checkedText(
+  'a name of letters, digits, `.`, `_` and `-`',
+  /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
+);
 const nameOrNames = z.union([name, z.array(name).min(1).max(MAX_NAMES)], {
   error: ({ input }) => (input === undefined ? undefined : expected('a name or a list of names', input)),
 });
@@ -83,7 +88,8 @@ const servicePorts = z.union(
   },
 );
 
-const cidr = checkedText('an address range such as `10.20.0.0/24`', /./, (text) => {
+/** An address range in its canonical form. */
+export const cidr = checkedText('an address range such as `10.20.0.0/24`', /./, (text) => {
   const prefix = parsePrefix(text);
   if (prefix === undefined) return expected('an address range such as `10.20.0.0/24`', text);
   return isCanonicalPrefix(prefix)
@@ -104,11 +110,11 @@ const dnsName = checkedText('a DNS name such as `workers.ray.svc.cluster.local.`
 
 /** Names as Kubernetes takes them (Kubernetes docs, "Labels and selectors", "Object names"): nothing else can end up in a query. */
 const namespaceName = checkedText('a namespace such as `ray`', /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/);
-const labelValue = checkedText(
+export const labelValue = checkedText(
   'the value of a label, such as `my-cluster`',
   /^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/,
 );
-const labelKey = checkedText(
+export const labelKey = checkedText(
   'the name of a label, such as `ray.io/cluster`',
   /^([a-z0-9][a-z0-9.-]{0,252}\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/,
 );
@@ -288,26 +294,6 @@ function rateText(): z.ZodString {
   return checkedText(what, /^[\d.]+\s*[A-Za-z]+\/(s|m|h|d)$/, (text) =>
     parseSize(text.split('/')[0] ?? '') === undefined ? expected(what, text) : undefined,
   );
-}
-
-/** Text of a pattern, and of a further check that answers with what is wrong. */
-function checkedText(
-  what: string,
-  pattern: RegExp,
-  problemOf?: (text: string) => string | undefined,
-): z.ZodString {
-  const error = ({ input }: { input?: unknown }): string | undefined => {
-    if (input === undefined) return undefined;
-    const isBareText =
-      (typeof input === 'number' || typeof input === 'boolean') && pattern.test(String(input));
-    return `${expected(what, input)}${isBareText && problemOf === undefined ? '; write it in quotes' : ''}`;
-  };
-  const text = z.string({ error }).regex(pattern, { error, abort: true });
-  if (problemOf === undefined) return text;
-  return text.superRefine((value, context) => {
-    const problem = problemOf(value);
-    if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
-  });
 }
 
 function maskPrefix(prefix: Prefix): Prefix {

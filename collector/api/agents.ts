@@ -33,7 +33,7 @@ export function addAgentRoutes(server: FastifyInstance, { roster, fleet }: Agent
     if (found(roster.status(name), 'agent').isConnected) {
       throw new ApiError(409, 'connected', 'the agent is connected: stop it first');
     }
-    fleet.retire(name);
+    fleet.retire(name, request.actor);
     return { agent: presentAgent(found(roster.status(name), 'agent')) };
   });
 }

@@ -9,9 +9,10 @@ export const incidentParameters = z.strictObject({ id: z.string().regex(/^INC-[1
 export function parametersOf<Schema extends z.ZodType>(
   schema: Schema,
   parameters: unknown,
+  what?: string,
 ): z.output<Schema> {
   const result = schema.safeParse(parameters);
-  return found(result.success ? result.data : undefined);
+  return found(result.success ? result.data : undefined, what);
 }
 
 /** @throws ApiError 404 where there is nothing */

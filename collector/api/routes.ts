@@ -1,19 +1,24 @@
 /** What the API answers: incidents, health and metrics. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
+import type { Clock } from '../../common/clock.ts';
 import { ANOMALY_KINDS, SEVERITIES } from '../../common/event.ts';
 import { formatMilliseconds } from '../../common/time.ts';
-import { presentIncident } from '../incident/present.ts';
 import type { AgentClocks } from '../fleet/agent-clocks.ts';
+import { presentIncident } from '../incident/present.ts';
+import type { MutedBy } from '../incident/muting.ts';
 import type { Recorder } from '../incident/recorder.ts';
+import type { Silences } from '../incident/silences.ts';
 import type { CollectorMetrics } from '../metrics.ts';
-import { INCIDENT_STATES, type OutboxEntry, type Store } from '../store/store.ts';
+import { INCIDENT_STATES, type Incident, type OutboxEntry, type Store } from '../store/store.ts';
+import { addAuditRoutes, presentAction } from './audit.ts';
 import { addEvidenceRoutes } from './evidence.ts';
 import { found, incidentParameters, parametersOf } from './incident-parameters.ts';
 import { checkQuery, MAX_PAGE, noQuery, wholeNumber } from './query.ts';
 import { ApiError } from './server.ts';
+import { addSilenceRoutes } from './silences.ts';
 
-/** Anomalies and notifications that the page of one incident shows. */
+/** Anomalies, notifications and actions that the page of one incident shows. */
 const MAX_DETAILS = 100;
 
 const incidentsQuery = z.strictObject({
@@ -27,13 +32,22 @@ const incidentsQuery = z.strictObject({
 export interface RoutesOptions {
   readonly store: Store;
   readonly recorder: Recorder;
+  readonly silences: Silences;
+  readonly mutedBy: MutedBy;
+  readonly clock: Pick<Clock, 'now'>;
   readonly metrics: CollectorMetrics;
   readonly clocks: AgentClocks;
 }
 
 export function addRoutes(server: FastifyInstance, options: RoutesOptions): void {
-  const { store, recorder, metrics, clocks } = options;
+  const { store, recorder, silences, mutedBy, clock, metrics, clocks } = options;
   addEvidenceRoutes(server, options);
+  addSilenceRoutes(server, options);
+  addAuditRoutes(server, store);
+  const present = (incident: Incident) => ({
+    ...presentIncident(incident),
+    mutedBy: incident.state === 'resolved' ? null : (mutedBy(incident, clock.now()) ?? null),
+  });
 
   server.get('/api/health', { config: { role: 'anyone' } }, () => {
     store.unresolvedCount();
@@ -43,32 +57,41 @@ export function addRoutes(server: FastifyInstance, options: RoutesOptions): void
   server.get('/api/incidents', (request) => {
     const { cursor, ...query } = checkQuery(incidentsQuery, request.query);
     const { incidents, next } = store.incidents({ ...query, before: cursor });
-    return { incidents: incidents.map(presentIncident), nextCursor: next === null ? null : String(next) };
+    return { incidents: incidents.map(present), nextCursor: next === null ? null : String(next) };
   });
 
   server.get('/api/incidents/:id', (request) => {
     checkQuery(noQuery, request.query);
     const incident = found(store.incident(parametersOf(incidentParameters, request.params).id));
     return {
-      incident: presentIncident(incident),
+      incident: present(incident),
       anomalies: store
         .members(incident.id, MAX_DETAILS)
         .map(({ agent, latest }) => ({ agent, anomaly: latest })),
       notifications: store.notifications(incident.id, MAX_DETAILS).map(presentNotification),
+      actions: store.audit.entries({ subject: incident.id, limit: MAX_DETAILS }).entries.map(presentAction),
     };
   });
 
   server.post('/api/incidents/:id/acknowledge', (request) => {
     checkQuery(noQuery, request.query);
-    const incident = found(recorder.acknowledge(parametersOf(incidentParameters, request.params).id));
+    const { id } = parametersOf(incidentParameters, request.params);
+    const incident = found(recorder.acknowledge(id, request.actor));
     if (incident.state === 'resolved')
       throw new ApiError(409, 'resolved', 'the incident is resolved already');
-    return { incident: presentIncident(incident) };
+    return { incident: present(incident) };
+  });
+
+  server.post('/api/incidents/:id/resolve', (request) => {
+    checkQuery(noQuery, request.query);
+    const { id } = parametersOf(incidentParameters, request.params);
+    return { incident: present(found(recorder.resolve(id, request.actor))) };
   });
 
   server.get('/metrics', async (_request, reply) => {
     clocks.measure();
     metrics.incidentsUnresolved.set(store.unresolvedCount());
+    metrics.silencesActive.set(silences.activeCount());
     return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });
 }

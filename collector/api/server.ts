@@ -31,7 +31,7 @@ export interface ServerOptions {
   readonly logger: Logger;
 }
 
-/** An answer other than success. The message is ours and quotes nothing of the request. */
+/** An answer other than success. The message is ours and quotes no more of the request than a body that a person wrote. */
 export class ApiError extends Error {
   readonly status: number;
   readonly code: string;

@@ -94,11 +94,18 @@ export class FleetWatch {
 
   /**
    * A person declared an agent gone for good; false where there is none.
+   * @param actor who said so
    * @throws PlasmawatchError PW_STORE
    */
-  retire(agent: string): boolean {
+  retire(agent: string, actor: string): boolean {
     const { store, stories, clock } = this.#options;
-    if (!store.fleet.retire(agent, clock.now())) return false;
+    const nowMs = clock.now();
+    const isKnown = store.transaction(() => {
+      if (!store.fleet.retire(agent, nowMs)) return false;
+      store.audit.add({ atMs: nowMs, actor, action: 'agent.retire', subject: agent, details: {} });
+      return true;
+    });
+    if (!isKnown) return false;
     for (const kind of ['missing', 'blind'] as const) {
       stories.end(kind, agent, `The agent on ${agent} was retired`);
     }

@@ -129,14 +129,19 @@ export class Recorder {
     }
   }
 
-  /** Marks an incident as seen by a person; undefined where there is none. A resolved one stays resolved. */
-  acknowledge(id: string): Incident | undefined {
+  /**
+   * Marks an incident as seen by a person; undefined where there is none. A resolved one stays resolved.
+   * @param actor who said so
+   */
+  acknowledge(id: string, actor: string): Incident | undefined {
     const { store, clock } = this.#options;
+    const nowMs = clock.now();
     return store.transaction(() => {
       const incident = store.incident(id);
       if (incident?.state !== 'open') return incident;
-      const acknowledged: Incident = { ...incident, state: 'acknowledged', acknowledgedMs: clock.now() };
+      const acknowledged: Incident = { ...incident, state: 'acknowledged', acknowledgedMs: nowMs };
       store.updateIncident(acknowledged);
+      store.audit.add({ atMs: nowMs, actor, action: 'incident.acknowledge', subject: id, details: {} });
       return acknowledged;
     });
   }
@@ -147,12 +152,13 @@ export class Recorder {
    */
   resolve(id: string, actor: string): Incident | undefined {
     const { store, clock } = this.#options;
+    const nowMs = clock.now();
     const tally = new Tally();
     const incident = store.transaction(() => {
       const found = store.incident(id);
-      return found === undefined || found.state === 'resolved'
-        ? found
-        : this.#resolve(found, actor, clock.now(), tally);
+      if (found === undefined || found.state === 'resolved') return found;
+      store.audit.add({ atMs: nowMs, actor, action: 'incident.resolve', subject: id, details: {} });
+      return this.#resolve(found, actor, nowMs, tally);
     });
     this.#publish(tally);
     return incident;

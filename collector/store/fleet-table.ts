@@ -1,5 +1,5 @@
 /** What the store knows of agents beyond their reports: who is there, silent, stopped or retired. */
-import type { Anomaly } from '../../common/event.ts';
+import type { Anomaly, AnomalyKind } from '../../common/event.ts';
 import type { Queries } from './queries.ts';
 
 export interface AgentRecord {
@@ -86,6 +86,17 @@ export class FleetTable {
       lastSeenMs: row.last_seen_ms,
       stoppedMs: row.stopped_ms,
     }));
+  }
+
+  /** Whether a story of this kind goes on about a node, in an incident that is not resolved. */
+  isOngoing(kind: AnomalyKind, node: string): boolean {
+    const rows = this.#queries.all(
+      `SELECT 1 FROM incidents JOIN members ON members.incident = incidents.number
+       WHERE incidents.state <> 'resolved' AND json_extract(incidents.incident, '$.kind') = ?
+         AND members.node = ? AND members.ended = 0 LIMIT 1`,
+      [kind, node],
+    );
+    return rows.length > 0;
   }
 
   /** The anomalies of a reporter that have not said that they are over. */

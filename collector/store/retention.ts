@@ -8,6 +8,8 @@ const INTERVAL_MS = 60_000;
 /** While there is more to remove, so that reports are removed faster than agents can send them. */
 const BUSY_INTERVAL_MS = 1000;
 const PORTION_ROWS = 5000;
+/** People do not do more in a year. */
+const MAX_AUDIT_ENTRIES = 100_000;
 
 export interface RetentionOptions {
   readonly store: Store;
@@ -16,6 +18,7 @@ export interface RetentionOptions {
   readonly metrics: CollectorMetrics;
   readonly keepMs: number;
   readonly maxReports: number;
+  readonly keepAuditMs: number;
   /** Name of the cursor whose losses are counted. */
   readonly exporter?: string | undefined;
 }
@@ -48,13 +51,20 @@ export class Retention {
 
   /** Whether there may be more to remove. */
   #remove(): boolean {
-    const { store, clock, metrics, keepMs, maxReports, exporter } = this.#options;
-    const { unexported, ...removed } = store.remove({
-      beforeMs: clock.now() - keepMs,
+    const { store, clock, metrics, keepMs, maxReports, keepAuditMs, exporter } = this.#options;
+    const nowMs = clock.now();
+    const { unexported, ...rows } = store.remove({
+      beforeMs: nowMs - keepMs,
       maxReports,
       exporter,
       maxRows: PORTION_ROWS,
     });
+    const audit = store.audit.remove({
+      beforeMs: nowMs - keepAuditMs,
+      maxEntries: MAX_AUDIT_ENTRIES,
+      maxRows: PORTION_ROWS,
+    });
+    const removed = { ...rows, audit };
     for (const [what, count] of Object.entries(removed)) metrics.removed.inc({ what }, count);
     metrics.exportLost.inc(unexported);
     return Object.values(removed).some((count) => count >= PORTION_ROWS);

@@ -109,4 +109,26 @@ export const MIGRATIONS: readonly string[] = [
   UPDATE incidents SET incident = json_set(incident, '$.resolvedBy', NULL);
   UPDATE outbox SET snapshot = json_set(snapshot, '$.resolvedBy', NULL);
   `,
+  `
+  CREATE TABLE silences (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    end_ms INTEGER NOT NULL,
+    silence TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX silences_by_end ON silences (end_ms);
+
+  CREATE TABLE audit (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    at_ms INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    details TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX audit_by_subject ON audit (subject, number);
+  CREATE INDEX audit_by_actor ON audit (actor, number);
+
+  -- What goes on by kind, to find what it mutes.
+  CREATE INDEX incidents_going_on ON incidents (json_extract(incident, '$.kind')) WHERE state <> 'resolved';
+  `,
 ];

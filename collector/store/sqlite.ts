@@ -1,10 +1,12 @@
 /** The store on SQLite: one file, one process. The schema is in sqlite-schema.ts. */
 import type { EvidenceReport } from '../../common/event.ts';
 import { openDatabase } from '../../common/sqlite.ts';
+import { AuditTable } from './audit-table.ts';
 import { FleetTable, type AgentRecord } from './fleet-table.ts';
 import { incidentId, incidentNumber, toIncident, type IncidentRow } from './incident-row.ts';
 import { Queries } from './queries.ts';
 import { MIGRATIONS } from './sqlite-schema.ts';
+import { SilenceTable } from './silence-table.ts';
 import { TellingTable } from './telling-table.ts';
 import type {
   Incident,
@@ -57,11 +59,15 @@ class SqliteStore implements Store {
   readonly #queries: Queries;
   readonly fleet: FleetTable;
   readonly tellings: TellingTable;
+  readonly silences: SilenceTable;
+  readonly audit: AuditTable;
 
   constructor(queries: Queries) {
     this.#queries = queries;
     this.fleet = new FleetTable(queries);
     this.tellings = new TellingTable(queries);
+    this.silences = new SilenceTable(queries);
+    this.audit = new AuditTable(queries);
   }
 
   transaction<Result>(work: () => Result): Result {
@@ -395,7 +401,8 @@ class SqliteStore implements Store {
       );
       if (agents > 0)
         this.#queries.run('DELETE FROM epochs WHERE agent NOT IN (SELECT name FROM agents)', []);
-      return { ...reports, incidents, notifications, agents };
+      const silences = this.silences.remove(beforeMs, maxRows);
+      return { ...reports, incidents, notifications, agents, silences };
     });
   }
 

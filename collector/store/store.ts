@@ -6,11 +6,13 @@
  * All times are milliseconds since the epoch by the collector's clock, unless a field says otherwise.
  */
 import type { Anomaly, AnomalyKind, EvidenceReport, Report, Severity } from '../../common/event.ts';
+import type { AuditTable } from './audit-table.ts';
 import type { AgentRecord, FleetTable } from './fleet-table.ts';
+import type { SilenceTable } from './silence-table.ts';
 import type { TellingTable } from './telling-table.ts';
 
-/** `silenced` is reserved: nothing sets it yet. */
-export const INCIDENT_STATES = ['open', 'acknowledged', 'silenced', 'resolved'] as const;
+/** Whether an incident is silenced is no state of it: that follows from the silences of the moment. */
+export const INCIDENT_STATES = ['open', 'acknowledged', 'resolved'] as const;
 export type IncidentState = (typeof INCIDENT_STATES)[number];
 
 /** Anomalies that belong together as a person sees them. */
@@ -116,6 +118,7 @@ export interface Removed {
   readonly incidents: number;
   readonly notifications: number;
   readonly agents: number;
+  readonly silences: number;
 }
 
 export interface RemovalLimits {
@@ -131,6 +134,8 @@ export interface RemovalLimits {
 export interface Store {
   readonly fleet: FleetTable;
   readonly tellings: TellingTable;
+  readonly silences: SilenceTable;
+  readonly audit: AuditTable;
 
   /** All of `work` is on the disk when this returns, or none of it. Not to be nested. */
   transaction<Result>(work: () => Result): Result;

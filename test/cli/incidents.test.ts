@@ -92,7 +92,7 @@ INC-1     critical  open   2026-11-23T09:42:12Z  Unexpected peer 10.9.0.1 talks 
       stdout: 'INC-1 is acknowledged: Unexpected peer 10.9.0.1 talks to the object manager on w1\n',
     });
     expect((await run('--state acknowledged')).stdout).toContain('INC-1');
-    expect((await run('show INC-1')).stdout).toMatch(/Z {2}acknowledged\n$/);
+    expect((await run('show INC-1')).stdout).toMatch(/Z {2}acknowledged by on-call\n$/);
   });
 
   it.each(['show', 'ack'])('%s says that there is no such incident', async (command) => {

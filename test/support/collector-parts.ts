@@ -5,7 +5,10 @@ import { OwnStories } from '../../collector/fleet/own-stories.ts';
 import { FleetWatch } from '../../collector/fleet/watch.ts';
 import { Announcer, type AnnouncerOptions } from '../../collector/incident/announcer.ts';
 import { audienceOf, type Audience } from '../../collector/incident/audiences.ts';
+import { inhibition } from '../../collector/incident/inhibition.ts';
+import { firstReason } from '../../collector/incident/muting.ts';
 import { Recorder, type IncidentEvent, type RecorderOptions } from '../../collector/incident/recorder.ts';
+import { Silences } from '../../collector/incident/silences.ts';
 import type { Timing } from '../../collector/incident/timing.ts';
 import { createCollectorMetrics } from '../../collector/metrics.ts';
 import { createStoreGuard } from '../../collector/store/guard.ts';
@@ -37,6 +40,10 @@ export async function openParts(options: PartsOptions = {}) {
   const store = await openSqliteStore(':memory:');
   const guard = createStoreGuard({ logger, metrics });
   const events: IncidentEvent[] = [];
+  const silences = new Silences({ store, clock, metrics });
+  const {
+    mutedBy = firstReason([(incident, nowMs) => silences.mutedBy(incident, nowMs), inhibition(store)]),
+  } = options;
   const announcer = new Announcer({
     store,
     guard,
@@ -45,9 +52,9 @@ export async function openParts(options: PartsOptions = {}) {
     timing: TEST_TIMING,
     receivers: audiences.map(({ name }) => name),
     receiversOf: audienceOf(audiences),
-    mutedBy: () => undefined,
     onWritten: () => {},
     ...options,
+    mutedBy,
   });
   const clocks = new AgentClocks({ clock, metrics, maxSkewMs: 1000 });
   const recorder = new Recorder({
@@ -71,7 +78,8 @@ export async function openParts(options: PartsOptions = {}) {
     missingAfterMs: 60_000,
     stoppedAfterMs: 3_600_000,
   });
-  return { clock, metrics, logger, store, guard, announcer, recorder, clocks, stories, fleet, events };
+  const told = { store, guard, announcer, recorder, clocks, stories, fleet, events };
+  return { clock, metrics, logger, silences, mutedBy, ...told };
 }
 
 export function sampleIncident(changes: Partial<Incident> = {}): Incident {

@@ -118,7 +118,7 @@ describe('incidents', () => {
   it('can be asked for by state', async () => {
     const { getJson, open, recorder } = await openApi();
     open(2);
-    recorder.acknowledge('INC-1');
+    recorder.acknowledge('INC-1', 'on-call');
     expect(await getJson('/api/incidents?state=acknowledged')).toMatchObject({
       incidents: [{ id: 'INC-1', type: 'incident', acknowledged: '2026-11-23T09:00:00.000000000Z' }],
     });

@@ -246,6 +246,7 @@ describe('while the database is away', () => {
       metrics,
       keepMs: 86_400_000,
       maxReports: 100,
+      keepAuditMs: 86_400_000,
       exporter: INFLUX_CURSOR,
     });
     record(Array.from({ length: 250 }, () => sampleFlowReport()));

@@ -137,8 +137,8 @@ describe('a missing agent', () => {
   it('is no story any more once it was retired, or forgotten', () => {
     hello('w1', 'w2');
     pass(MINUTE_MS);
-    expect(parts.fleet.retire('w1')).toBe(true);
-    expect(parts.fleet.retire('w3')).toBe(false);
+    expect(parts.fleet.retire('w1', 'admin')).toBe(true);
+    expect(parts.fleet.retire('w3', 'admin')).toBe(false);
     expect(told().at(-1)).toBe('resolved critical missing w1');
     pass(MINUTE_MS);
     parts.store.remove({ beforeMs: parts.clock.now(), maxReports: 1000, maxRows: 100 });

@@ -189,12 +189,12 @@ describe('the life of an incident', () => {
   it('can be acknowledged once it is open, and is resolved from there', async () => {
     const parts = await openParts();
     report(parts, [anomaly()]);
-    expect(parts.recorder.acknowledge('INC-1')?.state).toBe('acknowledged');
-    expect(parts.recorder.acknowledge('INC-7')).toBeUndefined();
+    expect(parts.recorder.acknowledge('INC-1', 'on-call')?.state).toBe('acknowledged');
+    expect(parts.recorder.acknowledge('INC-7', 'on-call')).toBeUndefined();
     parts.recorder.start();
     parts.clock.advance(1_300_000);
     expect(parts.store.incident('INC-1')?.state).toBe('resolved');
-    expect(parts.recorder.acknowledge('INC-1')?.state).toBe('resolved');
+    expect(parts.recorder.acknowledge('INC-1', 'on-call')?.state).toBe('resolved');
     parts.recorder.stop();
   });
 });

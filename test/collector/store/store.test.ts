@@ -249,7 +249,12 @@ describe('a store of an earlier version', () => {
 describe('retention', () => {
   it('keeps the store within its limits while the collector runs', async () => {
     const parts = await openParts();
-    const retention = new Retention({ ...parts, keepMs: 86_400_000, maxReports: 1000 });
+    const retention = new Retention({
+      ...parts,
+      keepMs: 86_400_000,
+      maxReports: 1000,
+      keepAuditMs: 172_800_000,
+    });
     retention.start();
     parts.store.greetAgent(w1, parts.clock.now());
     for (let sequence = 1; sequence <= 1200; sequence++) {
