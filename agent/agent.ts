@@ -1,6 +1,7 @@
 /** Joins capture, pipeline, rules, membership and uplink; starts and stops them; has no logic of its own. */
 import { CaptureLoop } from './capture/loop.ts';
 import type { PacketSource, PortSet } from './capture/source.ts';
+import type { ProcessFinder } from './detect/attribution.ts';
 import { BlindDetector } from './detect/blind.ts';
 import { reportNewMembers } from './detect/new-members.ts';
 import type { Reporting } from './detect/reporting.ts';
@@ -11,6 +12,7 @@ import type { Membership } from './membership/membership.ts';
 import type { Member } from './membership/provider.ts';
 import { agentCounters, type AgentCounters } from './metrics.ts';
 import { Pipeline } from './pipeline.ts';
+import type { SocketOwnerCounters } from './process/socket-owners.ts';
 import type { ProcessSocket } from './ray/sockets.ts';
 import type { Uplink } from './uplink/client.ts';
 import { ReportQueue } from './uplink/report-queue.ts';
@@ -38,6 +40,9 @@ export interface AgentDependencies extends MembershipDependencies {
   readonly spool: Spool;
   /** Makes the uplink once the way of capture is known. */
   readonly createUplink: (capture: string, counters: () => AgentCounters) => Uplink;
+  /** The processes at this node's ends of connections, and how many looks that took. */
+  readonly processes: ProcessFinder;
+  readonly processCounters: () => SocketOwnerCounters;
   /** The TCP connections that this node's raylets opened. */
   readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
   /** Unique ids of anomalies. */
@@ -86,6 +91,8 @@ export class Agent {
       reportEvidence: (evidence) => this.#queue.push(evidence),
       wantPackets: (direction, packets) => this.#capture.wantPackets(direction, packets),
       interfaceName: (index) => this.#capture.interfaceName(index),
+      processes: dependencies.processes,
+      reportedLater: () => this.#queue.flush(),
       countOnOneInterface: true,
       hashSeed: Math.floor(dependencies.random() * 2 ** 32),
     });
@@ -157,6 +164,7 @@ export class Agent {
       isCapturing: this.#capture.isCapturing,
       restarts: this.#capture.restarts,
       pipeline: this.#pipeline.totals(),
+      processes: this.#dependencies.processCounters(),
       spool: spool.counters(),
       uplink: this.#uplink?.counters() ?? { connected: 0, connections: 0, failures: 0, reportsSent: 0 },
       anomalies: this.#anomalies,

@@ -1,6 +1,7 @@
 /** Every counter of the agent: its name in heartbeats and metrics, and what it counts. */
 import type { CaptureCounters } from './capture/source.ts';
 import type { PipelineTotals } from './pipeline.ts';
+import type { SocketOwnerCounters } from './process/socket-owners.ts';
 import type { SpoolCounters } from './uplink/spool.ts';
 import type { UplinkCounters } from './uplink/client.ts';
 
@@ -26,6 +27,12 @@ export const AGENT_COUNTERS = {
   anomalies: 'reports of anomalies',
   anomalies_suppressed: 'unexpected connections in no anomaly, because there were too many at a time',
   evidence_turned_away: 'anomalies without evidence, because there were too many at a time',
+  process_looks: "looks for the process at this node's end of a connection",
+  process_unattributed:
+    'of those, looks that found none: the connection had ended, or the process may not be looked into',
+  process_looks_given_up: 'of those, looks that ended because processes have too many files open',
+  process_looks_turned_away:
+    'connections whose process was not looked for, because there were too many at a time',
   reports_lost: 'reports lost because the disk refused for too long',
   spool_pending: 'reports that wait for the collector, now',
   spool_pending_bytes: 'bytes of the reports that wait, now',
@@ -46,6 +53,7 @@ interface CounterSources {
   readonly isCapturing: boolean;
   readonly restarts: number;
   readonly pipeline: PipelineTotals;
+  readonly processes: SocketOwnerCounters;
   readonly spool: Readonly<SpoolCounters>;
   readonly uplink: Readonly<UplinkCounters>;
   readonly anomalies: number;
@@ -56,7 +64,7 @@ interface CounterSources {
 
 /** Joins the parts' counters under their public names. */
 export function agentCounters(sources: CounterSources): AgentCounters {
-  const { capture, pipeline, spool, uplink } = sources;
+  const { capture, pipeline, processes, spool, uplink } = sources;
   return {
     capture_running: sources.isCapturing ? 1 : 0,
     capture_restarts: sources.restarts,
@@ -76,6 +84,10 @@ export function agentCounters(sources: CounterSources): AgentCounters {
     anomalies: sources.anomalies,
     anomalies_suppressed: pipeline.suppressedAnomalies,
     evidence_turned_away: pipeline.turnedAwayEvidence,
+    process_looks: processes.looks,
+    process_unattributed: processes.unattributed,
+    process_looks_given_up: processes.givenUp,
+    process_looks_turned_away: processes.turnedAway,
     reports_lost: sources.reportsLost,
     spool_pending: spool.pending,
     spool_pending_bytes: spool.pendingBytes,

@@ -6,8 +6,11 @@ import type { FlowCounts, FlowEndpoints, Frame, FrameSink } from './capture/sour
 import { FragmentCache } from './decode/fragments.ts';
 import { decode, Packet } from './decode/packet.ts';
 import { SkippedPackets } from './decode/skipped.ts';
+import { Attribution, type FoundProcess, type ProcessFinder } from './detect/attribution.ts';
+import { ForeignProcessDetector } from './detect/foreign-process.ts';
+import type { StoriesOptions, StoryPhase } from './detect/stories.ts';
 import type { OpenConnection } from './detect/unseen.ts';
-import { UnexpectedDetector, type StoryPhase } from './detect/unexpected.ts';
+import { UnexpectedDetector } from './detect/unexpected.ts';
 import { Evidence } from './evidence/evidence.ts';
 import type { Flow } from './flow/flow.ts';
 import { flowRecord } from './flow/record.ts';
@@ -17,7 +20,7 @@ import { ServiceLocator } from './membership/services.ts';
 import type { Address } from '../common/address.ts';
 import type { Anomaly, EvidenceReport, FlowReport, Verdict } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
-import { CLUSTER_GROUP } from '../rules/schema.ts';
+import { CLUSTER_GROUP, OBJECT_MANAGER } from '../rules/schema.ts';
 
 /** A watched connection that goes on is reported again at most this often. */
 const FLOW_REPORT_INTERVAL_MS = 60_000;
@@ -33,6 +36,8 @@ interface Judgement {
   /** When the flow was last reported, and with how many packets. */
   reportedAtMs: number;
   reportedPackets: number;
+  /** Who has this node's end of it, once that is known. */
+  process: FoundProcess | undefined;
 }
 
 /** Rules and membership as they hold at the moment. */
@@ -56,6 +61,10 @@ interface PipelineOptions {
   /** Unique ids of anomalies. */
   readonly createId: () => string;
   readonly interfaceName: (index: number) => string | undefined;
+  /** Finds the process at this node's end of a connection; left out in a replay, whose processes are gone. */
+  readonly processes?: ProcessFinder;
+  /** Called after reports that belong to no block of packets. */
+  readonly reportedLater?: () => void;
   /** The flow table's bound. */
   readonly maxFlows: number;
   /** Whether a flow is counted on one interface only (live, on all interfaces). */
@@ -93,6 +102,8 @@ export class Pipeline implements FrameSink {
   readonly #packet = new Packet();
   readonly #flows: FlowTable<Judgement>;
   readonly #unexpected: UnexpectedDetector<Judgement>;
+  readonly #foreign: ForeignProcessDetector<Judgement>;
+  readonly #attribution: Attribution<Judgement> | undefined;
   readonly #skipped = new SkippedPackets();
   readonly #fragments: FragmentCache;
   readonly #evidence: Evidence;
@@ -125,7 +136,7 @@ export class Pipeline implements FrameSink {
       interfaceName: options.interfaceName,
       wantPackets: options.wantPackets,
     });
-    this.#unexpected = new UnexpectedDetector<Judgement>({
+    const stories: StoriesOptions<Judgement> = {
       node: options.node,
       report: options.reportAnomaly,
       createId: options.createId,
@@ -133,7 +144,10 @@ export class Pipeline implements FrameSink {
       firstEnded: (story) => this.#evidence.ended(story),
       describe: (flow, service) =>
         flowRecord(flow, { service, interfaceName: options.interfaceName(flow.interfaceIndex) }),
-    });
+    };
+    this.#unexpected = new UnexpectedDetector(stories);
+    this.#foreign = new ForeignProcessDetector(stories);
+    if (options.processes !== undefined) this.#attribution = new Attribution(options.processes);
   }
 
   /** Where the watched services are. */
@@ -172,6 +186,7 @@ export class Pipeline implements FrameSink {
     this.#flows.expire(nowMs / 1000);
     for (const flow of this.#leaving) if (timeOf(flow) !== flow.tag?.timeMs) this.#judge(flow);
     this.#unexpected.tick(nowMs);
+    this.#foreign.tick(nowMs);
     this.#evidence.tick(nowMs);
   }
 
@@ -216,7 +231,9 @@ export class Pipeline implements FrameSink {
   /** Ends every flow and story; nothing may follow. */
   end(nowMs: number): void {
     this.#flows.endAll();
+    this.#attribution?.stop();
     this.#unexpected.end(nowMs);
+    this.#foreign.end(nowMs);
     this.#evidence.end();
   }
 
@@ -233,14 +250,14 @@ export class Pipeline implements FrameSink {
       turnedAwayFragments: this.#fragments.turnedAway,
       evictedFlows: evicted,
       openFlows: this.#flows.size,
-      suppressedAnomalies: this.#unexpected.suppressed,
+      suppressedAnomalies: this.#unexpected.suppressed + this.#foreign.suppressed,
       turnedAwayEvidence: this.#evidence.turnedAway,
     };
   }
 
   #judge(flow: Flow<Judgement>): void {
     // A flow without a tag is new, or its sides were swapped and it belongs to another story.
-    if (flow.tag === undefined) this.#unexpected.release(flow);
+    if (flow.tag === undefined) this.#forget(flow);
     const timeMs = timeOf(flow);
     const { initiator, responder } = flow;
     const service = this.#services.serviceAt(responder, responder.port);
@@ -251,6 +268,7 @@ export class Pipeline implements FrameSink {
       timeMs,
       reportedAtMs: flow.tag?.reportedAtMs ?? timeMs,
       reportedPackets: flow.tag?.reportedPackets ?? 0,
+      process: flow.tag?.process,
     };
     this.#leaving.delete(flow);
     const { membership } = this.#policy;
@@ -258,11 +276,36 @@ export class Pipeline implements FrameSink {
       this.#unexpected.release(flow);
       const mayEnd = membership.isLeaving(initiator, timeMs) || membership.isLeaving(responder, timeMs);
       if (verdict !== undefined && mayEnd) this.#leaving.add(flow);
-      return;
+    } else {
+      const toMember = membership.inGroup(CLUSTER_GROUP, responder, timeMs);
+      const fromMember = membership.inGroup(CLUSTER_GROUP, initiator, timeMs);
+      this.#unexpected.add({ flow, service, verdict, toMember, fromMember }, timeMs);
     }
-    const toMember = membership.inGroup(CLUSTER_GROUP, responder, timeMs);
-    const fromMember = membership.inGroup(CLUSTER_GROUP, initiator, timeMs);
-    this.#unexpected.add({ flow, service, verdict, toMember, fromMember }, timeMs);
+    if (this.#attribution !== undefined) this.#attribute(flow, flow.tag, this.#attribution);
+  }
+
+  /** Finds out whose a connection is that no rule allows, or that a program of this node opened to an object manager. */
+  #attribute(flow: Flow<Judgement>, tag: Judgement, attribution: Attribution<Judgement>): void {
+    const { service, verdict, process } = tag;
+    const end = verdict === undefined ? undefined : attribution.localEnd(flow);
+    if (end === undefined || service === undefined || verdict === undefined) return;
+    const isToObjectManager = end === 'initiator' && service === OBJECT_MANAGER;
+    const story = this.#unexpected.unattributed(flow);
+    const take = (found: FoundProcess): void => {
+      const asking = story ?? this.#unexpected.unattributed(flow);
+      if (asking !== undefined) this.#unexpected.attribute(asking, found.description, timeOf(flow));
+      if (!isToObjectManager || found.isRaylet !== false) return;
+      this.#foreign.add({ flow, service, verdict, owner: found.description }, timeOf(flow));
+    };
+    if (process !== undefined) take(process);
+    else if (story !== undefined || isToObjectManager) {
+      attribution.ask(flow, end, (found, hasEnded) => {
+        if (flow.tag !== undefined) flow.tag.process = found;
+        take(found);
+        if (hasEnded) this.#foreign.release(flow);
+        this.#options.reportedLater?.();
+      });
+    }
   }
 
   #verdictOn({ initiator, responder }: Flow<Judgement>, timeMs: number): Verdict {
@@ -271,13 +314,21 @@ export class Pipeline implements FrameSink {
     return ruleset.judge({ source: initiator, destination: responder, services, timeMs }, membership);
   }
 
+  #forget(flow: Flow<Judgement>): void {
+    this.#unexpected.release(flow);
+    this.#foreign.release(flow);
+    this.#attribution?.forget(flow);
+  }
+
   #judgeAgain(): void {
     for (const flow of this.#flows) this.#judge(flow);
   }
 
   #flowEnded(flow: Flow<Judgement>, cause: FlowEndCause): void {
     if (this.#leaving.delete(flow) && timeOf(flow) !== flow.tag?.timeMs) this.#judge(flow);
+    this.#attribution?.ended(flow);
     this.#unexpected.release(flow);
+    this.#foreign.release(flow);
     const verdict = flow.tag?.verdict;
     if (verdict === undefined) return;
     if (verdict.allowed) this.#allowed++;
@@ -297,6 +348,7 @@ export class Pipeline implements FrameSink {
       node: this.#options.node,
       flow: flowRecord(flow, { service: tag.service, interfaceName }),
       verdict: tag.verdict,
+      ...tag.process?.description,
     });
   }
 }

@@ -3,7 +3,7 @@
  * is what an agent would have said.
  */
 import type { FlowCounts, Frame, FrameSink, PacketSource } from './capture/source.ts';
-import type { StoryPhase } from './detect/unexpected.ts';
+import type { StoryPhase } from './detect/stories.ts';
 import { Pipeline, type PipelineTotals, type Policy } from './pipeline.ts';
 import type { Anomaly, EvidenceReport } from '../common/event.ts';
 

@@ -7,7 +7,9 @@ import { openLiveSource } from '../agent/capture/live.ts';
 import type { PacketSource, PortSet } from '../agent/capture/source.ts';
 import type { AgentConfig } from '../agent/config.ts';
 import { SharedMembers } from '../agent/membership/shared.ts';
-import { findRaylets } from '../agent/ray/raylet.ts';
+import { SocketOwners } from '../agent/process/socket-owners.ts';
+import { LocalProcesses } from '../agent/ray/local-processes.ts';
+import { findRaylets, rayletAt } from '../agent/ray/raylet.ts';
 import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
 import { openedByRaylets } from '../agent/ray/sockets.ts';
 import { createUplink } from '../agent/uplink/client.ts';
@@ -67,6 +69,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     maxReports: MAX_SPOOLED_REPORTS,
   });
   const raylets = rememberRaylets({ clock: systemClock, findRaylets: () => findRaylets() });
+  const owners = await SocketOwners.open(systemClock, logger);
   const sharedMembers = new SharedMembers(systemClock, Math.random);
   let agent: Agent;
   try {
@@ -84,6 +87,14 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         localAddresses,
         sharedMembers,
         openKubernetes: kubernetesOpener(terminal),
+        processes: new LocalProcesses({
+          clock: systemClock,
+          owners,
+          localAddresses,
+          rayletAt: (pid) => rayletAt(pid),
+          raylets,
+        }),
+        processCounters: () => owners.counters,
         rayletSockets: async () => openedByRaylets(await raylets()),
         createId: randomUUID,
         random: Math.random,
@@ -108,6 +119,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
       },
     );
   } catch (error) {
+    owners.close();
     spool.close();
     throw error;
   }
@@ -134,6 +146,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     async stop() {
       await watcher.close();
       await agent.stop();
+      owners.close();
       spool.close();
     },
   };

@@ -7,6 +7,7 @@ packages=(
   libpcap-dev               # for cap
   iproute2 tcpdump tshark   # network namespaces, and two independent readers of packets
   tcpreplay iperf3          # traffic for the live sources
+  netcat-openbsd            # a program that is no raylet
   influxdb                  # a real InfluxDB 1.6.7
   docker-compose            # checks docker-compose.yml
   systemd                   # systemd-analyze checks the units

@@ -125,7 +125,7 @@ export class SocketOwners {
   }
 
   async #findSocket(ends: SocketEnds): Promise<SocketFacts | undefined> {
-    if (this.#sockDiag !== undefined) return this.#sockDiag.find(ends);
+    if (this.#sockDiag !== undefined) return this.#ask(this.#sockDiag, ends);
     const [entry] = await readSocketTable(
       this.#proc,
       'self',
@@ -136,6 +136,16 @@ export class SocketOwners {
         sameAddress(remote, ends.remote),
     );
     return entry;
+  }
+
+  #ask(sockDiag: Pick<SockDiag, 'find'>, ends: SocketEnds): SocketFacts | undefined {
+    try {
+      return sockDiag.find(ends);
+    } catch (error) {
+      // No memory for the answer: the look has found nothing, and is counted so.
+      if (error instanceof PlasmawatchError) return undefined;
+      throw error;
+    }
   }
 
   async #findProcess({ inode, userId }: SocketFacts): Promise<ProcessFacts | undefined> {

@@ -87,6 +87,11 @@ export function titleOf(story: Titled): string {
   return titles[kind];
 }
 
+/** Whether the other side is the one that was called: a node opened the connection to it. */
+export function isOutbound(kind: AnomalyKind): boolean {
+  return kind === 'unexpected-destination' || kind === 'foreign-process';
+}
+
 /** Text of a peer, without what could move a cursor or break a line. */
 export function plainText(text: string): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+/gu, ' ').trim();
@@ -95,7 +100,7 @@ export function plainText(text: string): string {
 function peerOf({ kind, flow, peer }: Anomaly): string | null {
   if (kind === 'blind') return null;
   if (flow === null) return peer ?? null;
-  const text = kind === 'unexpected-destination' ? flow.destination.ip : flow.source.ip;
+  const text = isOutbound(kind) ? flow.destination.ip : flow.source.ip;
   const address = parseAddress(text);
   return address === undefined ? text : formatAddress(address);
 }

@@ -14,6 +14,7 @@ import type { Ruleset } from '../../rules/match.ts';
 import { writeFile } from 'node:fs/promises';
 import { FakeClock } from '../support/fake-clock.ts';
 import { FakeSource } from '../support/fake-source.ts';
+import { noProcesses } from '../support/no-processes.ts';
 import { sendConnection, sendPacket } from '../support/tcp-traffic.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -48,6 +49,7 @@ describe('Agent', () => {
       lookUpRecords: () => Promise.reject(new Error('no names here')),
       findRaylets: () => Promise.resolve([]),
       localAddresses: () => ['10.0.0.1'],
+      ...noProcesses,
       rayletSockets: () => Promise.resolve(sockets),
       createId: () => `anomaly-${++ids}`,
       random: () => 0.5,

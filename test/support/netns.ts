@@ -133,15 +133,18 @@ export async function ip(...words: string[]): Promise<void> {
   await run('ip', words);
 }
 
-/** An echo server in a namespace, listening on these ports on all addresses; `work` runs while it lives. */
+/**
+ * An echo server in a namespace, or in this process's own, listening on these ports on all addresses; `work` runs while
+ * it lives.
+ */
 export async function withEchoServer(
-  namespace: string,
+  namespace: string | undefined,
   ports: readonly number[],
   work: () => Promise<void>,
 ): Promise<void> {
-  const child = spawn('ip', ['netns', 'exec', namespace, process.execPath, '-e', echoServer(ports)], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+  const place = namespace === undefined ? [] : ['ip', 'netns', 'exec', namespace];
+  const [file, ...words] = [...place, process.execPath, '-e', echoServer(ports)];
+  const child = spawn(file, words, { stdio: ['pipe', 'pipe', 'inherit'] });
   try {
     await once(createInterface(child.stdout), 'line');
     await work();

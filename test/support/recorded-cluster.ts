@@ -24,6 +24,7 @@ import { FakeSource } from './fake-source.ts';
 import { readFrames } from './frames.ts';
 import { sampleRaylet } from './sample-raylet.ts';
 import { waitFor } from './wait-for.ts';
+import { noProcesses } from './no-processes.ts';
 
 /** What a truth file says (only what is used here); times in seconds since the epoch. */
 export interface Truth {
@@ -112,6 +113,7 @@ export class RecordedCluster {
         lookUpRecords: () => Promise.reject(new Error('no names in a recording')),
         findRaylets: () => Promise.resolve([this.#rayletOf(host)]),
         localAddresses: () => ['127.0.0.1', host.ip],
+        ...noProcesses,
         rayletSockets: () => Promise.resolve([]),
         random: () => 0.5,
         createId: () => `anomaly-${++ids}`,

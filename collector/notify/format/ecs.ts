@@ -2,8 +2,8 @@
 import { formatMilliseconds } from '../../../common/time.ts';
 import type { Severity } from '../../../common/event.ts';
 import { presentIncident } from '../../incident/present.ts';
+import { isOutbound } from '../../incident/story.ts';
 import type { Notification, NotificationType } from '../../store/store.ts';
-import { isOutbound } from './direction.ts';
 
 const ECS_VERSION = '8.17.0';
 

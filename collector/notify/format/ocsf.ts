@@ -4,8 +4,8 @@
  */
 import type { Severity } from '../../../common/event.ts';
 import { parseEventTime } from '../../incident/event-time.ts';
+import { isOutbound } from '../../incident/story.ts';
 import type { Incident, Notification, NotificationType } from '../../store/store.ts';
-import { isOutbound } from './direction.ts';
 
 const OCSF_VERSION = '1.3.0';
 

@@ -1,0 +1,58 @@
+/** The processes behind this node's ends of connections, and whether they are its raylets. */
+import type { Address } from '../../common/address.ts';
+import { parseAddress } from '../../common/address.ts';
+import type { Clock } from '../../common/clock.ts';
+import type { FoundProcess, ProcessFinder } from '../detect/attribution.ts';
+import { addressKey } from '../membership/address-history.ts';
+import type { SocketEnds } from '../process/sock-diag.ts';
+import type { Owner, SocketOwners } from '../process/socket-owners.ts';
+import type { Raylet } from './raylet.ts';
+
+/** An address that is added is known after this time. */
+const MAX_AGE_MS = 5000;
+
+interface LocalProcessesOptions {
+  readonly clock: Pick<Clock, 'now'>;
+  readonly owners: Pick<SocketOwners, 'find'>;
+  /** Every address of this machine. */
+  readonly localAddresses: () => readonly string[];
+  /** The raylet that a process is; undefined where it is none. */
+  readonly rayletAt: (pid: number) => Promise<Raylet | undefined>;
+  /** The raylets of this node. */
+  readonly raylets: () => Promise<readonly Raylet[]>;
+}
+
+export class LocalProcesses implements ProcessFinder {
+  readonly #options: LocalProcessesOptions;
+  #addresses: ReadonlySet<string> = new Set();
+  #readAtMs = -Infinity;
+
+  constructor(options: LocalProcessesOptions) {
+    this.#options = options;
+  }
+
+  isLocal(address: Address): boolean {
+    const { clock, localAddresses } = this.#options;
+    if (clock.now() - this.#readAtMs >= MAX_AGE_MS) {
+      this.#readAtMs = clock.now();
+      const addresses = localAddresses()
+        .map(parseAddress)
+        .filter((parsed) => parsed !== undefined);
+      this.#addresses = new Set(addresses.map(addressKey));
+    }
+    return this.#addresses.has(addressKey(address));
+  }
+
+  async find(ends: SocketEnds): Promise<FoundProcess | undefined> {
+    const owner = await this.#options.owners.find(ends);
+    if (owner === undefined) return undefined;
+    return { description: owner.description, isRaylet: await this.#isRaylet(owner) };
+  }
+
+  async #isRaylet({ process, userId }: Owner): Promise<boolean | undefined> {
+    const { rayletAt, raylets } = this.#options;
+    if (process !== undefined) return (await rayletAt(process.pid))?.isProven === true;
+    // Only the user is known: who runs no raylet is none.
+    return (await raylets()).some((raylet) => raylet.userId === userId) ? undefined : false;
+  }
+}
