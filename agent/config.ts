@@ -33,6 +33,17 @@ export const agentConfigSchema = z.strictObject({
       insecure: z.boolean().default(false).describe('Send the token without TLS to another machine.'),
     })
     .describe('The collector that takes the reports.'),
+  ray: z
+    .strictObject({
+      tokenFile: z
+        .string()
+        .optional()
+        .describe(
+          "File with Ray's own token, for a cluster with `RAY_AUTH_MODE=token`. Or the environment, as for Ray: RAY_AUTH_TOKEN.",
+        ),
+    })
+    .prefault({})
+    .describe("How the head's dashboard is asked who belongs to the cluster."),
   capture: z
     .strictObject({
       way: z

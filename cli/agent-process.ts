@@ -20,6 +20,7 @@ import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import type { Anomaly } from '../common/event.ts';
 import type { Logger } from '../common/log.ts';
 import { packagePath, packageVersion } from '../common/package.ts';
+import { loadSecret } from '../common/secret.ts';
 import { loadRules } from '../rules/load.ts';
 import { watchRules } from '../rules/watch.ts';
 import type { Terminal } from './command.ts';
@@ -62,6 +63,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   if (ruleset === undefined) return undefined;
   const node = config.node ?? defaultNodeName();
   const caFile = config.collector.caFile;
+  const rayToken = await loadRayToken(config, terminal);
   const ca = caFile === undefined ? undefined : await readCertificate(caFile);
   const spool = await openSpool({
     path: config.spool.path,
@@ -86,6 +88,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         findRaylets: raylets,
         localAddresses,
         sharedMembers,
+        rayToken,
         openKubernetes: kubernetesOpener(terminal),
         processes: new LocalProcesses({
           clock: systemClock,
@@ -150,6 +153,12 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
       spool.close();
     },
   };
+}
+
+/** An empty variable is none, as for Ray. */
+function loadRayToken({ ray }: AgentConfig, { env }: Terminal): Promise<string | undefined> {
+  const value = env['RAY_AUTH_TOKEN'] === '' ? undefined : env['RAY_AUTH_TOKEN'];
+  return loadSecret('Ray token', { value, file: ray.tokenFile });
 }
 
 async function openNetwork({ capture }: AgentConfig, ports: PortSet, logger: Logger): Promise<PacketSource> {

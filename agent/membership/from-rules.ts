@@ -28,6 +28,8 @@ export interface MembershipDependencies {
   readonly localAddresses: () => readonly string[];
   /** What other agents have read of the cluster; undefined where there is no collector. */
   readonly sharedMembers?: SharedMembers | undefined;
+  /** Ray's own token, where the cluster wants one; it is sent to the head's dashboard only. */
+  readonly rayToken?: string | undefined;
   /** Undefined in a replay, where the pods of today say nothing. */
   readonly openKubernetes?: OpenKubernetesApi | undefined;
   /** Numbers from 0 up to 1, for the jitter of waits. */

@@ -5,7 +5,7 @@
  *
  * Ray's list is evidence, not proof: whoever runs `ray start --address` is on it.
  */
-import { isLoopback, parseAddress, type Address } from '../../common/address.ts';
+import { isLoopback, parseAddress, sameAddress, type Address } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
 import { messageOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
@@ -16,6 +16,7 @@ import type { GroupView, LookResult, Member, Provider } from './provider.ts';
 import type { SharedMembers } from './shared.ts';
 
 const POLL_INTERVAL_MS = 5000;
+const LOOPBACK = '127.0.0.1';
 
 interface RayDependencies {
   readonly clock: Clock;
@@ -27,6 +28,8 @@ interface RayDependencies {
   readonly localAddresses: () => readonly string[];
   /** What other agents have read of the cluster, and where ours goes. */
   readonly sharedMembers?: SharedMembers | undefined;
+  /** Ray's own token, where the cluster wants one. */
+  readonly rayToken?: string | undefined;
 }
 
 /** The head of the cluster, as the raylets of this node know it. */
@@ -35,6 +38,8 @@ interface Head {
   readonly gcsPort: number;
   /** Undefined where they were not told it. */
   readonly dashboardPort: number | undefined;
+  /** Whether a raylet names it that was seen to be Ray's. Anybody's program could name another, and be sent the token. */
+  readonly isProven: boolean;
 }
 
 /** The dashboard's last good list, or another agent's. */
@@ -92,7 +97,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     const { address, dashboardPort: port = DEFAULT_DASHBOARD_PORT } = from;
     const asOfMs = clock.now();
     try {
-      const nodes = await listNodes({ host: address, port, fetch: dependencies.fetch, isUrgent });
+      const nodes = await listFrom(dashboardHosts(address), { ...from, dashboardPort: port }, isUrgent);
       listed = { ...toList(nodes, portsOfHead({ ...from, dashboardPort: port })), asOfMs };
       if (isDashboardAway) logger.info({ head: address }, 'the Ray dashboard answers again');
       isDashboardAway = false;
@@ -105,6 +110,30 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
       }
       isDashboardAway = true;
     }
+  }
+
+  /** The first that answers; where none does, the last one's reason. */
+  async function listFrom(
+    [host = '', ...others]: readonly string[],
+    from: Head & { readonly dashboardPort: number },
+    isUrgent: boolean,
+  ): Promise<ListedNode[]> {
+    const { fetch, rayToken } = dependencies;
+    const token = from.isProven ? rayToken : undefined;
+    try {
+      return await listNodes({ host, port: from.dashboardPort, fetch, isUrgent, token });
+    } catch (error) {
+      if (others.length === 0) throw error;
+      return await listFrom(others, from, isUrgent);
+    }
+  }
+
+  /** Unless told otherwise, the dashboard listens on the head's loopback only. */
+  function dashboardHosts(head: string): string[] {
+    const address = parseAddress(head);
+    const own = toAddresses(dependencies.localAddresses());
+    const isThisNode = address !== undefined && own.some((each) => sameAddress(each, address));
+    return isThisNode && head !== LOOPBACK ? [LOOPBACK, head] : [head];
   }
 
   const loop = new LookLoop({ clock, intervalMs: () => POLL_INTERVAL_MS, look });
@@ -166,7 +195,8 @@ function findHead(raylets: readonly Raylet[]): Head | undefined {
   const [, bracketed, bare, port] = /^(?:\[(.*)\]|(.*)):(\d+)$/.exec(raylets[0]?.gcsAddress ?? '') ?? [];
   const address = bracketed ?? bare ?? '';
   if (parseAddress(address) === undefined) return undefined;
-  return { address, gcsPort: Number(port), dashboardPort: raylets[0]?.dashboardPort };
+  const isProven = raylets[0]?.isProven === true;
+  return { address, gcsPort: Number(port), dashboardPort: raylets[0]?.dashboardPort, isProven };
 }
 
 /** What only the head offers. */

@@ -58,13 +58,20 @@ interface Question {
   readonly fetch: typeof globalThis.fetch;
   /** Somebody waits for it: the dashboard's cache is to be passed by. */
   readonly isUrgent: boolean;
+  /** Ray's own, where the cluster wants one (RAY_AUTH_MODE=token). It crosses the network in clear, as Ray's own calls do. */
+  readonly token?: string | undefined;
 }
 
 /** Asks the dashboard, within two seconds. @throws where it does not answer, or not with the list */
-export async function listNodes({ host, port, fetch, isUrgent }: Question): Promise<ListedNode[]> {
+export async function listNodes({ host, port, fetch, isUrgent, token }: Question): Promise<ListedNode[]> {
   const bracketed = host.includes(':') ? `[${host}]` : host;
   const url = `http://${bracketed}:${port}/nodes?view=summary${isUrgent ? PAST_CACHE : ''}`;
-  const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS), redirect: 'error' });
+  const response = await fetch(url, {
+    headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+    redirect: 'error',
+  });
+  if (response.status === 401 || response.status === 403) throw new Error(refusal(response.status, token));
   if (!response.ok) throw new Error(`HTTP status ${response.status}`);
   const { data } = summarySchema.parse(JSON.parse(await readBounded(response)));
   return data.summary.map(({ raylet }) => ({
@@ -74,6 +81,12 @@ export async function listNodes({ host, port, fetch, isUrgent }: Question): Prom
     isHead: raylet.isHeadNode === true,
     ports: portsOf(raylet),
   }));
+}
+
+function refusal(status: number, token: string | undefined): string {
+  return token === undefined
+    ? `HTTP status ${status}: it wants Ray's token (ray.tokenFile or RAY_AUTH_TOKEN), which is sent for a proven raylet only`
+    : `HTTP status ${status}: it refuses Ray's token`;
 }
 
 function portsOf(raylet: RayletSummary): ReadonlyMap<string, readonly number[]> {

@@ -35,8 +35,8 @@ describe.each(CLUSTERS)('a cluster $title, watched without configuration', ({ op
     watch = await Watch.start(lab, NODES);
   });
   afterAll(async () => {
-    await watch.stop();
-    await lab.down();
+    await watch?.stop();
+    await lab?.down();
   });
 
   it('raises nothing while the nodes exchange objects', async () => {
@@ -59,8 +59,8 @@ describe('a cluster that grows and shrinks', () => {
     watch = await Watch.start(lab, NODES);
   });
   afterAll(async () => {
-    await watch.stop();
-    await lab.down();
+    await watch?.stop();
+    await lab?.down();
   });
 
   it('tells of the new member, and of nothing else', async () => {
@@ -102,8 +102,8 @@ allow: [{ name: nodes exchange objects, from: cluster, to: object-manager }]
     watch = await Watch.start(lab, NODES, APPROVED.replace('APPROVED_RANGE', range));
   });
   afterAll(async () => {
-    await watch.stop();
-    await lab.down();
+    await watch?.stop();
+    await lab?.down();
   });
 
   it('who scan are one story on each node that they touch', async () => {

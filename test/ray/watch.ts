@@ -10,6 +10,8 @@ import type { HostName, Lab } from './lab.ts';
 const COLLECTOR_PORT = 9440;
 /** Longer than an anomaly takes: the time that providers need to learn of a node, and a look once a second. */
 const SETTLE_MS = 12_000;
+/** Four programs start at a time, beside a cluster that does so too. */
+const START_LIMIT_MS = 90_000;
 
 export class Watch {
   readonly #folder: string;
@@ -39,7 +41,7 @@ export class Watch {
     };
     await writeFile(path('collector.yaml'), JSON.stringify(collectorSettings));
     const collector = new Program(['collector', '--config', path('collector.yaml')], { namespace });
-    await collector.said('listening on');
+    await collector.said('listening on', START_LIMIT_MS);
     const agents = new Map<HostName, Program>();
     for (const host of hosts) {
       const url = `ws://${address.includes(':') ? `[${address}]` : address}:${COLLECTOR_PORT}`;
@@ -56,8 +58,14 @@ export class Watch {
         new Program(['agent', '--json', '--config', path(`${host}.yaml`)], { within: lab.within(host) }),
       );
     }
-    for (const agent of agents.values()) await agent.said('connected to the collector');
-    return new Watch(folder, collector, agents);
+    const watch = new Watch(folder, collector, agents);
+    try {
+      for (const agent of agents.values()) await agent.said('connected to the collector', START_LIMIT_MS);
+      return watch;
+    } catch (error) {
+      await watch.stop();
+      throw error;
+    }
   }
 
   /** The anomalies that were reported since the last call, after waiting for those that are still to come. */

@@ -42,10 +42,11 @@ export class Program {
   }
 
   /** Waits until a line of either stream contains the text; fails with all lines when the process ends before. */
-  async said(text: string): Promise<void> {
+  async said(text: string, limitMs?: number): Promise<void> {
     await waitFor(
       () => [...this.stdout, ...this.stderr].some((line) => line.includes(text)) || this.#hasEnded(),
       `"${text}" from the program`,
+      limitMs,
     );
     if (this.#hasEnded() && ![...this.stdout, ...this.stderr].some((line) => line.includes(text))) {
       throw new Error(

@@ -142,16 +142,22 @@ describe('createRayProvider', () => {
   });
   let dashboard: Server;
   let answer: { status: number; body: string };
+  /** What the dashboard was sent to prove who asks. */
+  let credentials: (string | undefined)[];
 
   beforeEach(async () => {
     answer = { status: 200, body: summary() };
-    dashboard = createServer((_request, response) => response.writeHead(answer.status).end(answer.body));
+    credentials = [];
+    dashboard = createServer((request, response) => {
+      credentials.push(request.headers.authorization);
+      response.writeHead(answer.status).end(answer.body);
+    });
     dashboard.listen(0, '127.0.0.1');
     await once(dashboard, 'listening');
   });
   afterEach(() => dashboard.close());
 
-  function provider(raylets: readonly Raylet[]): Provider {
+  function provider(raylets: readonly Raylet[], rayToken?: string): Provider {
     const { port } = dashboard.address() as { port: number };
     return createRayProvider({
       clock,
@@ -160,6 +166,7 @@ describe('createRayProvider', () => {
       fetch: (url, init) => fetch((url as string).replace(':8265', `:${port}`), init),
       findRaylets: () => Promise.resolve(raylets),
       localAddresses: () => ['127.0.0.1', '10.0.0.2'],
+      rayToken,
     });
   }
 
@@ -208,6 +215,23 @@ describe('createRayProvider', () => {
         ['dashboard', [port]],
       ]),
     );
+  });
+
+  it('asks the loopback of this node where it is the head: there the dashboard listens by default', async () => {
+    await start(provider([{ ...raylet, gcsAddress: '10.0.0.2:6379' }]));
+    expect(newest()).toContain('bb: 10.0.0.3');
+  });
+
+  it("sends Ray's token, but only to a head that a proven raylet names", async () => {
+    for (const asking of [
+      provider([raylet], 'a-token'),
+      provider([{ ...raylet, isProven: false }], 'a-token'),
+      provider([raylet]),
+    ]) {
+      await asking.start(() => {});
+      await asking.stop();
+    }
+    expect(credentials).toEqual(['Bearer a-token', undefined, undefined]);
   });
 
   it('says whom Ray lists as dead', async () => {

@@ -59,6 +59,17 @@ describe('listNodes', () => {
   });
 
   it.each([
+    ['a-token', "HTTP status 401: it refuses Ray's token"],
+    [undefined, "HTTP status 401: it wants Ray's token (ray.tokenFile or RAY_AUTH_TOKEN)"],
+  ])('says what is wrong where the dashboard wants a token, and not the token: %s', async (token, reason) => {
+    dashboard.answers = [{ status: 401, body: '' }];
+    const port = Number(new URL(dashboard.url('/')).port);
+    const asked = listNodes({ host: '127.0.0.1', port, fetch: globalThis.fetch, isUrgent: false, token });
+    await expect(asked).rejects.toThrow(reason);
+    await expect(asked).rejects.not.toThrow('a-token');
+  });
+
+  it.each([
     ['of another form', '{"data":{"summary":[{}]}}', 'expected object'],
     ['with a port that is none', summary({ objectManagerPort: 70_000 }), 'objectManagerPort'],
     ['that is no JSON', '<html>', 'JSON'],
