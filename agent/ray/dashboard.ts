@@ -11,8 +11,7 @@ const MAX_NODES = 20_000;
  */
 const PAST_CACHE = '&nocache=1';
 
-const port = z.number().int().min(1).max(65_535);
-/** Zero, or nothing at all, where the node has not told it. */
+/** Zero, or nothing at all, where the node has not told it; of a dead node nothing but id and state is listed. */
 const portIfKnown = z.number().int().min(0).max(65_535).optional();
 
 /** The part of the answer that is used. */
@@ -24,7 +23,7 @@ const summarySchema = z.object({
           raylet: z.object({
             nodeId: z.string().max(128),
             nodeManagerAddress: z.string().max(64),
-            objectManagerPort: port,
+            objectManagerPort: portIfKnown,
             nodeManagerPort: portIfKnown,
             dashboardAgentListenPort: portIfKnown,
             metricsAgentPort: portIfKnown,

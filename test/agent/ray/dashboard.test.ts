@@ -49,8 +49,11 @@ describe('listNodes', () => {
     expect([...(node?.ports.keys() ?? [])]).toEqual(['object-manager', 'dashboard-agent-grpc']);
   });
 
-  it('tells the dead from the living', async () => {
-    expect(await ask(summary({ state: 'DEAD' }))).toMatchObject([{ isAlive: false }]);
+  it('tells the dead from the living, though Ray has forgotten where they were', async () => {
+    const dead = { state: 'DEAD', nodeManagerAddress: '', objectManagerPort: 0, nodeManagerPort: 0 };
+    expect(await ask(summary(dead))).toEqual([
+      { nodeId: 'aa', address: '', isAlive: false, isHead: false, ports: new Map() },
+    ]);
   });
 
   it("passes the dashboard's cache by for somebody who waits", async () => {
