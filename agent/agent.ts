@@ -49,6 +49,8 @@ export interface AgentDependencies extends MembershipDependencies {
   readonly createId: () => string;
   /** Numbers from 0 up to 1. */
   readonly random: () => number;
+  /** How many rules of the collector were refused. */
+  readonly rulesRefused: () => number;
   /** Called with each anomaly that reached the disk. */
   readonly onAnomaly: (anomaly: Anomaly) => void;
 }
@@ -169,6 +171,7 @@ export class Agent {
       uplink: this.#uplink?.counters() ?? { connected: 0, connections: 0, failures: 0, reportsSent: 0 },
       anomalies: this.#anomalies,
       reportsLost: this.#queue.lost,
+      rulesRefused: this.#dependencies.rulesRefused(),
       members: this.#membership.nodeCount(),
       membershipAgeMs: this.#membership.ageMs(this.#dependencies.clock.now()),
     });

@@ -30,6 +30,12 @@ export const agentConfigSchema = z.strictObject({
         .string()
         .optional()
         .describe("File with the certificate authority of the collector's certificate (PEM)."),
+      rulesKeyFile: z
+        .string()
+        .optional()
+        .describe(
+          "File with the public key (Ed25519, PEM) of the collector's rules: they are taken in place of `rules`, once it has handed some out.",
+        ),
       insecure: z.boolean().default(false).describe('Send the token without TLS to another machine.'),
     })
     .describe('The collector that takes the reports.'),
@@ -74,6 +80,11 @@ export const agentConfigSchema = z.strictObject({
     })
     .prefault({})
     .describe('The queue that holds reports until the collector has them on disk.'),
+  stateFolder: z
+    .string()
+    .min(1)
+    .default('/var/lib/plasmawatch')
+    .describe('Folder of what the agent keeps besides its queue: the rules of the collector.'),
   heartbeatInterval: durationMs({ min: '1s', max: '5m' })
     .prefault('10s')
     .describe('How often the counters are sent to the collector.'),

@@ -42,6 +42,7 @@ export const AGENT_COUNTERS = {
   spool_write_failures: 'writes that the disk refused',
   uplink_connected: '1 while the collector is connected, now',
   uplink_failures: 'attempts to reach the collector that failed, and connections that broke',
+  rules_refused: 'rules of the collector that were refused: unsigned, older or wrong',
   members: 'nodes of the cluster that are known one by one, now',
   membership_age_seconds: 'since how long a source of the members has not answered, now',
 } as const;
@@ -58,6 +59,7 @@ interface CounterSources {
   readonly uplink: Readonly<UplinkCounters>;
   readonly anomalies: number;
   readonly reportsLost: number;
+  readonly rulesRefused: number;
   readonly members: number;
   readonly membershipAgeMs: number;
 }
@@ -97,6 +99,7 @@ export function agentCounters(sources: CounterSources): AgentCounters {
     spool_write_failures: spool.writeFailures,
     uplink_connected: uplink.connected,
     uplink_failures: uplink.failures,
+    rules_refused: sources.rulesRefused,
     members: sources.members,
     membership_age_seconds: Math.floor(sources.membershipAgeMs / 1000),
   };

@@ -15,19 +15,15 @@ import { openedByRaylets } from '../agent/ray/sockets.ts';
 import { createUplink } from '../agent/uplink/client.ts';
 import { openSpool } from '../agent/uplink/spool.ts';
 import { systemClock } from '../common/clock.ts';
-import { formatDiagnostic } from '../common/diagnostic.ts';
 import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import type { Anomaly } from '../common/event.ts';
 import type { Logger } from '../common/log.ts';
-import { packagePath, packageVersion } from '../common/package.ts';
+import { packageVersion } from '../common/package.ts';
 import { loadSecret } from '../common/secret.ts';
-import { loadRules } from '../rules/load.ts';
-import { watchRules } from '../rules/watch.ts';
+import { AgentRules } from './agent-rules.ts';
 import type { Terminal } from './command.ts';
 import { dnsClient } from './dns.ts';
 import { kubernetesOpener } from './kubernetes.ts';
-import { writeProblem } from './output.ts';
-import { describeProblems } from './rules-file.ts';
 import { defaultNodeName, localAddresses, resolveHost } from './system.ts';
 
 /** Reports that a spool holds at most, whatever their size. */
@@ -56,11 +52,8 @@ export interface AgentProcess {
  */
 export async function openLiveAgent(options: AgentProcessOptions): Promise<AgentProcess | undefined> {
   const { config, terminal, logger } = options;
-  const rulesPath = config.rules ?? packagePath('rules/object-manager.yaml');
-  const rules = await loadRules(rulesPath, { clock: systemClock });
-  for (const problem of describeProblems(rules)) writeProblem(terminal, problem);
-  const { ruleset, fingerprint } = rules;
-  if (ruleset === undefined) return undefined;
+  const rules = await AgentRules.open(config, terminal, logger);
+  if (rules === undefined) return undefined;
   const node = config.node ?? defaultNodeName();
   const caFile = config.collector.caFile;
   const rayToken = await loadRayToken(config, terminal);
@@ -77,7 +70,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   try {
     spool.nameReports(node);
     agent = await Agent.start(
-      { node, ruleset, maxFlows: config.capture.maxFlows },
+      { node, ruleset: rules.ruleset, maxFlows: config.capture.maxFlows },
       {
         spool,
         logger,
@@ -101,6 +94,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         rayletSockets: async () => openedByRaylets(await raylets()),
         createId: randomUUID,
         random: Math.random,
+        rulesRefused: () => rules.refused,
         onAnomaly: options.onAnomaly,
         openSource: options.openSource ?? ((ports) => openNetwork(config, ports, logger)),
         createUplink: (capture, counters) =>
@@ -113,6 +107,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
             identity: { agent: node, version: packageVersion(), capture },
             heartbeat: counters,
             members: sharedMembers,
+            rules,
             heartbeatIntervalMs: config.heartbeatInterval,
             clock: systemClock,
             logger,
@@ -126,28 +121,11 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     spool.close();
     throw error;
   }
-  const watcher = watchRules({
-    path: rulesPath,
-    clock: systemClock,
-    logger,
-    fingerprint,
-    onChange: (changed) => {
-      logger.info({ rules: rulesPath }, 'rules taken over');
-      void agent.setRules(changed.ruleset);
-    },
-    onRefused: (diagnostics, { sources }) => {
-      for (const diagnostic of diagnostics) {
-        logger.error(
-          { code: 'PW_RULES' },
-          `changed rules refused, the old ones stay: ${formatDiagnostic(diagnostic, sources.get(diagnostic.file))}`,
-        );
-      }
-    },
-  });
+  rules.follow((ruleset) => agent.setRules(ruleset));
   return {
     agent,
     async stop() {
-      await watcher.close();
+      await rules.close();
       await agent.stop();
       owners.close();
       spool.close();

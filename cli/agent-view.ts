@@ -13,6 +13,7 @@ const agentSchema = z.looseObject({
   capture: text,
   lastHeard: text,
   clock: z.looseObject({ offsetMs: z.number(), uncertaintyMs: z.number() }).nullable(),
+  rules: z.looseObject({ version: z.number().nullable(), fingerprint: text }).nullable(),
   viewAgeSeconds: z.number().nullable(),
   losses: z.record(text, z.number().nullable()),
 });
@@ -35,6 +36,7 @@ const COLUMNS = [
   { name: 'version' },
   { name: 'capture' },
   { name: 'last heard' },
+  { name: 'rules' },
   { name: 'clock', isNumber: true },
   { name: 'view', isNumber: true },
   { name: 'losses' },
@@ -50,11 +52,18 @@ export function agentTable(agents: readonly AgentAnswer[]): string[] {
       agent.version,
       agent.capture,
       `${agent.lastHeard.slice(0, 19)}Z`,
+      rulesInWords(agent.rules),
       clockInWords(agent.clock),
       agent.viewAgeSeconds === null ? '-' : `${agent.viewAgeSeconds} s`,
       lossesInWords(agent.losses),
     ]),
   );
+}
+
+/** The collector's version, or the beginning of the fingerprint of the agent's own. */
+function rulesInWords(rules: AgentAnswer['rules']): string {
+  if (rules === null) return '-';
+  return rules.version === null ? `own ${rules.fingerprint.slice(0, 12)}` : `version ${rules.version}`;
 }
 
 /** `+2.000 s` for a clock that is two seconds ahead. */

@@ -12,6 +12,7 @@ import { INFLUX_CURSOR, InfluxExporter } from './export/influx.ts';
 import { AgentClocks } from './fleet/agent-clocks.ts';
 import { DeadMan } from './fleet/dead-man.ts';
 import { OwnStories } from './fleet/own-stories.ts';
+import { RulesDistributor } from './fleet/rules-distributor.ts';
 import { Roster } from './fleet/roster.ts';
 import { FleetWatch } from './fleet/watch.ts';
 import { Announcer } from './incident/announcer.ts';
@@ -180,6 +181,18 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     exporter: exporter === undefined ? undefined : INFLUX_CURSOR,
   });
   const sharedViews = new SharedViews({ clock, metrics });
+  const rules =
+    config.rules === undefined || secrets.rulesKey === undefined
+      ? undefined
+      : new RulesDistributor({
+          path: config.rules.path,
+          key: secrets.rulesKey,
+          store,
+          guard,
+          clock,
+          logger: logger.child({ component: 'rules' }),
+          metrics,
+        });
   const ingest = new Ingest({
     server: server.server,
     store,
@@ -188,6 +201,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     fleet,
     sharedViews,
     clocks,
+    rules,
     clock,
     logger: logger.child({ component: 'ingest' }),
     metrics,
@@ -208,6 +222,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     recorder.stop();
     announcer.stop();
     retention.stop();
+    await rules?.stop();
     await deadMan?.stop();
     await dispatcher.stop();
     await exporter?.stop();
@@ -229,6 +244,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
       retention.start();
       dispatcher.start();
       exporter?.start();
+      rules?.start();
       deadMan?.start();
       return { url: urlOf(server.server.address() as AddressInfo, secrets.tls !== undefined) };
     },

@@ -124,6 +124,13 @@ const settings = z.strictObject({
     })
     .prefault({})
     .describe('When the absence of agents is told, and which clocks are trusted.'),
+  rules: z
+    .strictObject({
+      path: filePath.describe('The allowlist for all agents that take it: a YAML file or a folder of them.'),
+      keyFile: filePath.describe('File with the private key that signs it (Ed25519, PEM).'),
+    })
+    .optional()
+    .describe('Rules that are handed out to agents (`collector.rulesKeyFile` there).'),
   deadMan: z
     .strictObject({
       urlFile: filePath

@@ -24,6 +24,16 @@ export function createCollectorMetrics() {
       'agents_clock_wrong',
       'Connected agents whose clock is so far off that the times of incidents are corrected.',
     ),
+    rulesVersion: gauge('rules_version', 'Version of the rules that are handed out to agents; 0 for none.'),
+    rulesBehind: gauge(
+      'rules_agents_behind',
+      'Connected agents that take rules of the collector, and run others than the latest.',
+    ),
+    rulesSent: counter('rules_sent_total', 'Copies of the rules sent to agents.'),
+    rulesRefused: counter(
+      'rules_refused_total',
+      'Changes of the rules not handed out, because they are wrong.',
+    ),
     members: gauge('members', 'Nodes of the Ray clusters in the views that agents share.'),
     membersAsOf: gauge(
       'members_oldest_view_timestamp_seconds',

@@ -1,5 +1,7 @@
 /** Everything of the collector that is secret, loaded once and kept apart from its settings. */
+import type { KeyObject } from 'node:crypto';
 import { PlasmawatchError } from '../common/errors.ts';
+import { parseSigningKey } from '../common/handed-rules.ts';
 import { loadPem, loadSecret } from '../common/secret.ts';
 import type { ApiToken } from './api/access.ts';
 import type { CollectorConfig } from './config.ts';
@@ -20,6 +22,8 @@ export interface CollectorSecrets {
   readonly receivers: ReadonlyMap<string, ReceiverSecrets>;
   readonly influxPassword?: string | undefined;
   readonly deadManUrl?: string | undefined;
+  /** Signs the rules that are handed out; there when `rules` is configured. */
+  readonly rulesKey?: KeyObject | undefined;
 }
 
 /** The variables that are looked at. */
@@ -46,6 +50,7 @@ export async function loadCollectorSecrets(
     receivers,
     influxPassword: await loadSecret('InfluxDB password', { file: config.influx?.passwordFile }),
     deadManUrl: await loadDeadManUrl(config, environment),
+    rulesKey: config.rules && parseSigningKey(await loadPem('key of the rules', config.rules.keyFile)),
   };
 }
 

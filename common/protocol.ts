@@ -5,12 +5,13 @@
  * agent sends `reports` in order, the collector acknowledges the highest one after its commit, and `heartbeat`
  * carries the agent's counters. `ask-time`, which the collector sends before the welcome and now and then afterwards,
  * is answered with `time`: so it knows how far the agent's clock is from its own. Beside that, `members` hands views of
- * the cluster about (shared-view.ts). An agent that is stopped says `goodbye`: its silence is then no alarm. A message
+ * the cluster about (shared-view.ts), and `rules` those of the collector (handed-rules.ts). An agent that is stopped says `goodbye`: its silence is then no alarm. A message
  * that fails its schema, or reports of a node other than the agent's own, end the connection with close code 1008 (policy
  * violation); another protocol version with 4001.
  */
 import { z } from 'zod';
 import { reportSchema } from './event.ts';
+import { followRulesSchema, handedRulesSchema, rulesInUseSchema } from './handed-rules.ts';
 import {
   followMembersSchema,
   membersReportSchema,
@@ -62,6 +63,8 @@ export const heartbeatSchema = z.strictObject({
   counters: z
     .record(z.string().regex(/^[a-z][a-z0-9_]{0,63}$/), z.number().nonnegative().nullable())
     .refine((counters) => Object.keys(counters).length <= 64, 'at most 64 counters'),
+  /** What the agent runs. */
+  rules: rulesInUseSchema.optional(),
 });
 
 /** Somebody stops the agent. */
@@ -85,6 +88,7 @@ export const agentMessageSchema = z.discriminatedUnion('type', [
   timeSchema,
   membersReportSchema,
   followMembersSchema,
+  followRulesSchema,
 ]);
 export type Hello = z.infer<typeof helloSchema>;
 export type Reports = z.infer<typeof reportsSchema>;
@@ -99,6 +103,7 @@ export const collectorMessageSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ask-time'), originMs: time }),
   sharedMembersSchema,
   membersWantedSchema,
+  handedRulesSchema,
 ]);
 export type CollectorMessage = z.infer<typeof collectorMessageSchema>;
 

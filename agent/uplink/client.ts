@@ -12,6 +12,7 @@ import { MAX_MESSAGE_BYTES, type Heartbeat, type Hello } from '../../common/prot
 import type { MembersLink } from '../membership/shared.ts';
 import { BackOff } from './back-off.ts';
 import { resolveEndpoint, type EndpointOptions } from './endpoint.ts';
+import type { RulesLink } from './rules-link.ts';
 import { Session, type SessionEnd, type SessionEndKind } from './session.ts';
 import type { Spool } from './spool.ts';
 
@@ -32,6 +33,8 @@ export interface UplinkOptions extends EndpointOptions {
   readonly heartbeatIntervalMs?: number | undefined;
   /** Who takes the cluster's views that the collector hands out, and offers ours. */
   readonly members?: MembersLink | undefined;
+  /** Which rules this agent runs, and who takes those of the collector. */
+  readonly rules?: RulesLink | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Numbers from 0 up to 1, for the jitter of the waits. */
@@ -129,6 +132,7 @@ class ReconnectingUplink implements Uplink {
       heartbeat,
       heartbeatIntervalMs: this.#options.heartbeatIntervalMs ?? HEARTBEAT_INTERVAL_MS,
       members: this.#options.members,
+      rules: this.#options.rules,
       clock,
       ready: () => this.#ready(),
       sent: (reports) => (this.#counters.reportsSent += reports),

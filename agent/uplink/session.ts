@@ -21,6 +21,7 @@ import {
   type Hello,
 } from '../../common/protocol.ts';
 import type { MembersLink } from '../membership/shared.ts';
+import type { RulesLink } from './rules-link.ts';
 import type { Spool } from './spool.ts';
 
 /** From the start of the connection to the collector's welcome. */
@@ -65,6 +66,7 @@ export interface SessionOptions {
   readonly heartbeatIntervalMs: number;
   /** Who takes the cluster's views that the collector hands out, and offers ours. */
   readonly members?: MembersLink | undefined;
+  readonly rules?: RulesLink | undefined;
   readonly clock: Clock;
   /** Called when the collector has said welcome. */
   readonly ready: () => void;
@@ -148,6 +150,7 @@ export class Session {
     if (message.type === 'welcome') this.#welcome(message.protocol, message.lastSequence);
     else if (message.type === 'ack') this.#acknowledge(message.sequence);
     else if (message.type === 'ask-time') this.#tellTime(message.originMs);
+    else if (message.type === 'rules') this.#options.rules?.take(message);
     else this.#options.members?.take(message);
   }
 
@@ -160,7 +163,7 @@ export class Session {
 
   #welcome(protocol: number, lastSequence: number): void {
     if (this.#state !== 'greeting') return this.#violation('a welcome without a hello');
-    const { spool, clock, heartbeat, heartbeatIntervalMs, socket } = this.#options;
+    const { spool, clock, heartbeatIntervalMs, rules, socket } = this.#options;
     if (protocol !== PROTOCOL_VERSION) {
       return this.#end(
         'refused',
@@ -177,16 +180,26 @@ export class Session {
     spool.acknowledge(lastSequence);
     this.#sentUpTo = lastSequence;
     this.#state = 'ready';
-    const sendHeartbeat = (): void =>
-      socket.send(JSON.stringify({ type: 'heartbeat', counters: heartbeat() } satisfies Heartbeat));
     this.#timers.push(
-      clock.every(heartbeatIntervalMs, sendHeartbeat),
+      clock.every(heartbeatIntervalMs, () => this.#sendHeartbeat()),
       clock.every(PING_INTERVAL_MS, () => this.#ping()),
     );
-    sendHeartbeat();
+    this.#sendHeartbeat();
+    const wanted = rules?.wanted();
+    if (wanted !== undefined) socket.send(JSON.stringify(wanted));
     this.#options.members?.connected((message) => socket.send(JSON.stringify(message)));
     this.#options.ready();
     this.pump();
+  }
+
+  #sendHeartbeat(): void {
+    const { socket, heartbeat, rules } = this.#options;
+    const message: Heartbeat = {
+      type: 'heartbeat',
+      counters: heartbeat(),
+      ...(rules === undefined ? {} : { rules: rules.inUse() }),
+    };
+    socket.send(JSON.stringify(message));
   }
 
   #acknowledge(sequence: number): void {

@@ -50,6 +50,7 @@ function presentAgent(agent: AgentStatus) {
     lastHeard: formatMilliseconds(lastHeardMs),
     lastSequence: agent.lastSequence,
     clock: agent.clock,
+    rules: agent.rules,
     viewAgeSeconds: agent.viewAgeSeconds,
     losses: agent.losses,
     counters: agent.counters,

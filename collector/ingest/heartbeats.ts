@@ -18,16 +18,16 @@ export interface HeartbeatsOptions {
 
 export class Heartbeats {
   readonly #options: HeartbeatsOptions;
-  readonly #latest = new Map<string, { counters: Heartbeat['counters']; atMs: number }>();
+  readonly #latest = new Map<string, { heartbeat: Heartbeat; atMs: number }>();
   #timer: Timer | undefined;
 
   constructor(options: HeartbeatsOptions) {
     this.#options = options;
   }
 
-  note(agent: string, counters: Heartbeat['counters']): void {
+  note(agent: string, heartbeat: Heartbeat): void {
     const { clock } = this.#options;
-    this.#latest.set(agent, { counters, atMs: clock.now() });
+    this.#latest.set(agent, { heartbeat, atMs: clock.now() });
     this.#timer ??= clock.after(HEARTBEAT_WRITE_MS, () => this.write());
   }
 
@@ -39,7 +39,10 @@ export class Heartbeats {
     const { store, guard } = this.#options;
     guard(() => {
       store.transaction(() => {
-        for (const [agent, { counters, atMs }] of this.#latest) store.saveHeartbeat(agent, counters, atMs);
+        for (const [agent, { heartbeat, atMs }] of this.#latest) {
+          store.saveHeartbeat(agent, heartbeat.counters, atMs);
+          if (heartbeat.rules !== undefined) store.fleet.saveRules(agent, heartbeat.rules);
+        }
       });
     });
     this.#latest.clear();

@@ -9,6 +9,7 @@ import type { Clock } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
 import { INGEST_PATH, MAX_MESSAGE_BYTES } from '../../common/protocol.ts';
 import type { AgentClocks } from '../fleet/agent-clocks.ts';
+import type { RulesDistributor } from '../fleet/rules-distributor.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
 import type { SharedViews } from '../membership/shared-views.ts';
 import type { Recorder } from '../incident/recorder.ts';
@@ -32,6 +33,8 @@ export interface IngestOptions {
   readonly fleet: FleetWatch;
   readonly sharedViews: SharedViews;
   readonly clocks: AgentClocks;
+  /** Undefined where agents have rules of their own. */
+  readonly rules: RulesDistributor | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: CollectorMetrics;

@@ -22,6 +22,7 @@ import {
   type Reports,
 } from '../../common/protocol.ts';
 import type { AgentClocks, ClockMeter } from '../fleet/agent-clocks.ts';
+import type { RulesDistributor, RulesSubscription } from '../fleet/rules-distributor.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
 import type { Follower, SharedViews } from '../membership/shared-views.ts';
 import type { Recorder } from '../incident/recorder.ts';
@@ -54,6 +55,8 @@ export interface SessionOptions {
   readonly heartbeats: Heartbeats;
   readonly sharedViews: SharedViews;
   readonly clocks: AgentClocks;
+  /** Undefined where agents have rules of their own. */
+  readonly rules: RulesDistributor | undefined;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: CollectorMetrics;
@@ -70,6 +73,7 @@ export class Session {
   #hello: Hello | undefined;
   #follower: Follower | undefined;
   #clockMeter: ClockMeter | undefined;
+  #rules: RulesSubscription | undefined;
   #isAlive = true;
   #isEnding = false;
 
@@ -154,7 +158,8 @@ export class Session {
         this.#refuse('bad-message', 'a second hello');
         return;
       case 'heartbeat':
-        heartbeats.note(agent, message.counters);
+        heartbeats.note(agent, message);
+        this.#rules?.runs(message.rules?.version ?? null);
         fleet.noteCounters(agent, message.counters);
         return;
       case 'goodbye':
@@ -165,6 +170,10 @@ export class Session {
       case 'time':
         if (this.#clockMeter?.take(message) === false)
           this.#refuse('bad-message', 'a time that was not asked for');
+        return;
+      case 'follow-rules':
+        this.#rules?.leave();
+        this.#rules = this.#options.rules?.follow(message, (rules) => this.#handOut(rules));
         return;
       case 'members':
         if (this.#follower !== undefined) sharedViews.report(this.#follower, message);
@@ -268,6 +277,7 @@ export class Session {
     this.#isEnding = true;
     if (this.#follower !== undefined) this.#options.sharedViews.leave(this.#follower);
     this.#clockMeter?.close();
+    this.#rules?.leave();
     this.#helloTimer.cancel();
     this.#pingTimer.cancel();
     this.#options.onEnd(this);

@@ -1,5 +1,6 @@
 /** What the store knows of agents beyond their reports: who is there, silent, stopped or retired. */
 import type { Anomaly, AnomalyKind } from '../../common/event.ts';
+import type { RulesInUse } from '../../common/handed-rules.ts';
 import type { Queries } from './queries.ts';
 
 export interface AgentRecord {
@@ -17,6 +18,8 @@ export interface AgentRecord {
   readonly lastSequence: number;
   /** The latest heartbeat's counters, or null before the first. */
   readonly counters: Readonly<Record<string, number | null>> | null;
+  /** The rules that it runs, by its latest heartbeat. */
+  readonly rules: RulesInUse | null;
 }
 
 /** An agent of which nothing has reached the store for a while. */
@@ -38,6 +41,7 @@ interface AgentRow {
   retired_ms: number | null;
   last_sequence: number | null;
   counters: string | null;
+  rules: string | null;
 }
 
 const AGENTS = `SELECT agents.*, epochs.last_sequence FROM agents
@@ -59,6 +63,11 @@ export class FleetTable {
 
   agent(name: string): AgentRecord | undefined {
     return this.#queries.all<AgentRow>(`${AGENTS} WHERE agents.name = ?`, [name]).map(toAgent)[0];
+  }
+
+  /** The agent said which rules it runs. */
+  saveRules(agent: string, rules: RulesInUse): void {
+    this.#queries.run('UPDATE agents SET rules = ? WHERE name = ?', [JSON.stringify(rules), agent]);
   }
 
   /** The agent said goodbye; its next hello takes that back. */
@@ -122,5 +131,6 @@ function toAgent(row: AgentRow): AgentRecord {
     retiredMs: row.retired_ms,
     lastSequence: row.last_sequence ?? 0,
     counters: row.counters === null ? null : (JSON.parse(row.counters) as Record<string, number | null>),
+    rules: row.rules === null ? null : (JSON.parse(row.rules) as RulesInUse),
   };
 }

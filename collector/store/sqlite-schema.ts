@@ -131,4 +131,13 @@ export const MIGRATIONS: readonly string[] = [
   -- What goes on by kind, to find what it mutes.
   CREATE INDEX incidents_going_on ON incidents (json_extract(incident, '$.kind')) WHERE state <> 'resolved';
   `,
+  `
+  -- Which rules an agent runs, as it says, and which ones were handed out.
+  ALTER TABLE agents ADD COLUMN rules TEXT;
+  CREATE TABLE rules_versions (
+    version INTEGER PRIMARY KEY,
+    fingerprint TEXT NOT NULL,
+    since_ms INTEGER NOT NULL
+  ) STRICT;
+  `,
 ];

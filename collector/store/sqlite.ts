@@ -5,6 +5,7 @@ import { AuditTable } from './audit-table.ts';
 import { FleetTable, type AgentRecord } from './fleet-table.ts';
 import { incidentId, incidentNumber, toIncident, type IncidentRow } from './incident-row.ts';
 import { Queries } from './queries.ts';
+import { RulesTable } from './rules-table.ts';
 import { MIGRATIONS } from './sqlite-schema.ts';
 import { SilenceTable } from './silence-table.ts';
 import { TellingTable } from './telling-table.ts';
@@ -58,6 +59,7 @@ interface MemberRow {
 class SqliteStore implements Store {
   readonly #queries: Queries;
   readonly fleet: FleetTable;
+  readonly rules: RulesTable;
   readonly tellings: TellingTable;
   readonly silences: SilenceTable;
   readonly audit: AuditTable;
@@ -65,6 +67,7 @@ class SqliteStore implements Store {
   constructor(queries: Queries) {
     this.#queries = queries;
     this.fleet = new FleetTable(queries);
+    this.rules = new RulesTable(queries);
     this.tellings = new TellingTable(queries);
     this.silences = new SilenceTable(queries);
     this.audit = new AuditTable(queries);

@@ -8,6 +8,7 @@
 import type { Anomaly, AnomalyKind, EvidenceReport, Report, Severity } from '../../common/event.ts';
 import type { AuditTable } from './audit-table.ts';
 import type { AgentRecord, FleetTable } from './fleet-table.ts';
+import type { RulesTable } from './rules-table.ts';
 import type { SilenceTable } from './silence-table.ts';
 import type { TellingTable } from './telling-table.ts';
 
@@ -133,6 +134,7 @@ export interface RemovalLimits {
 
 export interface Store {
   readonly fleet: FleetTable;
+  readonly rules: RulesTable;
   readonly tellings: TellingTable;
   readonly silences: SilenceTable;
   readonly audit: AuditTable;

@@ -60,6 +60,7 @@ describe('Agent', () => {
         sources.push(source);
         return Promise.resolve(source);
       },
+      rulesRefused: () => 0,
       createUplink: (capture) => ({
         start: () => events.push(`uplink starts, capture ${capture}`),
         nudge: () => events.push(`nudged with ${spool.counters().pending} on disk`),

@@ -27,7 +27,7 @@ describe('plasmawatch agents', () => {
     const { status, stdout } = await run('', 'token-of-the-viewer');
     expect(status).toBe(1);
     expect(stdout).toMatch(
-      /^agent +state +version +capture +last heard +clock +view +losses\nw1 +away +0\.1\.0 +ring +\d{4}-\S+Z +- +- +none\n$/,
+      /^agent +state +version +capture +last heard +rules +clock +view +losses\nw1 +away +0\.1\.0 +ring +\d{4}-\S+Z +- +- +- +none\n$/,
     );
     const { stdout: json } = await run('--json');
     expect(JSON.parse(json)).toMatchObject({ type: 'agent', name: 'w1', state: 'away', lastSequence: 1 });
@@ -57,6 +57,7 @@ describe('the table of agents', () => {
     version: '0.1.0',
     capture: 'kernel',
     lastHeard: '2026-11-23T09:00:00.000000000Z',
+    rules: { version: 1795426932, fingerprint: 'ab12'.repeat(16) },
     clock: { offsetMs: -2500, uncertaintyMs: 1 },
     viewAgeSeconds: 7,
     losses: { capture_dropped: null, flows_evicted: 3 },
@@ -64,8 +65,13 @@ describe('the table of agents', () => {
 
   it('tells offsets, ages and losses in words', () => {
     expect(agentTable([agent])[1]).toBe(
-      'w1     connected  0.1.0    kernel   2026-11-23T09:00:00Z  -2.500 s   7 s  capture_dropped unknown, flows_evicted 3',
+      'w1     connected  0.1.0    kernel   2026-11-23T09:00:00Z  version 1795426932  -2.500 s   7 s  capture_dropped unknown, flows_evicted 3',
     );
+  });
+
+  it('tells the rules of an agent by its own file by their fingerprint', () => {
+    const rules = { version: null, fingerprint: 'ab12'.repeat(16) };
+    expect(agentTable([{ ...agent, rules }])[1]).toContain('  own ab12ab12ab12  ');
   });
 
   it.each([

@@ -119,6 +119,7 @@ export class RecordedCluster {
         createId: () => `anomaly-${++ids}`,
         onAnomaly: (anomaly) => anomalies.set(anomaly.id, anomaly),
         openSource: () => Promise.resolve(source),
+        rulesRefused: () => 0,
         createUplink: () => ({
           start: () => {},
           nudge: () => {},

@@ -71,6 +71,7 @@ describe('the list of agents', () => {
       membership_age_seconds: 4,
     };
     parts.store.saveHeartbeat('w1', counters, parts.clock.now());
+    parts.store.fleet.saveRules('w1', { version: 3, fingerprint: 'ab'.repeat(32) });
     parts.clock.advance(2000);
     parts.fleet.heard('w1');
     expect(await ask('GET', '/api/agents', 'viewer')).toEqual({
@@ -87,6 +88,7 @@ describe('the list of agents', () => {
             lastHeard: '2026-11-23T09:00:02.000000000Z',
             lastSequence: 0,
             clock: null,
+            rules: { version: 3, fingerprint: 'ab'.repeat(32) },
             viewAgeSeconds: 4,
             losses: { capture_dropped: null, flows_evicted: 7 },
             counters,

@@ -29,6 +29,7 @@ beforeEach(async () => {
   ingest = new Ingest({
     ...parts,
     sharedViews: new SharedViews(parts),
+    rules: undefined,
     server,
     token: undefined,
     maxConnections: 10,

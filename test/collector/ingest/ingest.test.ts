@@ -26,6 +26,7 @@ async function openIngest(options: Partial<IngestOptions> = {}) {
   const ingest = new Ingest({
     ...parts,
     sharedViews: new SharedViews(parts),
+    rules: undefined,
     server,
     token: TOKEN,
     maxConnections: 10,

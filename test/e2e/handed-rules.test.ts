@@ -1,0 +1,115 @@
+import { once } from 'node:events';
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { freePort } from '../support/free-port.ts';
+import { Program } from '../support/program.ts';
+import { makeRulesKeys } from '../support/rules-keys.ts';
+import { waitFor } from '../support/wait-for.ts';
+
+const missing = process.platform !== 'linux' ? 'Linux' : process.getuid?.() === 0 ? undefined : 'root';
+const WORKER = '127.0.211.1';
+
+describe.skipIf(missing !== undefined)(
+  `rules that change at the collector (needs Linux and root${missing ? `, missing: ${missing}` : ''})`,
+  () => {
+    it('are taken over by a running agent, judge its open connections again, and outlive the collector', async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-handed-'));
+      const node = createServer((socket) => socket.on('error', () => {}).pipe(socket));
+      node.listen(0, '127.0.0.1');
+      await once(node, 'listening');
+      const { port } = node.address() as AddressInfo;
+      const collectorPort = await freePort();
+      const rulesPath = join(folder, 'rules.yaml');
+      const keys = makeRulesKeys();
+      await writeFile(join(folder, 'rules.key'), keys.privatePem, { mode: 0o600 });
+      await writeFile(join(folder, 'rules.pub'), keys.publicPem);
+      await writeFile(rulesPath, rulesFor(port, ['127.0.0.1', WORKER]));
+      const collectorConfig = {
+        listen: { port: collectorPort },
+        store: { path: join(folder, 'collector.db') },
+        rules: { path: rulesPath, keyFile: join(folder, 'rules.key') },
+      };
+      const agentConfig = {
+        node: 'w1',
+        collector: { url: `ws://127.0.0.1:${collectorPort}`, rulesKeyFile: join(folder, 'rules.pub') },
+        capture: { interface: 'lo' },
+        spool: { path: join(folder, 'spool.db') },
+        stateFolder: join(folder, 'state'),
+        heartbeatInterval: '1s',
+      };
+      await writeFile(join(folder, 'collector.yaml'), JSON.stringify(collectorConfig));
+      await writeFile(join(folder, 'agent.yaml'), JSON.stringify(agentConfig));
+      const start = (what: 'agent' | 'collector'): Program =>
+        new Program([
+          what,
+          ...(what === 'agent' ? ['--json'] : []),
+          '--config',
+          join(folder, `${what}.yaml`),
+        ]);
+      const running = { collector: start('collector'), agent: start('agent') };
+      let worker: Socket | undefined;
+      try {
+        await running.agent.said("the collector's rules taken over");
+        const first = await rulesOf(collectorPort);
+        worker = connect({ host: '127.0.0.1', port, localAddress: WORKER });
+        await talk(worker);
+        expect(running.agent.stdout).toEqual([]);
+
+        await replace(rulesPath, rulesFor(port, ['127.0.0.1']));
+        await waitFor(() => running.agent.stdout.length > 0, 'the open connection to be judged again');
+        expect(JSON.parse(running.agent.stdout[0] ?? '')).toMatchObject({
+          kind: 'unexpected-peer',
+          flow: { source: { ip: WORKER }, plasmawatch: { state: 'established' } },
+        });
+        await waitFor(async () => (await rulesOf(collectorPort)) > first, 'the agent to tell its version');
+
+        await running.collector.kill();
+        await running.agent.stop();
+        running.agent = start('agent');
+        await running.agent.said("the collector's rules are in use");
+      } finally {
+        await running.agent.kill();
+        await running.collector.kill();
+        worker?.destroy();
+        node.close();
+        await rm(folder, { recursive: true });
+      }
+    });
+  },
+);
+
+/** The version that the agent says it runs; 0 before its first heartbeat with one. */
+async function rulesOf(collectorPort: number): Promise<number> {
+  let version = 0;
+  await waitFor(async () => {
+    const answer = await fetch(`http://127.0.0.1:${collectorPort}/api/agents`);
+    const { agents } = (await answer.json()) as { agents: { rules: { version: number | null } | null }[] };
+    version = agents[0]?.rules?.version ?? 0;
+    return version > 0;
+  }, 'the version of the agent');
+  return version;
+}
+
+/** A few bytes there and back. */
+async function talk(socket: Socket): Promise<void> {
+  socket.write('hello');
+  await once(socket, 'data');
+}
+
+/** Replaces a file as editors do. */
+async function replace(path: string, text: string): Promise<void> {
+  await writeFile(`${path}.new`, text);
+  await rename(`${path}.new`, path);
+}
+
+function rulesFor(port: number, hosts: readonly string[]): string {
+  return JSON.stringify({
+    version: 1,
+    services: { 'object-manager': port },
+    groups: { cluster: { hosts } },
+    allow: [{ name: 'nodes exchange objects', from: 'cluster', to: 'object-manager' }],
+  });
+}
