@@ -119,7 +119,7 @@ export class Agent {
    * @throws PlasmawatchError when nothing can be captured here
    */
   static async start(options: AgentOptions, dependencies: AgentDependencies): Promise<Agent> {
-    const membership = createMembership(options.ruleset.groups, dependencies);
+    const membership = createMembership(options.ruleset, dependencies);
     await membership.start();
     const agent = new Agent(options, membership, dependencies);
     try {
@@ -148,7 +148,7 @@ export class Agent {
 
   /** Takes over new rules: open connections are judged again, the capture follows the ports. */
   async setRules(ruleset: Ruleset): Promise<void> {
-    const membership = createMembership(ruleset.groups, this.#dependencies);
+    const membership = createMembership(ruleset, this.#dependencies);
     await membership.start();
     membership.onChange((joined) => this.#membershipChanged(joined));
     const before = this.#membership;
@@ -233,7 +233,8 @@ export class Agent {
   }
 
   #membershipChanged(joined: readonly Member[]): void {
-    reportNewMembers(joined, this.#reporting, this.#dependencies.clock.now());
+    const nowMs = this.#dependencies.clock.now();
+    reportNewMembers(joined, this.#membership, this.#reporting, nowMs);
     this.#pipeline.membershipChanged();
     this.#followPorts();
     this.#queue.flush();

@@ -279,7 +279,11 @@ export class Pipeline implements FrameSink {
     } else {
       const toMember = membership.inGroup(CLUSTER_GROUP, responder, timeMs);
       const fromMember = membership.inGroup(CLUSTER_GROUP, initiator, timeMs);
-      this.#unexpected.add({ flow, service, verdict, toMember, fromMember }, timeMs);
+      const admission =
+        verdict.reason === 'not-approved'
+          ? (membership.admission(initiator, timeMs) ?? membership.admission(responder, timeMs))
+          : undefined;
+      this.#unexpected.add({ flow, service, verdict, toMember, fromMember, admission }, timeMs);
     }
     if (this.#attribution !== undefined) this.#attribute(flow, flow.tag, this.#attribution);
   }

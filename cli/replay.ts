@@ -61,7 +61,7 @@ export const replayCommand: Command<ReplayCommandOptions> = {
 async function runReplay(options: ReplayCommandOptions, terminal: Terminal): Promise<ExitStatus> {
   const ruleset = await readRules(options.rules, terminal);
   if (ruleset === undefined) return 2;
-  const membership = createMembership(ruleset.groups, {
+  const membership = createMembership(ruleset, {
     clock: systemClock,
     logger: silentLogger,
     fetch: globalThis.fetch,

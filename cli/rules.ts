@@ -135,7 +135,7 @@ async function explainFromHere(
   terminal: Pick<Terminal, 'env'>,
 ): Promise<Explanation> {
   const logger = createLogger({ level: 'warn', format: 'text' });
-  const membership = createMembership(ruleset.groups, sourcesHere(await findRaylets(), logger, terminal));
+  const membership = createMembership(ruleset, sourcesHere(await findRaylets(), logger, terminal));
   try {
     await membership.start();
     const locator = new ServiceLocator({ services: ruleset.services, membership });
@@ -181,22 +181,24 @@ function parseTime(text: string): number {
 }
 
 function explanationLines({ source, destination, target }: Question, found: Explanation): string[] {
-  const { verdict, rule, groups, isToMember, services, needed } = found;
+  const { verdict, rule, groups, isToMember, services, unapproved, needed } = found;
   const place = rule === undefined ? '' : `: rule \`${rule.name}\` (${rule.file}:${rule.line})`;
+  const listed = (address: Address): string =>
+    unapproved.includes(address) ? ', listed as a member and not approved' : '';
   const from = groups.length === 0 ? 'in no group' : `in ${groups.join(', ')}`;
   const to = isToMember
     ? `member of the cluster, ${services.join(', ') || 'no watched service'}`
     : 'no member of the cluster';
   return [
     `${verdict.allowed ? 'allowed' : `unexpected, ${verdict.reason}`}${place}`,
-    `  from ${formatAddress(source)}: ${from}`,
-    `  to ${formatAddress(destination)} ${typeof target === 'number' ? `port ${target}` : target}: ${to}`,
+    `  from ${formatAddress(source)}: ${from}${listed(source)}`,
+    `  to ${formatAddress(destination)} ${typeof target === 'number' ? `port ${target}` : target}: ${to}${listed(destination)}`,
     ...needed.map((sentence, index) => `  ${index === 0 ? 'needed' : '    or'}: ${sentence}`),
   ];
 }
 
 function explanationJson({ source, destination, target, timeMs }: Question, found: Explanation): object {
-  const { verdict, rule, groups, isToMember, services, needed } = found;
+  const { verdict, rule, groups, isToMember, services, unapproved, needed } = found;
   return {
     type: 'explanation',
     at: new Date(timeMs).toISOString(),
@@ -204,6 +206,7 @@ function explanationJson({ source, destination, target, timeMs }: Question, foun
     rule: rule === undefined ? null : { name: rule.name, file: rule.file, line: rule.line },
     source: { ip: formatAddress(source), groups },
     destination: { ip: formatAddress(destination), target, member: isToMember, services },
+    unapproved: unapproved.map(formatAddress),
     needed,
   };
 }

@@ -82,6 +82,7 @@ export const VERDICT_REASONS = [
   'outside-hours',
   'former-member',
   'wrong-service',
+  'not-approved',
 ] as const;
 export type VerdictReason = (typeof VERDICT_REASONS)[number];
 

@@ -19,7 +19,8 @@ export function checkRules(sources: readonly RuleSource[], nowMs: number): Diagn
     ...groups.repeated,
     ...services.repeated,
     ...repeatedRules(rules),
-    ...repeatedEvidence(sources),
+    ...ONCE.flatMap((key) => repeatedKey(sources, key)),
+    ...approvalProblems(sources),
     ...sources.flatMap((source) => [
       ...unknownNames(source, 'group', groupReferences(source.content), knownGroups),
       ...unknownNames(source, 'service', serviceReferences(source.content), knownServices),
@@ -48,6 +49,12 @@ function notEnforced({ content, locate }: RuleSource): Diagnostic[] {
       problemAt(locate(path, 'key'), 'warning', `${feature}: accepted, not enforced by this version`),
     ),
   );
+}
+
+function groupsWith(content: RulesFile, source: 'ray'): YamlPath[] {
+  return Object.entries(content.groups ?? {})
+    .filter(([, group]) => group[source] !== undefined)
+    .map(([name]) => ['groups', name, source]);
 }
 
 function rulesWithMode(content: RulesFile, mode: string): YamlPath[] {
@@ -141,11 +148,54 @@ function repeatedRules(rules: readonly PlacedRule[]): Diagnostic[] {
 }
 
 /** What holds for the whole allowlist can stand in one file only. */
-function repeatedEvidence(sources: readonly RuleSource[]): Diagnostic[] {
+const ONCE = ['members', 'approved', 'evidence'] as const;
+
+function repeatedKey(sources: readonly RuleSource[], key: (typeof ONCE)[number]): Diagnostic[] {
   const [first, ...others] = sources
-    .filter(({ content }) => content.evidence !== undefined)
-    .map(({ locate }) => locate(['evidence'], 'key'));
-  return first === undefined ? [] : others.map((place) => twice('`evidence`', place, first));
+    .filter(({ content }) => content[key] !== undefined)
+    .map(({ locate }) => locate([key], 'key'));
+  return first === undefined ? [] : others.map((place) => twice(`\`${key}\``, place, first));
+}
+
+/** Approvals that cannot do what their writer expects. */
+function approvalProblems(sources: readonly RuleSource[]): Diagnostic[] {
+  const isAsked = sources.some(({ content }) => content.members === 'approved');
+  const cluster = sources.find(({ content }) => content.groups?.[CLUSTER_GROUP] !== undefined)?.content;
+  const hasPods = cluster?.groups?.[CLUSTER_GROUP]?.kubernetes !== undefined;
+  return sources.flatMap(({ content, locate }) => [
+    ...(content.approved === undefined || isAsked
+      ? []
+      : [
+          problemAt(
+            locate(['approved'], 'key'),
+            'warning',
+            '`approved` decides nothing: whoever a source lists is a member',
+            'write `members: approved`',
+          ),
+        ]),
+    ...(content.approved?.nodeGroups === undefined || hasPods
+      ? []
+      : [
+          problemAt(
+            locate(['approved', 'nodeGroups'], 'key'),
+            'warning',
+            `\`nodeGroups\` approve nobody: only Kubernetes tells in which group a node was started`,
+            `add \`kubernetes\` to the group \`${CLUSTER_GROUP}\``,
+          ),
+        ]),
+    ...(isAsked ? groupsWith(content, 'ray').filter(isOtherGroup) : []).map((path) =>
+      problemAt(
+        locate(path, 'key'),
+        'error',
+        `\`ray\`: with \`members: approved\` the members stand in the group \`${CLUSTER_GROUP}\` alone`,
+        `name \`${CLUSTER_GROUP}\` in the rules instead of \`${path[1]}\``,
+      ),
+    ),
+  ]);
+}
+
+function isOtherGroup([, name]: YamlPath): boolean {
+  return name !== CLUSTER_GROUP;
 }
 
 function twice(what: string, place: Place, first: Place): Diagnostic {

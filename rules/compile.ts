@@ -9,6 +9,7 @@ import {
   parseUntil,
   toPortRanges,
   type AllowEntry,
+  type Approvals,
   type GroupSources,
   type RulesFile,
   type ServicePorts,
@@ -27,7 +28,13 @@ export function compileRules(sources: readonly RuleSource[]): Ruleset {
     (content.allow ?? []).map((entry, index) => compileRule(entry, file, locate(['allow', index]).line)),
   );
   const services = compileServices(sources, rules);
-  return new Ruleset({ rules, services, groups: compileGroups(sources), evidence: compileEvidence(sources) });
+  return new Ruleset({
+    rules,
+    services,
+    groups: compileGroups(sources),
+    approvals: compileApprovals(sources),
+    evidence: compileEvidence(sources),
+  });
 }
 
 /** A name or a list of names as a list. */
@@ -68,6 +75,11 @@ function compileServices(sources: readonly RuleSource[], rules: readonly Rule[])
     if (!services.has(name)) services.set(name, 'auto');
   }
   return services;
+}
+
+function compileApprovals(sources: readonly RuleSource[]): Approvals | undefined {
+  if (!sources.some(({ content }) => content.members === 'approved')) return undefined;
+  return sources.find(({ content }) => content.approved !== undefined)?.content.approved ?? {};
 }
 
 function compileEvidence(sources: readonly RuleSource[]): EvidenceLimits {

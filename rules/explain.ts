@@ -34,6 +34,8 @@ export interface Explanation {
   readonly isToMember: boolean;
   /** Services of the destination endpoint. */
   readonly services: readonly string[];
+  /** Which of the two a source lists as a member that the rules do not approve of. */
+  readonly unapproved: readonly Address[];
   /** What would be needed, a sentence each; empty when the connection is allowed. */
   readonly needed: readonly string[];
 }
@@ -48,12 +50,13 @@ export function explain(question: Question, dependencies: ExplainDependencies): 
   const verdict = ruleset.judge({ source, destination, services, timeMs }, membership);
   const rule = ruleset.rules.find(({ name }) => name === verdict.rule);
   const groups = [...ruleset.groups.keys()].filter((group) => membership.inGroup(group, source, timeMs));
-  const found = { verdict, rule, groups, isToMember, services };
+  const unapproved = [source, destination].filter((address) => membership.isUnapproved(address, timeMs));
+  const found = { verdict, rule, groups, isToMember, services, unapproved };
   return { ...found, needed: neededFor(found, question, ruleset) };
 }
 
 function neededFor(
-  { verdict, rule, groups, isToMember, services }: Omit<Explanation, 'needed'>,
+  { verdict, rule, groups, isToMember, services, unapproved }: Omit<Explanation, 'needed'>,
   { source, destination, target }: Question,
   { rules }: Ruleset,
 ): string[] {
@@ -64,6 +67,7 @@ function neededFor(
   if (rule !== undefined && verdict.reason === 'outside-hours') {
     return [`rule \`${rule.name}\` holds ${rule.hoursText ?? ''} only: wait, or widen its \`hours\``];
   }
+  if (verdict.reason === 'not-approved') return unapproved.map(neededApproval);
   if (!isToMember) {
     return [
       `${formatAddress(destination)} is no member of \`${CLUSTER_GROUP}\` as seen from here, and rules allow connections ` +
@@ -74,6 +78,12 @@ function neededFor(
     return [`no watched service is at port ${target}: name it under \`services\`, and a rule \`to\` it`];
   }
   return neededRule(formatAddress(source), groups, services, rules);
+}
+
+/** The line of the rules that makes an address that a source lists a member of the cluster. */
+function neededApproval(address: Address): string {
+  const text = formatAddress(address);
+  return `${text} is listed as a member, and \`members: approved\` asks for more: write \`approved: { hosts: [${text}] }\``;
 }
 
 /** A member and a service, and no rule: either the source joins a group that is let in, or a rule is added. */

@@ -7,7 +7,13 @@
 import type { Address } from '../common/address.ts';
 import type { Verdict, VerdictReason } from '../common/event.ts';
 import type { Hours } from './hours.ts';
-import { CLUSTER_GROUP, type GroupSources, type RuleMode, type ServicePorts } from './schema.ts';
+import {
+  CLUSTER_GROUP,
+  type Approvals,
+  type GroupSources,
+  type RuleMode,
+  type ServicePorts,
+} from './schema.ts';
 
 /** Who is in which group; times are ms since the epoch. */
 export interface MembershipView {
@@ -15,6 +21,8 @@ export interface MembershipView {
   inGroup(group: string, address: Address, timeMs: number): boolean;
   /** Whether the address was in the cluster before that time and is no more. */
   isFormerMember(address: Address, timeMs: number): boolean;
+  /** Whether a source lists the address as a member of the cluster at that time, and the rules do not approve of it. */
+  isUnapproved(address: Address, timeMs: number): boolean;
 }
 
 /** What is judged: who opened a connection to whom, and when. */
@@ -63,6 +71,8 @@ export interface RulesetParts {
   readonly rules: readonly Rule[];
   readonly services: ReadonlyMap<string, ServicePorts>;
   readonly groups: ReadonlyMap<string, GroupSources>;
+  /** With `members: approved`; left out, whoever a source lists is a member. */
+  readonly approvals?: Approvals | undefined;
   /** `DEFAULT_EVIDENCE` when left out. */
   readonly evidence?: EvidenceLimits;
 }
@@ -73,14 +83,17 @@ export class Ruleset {
   /** The watched services: those under `services:`, those that a rule refers to, and always object-manager. */
   readonly services: ReadonlyMap<string, ServicePorts>;
   readonly groups: ReadonlyMap<string, GroupSources>;
+  /** Whom the rules approve of as members; undefined where whoever a source lists is one. */
+  readonly approvals: Approvals | undefined;
   readonly evidence: EvidenceLimits;
   /** Made once and shared: a change of rules judges every open connection again. */
   readonly #verdicts: readonly RuleVerdicts[];
 
-  constructor({ rules, services, groups, evidence = DEFAULT_EVIDENCE }: RulesetParts) {
+  constructor({ rules, services, groups, approvals, evidence = DEFAULT_EVIDENCE }: RulesetParts) {
     this.rules = rules;
     this.services = services;
     this.groups = groups;
+    this.approvals = approvals;
     this.evidence = evidence;
     this.#verdicts = rules.map(({ name }) => ({
       allowed: verdict(true, name, 'allowed'),
@@ -91,7 +104,8 @@ export class Ruleset {
 
   /**
    * The first rule that matches decides. Where none does, the reason is the most telling one: a rule that has expired
-   * or is outside its hours, an endpoint that has left the cluster, a service that the source may not reach.
+   * or is outside its hours, an endpoint that made itself a member or has left the cluster, a service that the source
+   * may not reach.
    */
   judge(connection: Connection, membership: MembershipView): Verdict {
     const { source, destination, services, timeMs } = connection;
@@ -112,6 +126,9 @@ export class Ruleset {
     }
     if (expired !== undefined) return expired;
     if (outsideHours !== undefined) return outsideHours;
+    if (membership.isUnapproved(source, timeMs) || membership.isUnapproved(destination, timeMs)) {
+      return NOT_APPROVED;
+    }
     if (membership.isFormerMember(source, timeMs) || membership.isFormerMember(destination, timeMs)) {
       return FORMER_MEMBER;
     }
@@ -125,6 +142,7 @@ interface RuleVerdicts {
   readonly outsideHours: Verdict;
 }
 
+const NOT_APPROVED = verdict(false, null, 'not-approved');
 const FORMER_MEMBER = verdict(false, null, 'former-member');
 const WRONG_SERVICE = verdict(false, null, 'wrong-service');
 const NO_RULE = verdict(false, null, 'no-rule');

@@ -219,6 +219,28 @@ const evidenceSchema = z.strictObject({
     ),
 });
 
+const approvedSchema = z
+  .strictObject({
+    cidr: z.array(cidr).min(1).max(MAX_ENTRIES).optional().describe('Address ranges.'),
+    hosts: z.array(host).min(1).max(MAX_ENTRIES).optional().describe('Addresses and host names.'),
+    nodeGroups: z
+      .array(labelValue)
+      .min(1)
+      .max(MAX_NAMES)
+      .optional()
+      .describe("Groups of nodes as Kubernetes tells them: KubeRay's worker groups, and `headgroup`."),
+    ids: z
+      .array(line)
+      .min(1)
+      .max(MAX_ENTRIES)
+      .optional()
+      .describe("Ids of single members: `NAMESPACE/POD`, or Ray's node id, which a restart changes."),
+  })
+  .refine((approved) => Object.keys(approved).length > 0, {
+    error: 'an approval needs at least one of cidr, hosts, nodeGroups and ids',
+    when: hasNoIssueYet,
+  });
+
 /** One rule file. */
 export const rulesSchema = z.strictObject({
   version: z.literal(1).describe('The version of this format.'),
@@ -232,6 +254,15 @@ export const rulesSchema = z.strictObject({
     .describe(
       'Who is who: each group is the union of its sources. `cluster` is `{ ray: auto }` when left out.',
     ),
+  members: z
+    .enum(['listed', 'approved'])
+    .optional()
+    .describe(
+      'Who of those that Ray or Kubernetes lists is a member of `cluster`: everybody (listed, when left out), or whom `approved` covers; in one file only.',
+    ),
+  approved: approvedSchema
+    .optional()
+    .describe('Whom `members: approved` lets be a member, as soon as a source lists it; in one file only.'),
   allow: z
     .array(allowSchema)
     .max(MAX_RULES)
@@ -246,6 +277,9 @@ export const rulesSchema = z.strictObject({
 
 /** The sources of a group as written; in a `Ruleset`, `file` is resolved against the rule file's folder. */
 export type GroupSources = Readonly<z.output<typeof groupSchema>>;
+
+/** Who is approved of as a member of the cluster, as written. */
+export type Approvals = Readonly<z.output<typeof approvedSchema>>;
 
 /** A rule file's content after the schema; texts are checked and still as written. */
 export type RulesFile = z.output<typeof rulesSchema>;

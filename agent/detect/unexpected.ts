@@ -6,6 +6,8 @@ import type { Flow } from '../flow/flow.ts';
 import type { AnomalyKind, FlowRecord, SocketOwner, Verdict } from '../../common/event.ts';
 import { ownerInWords } from '../process/socket-owners.ts';
 import { Stories, type StoriesOptions, type Story } from './stories.ts';
+import type { Admission } from '../membership/membership.ts';
+import { admissionSentence } from './admission.ts';
 
 const MAX_STORIES = 10_000;
 
@@ -18,6 +20,8 @@ export interface UnexpectedConnection<Tag> {
   readonly toMember: boolean;
   /** Whether the initiator is a member of the cluster. */
   readonly fromMember: boolean;
+  /** Who listed one of the two as a member, where the verdict is that nobody approved of it. */
+  readonly admission?: Admission | undefined;
 }
 
 export class UnexpectedDetector<Tag> {
@@ -102,14 +106,17 @@ const REASON_TEXT: Readonly<Record<Verdict['reason'], string>> = {
   'outside-hours': 'the rule that allows it does not hold at this hour',
   'former-member': 'it has left the cluster',
   'wrong-service': 'rules allow it other services only',
+  'not-approved': 'it is listed as a member, and no rule approves of it',
 };
 
 function sentence(
   kind: AnomalyKind,
   { source, destination }: FlowRecord,
-  { service, verdict }: UnexpectedConnection<unknown>,
+  { service, verdict, admission }: UnexpectedConnection<unknown>,
 ): string {
-  const because = `${REASON_TEXT[verdict.reason]}${verdict.rule === null ? '' : `: ${verdict.rule}`}`;
+  const rule = verdict.rule === null ? '' : `: ${verdict.rule}`;
+  const because =
+    admission === undefined ? `${REASON_TEXT[verdict.reason]}${rule}` : admissionSentence(admission);
   if (kind === 'unexpected-destination') {
     return `Member ${source.ip} connects to ${service} port ${destination.port} of ${destination.ip}, which is no member (${because})`;
   }

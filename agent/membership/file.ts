@@ -67,6 +67,7 @@ export function createFileProvider(path: string, { clock, logger }: FileDependen
 
   return {
     name: `file ${basename(path)}`,
+    isGiven: true,
     start(take) {
       publish = take;
       return loop.start();

@@ -1,6 +1,7 @@
 /** Makes the membership that a rule file asks for: a provider for each source of each group. */
 import type { Clock } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
+import type { Ruleset } from '../../rules/match.ts';
 import type { GroupSources } from '../../rules/schema.ts';
 import type { OpenKubernetesApi } from '../kubernetes/api.ts';
 import type { Raylet } from '../ray/raylet.ts';
@@ -36,15 +37,26 @@ export interface MembershipDependencies {
   readonly random: () => number;
 }
 
-/** The membership of these groups, not yet started. */
+/** The membership that the rules ask for, not yet started. */
 export function createMembership(
-  groups: ReadonlyMap<string, GroupSources>,
+  { groups, approvals }: Pick<Ruleset, 'groups' | 'approvals'>,
   dependencies: MembershipDependencies,
 ): Membership {
   const providers = [...groups].map(
     ([name, sources]) => [name, createProviders(sources, dependencies)] as const,
   );
-  return new Membership({ providers: new Map(providers), clock: dependencies.clock });
+  const { clock } = dependencies;
+  if (approvals === undefined) return new Membership({ providers: new Map(providers), clock });
+  const { cidr, hosts, ids = [], nodeGroups = [] } = approvals;
+  return new Membership({
+    providers: new Map(providers),
+    clock,
+    approved: {
+      providers: createProviders({ cidr, hosts }, dependencies),
+      ids: new Set(ids),
+      nodeGroups: new Set(nodeGroups),
+    },
+  });
 }
 
 function createProviders(sources: GroupSources, dependencies: MembershipDependencies): Provider[] {

@@ -15,9 +15,33 @@ import { addressKey, type Interval } from './address-history.ts';
 import type { GroupView, Member, Provider } from './provider.ts';
 import { StandingView } from './standing-view.ts';
 
+/**
+ * The addresses that the rules approve of as members; a name that no group in the rules can have. Who is in it is no
+ * member for that alone: a source must list him, too.
+ */
+const APPROVED_GROUP = '(approved)';
+
+/** Whom the rules approve of, of those that sources other than the rules themselves list as members. */
+interface Approved {
+  /** Of addresses. */
+  readonly providers: readonly Provider[];
+  readonly ids: ReadonlySet<string>;
+  readonly nodeGroups: ReadonlySet<string>;
+}
+
+/** How an address that no rule approves of came to be listed as a member. */
+export interface Admission {
+  readonly address: Address;
+  readonly member: Member;
+  /** In ms since the epoch; -Infinity where it was there before the first view. */
+  readonly sinceMs: number;
+}
+
 interface MembershipOptions {
   /** The providers of each group. */
   readonly providers: ReadonlyMap<string, readonly Provider[]>;
+  /** Left out, whoever a source lists is a member. */
+  readonly approved?: Approved;
   readonly clock: Clock;
 }
 
@@ -38,11 +62,14 @@ export interface SourceState {
 export class Membership implements MembershipView {
   readonly #clock: Clock;
   readonly #views = new Map<string, readonly StandingView[]>();
+  readonly #approved: Approved | undefined;
   #changed: (joined: readonly Member[]) => void = () => {};
 
-  constructor({ providers, clock }: MembershipOptions) {
+  constructor({ providers, approved, clock }: MembershipOptions) {
     this.#clock = clock;
-    for (const [group, sources] of providers) {
+    this.#approved = approved;
+    const approving = approved === undefined ? [] : ([[APPROVED_GROUP, approved.providers]] as const);
+    for (const [group, sources] of [...providers, ...approving]) {
       this.#views.set(
         group,
         sources.map((provider) => new StandingView(provider, KEEP_MS)),
@@ -117,16 +144,41 @@ export class Membership implements MembershipView {
   inGroup(group: string, address: Address, timeMs: number): boolean {
     return this.#viewsOf(group).some(
       (view) =>
-        view.covers(address) || view.intervalsOf(address).some((interval) => this.#holds(interval, timeMs)),
+        view.covers(address) ||
+        view
+          .intervalsOf(address)
+          .some(
+            (interval) =>
+              this.#holds(interval, timeMs) &&
+              (group !== CLUSTER_GROUP || this.#admits(view, interval.member, address, timeMs)),
+          ),
     );
   }
 
   /** Whether the address was in the cluster before that time, and is no more. */
   isFormerMember(address: Address, timeMs: number): boolean {
     const hasLeft = this.#viewsOf(CLUSTER_GROUP).some((view) =>
-      view.intervalsOf(address).some((interval) => interval.untilMs + LINGER_MS < timeMs),
+      view
+        .intervalsOf(address)
+        .some(
+          ({ member, untilMs }) =>
+            untilMs + LINGER_MS < timeMs && this.#admits(view, member, address, timeMs),
+        ),
     );
     return hasLeft && !this.inGroup(CLUSTER_GROUP, address, timeMs);
+  }
+
+  isUnapproved(address: Address, timeMs: number): boolean {
+    return this.admission(address, timeMs) !== undefined;
+  }
+
+  /** Who listed the address as a member of the cluster, where the rules do not approve of it; undefined otherwise. */
+  admission(address: Address, timeMs: number): Admission | undefined {
+    if (this.#approved === undefined || this.inGroup(CLUSTER_GROUP, address, timeMs)) return undefined;
+    const interval = this.#viewsOf(CLUSTER_GROUP)
+      .flatMap((view) => view.intervalsOf(address))
+      .findLast((candidate) => this.#holds(candidate, timeMs));
+    return interval && { address, member: interval.member, sinceMs: interval.sinceMs };
   }
 
   /** Whether the address is still in a group at that time, though its time there has ended: a verdict may not last. */
@@ -146,6 +198,15 @@ export class Membership implements MembershipView {
         if (same !== undefined) view.inherit(same);
       }
     }
+  }
+
+  /** Whether somebody that a source of the cluster lists is a member. */
+  #admits(view: StandingView, member: Member, address: Address, timeMs: number): boolean {
+    if (this.#approved === undefined || view.provider.isGiven === true || member.isLocal === true)
+      return true;
+    const { ids, nodeGroups } = this.#approved;
+    if (ids.has(member.id) || (member.group !== undefined && nodeGroups.has(member.group))) return true;
+    return this.inGroup(APPROVED_GROUP, address, timeMs);
   }
 
   #holds({ sinceMs, untilMs }: Interval, timeMs: number): boolean {

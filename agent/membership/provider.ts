@@ -57,6 +57,8 @@ export type LookResult = 'answered' | 'failed';
 export interface Provider {
   /** For logs and messages: `cidr`, `file nodes.yaml`. */
   readonly name: string;
+  /** The rules themselves name its members (ranges, hosts, a file): they need no further approval. */
+  readonly isGiven?: true;
   /**
    * Starts to watch, and resolves after the first view was published, or after the first look failed (which the
    * provider logs). `publish` may be called at any time until `stop`.

@@ -39,7 +39,7 @@ export async function examineMembership(
     warnings.push(check('membership', false, words.join(': ')));
   });
   const dependencies = sources(logger);
-  const membership = createMembership(ruleset.groups, dependencies);
+  const membership = createMembership(ruleset, dependencies);
   try {
     await membership.start();
     const states = membership.sources(dependencies.clock.now());

@@ -100,6 +100,7 @@ const PEOPLE: Readonly<Record<string, string>> = {
 const membership: MembershipView = {
   inGroup: (group, address) => (PEOPLE[formatAddress(address)] ?? '').split(' ').includes(group),
   isFormerMember: () => false,
+  isUnapproved: () => false,
 };
 
 it.each([

@@ -6,6 +6,8 @@ import { explain, type Explanation } from '../../rules/explain.ts';
 import type { MembershipView } from '../../rules/match.ts';
 import { rulesSchema } from '../../rules/schema.ts';
 
+/** Listed by Ray, and by no rule. */
+const LISTED = '10.77.9.66';
 const TEXT = `
 version: 1
 groups:
@@ -26,6 +28,7 @@ const membership: MembershipView = {
       return prefix !== undefined && prefixContains(prefix, w0, w1, w2, w3);
     }),
   isFormerMember: () => false,
+  isUnapproved: ({ w3 }) => w3 === addressOf(LISTED).w3,
 };
 
 function addressOf(text: string): Address {
@@ -104,6 +107,26 @@ describe('explain', () => {
       undefined,
       'wrong-service',
       ['10.20.0.7 in `cluster`, for rule `nodes`', 'a rule from `notebooks` to `object-manager`'],
+    ],
+    [
+      'the source is listed and not approved',
+      LISTED,
+      '10.77.0.12',
+      43_800,
+      undefined,
+      'not-approved',
+      [
+        '10.77.9.66 is listed as a member, and `members: approved` asks for more: write `approved: { hosts: [10.77.9.66] }`',
+      ],
+    ],
+    [
+      'the destination is listed and not approved',
+      '10.77.0.12',
+      LISTED,
+      43_800,
+      undefined,
+      'not-approved',
+      [expect.stringContaining('10.77.9.66 is listed as a member')],
     ],
     [
       'the source is a stranger',

@@ -52,11 +52,11 @@ describe('loadRules', () => {
   it('names both places of what two files define', async () => {
     const first = await write(
       'a.yaml',
-      `${allow('nodes')}groups: { notebooks: { hosts: [a] } }\nservices: { metrics: 1 }\nevidence: { packets: 4 }\n`,
+      `${allow('nodes')}groups: { notebooks: { hosts: [a] } }\nservices: { metrics: 1 }\nevidence: { packets: 4 }\nmembers: approved\napproved: { ids: [a] }\n`,
     );
     const second = await write(
       'b.yaml',
-      `${allow('nodes')}groups: { notebooks: { hosts: [b] } }\nservices: { metrics: 2 }\nevidence: { packets: 8 }\n`,
+      `${allow('nodes')}groups: { notebooks: { hosts: [b] } }\nservices: { metrics: 2 }\nevidence: { packets: 8 }\nmembers: listed\napproved: { ids: [b] }\n`,
     );
     const { ruleset, diagnostics } = await loadRules(folder, { clock });
     expect(ruleset).toBeUndefined();
@@ -65,6 +65,8 @@ describe('loadRules', () => {
       { file: second, line: 4, message: `group \`notebooks\` is defined twice; first in ${first}:4:11` },
       { file: second, line: 5, message: `service \`metrics\` is defined twice; first in ${first}:5:13` },
       { file: second, line: 6, message: `\`evidence\` is defined twice; first in ${first}:6:1` },
+      { file: second, line: 7, message: `\`members\` is defined twice; first in ${first}:7:1` },
+      { file: second, line: 8, message: `\`approved\` is defined twice; first in ${first}:8:1` },
     ]);
   });
 

@@ -18,10 +18,12 @@ function rule(name: string, from: string, to: string, rest: Partial<Rule> = {}):
 function createMembership(
   groups: Readonly<Record<string, readonly Address[]>>,
   former: readonly Address[] = [],
+  unapproved: readonly Address[] = [],
 ): MembershipView {
   return {
     inGroup: (group, address) => (groups[group] ?? []).some((one) => sameAddress(one, address)),
     isFormerMember: (address) => former.some((one) => sameAddress(one, address)),
+    isUnapproved: (address) => unapproved.some((one) => sameAddress(one, address)),
   };
 }
 
@@ -34,7 +36,8 @@ const peer = host(2);
 const notebook = host(3);
 const stranger = host(4);
 const left = host(5);
-const membership = createMembership({ cluster: [node, peer], notebooks: [notebook] }, [left]);
+const listed = host(6);
+const membership = createMembership({ cluster: [node, peer], notebooks: [notebook] }, [left], [listed]);
 const objectManager = ['object-manager'];
 
 describe('Ruleset.judge', () => {
@@ -104,6 +107,13 @@ describe('Ruleset.judge', () => {
       [],
       { allowed: false, rule: null, reason: 'former-member' },
     ],
+    [
+      'a node that is listed and not approved',
+      listed,
+      node,
+      objectManager,
+      { allowed: false, rule: null, reason: 'not-approved' },
+    ],
     ['a push to a stranger', node, stranger, [], { allowed: false, rule: null, reason: 'no-rule' }],
     [
       "a push to the same port on a stranger's host",
@@ -131,6 +141,7 @@ describe('Ruleset.judge', () => {
     const joining: MembershipView = {
       inGroup: (_group, _address, timeMs) => timeMs >= NOON,
       isFormerMember: () => false,
+      isUnapproved: () => false,
     };
     const connection = { source: node, destination: peer, services: objectManager };
     expect(ruleset.judge({ ...connection, timeMs: NOON }, joining).allowed).toBe(true);
@@ -151,20 +162,21 @@ describe('Ruleset.judge', () => {
       rules: fc.array(aRule, { maxLength: 8 }),
       groups: fc.record(Object.fromEntries(groupNames.map((name) => [name, fc.subarray(hosts)]))),
       former: fc.subarray(hosts),
+      unapproved: fc.subarray(hosts),
       source: fc.constantFrom(...hosts),
       destination: fc.constantFrom(...hosts),
       services: fc.subarray(serviceNames),
       timeMs: fc.nat(9),
     });
     fc.assert(
-      fc.property(world, ({ rules, groups, former, ...connection }) => {
+      fc.property(world, ({ rules, groups, former, unapproved, ...connection }) => {
         const compiled = rules.map(({ openFrom, ...rest }, index) =>
           rule(`rule ${index}`, '', '', {
             ...rest,
             hours: openFrom === 0 ? undefined : (timeMs) => timeMs >= openFrom,
           }),
         );
-        const view = createMembership(groups, former);
+        const view = createMembership(groups, former, unapproved);
         expect(createRuleset(...compiled).judge(connection, view)).toEqual(
           judgeNaively(compiled, connection, view),
         );

@@ -19,6 +19,8 @@ export function judgeNaively(
   const expired = matching.find((rule) => !alive.includes(rule));
   if (expired !== undefined) return { allowed: false, rule: expired.name, reason: 'expired' };
   if (alive[0] !== undefined) return { allowed: false, rule: alive[0].name, reason: 'outside-hours' };
+  const hasUnapproved = [source, destination].some((address) => membership.isUnapproved(address, timeMs));
+  if (hasUnapproved) return { allowed: false, rule: null, reason: 'not-approved' };
   const hasFormer = [source, destination].some((address) => membership.isFormerMember(address, timeMs));
   if (hasFormer) return { allowed: false, rule: null, reason: 'former-member' };
   return { allowed: false, rule: null, reason: fromSource.length > 0 ? 'wrong-service' : 'no-rule' };

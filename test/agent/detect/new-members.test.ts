@@ -6,7 +6,9 @@ import { membersView } from '../../support/fake-provider.ts';
 
 const NOW_MS = Date.UTC(2026, 10, 23, 12);
 
-function reportsOn(node: string, ...addresses: string[]): Anomaly[] {
+const APPROVED = { isUnapproved: () => false };
+
+function reportsOn(node: string, addresses: readonly string[], membership = APPROVED): Anomaly[] {
   const reports: Anomaly[] = [];
   let ids = 0;
   const reporting = {
@@ -14,13 +16,13 @@ function reportsOn(node: string, ...addresses: string[]): Anomaly[] {
     createId: () => `${node}-${++ids}`,
     report: (anomaly: Anomaly) => reports.push(anomaly),
   };
-  reportNewMembers(membersView(...addresses).members, reporting, NOW_MS);
+  reportNewMembers(membersView(...addresses).members, membership, reporting, NOW_MS);
   return reports;
 }
 
 describe('reportNewMembers', () => {
   it('tells of each member by itself, with its address and who said so', () => {
-    const reports = reportsOn('w1', '10.0.0.3', '10.0.0.4');
+    const reports = reportsOn('w1', ['10.0.0.3', '10.0.0.4']);
     expect(reports).toMatchObject([
       {
         kind: 'new-member',
@@ -34,8 +36,13 @@ describe('reportNewMembers', () => {
     for (const report of reports) expect(anomalySchema.safeParse(report).success).toBe(true);
   });
 
+  it('says that no rule approves of it', () => {
+    const [report] = reportsOn('w1', ['10.0.0.3'], { isUnapproved: () => true });
+    expect(report?.message).toBe('New member 10.0.0.3 at 10.0.0.3, told by fake; no rule approves of it');
+  });
+
   it('is one story on all nodes that see the same member', () => {
-    const stories = ['w1', 'w2'].flatMap((node) => reportsOn(node, '10.0.0.3')).map(storyOf);
+    const stories = ['w1', 'w2'].flatMap((node) => reportsOn(node, ['10.0.0.3'])).map(storyOf);
     expect(new Set(stories.map(({ fingerprint }) => fingerprint)).size).toBe(1);
     const [story] = stories;
     if (story === undefined) throw new Error('no story');
