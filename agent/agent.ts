@@ -3,13 +3,13 @@ import { CaptureLoop } from './capture/loop.ts';
 import type { PacketSource, PortSet } from './capture/source.ts';
 import type { ProcessFinder } from './detect/attribution.ts';
 import { BlindDetector } from './detect/blind.ts';
+import { KnownMembers } from './detect/known-members.ts';
 import { reportNewMembers } from './detect/new-members.ts';
 import type { Reporting } from './detect/reporting.ts';
 import { StaleMembershipDetector } from './detect/stale-membership.ts';
 import { UnseenConnections } from './detect/unseen.ts';
 import { createMembership, type MembershipDependencies } from './membership/from-rules.ts';
 import type { Membership } from './membership/membership.ts';
-import type { Member } from './membership/provider.ts';
 import { agentCounters, type AgentCounters } from './metrics.ts';
 import { Pipeline } from './pipeline.ts';
 import type { SocketOwnerCounters } from './process/socket-owners.ts';
@@ -64,6 +64,7 @@ export class Agent {
   readonly #blind: BlindDetector;
   readonly #stale: StaleMembershipDetector;
   readonly #unseen: UnseenConnections;
+  readonly #known = new KnownMembers();
   readonly #queue: ReportQueue;
   readonly #timers: Timer[] = [];
   #membership: Membership;
@@ -149,11 +150,12 @@ export class Agent {
   /** Takes over new rules: open connections are judged again, the capture follows the ports. */
   async setRules(ruleset: Ruleset): Promise<void> {
     const membership = createMembership(ruleset, this.#dependencies);
-    await membership.start();
-    membership.onChange((joined) => this.#membershipChanged(joined));
     const before = this.#membership;
     membership.inherit(before);
+    await membership.start();
     this.#membership = membership;
+    membership.onChange(() => this.#membershipChanged());
+    this.#reportNewMembers();
     this.#pipeline.setPolicy({ ruleset, membership });
     this.#followPorts();
     await before.stop();
@@ -193,7 +195,8 @@ export class Agent {
     await this.#capture.start(this.#pipeline.services.ports());
     this.#uplink = createUplink(this.#capture.name, () => this.counters());
     this.#uplink.start();
-    this.#membership.onChange((joined) => this.#membershipChanged(joined));
+    this.#membership.onChange(() => this.#membershipChanged());
+    this.#reportNewMembers();
     this.#timers.push(
       clock.every(TICK_INTERVAL_MS, () => this.#tick()),
       clock.every(SURVEY_INTERVAL_MS, () => this.#survey()),
@@ -232,12 +235,17 @@ export class Agent {
     this.#followPorts();
   }
 
-  #membershipChanged(joined: readonly Member[]): void {
-    const nowMs = this.#dependencies.clock.now();
-    reportNewMembers(joined, this.#membership, this.#reporting, nowMs);
+  #membershipChanged(): void {
+    this.#reportNewMembers();
     this.#pipeline.membershipChanged();
     this.#followPorts();
     this.#queue.flush();
+  }
+
+  #reportNewMembers(): void {
+    const nowMs = this.#dependencies.clock.now();
+    const joined = this.#known.learn(this.#membership.listings(), nowMs);
+    reportNewMembers(joined, this.#membership, this.#reporting, nowMs);
   }
 
   #followPorts(): void {

@@ -65,8 +65,14 @@ export class AddressHistory {
     return current === undefined ? ended : [...ended, ...current];
   }
 
-  /** Takes over what another history remembers as ended. */
+  /** Begins with what another history knows, lasting or ended; to be called before the first view. */
   inherit(other: AddressHistory): void {
+    this.#current = new Map(other.#current);
+    this.inheritEnded(other);
+  }
+
+  /** Begins with what another history remembers as ended. */
+  inheritEnded(other: AddressHistory): void {
     for (const [key, intervals] of other.#ended) for (const interval of intervals) this.#end(key, interval);
   }
 

@@ -67,7 +67,7 @@ export function createFileProvider(path: string, { clock, logger }: FileDependen
 
   return {
     name: `file ${basename(path)}`,
-    isGiven: true,
+    given: 'in a file',
     start(take) {
       publish = take;
       return loop.start();

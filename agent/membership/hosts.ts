@@ -65,7 +65,7 @@ export function createHostsProvider(
 
   const provider: Provider = {
     name: 'hosts',
-    isGiven: true,
+    given: 'in the rules',
     start(take) {
       publish = take;
       if (names.length > 0) return loop.start();

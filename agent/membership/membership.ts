@@ -37,6 +37,12 @@ export interface Admission {
   readonly sinceMs: number;
 }
 
+/** The nodes that one source lists now. */
+export interface Listing {
+  readonly source: string;
+  readonly members: readonly Member[];
+}
+
 interface MembershipOptions {
   /** The providers of each group. */
   readonly providers: ReadonlyMap<string, readonly Provider[]>;
@@ -63,7 +69,7 @@ export class Membership implements MembershipView {
   readonly #clock: Clock;
   readonly #views = new Map<string, readonly StandingView[]>();
   readonly #approved: Approved | undefined;
-  #changed: (joined: readonly Member[]) => void = () => {};
+  #changed: () => void = () => {};
 
   constructor({ providers, approved, clock }: MembershipOptions) {
     this.#clock = clock;
@@ -79,17 +85,14 @@ export class Membership implements MembershipView {
 
   /** Starts every provider and resolves when each has had its first look. */
   async start(): Promise<void> {
-    const starts = [...this.#views].flatMap(([group, views]) =>
-      views.map((standing) => standing.provider.start((view) => this.#take(group, standing, view))),
+    const starts = [...this.#views.values()].flatMap((views) =>
+      views.map((standing) => standing.provider.start((view) => this.#take(standing, view))),
     );
     await Promise.all(starts);
   }
 
-  /**
-   * Calls `changed` whenever somebody joins or leaves, or a port changes, from now on: with the members of the cluster
-   * that were not in their source's view before. The first complete view of a source is where that begins.
-   */
-  onChange(changed: (joined: readonly Member[]) => void): void {
+  /** Calls `changed` whenever somebody joins or leaves, or a port changes, from now on. */
+  onChange(changed: () => void): void {
     this.#changed = changed;
   }
 
@@ -106,7 +109,7 @@ export class Membership implements MembershipView {
   /** Lets go of what a source has not said again for too long; to be called now and then. */
   expire(nowMs: number): void {
     const expired = this.#standing().filter((view) => view.expire(nowMs));
-    if (expired.length > 0) this.#changed([]);
+    if (expired.length > 0) this.#changed();
   }
 
   /** How each source of each group stands, for people who look after them. */
@@ -126,6 +129,13 @@ export class Membership implements MembershipView {
   /** The nodes of the cluster that sources list; ranges are not among them. */
   members(): Member[] {
     return this.#viewsOf(CLUSTER_GROUP).flatMap(({ members }) => members);
+  }
+
+  /** What each source of the cluster has listed, as far as it has told of all. */
+  listings(): Listing[] {
+    return this.#viewsOf(CLUSTER_GROUP)
+      .filter(({ hasAnswered }) => hasAnswered)
+      .map(({ provider, members }) => ({ source: provider.name, members }));
   }
 
   /** How many nodes the members are: those that share an address are one, told by several sources. */
@@ -190,7 +200,7 @@ export class Membership implements MembershipView {
     );
   }
 
-  /** Takes over what another membership remembers of those that left, source by source. */
+  /** Begins with what another membership knows, source by source; to be called before `start`. */
   inherit(before: Membership): void {
     for (const [group, views] of this.#views) {
       for (const view of views) {
@@ -202,7 +212,7 @@ export class Membership implements MembershipView {
 
   /** Whether somebody that a source of the cluster lists is a member. */
   #admits(view: StandingView, member: Member, address: Address, timeMs: number): boolean {
-    if (this.#approved === undefined || view.provider.isGiven === true || member.isLocal === true)
+    if (this.#approved === undefined || view.provider.given !== undefined || member.isLocal === true)
       return true;
     const { ids, nodeGroups } = this.#approved;
     if (ids.has(member.id) || (member.group !== undefined && nodeGroups.has(member.group))) return true;
@@ -213,9 +223,8 @@ export class Membership implements MembershipView {
     return timeMs >= sinceMs - GRACE_MS && timeMs <= untilMs + LINGER_MS;
   }
 
-  #take(group: string, standing: StandingView, view: GroupView): void {
-    const joined = standing.take(view, this.#clock.now());
-    if (joined !== undefined) this.#changed(group === CLUSTER_GROUP ? joined : []);
+  #take(standing: StandingView, view: GroupView): void {
+    if (standing.take(view, this.#clock.now())) this.#changed();
   }
 
   #viewsOf(group: string): readonly StandingView[] {

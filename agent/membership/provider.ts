@@ -12,6 +12,8 @@ import type { PortRange } from '../../rules/schema.ts';
 export interface Member {
   /** Ray's node id, a pod's name, or one of the addresses where there is nothing better. */
   readonly id: string;
+  /** The same node has another id after each start, as Ray's have: its addresses tell whether it was there before. */
+  readonly hasFleetingId?: true;
   readonly addresses: readonly Address[];
   /** `head` or `worker`, where the source knows. */
   readonly role?: string;
@@ -57,8 +59,11 @@ export type LookResult = 'answered' | 'failed';
 export interface Provider {
   /** For logs and messages: `cidr`, `file nodes.yaml`. */
   readonly name: string;
-  /** The rules themselves name its members (ranges, hosts, a file): they need no further approval. */
-  readonly isGiven?: true;
+  /**
+   * The rules themselves name its members, or the file with them: they need no further approval. What stands in the
+   * rules is void when they change.
+   */
+  readonly given?: 'in the rules' | 'in a file';
   /**
    * Starts to watch, and resolves after the first view was published, or after the first look failed (which the
    * provider logs). `publish` may be called at any time until `stop`.

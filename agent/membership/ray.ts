@@ -57,6 +57,8 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   /** The head that was found last; it is asked on after the raylet of this node has ended. */
   let head: Head | undefined;
   let listed: NodeList | undefined;
+  /** Since when a raylet is here, and nobody has told of the other nodes. */
+  let waitingSinceMs: number | undefined;
   let isDashboardAway = false;
 
   async function look(isUrgent: boolean): Promise<LookResult> {
@@ -68,9 +70,10 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
       ...headMember(head),
       ...(listed?.members ?? []),
     ];
+    waitingSinceMs =
+      raylets.length === 0 || listed !== undefined ? undefined : (waitingSinceMs ?? clock.now());
     // Where no raylet runs, nothing of Ray is here that would need to know the others.
-    // A dashboard that has never answered may be one that only the head can reach.
-    const asOfMs = raylets.length === 0 ? undefined : listed?.asOfMs;
+    const asOfMs = raylets.length === 0 ? undefined : (listed?.asOfMs ?? waitingSinceMs);
     publish?.({
       members,
       prefixes: [],
@@ -224,6 +227,7 @@ function toList(
       .filter(({ isAlive }) => isAlive)
       .map(({ nodeId, address, isHead, ports }) => ({
         id: nodeId,
+        hasFleetingId: true,
         addresses: toAddresses([address]),
         role: isHead ? 'head' : 'worker',
         ports: isHead ? new Map([...ports, ...headPorts]) : ports,

@@ -135,6 +135,7 @@ function toShared({ id, addresses, role, ports }: Member): SharedMember {
 function toMember({ id, addresses, role, ports }: SharedMember, source: string): Member {
   return {
     id,
+    hasFleetingId: true,
     addresses: addresses.flatMap((text) => parseAddress(text) ?? []),
     ...(role === undefined ? {} : { role }),
     ports: new Map(ports),

@@ -3,7 +3,8 @@
  * memory (a head that starts anew, a proxy that cuts) than the cluster has lost its nodes.
  *
  * The rule: where more than half of the members are missing at once, and the source does not say that they have ended,
- * they stay until three later looks, over thirty seconds at least, have left them out as well.
+ * they stay until three later looks, over thirty seconds at least, have left them out as well. A view that is partial by
+ * its own word ends nobody.
  */
 import type { GroupView, Member } from './provider.ts';
 
@@ -25,6 +26,7 @@ export class ShrinkGuard {
     const ended = new Set(view.ended);
     const others = before.filter(({ isLocal }) => isLocal !== true);
     const missing = others.filter(({ id }) => !listed.has(id) && !ended.has(id));
+    if (view.isPartial === true) return [...view.members, ...missing];
     if (missing.length * 2 <= others.length || this.#isConfirmed(nowMs)) {
       this.#doubt = undefined;
       return view.members;

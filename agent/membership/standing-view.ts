@@ -20,6 +20,8 @@ export class StandingView {
   #asOfMs: number | undefined;
   /** Whether a view was there with all that the source knows. */
   #isComplete = false;
+  /** Whether the members are still those of a view before a change of the rules. */
+  #isInherited = false;
 
   /** @param keepMs how long a view stays that the source does not renew */
   constructor(provider: Provider, keepMs: number) {
@@ -45,20 +47,19 @@ export class StandingView {
     return this.#asOfMs === undefined ? 0 : Math.max(0, nowMs - this.#asOfMs);
   }
 
-  /**
-   * Takes what the provider publishes. Returns who has joined since the view before, or undefined when nothing has
-   * changed; whom the first complete view holds has not joined.
-   */
-  take(view: GroupView, nowMs: number): readonly Member[] | undefined {
-    const before = this.#members;
-    const wasComplete = this.#isComplete;
+  /** Takes what the provider publishes. Returns whether that changes anything. */
+  take(view: GroupView, nowMs: number): boolean {
+    const isPartial = view.isPartial === true;
+    // Whoever changed the rules may have changed the question: the first answer to it stands, however short.
+    const before = this.#isInherited && !isPartial ? [] : this.#members;
     const members = this.#guard.admit(before, view, nowMs);
-    if (!this.#guard.isInDoubt) this.#asOfMs = view.asOfMs;
+    if (isPartial) this.#asOfMs ??= view.asOfMs;
+    else if (!this.#guard.isInDoubt) this.#asOfMs = view.asOfMs;
     const sinceMs = this.#isComplete ? (view.asOfMs ?? nowMs) : -Infinity;
-    this.#isComplete ||= view.isPartial !== true;
+    this.#isComplete ||= !isPartial;
+    this.#isInherited &&= isPartial;
     const standing = this.#isOutdated(nowMs) ? members.filter(isLocal) : members;
-    if (!this.#show(standing, view.prefixes, sinceMs, nowMs)) return undefined;
-    return wasComplete ? joinedSince(before, standing) : [];
+    return this.#show(standing, view.prefixes, sinceMs, nowMs);
   }
 
   /** Lets go of members whose source has been silent for too long. Returns whether there were any. */
@@ -77,9 +78,20 @@ export class StandingView {
     return this.#prefixes.some((prefix) => prefixContains(prefix, w0, w1, w2, w3));
   }
 
-  /** Takes over the memory of a view of the same source. */
+  /**
+   * Begins where a view of the same source stands; to be called before the first look. What stood in the rules themselves
+   * is void now, and only what had ended is remembered.
+   */
   inherit(before: StandingView): void {
+    if (this.provider.given === 'in the rules') {
+      this.#history.inheritEnded(before.#history);
+      return;
+    }
     this.#history.inherit(before.#history);
+    this.#members = before.#members;
+    this.#asOfMs = before.#asOfMs;
+    this.#isComplete = before.#isComplete;
+    this.#isInherited = true;
   }
 
   #isOutdated(nowMs: number): boolean {
@@ -104,11 +116,6 @@ export class StandingView {
     this.#fingerprint = fingerprint;
     return isSame;
   }
-}
-
-function joinedSince(before: readonly Member[], members: readonly Member[]): Member[] {
-  const known = new Set(before.map(({ id }) => id));
-  return members.filter((member) => !known.has(member.id) && !isLocal(member));
 }
 
 function isLocal(member: Member): boolean {

@@ -7,7 +7,7 @@ export function createCidrProvider(cidr: readonly string[]): Provider {
   const prefixes = cidr.map(parsePrefix).filter((prefix): prefix is Prefix => prefix !== undefined);
   return {
     name: 'cidr',
-    isGiven: true,
+    given: 'in the rules',
     start(publish) {
       publish({ members: [], prefixes });
       return Promise.resolve();

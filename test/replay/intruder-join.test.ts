@@ -10,6 +10,7 @@ import { packagePath } from '../../common/package.ts';
 import { compileRules } from '../../rules/compile.ts';
 import { rulesSchema } from '../../rules/schema.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { sampleRaylet } from '../support/sample-raylet.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 interface Host {
@@ -60,17 +61,13 @@ async function watch(rules: string): Promise<Anomaly[]> {
       return Promise.resolve(new Response(summaryOf(listed)));
     },
     resolve: () => Promise.reject(new Error('no names here')),
+    lookUpRecords: () => Promise.reject(new Error('no names here')),
     findRaylets: () =>
       Promise.resolve([
-        {
-          pid: 1,
+        sampleRaylet({
           nodeId: nodes.find(({ name }) => name === 'w1')?.nodeId ?? '',
-          nodeAddress: '10.77.0.11',
-          gcsAddress: '10.77.0.10:6379',
           objectManagerPort: 43_800,
-          nodeManagerPort: 35_255,
-          how: 'argv',
-        },
+        }),
       ]),
     localAddresses: () => ['10.77.0.11'],
     random: () => 0.5,

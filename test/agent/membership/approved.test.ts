@@ -65,7 +65,7 @@ describe('a membership that asks for approval', () => {
 
   it('asks for no approval of whom the rules name, nor of what this node knows by itself', async () => {
     const given: Provider = Object.assign(new FakeProvider(membersView('10.0.0.2')), {
-      isGiven: true as const,
+      given: 'in a file' as const,
     });
     const local = new FakeProvider(viewOf({ isLocal: true }));
     const world = await start({ sources: [given, local, createCidrProvider(['10.3.0.0/16'])] });

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { KnownMembers } from '../../../agent/detect/known-members.ts';
 import { createDnsProvider } from '../../../agent/membership/dns.ts';
 import { Membership } from '../../../agent/membership/membership.ts';
 import { dnsClient } from '../../../cli/dns.ts';
@@ -35,7 +36,10 @@ describe('createDnsProvider', () => {
     const provider = createDnsProvider(`${NAME}.`, { clock, logger: silentLogger, lookUpRecords });
     membership = new Membership({ providers: new Map([['cluster', [provider]]]), clock });
     await membership.start();
-    membership.onChange((members) => joined.push(...members.map(({ id }) => id)));
+    const known = new KnownMembers();
+    const learn = () => known.learn(membership.listings(), clock.now()).map(({ id }) => id);
+    learn();
+    membership.onChange(() => joined.push(...learn()));
   }
 
   /** Moves time on and lets a look that became due end. */

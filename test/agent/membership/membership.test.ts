@@ -52,15 +52,15 @@ describe('Membership', () => {
     expect(changes).toBe(1);
   });
 
-  it('names who has joined since the first complete view of a source', async () => {
-    const { membership, providers } = await start([{ ...membersView('10.0.0.1'), isPartial: true }]);
-    const joined: string[] = [];
-    membership.onChange((members) => joined.push(...members.map(({ id }) => id)));
-    providers[0]?.publish(membersView('10.0.0.1', '10.0.0.2'));
-    expect(joined).toEqual([]);
-    providers[0]?.publish(membersView('10.0.0.1', '10.0.0.2', '10.0.0.3'));
-    providers[0]?.publish({ ...membersView('10.0.0.1', '10.0.0.3'), ended: ['10.0.0.2'] });
-    expect(joined).toEqual(['10.0.0.3']);
+  it('lists what each source tells, once it has told of all', async () => {
+    const { membership, providers } = await start([
+      { ...membersView('10.0.0.1'), isPartial: true },
+      membersView('10.0.0.2'),
+    ]);
+    const ids = (): string[][] => membership.listings().map(({ members }) => members.map(({ id }) => id));
+    expect(ids()).toEqual([['10.0.0.2']]);
+    providers[0]?.publish(membersView('10.0.0.1', '10.0.0.3'));
+    expect(ids()).toEqual([['10.0.0.1', '10.0.0.3'], ['10.0.0.2']]);
   });
 
   it('remembers who left the cluster from the linger time on, until they are back', async () => {

@@ -239,6 +239,20 @@ describe('createRayProvider', () => {
     expect(views[0]?.ended).toEqual(['cc']);
   });
 
+  it('tells since when it waits for a dashboard that has never answered', async () => {
+    answer = { status: 503, body: '' };
+    await start(provider([raylet]));
+    const startedMs = clock.now();
+    clock.advance(5000);
+    await waitFor(() => views.length === 2, 'the next look');
+    expect(views[1]).toMatchObject({ isPartial: true, asOfMs: startedMs });
+  });
+
+  it('waits for nobody where no raylet runs', async () => {
+    await start(provider([]));
+    expect(views[0]?.asOfMs).toBeUndefined();
+  });
+
   it.each([
     ['is away', { status: 503, body: '' }],
     ['answers nonsense', { status: 200, body: '{"data":{"summary":[{}]}}' }],

@@ -1,0 +1,82 @@
+import { describe, expect, it } from 'vitest';
+import { KnownMembers } from '../../../agent/detect/known-members.ts';
+import type { Member } from '../../../agent/membership/provider.ts';
+import { membersView } from '../../support/fake-provider.ts';
+
+const HOUR_MS = 3_600_000;
+const START_MS = Date.UTC(2026, 10, 23, 12);
+
+/** A node of Ray: the id is that of one start, the address stays. */
+function rayNode(id: string, address: string): Member {
+  return Object.assign({}, only(address), { id, hasFleetingId: true as const });
+}
+
+/** A pod: its name is its own, and its address may have been another's. */
+function pod(id: string, address: string): Member {
+  return Object.assign({}, only(address), { id });
+}
+
+function only(address: string): Member {
+  const [member] = membersView(address).members;
+  if (member === undefined) throw new Error(address);
+  return member;
+}
+
+function listing(...members: Member[]) {
+  return [{ source: 'fake', members }];
+}
+
+describe('KnownMembers', () => {
+  it("takes a source's first list for what was there, and tells of who joins later", () => {
+    const known = new KnownMembers();
+    expect(known.learn(listing(rayNode('a', '10.0.0.1')), START_MS)).toEqual([]);
+    const joined = rayNode('b', '10.0.0.2');
+    expect(known.learn(listing(rayNode('a', '10.0.0.1'), joined), START_MS)).toEqual([joined]);
+    expect(known.learn(listing(rayNode('a', '10.0.0.1'), joined), START_MS)).toEqual([]);
+  });
+
+  it('knows a node of Ray that was started again, though it has another id', () => {
+    const known = new KnownMembers();
+    known.learn(listing(rayNode('a', '10.0.0.1')), START_MS);
+    known.learn(listing(), START_MS);
+    expect(known.learn(listing(rayNode('b', '10.0.0.1')), START_MS + HOUR_MS)).toEqual([]);
+  });
+
+  it('does not know whoever has the address an hour after the node has gone', () => {
+    const known = new KnownMembers();
+    known.learn(listing(rayNode('a', '10.0.0.1')), START_MS);
+    known.learn(listing(), START_MS);
+    known.learn(listing(), START_MS + HOUR_MS + 1);
+    const other = rayNode('b', '10.0.0.1');
+    expect(known.learn(listing(other), START_MS + HOUR_MS + 2)).toEqual([other]);
+  });
+
+  it('tells a pod from the one that had its address before', () => {
+    const known = new KnownMembers();
+    known.learn(listing(pod('ray/a', '10.0.0.1')), START_MS);
+    const next = pod('ray/b', '10.0.0.1');
+    expect(known.learn(listing(next), START_MS)).toEqual([next]);
+  });
+
+  it('tells of a node once, whichever sources list it', () => {
+    const known = new KnownMembers();
+    const sources = (...members: Member[]) => ['kubernetes', 'ray'].map((source) => ({ source, members }));
+    known.learn(sources(), START_MS);
+    expect(known.learn(sources(rayNode('a', '10.0.0.1')), START_MS)).toHaveLength(1);
+  });
+
+  it('says nothing of this node itself', () => {
+    const known = new KnownMembers();
+    known.learn(listing(), START_MS);
+    const own = Object.assign({}, only('10.0.0.1'), { isLocal: true as const });
+    expect(known.learn(listing(own), START_MS)).toEqual([]);
+  });
+
+  it('forgets nobody while a source is not heard', () => {
+    const known = new KnownMembers();
+    known.learn(listing(rayNode('a', '10.0.0.1')), START_MS);
+    known.learn([], START_MS);
+    known.learn([], START_MS + 2 * HOUR_MS);
+    expect(known.learn(listing(rayNode('b', '10.0.0.1')), START_MS + 2 * HOUR_MS)).toEqual([]);
+  });
+});
