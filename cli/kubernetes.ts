@@ -75,6 +75,8 @@ export function createKubernetesApi(server: string, namespace: string, options: 
   const request = base.protocol === 'https:' ? requestHttps : requestHttp;
   return {
     server: base.origin,
+    identity:
+      typeof options.ca === 'string' || Buffer.isBuffer(options.ca) ? options.ca.toString() : base.origin,
     namespace,
     get: (path, signal) =>
       new Promise<KubernetesResponse>((resolve, reject) => {

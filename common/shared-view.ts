@@ -1,10 +1,11 @@
 /**
- * Who belongs to a Ray cluster, as one agent has read it of the source and the collector hands it to the others, so
- * that a thousand agents do not ask one head.
+ * Who belongs to a cluster, as one agent has read it of the source (Ray's head, or the Kubernetes API) and the collector
+ * hands it to the others, so that a thousand agents do not ask one head.
  *
  * Times are told as ages: the clocks of the machines differ. A view without `members` says that the last one over the
  * same connection still holds.
  */
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { parseAddress } from './address.ts';
 
@@ -20,12 +21,30 @@ const port = z.number().int().min(1).max(65_535);
 /** Names a cluster: what its own nodes agree on and no other cluster has. */
 export const clusterKeySchema = z
   .string()
-  .regex(/^[\w.:[\]/-]{1,200}$/, 'a cluster id or the address of a GCS');
+  .regex(/^[\w.:[\]/-]{1,200}$/, 'a cluster id, the address of a GCS, or the key of a set of pods');
+
+const PODS_PREFIX = 'kubernetes/';
+
+/** The key of the pods that a selector finds in a namespace. @param server what no other API server has */
+export function keyOfPods(server: string, namespace: string, selector: string): string {
+  return `${PODS_PREFIX}${shortHash(server)}/${namespace}/${shortHash(selector)}`;
+}
+
+function shortHash(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 32);
+}
+
+/** Where a view of this key comes from. */
+export function sourceOfKey(cluster: string): 'ray' | 'kubernetes' {
+  return cluster.startsWith(PODS_PREFIX) ? 'kubernetes' : 'ray';
+}
 
 const sharedMemberSchema = z.strictObject({
   id: z.string().min(1).max(128),
   addresses: z.array(address).min(1).max(16),
   role: z.enum(['head', 'worker']).optional(),
+  group: z.string().max(64).optional(),
+  isShared: z.literal(true).optional(),
   ports: z.array(z.tuple([z.string().regex(/^[a-z-]{1,32}$/), z.array(port).max(16)])).max(16),
 });
 export type SharedMember = z.infer<typeof sharedMemberSchema>;

@@ -10,6 +10,11 @@ export interface KubernetesResponse {
 export interface KubernetesApi {
   /** For logs: `https://10.96.0.1:443`. */
   readonly server: string;
+  /**
+   * What no other API server has: the authority that its certificate is checked with, where one was given. Its address
+   * in a pod is often the same in two clusters.
+   */
+  readonly identity: string;
   /** Where our own pod runs, or that of the kubeconfig's context. */
   readonly namespace: string;
   /**

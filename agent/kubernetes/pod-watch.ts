@@ -25,7 +25,7 @@ const MAX_PODS = 20_000;
 /** The server ends a watch after this, and the next one begins with fresh credentials. */
 const WATCH_SECONDS = 300;
 /** Bookmarks come about once a minute; a connection that is silent for longer may be dead. */
-const SILENCE_LIMIT_MS = 150_000;
+export const SILENCE_LIMIT_MS = 150_000;
 const REQUEST_LIMIT_MS = 30_000;
 /** A watch that held this long was a good one. */
 const STABLE_MS = 30_000;

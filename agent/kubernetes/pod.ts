@@ -65,6 +65,7 @@ const SERVICE_OF_PORT_NAME: ReadonlyMap<string, string> = new Map([
   ['object-manager', 'object-manager'],
   ['node-manager', 'node-manager'],
   ['dashboard-agent', 'dashboard-agent'],
+  ['metrics', 'metrics-export'],
 ]);
 
 /** Options of `ray start`; KubeRay writes them from `rayStartParams`. */
@@ -75,6 +76,9 @@ const SERVICE_OF_OPTION: ReadonlyMap<string, string> = new Map([
   ['dashboard-port', 'dashboard'],
   ['ray-client-server-port', 'client-server'],
   ['dashboard-agent-listen-port', 'dashboard-agent'],
+  ['dashboard-agent-grpc-port', 'dashboard-agent-grpc'],
+  ['metrics-export-port', 'metrics-export'],
+  ['runtime-env-agent-port', 'runtime-env-agent'],
 ]);
 const MAX_COMMAND_LENGTH = 64 * 1024;
 

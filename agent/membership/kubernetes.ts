@@ -5,11 +5,14 @@
 import { formatAddress, type Address } from '../../common/address.ts';
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
+import { keyOfPods } from '../../common/shared-view.ts';
 import type { GroupSources } from '../../rules/schema.ts';
 import type { OpenKubernetesApi } from '../kubernetes/api.ts';
 import { hasEnded, idOf, toMember, type Pod } from '../kubernetes/pod.ts';
-import { PodWatch } from '../kubernetes/pod-watch.ts';
+import { PodWatch, SILENCE_LIMIT_MS } from '../kubernetes/pod-watch.ts';
 import type { GroupView, Member, Provider } from './provider.ts';
+import { createRestingProvider } from './resting.ts';
+import type { SharedMembers } from './shared.ts';
 
 /** The first change is told at once; those that follow within this are told together. */
 const COLLECT_MS = 200;
@@ -24,14 +27,38 @@ interface KubernetesDependencies {
   readonly logger: Logger;
   readonly random: () => number;
   readonly openKubernetes: OpenKubernetesApi;
+  /** What other agents have read of the same pods, and where ours goes. */
+  readonly sharedMembers?: SharedMembers | undefined;
 }
 
-export function createKubernetesProvider(
+/** A provider of these pods; with other agents at the collector, one of them watches for all. */
+export function createKubernetesProvider(source: PodsSource, dependencies: KubernetesDependencies): Provider {
+  const { sharedMembers, openKubernetes, clock } = dependencies;
+  const create = (): Provider => createWatchingProvider(source, dependencies);
+  if (sharedMembers === undefined) return create();
+  return createRestingProvider({
+    name: nameOf(source),
+    create,
+    shared: sharedMembers,
+    freshMs: SILENCE_LIMIT_MS,
+    clock,
+    async findKey() {
+      const api = await openKubernetes().catch(() => undefined);
+      return api && keyOfPods(api.identity, source.namespace ?? api.namespace, selectorOf(source));
+    },
+  });
+}
+
+function nameOf(source: PodsSource): string {
+  return `kubernetes ${source.cluster ?? selectorOf(source)}`;
+}
+
+function createWatchingProvider(
   source: PodsSource,
   { clock, logger, random, openKubernetes }: KubernetesDependencies,
 ): Provider {
   const selector = selectorOf(source);
-  const name = `kubernetes ${source.cluster ?? selector}`;
+  const name = nameOf(source);
   let publish: ((view: GroupView) => void) | undefined;
   let collecting: Timer | undefined;
   let confirming: Timer | undefined;

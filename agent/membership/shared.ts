@@ -1,6 +1,6 @@
 /**
  * The views of clusters that other agents have read and the collector handed out; and this agent's own, offered to the
- * others. While a view is fresh its cluster's head need not be asked. A view is the word of the agent that reports it;
+ * others. While its reporter renews a view its cluster's head need not be asked. A view is the word of the agent that reports it;
  * what the membership makes of it (nobody is emptied out by one answer) is as with any source's word.
  */
 import { formatAddress, parseAddress } from '../../common/address.ts';
@@ -9,6 +9,7 @@ import type { CollectorMessage } from '../../common/protocol.ts';
 import {
   clusterKeySchema,
   MAX_SHARED_MEMBERS,
+  sourceOfKey,
   type FollowMembers,
   type MembersReport,
   type SharedMember,
@@ -45,7 +46,7 @@ export class SharedMembers implements MembersLink {
   readonly #clock: Pick<Clock, 'now'>;
   readonly #random: () => number;
   readonly #followed = new Set<string>();
-  readonly #views = new Map<string, ForeignView>();
+  readonly #views = new Map<string, ForeignView & { readonly heardAtMs: number }>();
   /** By cluster whose reporter is lost: from when on this agent may try. */
   readonly #tryFromMs = new Map<string, number>();
   /** By cluster: what the collector was told of it over this connection. */
@@ -64,19 +65,23 @@ export class SharedMembers implements MembersLink {
     const view = this.#views.get(cluster);
     if (view === undefined) return undefined;
     const nowMs = this.#clock.now();
-    if (nowMs - view.asOfMs >= FRESH_MS) this.#lose(cluster);
+    if (nowMs - view.heardAtMs >= FRESH_MS) this.#lose(cluster);
     return nowMs < (this.#tryFromMs.get(cluster) ?? Infinity) ? view : undefined;
   }
 
-  /** Offers what the source has just said to the others. */
-  offer(cluster: string, members: readonly Member[]): void {
-    if (this.#send === undefined || members.length > MAX_SHARED_MEMBERS || !isKey(cluster)) return;
+  /**
+   * Offers what the source has said to the others. Returns whether it went out.
+   * @param ageMs how long ago it said so
+   */
+  offer(cluster: string, members: readonly Member[], ageMs = 0): boolean {
+    if (this.#send === undefined || members.length > MAX_SHARED_MEMBERS || !isKey(cluster)) return false;
     const shared = members.filter(({ addresses }) => addresses.length > 0).map(toShared);
     const text = JSON.stringify(shared);
-    if (Buffer.byteLength(text) > MAX_VIEW_BYTES) return;
+    if (Buffer.byteLength(text) > MAX_VIEW_BYTES) return false;
     const isSame = this.#told.get(cluster) === text;
     this.#told.set(cluster, text);
-    this.#send({ type: 'members', cluster, ageMs: 0, ...(isSame ? {} : { members: shared }) });
+    this.#send({ type: 'members', cluster, ageMs, ...(isSame ? {} : { members: shared }) });
+    return true;
   }
 
   connected(send: (message: SharingMessage) => void): void {
@@ -99,12 +104,13 @@ export class SharedMembers implements MembersLink {
       return;
     }
     const { reporter, ageMs } = message;
-    const source = `ray, read by ${reporter}`;
+    const source = `${sourceOfKey(cluster)}, read by ${reporter}`;
     const members =
       message.members?.map((member) => toMember(member, source)) ?? this.#views.get(cluster)?.members;
     if (members === undefined) return;
     this.#tryFromMs.delete(cluster);
-    this.#views.set(cluster, { members, asOfMs: this.#clock.now() - ageMs, reporter });
+    const heardAtMs = this.#clock.now();
+    this.#views.set(cluster, { members, asOfMs: heardAtMs - ageMs, reporter, heardAtMs });
   }
 
   #lose(cluster: string): void {
@@ -123,21 +129,25 @@ function isKey(cluster: string): boolean {
   return clusterKeySchema.safeParse(cluster).success;
 }
 
-function toShared({ id, addresses, role, ports }: Member): SharedMember {
+function toShared({ id, addresses, role, group, ports, isShared }: Member): SharedMember {
   return {
     id,
     addresses: addresses.map(formatAddress),
     ...(role === 'head' || role === 'worker' ? { role } : {}),
+    ...(group === undefined ? {} : { group }),
+    ...(isShared === undefined ? {} : { isShared }),
     ports: [...ports].map(([service, numbers]) => [service, [...numbers]]),
   };
 }
 
-function toMember({ id, addresses, role, ports }: SharedMember, source: string): Member {
+function toMember({ id, addresses, role, group, ports, isShared }: SharedMember, source: string): Member {
   return {
     id,
     hasFleetingId: true,
     addresses: addresses.flatMap((text) => parseAddress(text) ?? []),
     ...(role === undefined ? {} : { role }),
+    ...(group === undefined ? {} : { group }),
+    ...(isShared === undefined ? {} : { isShared }),
     ports: new Map(ports),
     source,
   };

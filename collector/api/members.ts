@@ -1,6 +1,7 @@
 /** `GET /api/members`: who belongs to the clusters, as agents have read it. */
 import type { FastifyInstance } from 'fastify';
 import type { Clock } from '../../common/clock.ts';
+import { sourceOfKey } from '../../common/shared-view.ts';
 import { formatMilliseconds } from '../../common/time.ts';
 import type { SharedViews } from '../membership/shared-views.ts';
 
@@ -18,13 +19,14 @@ export function addMembersRoutes(
       cluster,
       reporter,
       followers,
-      source: 'ray',
+      source: sourceOfKey(cluster),
       asOf: formatMilliseconds(asOfMs),
       ageSeconds: Math.max(0, Math.round((clock.now() - asOfMs) / 1000)),
-      members: members.map(({ id, addresses, role, ports }) => ({
+      members: members.map(({ id, addresses, role, group, ports }) => ({
         id,
         addresses,
         role,
+        group,
         ports: Object.fromEntries(ports),
       })),
     })),

@@ -1,5 +1,5 @@
 /**
- * The newest view of each Ray cluster, handed from the agent that reads it at the source to all agents of the cluster.
+ * The newest view of each cluster, handed from the agent that reads it at the source to all agents of the cluster.
  *
  * Who reports first is the reporter, and the others rest, because they are handed its view. Another one takes over when
  * the reporter is gone or has been silent. Nothing is kept on disk: after a restart the reporter sends its view again.

@@ -3,11 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
-import type { GroupView } from '../../agent/membership/provider.ts';
+import { createKubernetesProvider } from '../../agent/membership/kubernetes.ts';
+import type { GroupView, Provider } from '../../agent/membership/provider.ts';
 import { createRayProvider } from '../../agent/membership/ray.ts';
 import { SharedMembers } from '../../agent/membership/shared.ts';
 import { createUplink } from '../../agent/uplink/client.ts';
 import { openSpool } from '../../agent/uplink/spool.ts';
+import { createKubernetesApi } from '../../cli/kubernetes.ts';
 import { createCollector, type Collector } from '../../collector/collector.ts';
 import { collectorConfigSchema } from '../../collector/config.ts';
 import { formatAddress } from '../../common/address.ts';
@@ -16,6 +18,7 @@ import { silentLogger } from '../../common/log.ts';
 import { freePort } from '../support/free-port.ts';
 import { createHastenedClock } from '../support/hastened-clock.ts';
 import { HttpReceiver } from '../support/http-receiver.ts';
+import { KubernetesApiServer } from '../support/kubernetes-api.ts';
 import { sampleRaylet } from '../support/sample-raylet.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -85,32 +88,42 @@ interface FakeAgent {
   stop(): Promise<void>;
 }
 
+/** An agent of a Ray node. */
+function startAgent(name: string, clusterId = 'abcdef', reachesHead = true): Promise<FakeAgent> {
+  return connect(name, (sharedMembers) =>
+    createRayProvider({
+      clock,
+      logger: silentLogger,
+      sharedMembers,
+      fetch: (_url, init) => {
+        asked.push(name);
+        if (!reachesHead) return Promise.reject(new Error('connection refused'));
+        return globalThis.fetch(head.url('/nodes?view=summary'), init);
+      },
+      findRaylets: () =>
+        Promise.resolve([
+          sampleRaylet({
+            nodeId: name,
+            nodeAddress: '10.0.0.9',
+            gcsAddress: '10.0.0.1:6379',
+            clusterId,
+            objectManagerPort: 40_000,
+          }),
+        ]),
+      localAddresses: () => [],
+    }),
+  );
+}
+
 /** An agent without packets: its membership and its uplink are the real ones. */
-async function startAgent(name: string, clusterId = 'abcdef', reachesHead = true): Promise<FakeAgent> {
+async function connect(
+  name: string,
+  createProvider: (sharedMembers: SharedMembers) => Provider,
+): Promise<FakeAgent> {
   const spool = await openSpool({ path: ':memory:', maxBytes: 1e7, maxReports: 100 });
   const shared = new SharedMembers(systemClock, Math.random);
   const views: GroupView[] = [];
-  const provider = createRayProvider({
-    clock,
-    logger: silentLogger,
-    sharedMembers: shared,
-    fetch: (_url, init) => {
-      asked.push(name);
-      if (!reachesHead) return Promise.reject(new Error('connection refused'));
-      return globalThis.fetch(head.url('/nodes?view=summary'), init);
-    },
-    findRaylets: () =>
-      Promise.resolve([
-        sampleRaylet({
-          nodeId: name,
-          nodeAddress: '10.0.0.9',
-          gcsAddress: '10.0.0.1:6379',
-          clusterId,
-          objectManagerPort: 40_000,
-        }),
-      ]),
-    localAddresses: () => [],
-  });
+  const provider = createProvider(shared);
   const uplink = createUplink({
     url: `ws://127.0.0.1:${port}`,
     token: undefined,
@@ -199,4 +212,49 @@ describe('members that agents share through the collector', () => {
       ],
     });
   }, 60_000);
+});
+
+describe('pods that agents share through the collector', () => {
+  it('has one of twenty agents watch, and another one when that one dies', async () => {
+    const api = await KubernetesApiServer.open();
+    api.put({ name: 'head', ip: '10.1.0.1', labels: { 'ray.io/group': 'headgroup' } });
+    await Promise.all(
+      Array.from({ length: 20 }, (_, index) =>
+        connect(`w${index}`, (sharedMembers) =>
+          createKubernetesProvider(
+            {},
+            {
+              clock,
+              logger: silentLogger,
+              random: Math.random,
+              sharedMembers,
+              openKubernetes: () =>
+                Promise.resolve(
+                  createKubernetesApi(api.url, 'ray', { headers: { authorization: `Bearer ${api.token}` } }),
+                ),
+            },
+          ),
+        ),
+      ),
+    );
+    await waitFor(() => api.watching === 1, 'all but one to rest');
+    api.put({ name: 'w1', ip: '10.1.0.2' });
+    await waitFor(() => agents.every((agent) => knows(agent, '10.1.0.2')), 'the new pod at all agents');
+    expect(api.watching).toBe(1);
+    const sources = agents.map(({ views }) => views.at(-1)?.members[0]?.source ?? '');
+    const reporter = agents[sources.findIndex((source) => !source.includes('read by'))];
+    expect(sources.filter((source) => source === `kubernetes, read by ${reporter?.name}`)).toHaveLength(19);
+    expect(agents.map(({ views }) => views.at(-1)?.members[0]?.group)).toEqual(Array(20).fill('headgroup'));
+
+    agents.splice(
+      agents.findIndex((agent) => agent === reporter),
+      1,
+    );
+    await reporter?.stop();
+    api.put({ name: 'w2', ip: '10.1.0.3' });
+    await waitFor(() => agents.every((agent) => knows(agent, '10.1.0.3')), 'the pod at the next reporter');
+    await waitFor(() => api.watching === 1, 'all but the next one to rest');
+    await Promise.all(agents.splice(0).map((agent) => agent.stop()));
+    await api.close();
+  }, 90_000);
 });

@@ -91,6 +91,7 @@ describe('createKubernetesProvider', () => {
       ports: new Map([
         ['gcs', [6379, 6380]],
         ['client-server', [10_001]],
+        ['metrics-export', [8080]],
         ['object-manager', [8076]],
       ]),
     });
