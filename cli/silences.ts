@@ -3,6 +3,7 @@ import type { ArgumentsCamelCase } from 'yargs';
 import { z } from 'zod';
 import { plainText } from '../collector/incident/story.ts';
 import { ANOMALY_KINDS, SEVERITIES, type AnomalyKind, type Severity } from '../common/event.ts';
+import { PlasmawatchError } from '../common/errors.ts';
 import { askOptions, CollectorClient, type AskCommandOptions } from './collector-client.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { shortTime } from './incident-view.ts';
@@ -123,6 +124,9 @@ export const silenceEndCommand: Command<EndOptions> = {
 
 async function addSilence(options: ArgumentsCamelCase<AddOptions>, terminal: Terminal): Promise<ExitStatus> {
   const { kind, severity, peer, service, node, reason, json } = options;
+  if ((options.for === undefined) === (options.until === undefined)) {
+    throw new PlasmawatchError('PW_USAGE', 'expected either --for 2h or --until 2027-03-01T12:00:00Z');
+  }
   const client = await CollectorClient.create(options, terminal);
   const { silence } = await client.post('/api/silences', silenceAnswer, {
     matchers: { kind, severity, peer, service, node },

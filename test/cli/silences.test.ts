@@ -56,7 +56,7 @@ describe('plasmawatch silence', () => {
   it.each([
     [['add', '--kind', 'scan', '--for', '1h'], 'Missing required argument: reason'],
     [['add', '--reason', 'x', '--for', '1h'], 'expected one of `kind`, `severity`, `peer`'],
-    [['add', '--kind', 'scan', '--reason', 'x'], 'expected either `end` or `duration`'],
+    [['add', '--kind', 'scan', '--reason', 'x'], 'expected either --for 2h or --until'],
     [['add', '--kind', 'scan', '--reason', 'x', '--for', '1y'], 'expected a duration such as'],
     [['add', '--peer', '10.0.0.0/33', '--reason', 'x', '--for', '1h'], 'expected an address range'],
     [['end', 'SIL-7'], 'there is no such silence (HTTP 404)'],
