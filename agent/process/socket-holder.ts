@@ -64,10 +64,15 @@ export function stillHolds({ link }: SocketHolder, inode: number): boolean {
   return readTarget(link) === `socket:[${inode}]`;
 }
 
-/** The inodes of a process's sockets; empty where it is gone or may not be looked into. */
-export function socketInodesOf(proc: string, pid: number): ReadonlySet<number> {
+/** The inodes of a process's sockets; none where it is gone, undefined where it may not be looked into. */
+export function socketInodesOf(proc: string, pid: number): ReadonlySet<number> | undefined {
   const folder = join(proc, `${pid}/fd`);
-  const targets = listDescriptors(folder).map((name) => readTarget(join(folder, name)));
+  let wasRefused = false;
+  const names = listDescriptors(folder, () => {
+    wasRefused = true;
+  });
+  if (wasRefused) return undefined;
+  const targets = names.map((name) => readTarget(join(folder, name)));
   const inodes = targets.map((target) => /^socket:\[(\d+)\]$/.exec(target)?.[1]);
   return new Set(inodes.filter((inode) => inode !== undefined).map(Number));
 }
@@ -111,7 +116,7 @@ class Search {
   }
 }
 
-function listDescriptors(folder: string, refused = (): void => {}): string[] {
+function listDescriptors(folder: string, refused: () => void): string[] {
   try {
     return readdirSync(folder).slice(0, MAX_DESCRIPTORS);
   } catch (error) {

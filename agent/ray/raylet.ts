@@ -19,7 +19,7 @@ export interface Raylet extends ServicePortsOfNode {
   readonly userId: number;
   /**
    * Whether it was seen to be one: it runs Ray's file, and listens where its command line says. False where this
-   * process may not look (CAP_SYS_PTRACE): then the command line is believed.
+   * process may not look (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH): then the command line is believed.
    */
   readonly isProven: boolean;
   /** 56 hex digits; empty where the command line has none. */
@@ -80,9 +80,8 @@ export async function rayletAt(
   const facts = await readProcessFacts(proc, pid);
   if (facts === undefined) return undefined;
   const raylet = await describeRaylet(proc, facts, options);
-  if (facts.executable === '') return { ...raylet, isProven: false };
-  const isRays = facts.executable.endsWith(RAYLET_FILE) && (await listensAsItSays(proc, raylet));
-  return isRays ? { ...raylet, isProven: true } : undefined;
+  const isProven = await isRays(proc, facts, raylet);
+  return isProven === false ? undefined : { ...raylet, isProven: isProven === true };
 }
 
 /** The raylet of this node, the first of `findRaylets` where there are several. */
@@ -107,13 +106,18 @@ export function parseRayletLog(
   return undefined;
 }
 
-/** A raylet whose object manager's port is not known is taken at its file's word. */
-async function listensAsItSays(
+/** Whether the process is what its command line says; undefined where that may not be seen. */
+async function isRays(
   proc: string,
-  { pid, objectManagerPort }: Pick<Raylet, 'pid' | 'objectManagerPort'>,
-): Promise<boolean> {
+  { pid, executable }: ProcessFacts,
+  { objectManagerPort }: Pick<Raylet, 'objectManagerPort'>,
+): Promise<boolean | undefined> {
+  if (executable === '') return undefined;
+  if (!executable.endsWith(RAYLET_FILE)) return false;
+  // Where its port is not known, the file has to do.
   if (objectManagerPort === undefined) return true;
   const inodes = socketInodesOf(proc, pid);
+  if (inodes === undefined) return undefined;
   const listeners = await readSocketTable(
     proc,
     pid,

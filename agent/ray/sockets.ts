@@ -29,7 +29,7 @@ export async function connectionsOf(
   { proc = '/proc' }: ProcessSearch = {},
 ): Promise<ProcessSocket[]> {
   const inodes = socketInodesOf(proc, pid);
-  if (inodes.size === 0) return [];
+  if (inodes === undefined || inodes.size === 0) return [];
   const own = await readSocketTable(proc, pid, ({ inode }) => inodes.has(inode));
   const listeningPorts = new Set(
     own.filter(({ state }) => state === 'listen').map(({ localPort }) => localPort),

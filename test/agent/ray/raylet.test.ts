@@ -1,9 +1,13 @@
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { findRaylet, findRaylets, parseRayletLog } from '../../../agent/ray/raylet.ts';
+import { freePort } from '../../support/free-port.ts';
 
 const SAMPLES = resolve(import.meta.dirname, '../../../../shared/raylab/samples');
 const NODE_ID = '42a51f40c2b4189bd6bdba31c8367548c33406673b63dd94fccf208d';
@@ -207,6 +211,63 @@ describe('findRaylets', () => {
     ]);
   });
 });
+
+describe.skipIf(process.getuid?.() !== 0)(
+  "a real process that is Ray's by its file (needs root, setpriv)",
+  () => {
+    let folder = '';
+    let child: ChildProcess;
+    let port = 0;
+
+    beforeEach(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'plasmawatch-raylet-'));
+      const file = join(folder, 'ray/core/src/ray/raylet/raylet');
+      await mkdir(dirname(file), { recursive: true });
+      await copyFile(process.execPath, file);
+      port = await freePort();
+      const options = [
+        `--object_manager_port=${port}`,
+        '--node_manager_port=1',
+        '--node_ip_address=10.77.0.11',
+      ];
+      child = spawn(file, ['-e', LISTENER, '--', String(port), ...options], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      });
+      await once(child.stdout ?? child, 'data');
+    });
+    afterEach(async () => {
+      child.stdin?.end();
+      await once(child, 'exit');
+      await rm(folder, { recursive: true });
+    });
+
+    it('is proven to whoever may look', async () => {
+      expect((await findRaylets()).filter(({ pid }) => pid === child.pid)).toMatchObject([
+        { objectManagerPort: port, isProven: true, userId: 0 },
+      ]);
+    });
+
+    it.each([
+      ['without privileges', '-all', false],
+      ['with CAP_SYS_PTRACE alone', '-all,+sys_ptrace', false],
+      ['with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH', '-all,+sys_ptrace,+dac_read_search', true],
+    ])('is found by another user %s', async (_title, capabilities, isProven) => {
+      const look = `
+      import { rayletAt } from '${new URL('../../../dist/agent/ray/raylet.js', import.meta.url).href}';
+      console.log(JSON.stringify(await rayletAt(${child.pid})));`;
+      const user = ['--reuid=65534', '--regid=65534', '--clear-groups'];
+      const granted = [`--inh-caps=${capabilities}`, `--ambient-caps=${capabilities}`];
+      const program = [process.execPath, '--input-type=module', '-e', look];
+      const { stdout } = await promisify(execFile)('setpriv', [...user, ...granted, ...program]);
+      expect(JSON.parse(stdout)).toMatchObject({ objectManagerPort: port, isProven });
+    });
+  },
+);
+
+/** Listens on the port of its first argument, and ends with its standard input. */
+const LISTENER = `
+  require('node:net').createServer().listen(Number(process.argv[1]), () => console.log('listening'));
+  process.stdin.on('end', () => process.exit(0)).resume();`;
 
 describe('parseRayletLog', () => {
   it('reads both ports of the node, over IPv6 too', () => {
