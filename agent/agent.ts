@@ -79,7 +79,7 @@ export class Agent {
     const { clock, logger, spool, createId } = dependencies;
     this.#dependencies = dependencies;
     this.#membership = membership;
-    this.#queue = new ReportQueue({ spool, logger, stored: (reports) => this.#stored(reports) });
+    this.#queue = new ReportQueue({ spool, clock, logger, stored: (reports) => this.#stored(reports) });
     const report = (anomaly: Anomaly): void => this.#queue.push(anomaly);
     this.#reporting = { node, createId, report };
     this.#blind = new BlindDetector(this.#reporting);
@@ -172,7 +172,7 @@ export class Agent {
       spool: spool.counters(),
       uplink: this.#uplink?.counters() ?? { connected: 0, connections: 0, failures: 0, reportsSent: 0 },
       anomalies: this.#anomalies,
-      reportsLost: this.#queue.lost,
+      queue: this.#queue.counters(),
       rulesRefused: this.#dependencies.rulesRefused(),
       members: this.#membership.nodeCount(),
       membershipAgeMs: this.#membership.ageMs(this.#dependencies.clock.now()),
@@ -185,7 +185,7 @@ export class Agent {
     await this.#capture.stop();
     await this.#socketLook;
     this.#pipeline.end(this.#dependencies.clock.now());
-    this.#queue.flush();
+    this.#queue.end();
     await this.#uplink?.stop();
     await this.#membership.stop();
   }

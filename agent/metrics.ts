@@ -2,6 +2,7 @@
 import type { CaptureCounters } from './capture/source.ts';
 import type { PipelineTotals } from './pipeline.ts';
 import type { SocketOwnerCounters } from './process/socket-owners.ts';
+import type { ReportQueueCounters } from './uplink/report-queue.ts';
 import type { SpoolCounters } from './uplink/spool.ts';
 import type { UplinkCounters } from './uplink/client.ts';
 
@@ -33,12 +34,14 @@ export const AGENT_COUNTERS = {
   process_looks_given_up: 'of those, looks that ended because processes have too many files open',
   process_looks_turned_away:
     'connections whose process was not looked for, because there were too many at a time',
+  reports_waiting: 'reports that wait in memory for the disk, now',
   reports_lost: 'reports lost because the disk refused for too long',
   spool_pending: 'reports that wait for the collector, now',
   spool_pending_bytes: 'bytes of the reports that wait, now',
   spool_turned_away_anomalies: 'anomalies turned away by a full spool',
   spool_turned_away_flows: 'flow reports and evidence turned away by a full spool',
   spool_turned_away_invalid: 'reports that the protocol does not admit',
+  spool_refused: '1 while the disk refuses reports (it is full, or broken), now',
   spool_write_failures: 'writes that the disk refused',
   uplink_connected: '1 while the collector is connected, now',
   uplink_failures: 'attempts to reach the collector that failed, and connections that broke',
@@ -55,10 +58,10 @@ interface CounterSources {
   readonly restarts: number;
   readonly pipeline: PipelineTotals;
   readonly processes: SocketOwnerCounters;
+  readonly queue: ReportQueueCounters;
   readonly spool: Readonly<SpoolCounters>;
   readonly uplink: Readonly<UplinkCounters>;
   readonly anomalies: number;
-  readonly reportsLost: number;
   readonly rulesRefused: number;
   readonly members: number;
   readonly membershipAgeMs: number;
@@ -66,7 +69,7 @@ interface CounterSources {
 
 /** Joins the parts' counters under their public names. */
 export function agentCounters(sources: CounterSources): AgentCounters {
-  const { capture, pipeline, processes, spool, uplink } = sources;
+  const { capture, pipeline, processes, queue, spool, uplink } = sources;
   return {
     capture_running: sources.isCapturing ? 1 : 0,
     capture_restarts: sources.restarts,
@@ -90,12 +93,14 @@ export function agentCounters(sources: CounterSources): AgentCounters {
     process_unattributed: processes.unattributed,
     process_looks_given_up: processes.givenUp,
     process_looks_turned_away: processes.turnedAway,
-    reports_lost: sources.reportsLost,
+    reports_waiting: queue.waiting,
+    reports_lost: queue.lost,
     spool_pending: spool.pending,
     spool_pending_bytes: spool.pendingBytes,
     spool_turned_away_anomalies: spool.turnedAwayAnomalies,
     spool_turned_away_flows: spool.turnedAwayFlowReports,
     spool_turned_away_invalid: spool.turnedAwayInvalid,
+    spool_refused: queue.isRefused ? 1 : 0,
     spool_write_failures: spool.writeFailures,
     uplink_connected: uplink.connected,
     uplink_failures: uplink.failures,

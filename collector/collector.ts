@@ -33,7 +33,7 @@ import type { Notifier } from './notify/notifier.ts';
 import type { Fetch } from './notify/post.ts';
 import type { Sockets } from './notify/sockets.ts';
 import type { CollectorSecrets } from './secrets.ts';
-import { createStoreGuard } from './store/guard.ts';
+import { StoreHealth } from './store/health.ts';
 import { Retention } from './store/retention.ts';
 import { openSqliteStore } from './store/sqlite.ts';
 
@@ -71,7 +71,8 @@ export interface Collector {
 
 /**
  * Opens the store and puts the parts together; nothing runs yet.
- * @throws PlasmawatchError PW_LISTEN when it would be open to the network without tokens; PW_STORE; PW_SECRET
+ * @throws PlasmawatchError PW_LISTEN when it would be open to the network without tokens; PW_STORE;
+ *   PW_DISK_FULL; PW_SECRET
  */
 export async function createCollector(options: CollectorOptions): Promise<Collector> {
   const { config, secrets, clock, logger, random, onIncident } = options;
@@ -86,7 +87,8 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     logger: logger.child({ component: 'api' }),
   });
   const store = await openSqliteStore(config.store.path);
-  const guard = createStoreGuard({ logger: logger.child({ component: 'store' }), metrics });
+  const health = new StoreHealth({ store, clock, logger: logger.child({ component: 'store' }), metrics });
+  const { guard } = health;
   const notifyLogger = logger.child({ component: 'notify' });
   const giveUpMs = config.notify.giveUpDays * DAY_MS;
   const dispatcher = new Dispatcher({
@@ -208,7 +210,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     token: secrets.agentToken,
     ...config.limits,
   });
-  addRoutes(server, { store, recorder, silences, mutedBy, clock, metrics, clocks });
+  addRoutes(server, { store, health, recorder, silences, mutedBy, clock, metrics, clocks });
   const roster = new Roster({ store, fleet, clocks, connectedAgents: () => ingest.connectedAgents() });
   addAgentRoutes(server, { roster, fleet });
   addMembersRoutes(server, { sharedViews, clock });
@@ -226,6 +228,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     await deadMan?.stop();
     await dispatcher.stop();
     await exporter?.stop();
+    health.stop();
     store.close();
   };
   return {

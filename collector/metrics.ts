@@ -107,6 +107,7 @@ export function createCollectorMetrics() {
     ),
     removed: counter('removed_total', 'Rows removed for age or number, by what they were.', ['what']),
     exportedPoints: counter('influx_points_total', 'Points that InfluxDB accepted.'),
+    exportWaiting: gauge('influx_waiting', 'Reports in the store that wait for InfluxDB, now.'),
     exportFailures: counter('influx_failures_total', 'Writes to InfluxDB that failed and were tried again.'),
     exportRejected: counter(
       'influx_points_rejected_total',
@@ -114,5 +115,9 @@ export function createCollectorMetrics() {
     ),
     exportLost: counter('influx_reports_lost_total', 'Reports removed before InfluxDB had them.'),
     storeFailures: counter('store_failures_total', 'Operations that the store could not do.'),
+    storeRefusing: gauge(
+      'store_refusing',
+      'Whether the store refuses writes (a full or broken disk), now: 1 or 0.',
+    ),
   };
 }

@@ -4,11 +4,14 @@
  * Node's own `node:sqlite` where there is one (22.13 and later), else `better-sqlite3`. Both are synchronous and share
  * the shape below. Node's comes first because a native module can end the process: better-sqlite3 12.11, built with the
  * headers of Node 24, does so there. Every database is opened in WAL mode with `synchronous = FULL`: a transaction that
- * returned is on the disk, which is what "acknowledged after commit" stands on.
+ * returned is on the disk, which is what "acknowledged after commit" stands on. It belongs to one process, which holds
+ * the lock on the file: two agents on one spool would each send everything.
  */
 import { mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { messageOf, PlasmawatchError } from './errors.ts';
+import { messageOf, PlasmawatchError, systemCodeOf } from './errors.ts';
+
+const SQLITE_FULL = 13;
 
 type SqlValue = string | number | bigint | Uint8Array | null;
 
@@ -81,15 +84,18 @@ export async function openDatabase(path: string, migrations: readonly string[]):
   const engine = await openEngine(path);
   const database = new Database(engine);
   try {
+    database.exec('PRAGMA busy_timeout = 5000');
+    // Before the first look at the file: then the index of the log is in memory (sqlite.org/wal.html, section 8), and a
+    // database that exists can be opened on a full disk.
+    database.exec('PRAGMA locking_mode = EXCLUSIVE');
     database.exec('PRAGMA journal_mode = WAL');
     database.exec('PRAGMA synchronous = FULL');
-    database.exec('PRAGMA busy_timeout = 5000');
     database.exec('PRAGMA foreign_keys = ON');
     migrate(database, migrations);
     return database;
   } catch (error) {
     database.close();
-    throw storeError('use', path, error);
+    throw storeError('use', 'the database', path, error);
   }
 }
 
@@ -101,16 +107,35 @@ async function makePrivateFile(path: string): Promise<void> {
     const file = await open(path, 'a', 0o600);
     await file.close();
   } catch (error) {
-    throw storeError('open', path, error);
+    throw storeError('open', 'the database', path, error);
   }
 }
 
-function storeError(operation: string, path: string, cause: unknown): PlasmawatchError {
-  return new PlasmawatchError('PW_STORE', `cannot ${operation} the database ${path}: ${messageOf(cause)}`, {
+/**
+ * One line of a failure of a database: PW_DISK_FULL where there is no room, else PW_STORE. Both may pass.
+ * @param operation what was tried, to be read before `what`: `append to`
+ * @param what the file is: `the spool`
+ */
+export function storeError(operation: string, what: string, path: string, cause: unknown): PlasmawatchError {
+  const code = isNoRoom(cause) ? 'PW_DISK_FULL' : 'PW_STORE';
+  return new PlasmawatchError(code, `cannot ${operation} ${what} ${path}: ${messageOf(cause)}`, {
     operation,
     subject: path,
     cause,
+    retryable: true,
   });
+}
+
+/** Whether it says that a disk does not do what it should, full ones included. */
+export function isStoreError(error: unknown): error is PlasmawatchError {
+  return error instanceof PlasmawatchError && (error.code === 'PW_STORE' || error.code === 'PW_DISK_FULL');
+}
+
+/** better-sqlite3 names SQLite's code, `node:sqlite` has its number (sqlite.org/rescode.html); files have the errno. */
+function isNoRoom(error: unknown): boolean {
+  const code = systemCodeOf(error);
+  if (code === 'SQLITE_FULL' || code === 'ENOSPC' || code === 'EDQUOT') return true;
+  return typeof error === 'object' && error !== null && 'errcode' in error && error.errcode === SQLITE_FULL;
 }
 
 function migrate(database: Database, migrations: readonly string[]): void {
@@ -140,7 +165,7 @@ async function openEngine(path: string): Promise<Engine> {
     try {
       return new Engine(path);
     } catch (error) {
-      throw storeError('open', path, error);
+      throw storeError('open', 'the database', path, error);
     }
   }
   throw new PlasmawatchError(

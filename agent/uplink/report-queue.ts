@@ -1,55 +1,107 @@
 /**
  * Reports on their way from the packet path to the spool: collected while a block of packets is handled, and written
- * in one transaction at its end. While the disk refuses, they wait here, within a bound.
+ * in one transaction at its end. While the disk refuses, they wait here, within a bound, and are tried again once a
+ * second: a full disk stops neither the capture nor the detectors.
  */
-import { messageOf } from '../../common/errors.ts';
+import type { Clock } from '../../common/clock.ts';
 import type { Report } from '../../common/event.ts';
 import type { Logger } from '../../common/log.ts';
+import { isStoreError } from '../../common/sqlite.ts';
 import type { Spool } from './spool.ts';
 
-/** Reports that wait for the disk; more are turned away and counted. */
-const MAX_WAITING = 10_000;
+/** A report is taken while fewer than so many wait: the fuller it is, the more the room belongs to anomalies. */
+const ROOM: Readonly<Record<Report['type'], number>> = {
+  anomaly: 10_000,
+  'flow-report': 8000,
+  // Up to 64 KiB each.
+  evidence: 1000,
+};
+/** Written at once: a try that fails costs no more than this. */
+const PORTION_REPORTS = 500;
+const RETRY_MS = 1000;
 
 interface ReportQueueOptions {
   readonly spool: Spool;
+  readonly clock: Clock;
   readonly logger: Logger;
   /** Called after reports reached the disk. */
   readonly stored: (reports: readonly Report[]) => void;
 }
 
+export interface ReportQueueCounters {
+  /** Reports that wait for the disk, now. */
+  readonly waiting: number;
+  /** Whether the disk refused the last write. */
+  readonly isRefused: boolean;
+  /** Reports lost because the disk refused for too long. */
+  readonly lost: number;
+}
+
 export class ReportQueue {
   readonly #options: ReportQueueOptions;
   #waiting: Report[] = [];
-  #isDiskFailing = false;
-  /** Reports lost because the disk refused for too long. */
-  lost = 0;
+  #isRefused = false;
+  #notBeforeMs = 0;
+  #lost = 0;
 
   constructor(options: ReportQueueOptions) {
     this.#options = options;
   }
 
+  counters(): ReportQueueCounters {
+    return { waiting: this.#waiting.length, isRefused: this.#isRefused, lost: this.#lost };
+  }
+
   /** Takes a report; it is on disk after the next `flush`. */
   push(report: Report): void {
-    if (this.#waiting.length >= MAX_WAITING) this.lost++;
+    if (this.#waiting.length >= ROOM[report.type]) this.#lost++;
     else this.#waiting.push(report);
   }
 
   /** Writes what was collected to the spool. Keeps it when the disk refuses. */
   flush(): void {
-    if (this.#waiting.length === 0) return;
-    const reports = this.#waiting;
-    try {
-      this.#options.spool.append(reports);
-    } catch (error) {
-      if (!this.#isDiskFailing)
-        this.#options.logger.error({ reason: messageOf(error) }, 'the spool refuses reports');
-      this.#isDiskFailing = true;
-      return;
-    }
+    if (this.#options.clock.now() >= this.#notBeforeMs) this.#writeAll();
+  }
+
+  /** The last `flush`, at once; what the disk refuses even now is lost. */
+  end(): void {
+    this.#writeAll();
+    const reports = this.#waiting.length;
+    if (reports === 0) return;
+    this.#lost += reports;
     this.#waiting = [];
-    if (this.#isDiskFailing)
-      this.#options.logger.info({ reports: reports.length }, 'the spool takes reports again');
-    this.#isDiskFailing = false;
-    this.#options.stored(reports);
+    this.#options.logger.error({ reports }, `the disk refuses to the end: ${reports} reports are lost`);
+  }
+
+  #writeAll(): void {
+    while (this.#waiting.length > 0) {
+      const portion = this.#waiting.slice(0, PORTION_REPORTS);
+      if (!this.#write(portion)) return;
+      this.#waiting.splice(0, portion.length);
+      this.#options.stored(portion);
+    }
+  }
+
+  /** Whether the disk took them. Says when it begins to refuse, and when it takes reports again. */
+  #write(reports: readonly Report[]): boolean {
+    const { spool, clock, logger } = this.#options;
+    try {
+      spool.append(reports);
+    } catch (error) {
+      if (!isStoreError(error)) throw error;
+      this.#notBeforeMs = clock.now() + RETRY_MS;
+      if (!this.#isRefused) {
+        const consequence = 'the agent watches on, and reports wait in memory until it works';
+        logger.error({ code: error.code }, `${error.message}: ${consequence}`);
+      }
+      this.#isRefused = true;
+      return false;
+    }
+    if (this.#isRefused) {
+      const counts = { waited: this.#waiting.length, lost: this.#lost };
+      logger.info(counts, `the spool takes reports again: ${counts.waited} waited, ${counts.lost} are lost`);
+    }
+    this.#isRefused = false;
+    return true;
   }
 }

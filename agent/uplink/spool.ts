@@ -9,9 +9,8 @@
  * belongs to anomalies; everything that is turned away is counted.
  */
 import { randomUUID } from 'node:crypto';
-import { messageOf, PlasmawatchError } from '../../common/errors.ts';
 import { reportSchema, type Report } from '../../common/event.ts';
-import { openDatabase, type Database } from '../../common/sqlite.ts';
+import { isStoreError, openDatabase, storeError, type Database } from '../../common/sqlite.ts';
 
 /** From this share of the limits on, flow reports are turned away. */
 const FLOW_REPORT_SHARE = 0.8;
@@ -53,7 +52,7 @@ export interface SpoolCounters {
   turnedAwayFlowReports: number;
   /** Reports that the protocol does not admit: the collector would refuse them, and all that wait behind them. */
   turnedAwayInvalid: number;
-  /** Calls of `append` and `acknowledge` that the disk refused. */
+  /** Writes that the disk refused. */
   writeFailures: number;
 }
 
@@ -65,7 +64,8 @@ export interface Spool {
   /**
    * Stores the reports in one transaction; they are on the disk when this returns.
    * @returns the sequence numbers of those that were stored: fewer than were given when some were turned away
-   * @throws PlasmawatchError PW_STORE, retryable, when the disk refuses; then none of them is stored
+   * @throws PlasmawatchError PW_STORE or PW_DISK_FULL, retryable, when the disk refuses; then none of them is stored, and
+   *   none is counted as turned away
    */
   append(reports: readonly Report[]): number[];
   /**
@@ -75,8 +75,9 @@ export interface Spool {
    */
   peek(afterSequence: number, maxReports: number, maxBytes: number): SpooledReport[];
   /**
-   * Deletes the reports up to and including `sequence`.
-   * @throws PlasmawatchError PW_STORE, retryable, when the disk refuses; then they stay and may be sent again
+   * The collector has the reports up to and including `sequence`: they wait no more. Where the disk refuses to delete
+   * them (a full one does), that is made up for at the next call; an agent that was killed in between sends them again.
+   * @throws PlasmawatchError PW_STORE when the file cannot be read
    */
   acknowledge(sequence: number): void;
   /**
@@ -95,28 +96,26 @@ export interface Spool {
 
 /**
  * Opens (and makes) the spool. One process at a time may have it open.
- * @throws PlasmawatchError PW_STORE or PW_SQLITE_UNAVAILABLE
+ * @throws PlasmawatchError PW_STORE, PW_DISK_FULL or PW_SQLITE_UNAVAILABLE
  */
 export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const database = await openDatabase(options.path, MIGRATIONS);
   try {
-    // Two agents on one spool would each send everything; the lock is taken by the first write and kept.
-    database.exec('PRAGMA locking_mode = EXCLUSIVE');
     return new SqliteSpool(database, options);
   } catch (error) {
     database.close();
-    throw storeError('open', options.path, error);
+    throw isStoreError(error) ? error : storeError('open', 'the spool', options.path, error);
   }
-}
-
-function storeError(operation: string, path: string, cause: unknown): PlasmawatchError {
-  const message = `cannot ${operation} the spool ${path}: ${messageOf(cause)}`;
-  return new PlasmawatchError('PW_STORE', message, { operation, subject: path, cause, retryable: true });
 }
 
 interface PreparedReport {
   readonly text: string;
   readonly bytes: number;
+}
+
+interface Admission {
+  readonly admitted: PreparedReport[];
+  readonly turnedAway: ('turnedAwayAnomalies' | 'turnedAwayFlowReports' | 'turnedAwayInvalid')[];
 }
 
 class SqliteSpool implements Spool {
@@ -130,6 +129,9 @@ class SqliteSpool implements Spool {
   readonly #rename;
   #epoch: string;
   #lastSequence: number;
+  /** What the collector has, and how much of that is deleted. */
+  #acknowledged = 0;
+  #deleted = 0;
 
   constructor(database: Database, options: SpoolOptions) {
     this.#database = database;
@@ -139,7 +141,7 @@ class SqliteSpool implements Spool {
       'SELECT sequence, text, bytes FROM report WHERE sequence > ? ORDER BY sequence LIMIT ?',
     );
     this.#measure = database.prepare(
-      'SELECT count(*) AS reports, coalesce(sum(bytes), 0) AS bytes FROM report WHERE sequence <= ?',
+      'SELECT count(*) AS reports, coalesce(sum(bytes), 0) AS bytes FROM report WHERE sequence > ? AND sequence <= ?',
     );
     this.#delete = database.prepare('DELETE FROM report WHERE sequence <= ?');
     this.#rename = database.prepare(
@@ -148,7 +150,7 @@ class SqliteSpool implements Spool {
     );
     this.#epoch = database.transaction(() => readOrMakeEpoch(database));
     this.#lastSequence = readLastSequence(database);
-    const waiting = this.#measureUpTo(Number.MAX_SAFE_INTEGER);
+    const waiting = this.#measureBetween(0, this.#lastSequence);
     this.#counters = {
       pending: waiting.reports,
       pendingBytes: waiting.bytes,
@@ -170,12 +172,12 @@ class SqliteSpool implements Spool {
   }
 
   append(reports: readonly Report[]): number[] {
-    const admitted = this.#admit(reports);
-    if (admitted.length === 0) return [];
-    const sequences = this.#write('append to', () =>
-      admitted.map(({ text, bytes }) => Number(this.#insert.run(text, bytes).lastInsertRowid)),
-    );
+    const { admitted, turnedAway } = this.#admit(reports);
+    const insertAll = (): number[] =>
+      admitted.map(({ text, bytes }) => Number(this.#insert.run(text, bytes).lastInsertRowid));
+    const sequences = admitted.length === 0 ? [] : this.#write('append to', insertAll);
     this.#lastSequence = sequences.at(-1) ?? this.#lastSequence;
+    for (const counter of turnedAway) this.#counters[counter]++;
     this.#counters.appended += admitted.length;
     this.#counters.pending += admitted.length;
     this.#counters.pendingBytes += admitted.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -185,9 +187,9 @@ class SqliteSpool implements Spool {
   peek(afterSequence: number, maxReports: number, maxBytes: number): SpooledReport[] {
     let rows: { sequence: number; text: string; bytes: number }[];
     try {
-      rows = this.#select.all(afterSequence, maxReports) as typeof rows;
+      rows = this.#select.all(Math.max(afterSequence, this.#acknowledged), maxReports) as typeof rows;
     } catch (error) {
-      throw storeError('read', this.#options.path, error);
+      throw storeError('read', 'the spool', this.#options.path, error);
     }
     const reports: SpooledReport[] = [];
     let totalBytes = 0;
@@ -200,14 +202,19 @@ class SqliteSpool implements Spool {
   }
 
   acknowledge(sequence: number): void {
-    const gone = this.#write('delete from', () => {
-      const measured = this.#measureUpTo(sequence);
-      if (measured.reports > 0) this.#delete.run(sequence);
-      return measured;
-    });
-    this.#counters.acknowledged += gone.reports;
-    this.#counters.pending -= gone.reports;
-    this.#counters.pendingBytes -= gone.bytes;
+    const upTo = Math.min(sequence, this.#lastSequence);
+    if (upTo > this.#acknowledged) {
+      const gone = this.#measureBetween(this.#acknowledged, upTo);
+      this.#acknowledged = upTo;
+      this.#counters.acknowledged += gone.reports;
+      this.#counters.pending -= gone.reports;
+      this.#counters.pendingBytes -= gone.bytes;
+    }
+    try {
+      if (this.#deleted < this.#acknowledged) this.#write('delete from', () => {});
+    } catch {
+      // Counted; nothing is lost by it.
+    }
   }
 
   renewEpoch(): void {
@@ -219,7 +226,7 @@ class SqliteSpool implements Spool {
   nameReports(node: string): void {
     const renamed = this.#write('write to', () => this.#rename.run(node, node, node).changes);
     if (Number(renamed) === 0) return;
-    this.#counters.pendingBytes = this.#measureUpTo(Number.MAX_SAFE_INTEGER).bytes;
+    this.#counters.pendingBytes = this.#measureBetween(this.#acknowledged, this.#lastSequence).bytes;
   }
 
   counters(): Readonly<SpoolCounters> {
@@ -230,10 +237,11 @@ class SqliteSpool implements Spool {
     this.#database.close();
   }
 
-  /** The reports there is room for, as text; counts the others. */
-  #admit(reports: readonly Report[]): PreparedReport[] {
+  /** The reports there is room for, as text, and the counter of each of the others. */
+  #admit(reports: readonly Report[]): Admission {
     const { maxReports, maxBytes } = this.#options;
     const admitted: PreparedReport[] = [];
+    const turnedAway: Admission['turnedAway'] = [];
     let count = this.#counters.pending;
     let totalBytes = this.#counters.pendingBytes;
     for (const report of reports) {
@@ -241,33 +249,39 @@ class SqliteSpool implements Spool {
       const bytes = Buffer.byteLength(text);
       const share = report.type === 'anomaly' ? 1 : FLOW_REPORT_SHARE;
       if (bytes > MAX_REPORT_BYTES || !reportSchema.safeParse(report).success) {
-        this.#counters.turnedAwayInvalid++;
+        turnedAway.push('turnedAwayInvalid');
       } else if (count + 1 > maxReports * share || totalBytes + bytes > maxBytes * share) {
-        this.#countTurnedAway(report);
+        turnedAway.push(report.type === 'anomaly' ? 'turnedAwayAnomalies' : 'turnedAwayFlowReports');
       } else {
         admitted.push({ text, bytes });
         count++;
         totalBytes += bytes;
       }
     }
-    return admitted;
+    return { admitted, turnedAway };
   }
 
-  #countTurnedAway(report: Report): void {
-    if (report.type === 'anomaly') this.#counters.turnedAwayAnomalies++;
-    else this.#counters.turnedAwayFlowReports++;
+  /** What waits after one sequence number, up to and including another. */
+  #measureBetween(after: number, upTo: number): { reports: number; bytes: number } {
+    try {
+      return this.#measure.get(after, upTo) as { reports: number; bytes: number };
+    } catch (error) {
+      throw storeError('read', 'the spool', this.#options.path, error);
+    }
   }
 
-  #measureUpTo(sequence: number): { reports: number; bytes: number } {
-    return this.#measure.get(sequence) as { reports: number; bytes: number };
-  }
-
+  /** All of the work, and the deletion of what is acknowledged before it; or nothing. */
   #write<Result>(operation: string, work: () => Result): Result {
     try {
-      return this.#database.transaction(work);
+      const result = this.#database.transaction(() => {
+        if (this.#deleted < this.#acknowledged) this.#delete.run(this.#acknowledged);
+        return work();
+      });
+      this.#deleted = this.#acknowledged;
+      return result;
     } catch (error) {
       this.#counters.writeFailures++;
-      throw storeError(operation, this.#options.path, error);
+      throw storeError(operation, 'the spool', this.#options.path, error);
     }
   }
 }

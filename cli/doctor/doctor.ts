@@ -19,6 +19,7 @@ import { readRules } from '../rules-file.ts';
 import { defaultNodeName } from '../system.ts';
 import { examineAgent } from './agent.ts';
 import { check, writeFinding, type Check, type Finding } from './check.ts';
+import { examineDisk, spoolPath, USUAL_CONFIG } from './disk.ts';
 import { examineMembership } from './membership.ts';
 
 /** What the checks ask of the machine; tests give other answers. */
@@ -31,12 +32,15 @@ export interface DoctorDependencies {
   readonly networkInterfaces: typeof networkInterfaces;
   /** Who belongs to the cluster, as the sources of the rules tell it. */
   readonly examineMembership: (raylets: readonly Raylet[]) => Promise<Finding[]>;
+  /** Whether the agent's spool has room. */
+  readonly examineDisk: () => Promise<Check>;
   /** How the agent of this node is, where a collector is asked. */
   readonly examineAgent: () => Promise<Check[]>;
 }
 
 interface DoctorOptions extends CollectorCommandOptions {
   readonly json: boolean;
+  readonly config: string | undefined;
   readonly rules: string | undefined;
   readonly node: string | undefined;
 }
@@ -50,6 +54,11 @@ export const doctorCommand: Command<DoctorOptions> = {
   options: (yargs) =>
     yargs
       .option('json', { type: 'boolean', default: false, description: 'one JSON object a line' })
+      .option('config', {
+        type: 'string',
+        requiresArg: true,
+        description: `the agent's settings, for the disk of its spool; ${USUAL_CONFIG} when left out`,
+      })
       .option('rules', {
         type: 'string',
         requiresArg: true,
@@ -63,7 +72,8 @@ export const doctorCommand: Command<DoctorOptions> = {
       .options(collectorOptions),
   async run(options, terminal) {
     const ruleset = await readRules(options.rules ?? packagePath('rules/object-manager.yaml'), terminal);
-    if (ruleset === undefined) return 2;
+    const spool = await spoolPath(options.config, terminal);
+    if (ruleset === undefined || spool === undefined) return 2;
     const isAsked = options.collector !== undefined || terminal.env['PLASMAWATCH_COLLECTOR'] !== undefined;
     const client = isAsked ? await CollectorClient.create(options, terminal) : undefined;
     return runDoctor(options, terminal, {
@@ -73,6 +83,7 @@ export const doctorCommand: Command<DoctorOptions> = {
       openDatabase,
       findRaylets,
       networkInterfaces,
+      examineDisk: () => examineDisk(spool),
       examineMembership: (raylets) =>
         examineMembership(ruleset, (logger) => sourcesHere(raylets, logger, terminal)),
       examineAgent: async () =>
@@ -92,7 +103,11 @@ export async function runDoctor(
 ): Promise<ExitStatus> {
   const captures = await checkCapture(dependencies);
   const raylets = await dependencies.findRaylets();
-  const needed = [checkNode(dependencies.nodeVersion), await checkDatabase(dependencies)];
+  const needed = [
+    checkNode(dependencies.nodeVersion),
+    await checkDatabase(dependencies),
+    await dependencies.examineDisk(),
+  ];
   const told = [
     checkPlatform(),
     await checkCapabilities(dependencies),

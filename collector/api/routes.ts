@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { Clock } from '../../common/clock.ts';
+import type { PlasmawatchError } from '../../common/errors.ts';
 import { ANOMALY_KINDS, SEVERITIES } from '../../common/event.ts';
 import { formatMilliseconds } from '../../common/time.ts';
 import type { AgentClocks } from '../fleet/agent-clocks.ts';
@@ -10,6 +11,7 @@ import type { MutedBy } from '../incident/muting.ts';
 import type { Recorder } from '../incident/recorder.ts';
 import type { Silences } from '../incident/silences.ts';
 import type { CollectorMetrics } from '../metrics.ts';
+import type { StoreHealth } from '../store/health.ts';
 import { INCIDENT_STATES, type Incident, type OutboxEntry, type Store } from '../store/store.ts';
 import { addAuditRoutes, presentAction } from './audit.ts';
 import { addEvidenceRoutes } from './evidence.ts';
@@ -31,6 +33,7 @@ const incidentsQuery = z.strictObject({
 
 export interface RoutesOptions {
   readonly store: Store;
+  readonly health: Pick<StoreHealth, 'failure'>;
   readonly recorder: Recorder;
   readonly silences: Silences;
   readonly mutedBy: MutedBy;
@@ -40,7 +43,7 @@ export interface RoutesOptions {
 }
 
 export function addRoutes(server: FastifyInstance, options: RoutesOptions): void {
-  const { store, recorder, silences, mutedBy, clock, metrics, clocks } = options;
+  const { store, health, recorder, silences, mutedBy, clock, metrics, clocks } = options;
   addEvidenceRoutes(server, options);
   addSilenceRoutes(server, options);
   addAuditRoutes(server, store);
@@ -51,6 +54,7 @@ export function addRoutes(server: FastifyInstance, options: RoutesOptions): void
 
   server.get('/api/health', { config: { role: 'anyone' } }, () => {
     store.unresolvedCount();
+    if (health.failure !== undefined) throw storeRefuses(health.failure);
     return { status: 'ok' };
   });
 
@@ -94,6 +98,12 @@ export function addRoutes(server: FastifyInstance, options: RoutesOptions): void
     metrics.silencesActive.set(silences.activeCount());
     return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });
+}
+
+/** Says what is wrong and not where: anyone may ask for the health. */
+function storeRefuses({ code }: PlasmawatchError): ApiError {
+  const what = code === 'PW_DISK_FULL' ? 'the disk of the store is full' : 'the store fails';
+  return new ApiError(503, code, `${what}: agents keep their reports until it works`);
 }
 
 function presentNotification({ id, receiver, type, state, attempts, reason, createdMs }: OutboxEntry) {

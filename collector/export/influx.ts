@@ -13,7 +13,7 @@ import { parseEventTime } from '../incident/event-time.ts';
 import { plainText } from '../incident/story.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import { retryDelayMs } from '../notify/retry.ts';
-import type { StoreGuard } from '../store/guard.ts';
+import type { StoreGuard } from '../store/health.ts';
 import type { Store, StoredReport } from '../store/store.ts';
 
 /** Name of the cursor in the store. */
@@ -98,6 +98,7 @@ export class InfluxExporter {
     let reports: StoredReport[] = [];
     const isRead = guard(() => {
       reports = store.reportsAfter(store.cursor(INFLUX_CURSOR), BATCH_REPORTS);
+      metrics.exportWaiting.set(store.waitingFor(INFLUX_CURSOR));
     });
     if (!isRead) return STORE_RETRY_MS;
     const last = reports.at(-1);

@@ -8,7 +8,7 @@ import type { Logger } from '../../common/log.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import { connectionFault } from '../notify/fault.ts';
 import type { Fetch } from '../notify/post.ts';
-import type { StoreGuard } from '../store/guard.ts';
+import type { StoreGuard } from '../store/health.ts';
 import type { Store } from '../store/store.ts';
 
 /** A service that has not answered by then was not reached. Shorter than the shortest interval. */

@@ -18,7 +18,7 @@ import {
 import type { Logger } from '../../common/log.ts';
 import { watchRules, type AcceptedRules, type RulesWatcher } from '../../rules/watch.ts';
 import type { CollectorMetrics } from '../metrics.ts';
-import type { StoreGuard } from '../store/guard.ts';
+import type { StoreGuard } from '../store/health.ts';
 import type { Store } from '../store/store.ts';
 
 /** So much is sent at a time, and one copy at least; bytes. */

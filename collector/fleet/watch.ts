@@ -1,13 +1,13 @@
 /**
  * The dead-man's switch: an agent that was there and is not heard any more is a story, and so is one that is heard
- * but does not capture. Both end by themselves, at once, when the agent is heard or captures again.
+ * but does not capture, or cannot report what it sees. Both end by themselves, at once, when the agent is heard or captures again.
  *
  * An agent that said goodbye was stopped by somebody: its absence is a note first and an alarm after a longer time,
  * for whoever wants a node unwatched stops its agent. One that a person retired is no story.
  */
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Heartbeat } from '../../common/protocol.ts';
-import type { StoreGuard } from '../store/guard.ts';
+import type { StoreGuard } from '../store/health.ts';
 import type { Store } from '../store/store.ts';
 import type { SilentAgent } from '../store/fleet-table.ts';
 import type { OwnStories, OwnStory } from './own-stories.ts';
@@ -68,8 +68,8 @@ export class FleetWatch {
   /** An agent told its counters. */
   noteCounters(agent: string, counters: Heartbeat['counters']): void {
     const { guard, stories, clock } = this.#options;
-    if (counters['capture_running'] === 0) {
-      const message = `The agent on ${agent} runs but captures nothing`;
+    const message = blindnessOf(agent, counters);
+    if (message !== undefined) {
       const story = {
         kind: 'blind',
         severity: 'warning',
@@ -79,7 +79,7 @@ export class FleetWatch {
       } as const;
       guard(() => stories.tell([story]));
     } else if (stories.has('blind', agent)) {
-      guard(() => stories.end('blind', agent, `The agent on ${agent} captures again`));
+      guard(() => stories.end('blind', agent, `The agent on ${agent} captures and reports again`));
     }
   }
 
@@ -151,4 +151,11 @@ export class FleetWatch {
     const { guard, stories } = this.#options;
     if (stories.has('missing', agent)) guard(() => stories.end('missing', agent, message));
   }
+}
+
+/** What keeps an agent that is heard from telling what happens on its node; undefined where nothing does. */
+function blindnessOf(agent: string, counters: Heartbeat['counters']): string | undefined {
+  if (counters['capture_running'] === 0) return `The agent on ${agent} runs but captures nothing`;
+  if (counters['spool_refused'] !== 1) return undefined;
+  return `The disk of the agent on ${agent} is full or broken: what the agent sees is not told until it works`;
 }

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { CollectorMetrics } from '../metrics.ts';
-import type { StoreGuard } from '../store/guard.ts';
+import type { StoreGuard } from '../store/health.ts';
 import type { Incident, NotificationType, Store } from '../store/store.ts';
 import type { Telling } from '../store/telling-table.ts';
 import { decide, type Timing } from './timing.ts';

@@ -9,7 +9,7 @@
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Anomaly, Report } from '../../common/event.ts';
 import type { CollectorMetrics } from '../metrics.ts';
-import type { StoreGuard } from '../store/guard.ts';
+import type { StoreGuard } from '../store/health.ts';
 import { MAX_LISTED_NODES, type Incident, type Member, type Store } from '../store/store.ts';
 import { Written, type Announcer } from './announcer.ts';
 import { isBefore } from './event-time.ts';

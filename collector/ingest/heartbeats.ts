@@ -4,7 +4,7 @@
  */
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Heartbeat } from '../../common/protocol.ts';
-import type { StoreGuard } from '../store/guard.ts';
+import type { StoreGuard } from '../store/health.ts';
 import type { Store } from '../store/store.ts';
 
 /** So old may the counters be that the API shows. */

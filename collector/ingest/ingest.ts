@@ -14,7 +14,7 @@ import type { FleetWatch } from '../fleet/watch.ts';
 import type { SharedViews } from '../membership/shared-views.ts';
 import type { Recorder } from '../incident/recorder.ts';
 import type { CollectorMetrics } from '../metrics.ts';
-import type { StoreGuard } from '../store/guard.ts';
+import type { StoreGuard } from '../store/health.ts';
 import type { Store } from '../store/store.ts';
 import { Heartbeats } from './heartbeats.ts';
 import { Refusals, type RefusalReason } from './refusals.ts';

@@ -7,7 +7,6 @@
 import { z } from 'zod';
 import type { RawData, WebSocket } from 'ws';
 import type { Clock, Timer } from '../../common/clock.ts';
-import { PlasmawatchError } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import {
   agentMessageSchema,
@@ -27,6 +26,7 @@ import type { FleetWatch } from '../fleet/watch.ts';
 import type { Follower, SharedViews } from '../membership/shared-views.ts';
 import type { Recorder } from '../incident/recorder.ts';
 import type { CollectorMetrics } from '../metrics.ts';
+import type { StoreGuard } from '../store/health.ts';
 import type { Store } from '../store/store.ts';
 import type { Heartbeats } from './heartbeats.ts';
 import type { RefusalReason, Refusals } from './refusals.ts';
@@ -50,6 +50,7 @@ export interface SessionOptions {
   /** The peer's address, for logs. */
   readonly from: string;
   readonly store: Store;
+  readonly guard: StoreGuard;
   readonly recorder: Recorder;
   readonly fleet: FleetWatch;
   readonly heartbeats: Heartbeats;
@@ -125,10 +126,9 @@ export class Session {
       this.#refuse('bad-message', parsed.problem);
       return;
     }
-    try {
-      this.#take(parsed.message);
-    } catch (error) {
-      this.#failStore(error);
+    // Where the store fails nothing is acknowledged, so the agent keeps its reports and comes back.
+    if (!this.#options.guard(() => this.#take(parsed.message))) {
+      this.#close(CLOSE_INTERNAL_ERROR, 'the store failed');
     }
   }
 
@@ -207,21 +207,14 @@ export class Session {
     this.#hello = hello;
     this.#follower = { agent: hello.agent, send: (message) => this.#handOut(message) };
     this.#helloTimer.cancel();
-    const lastSequence = store.greetAgent({ ...hello, name: hello.agent }, clock.now());
+    // Before the store is asked, which may fail: an agent that is heard is not missing.
     fleet.heard(hello.agent);
+    const lastSequence = store.greetAgent({ ...hello, name: hello.agent }, clock.now());
     logger.info({ agent: hello.agent, from, version: hello.version }, 'agent connected');
     this.#clockMeter = clocks.open(hello.agent, (question) => this.#send(question));
     // Before the welcome, so that the answer is here before the first report.
     this.#clockMeter.ask();
     this.#send({ type: 'welcome', protocol: PROTOCOL_VERSION, lastSequence });
-  }
-
-  /** Nothing is acknowledged, so the agent keeps its reports and comes back. */
-  #failStore(error: unknown): void {
-    if (!(error instanceof PlasmawatchError) || error.code !== 'PW_STORE') throw error;
-    this.#options.metrics.storeFailures.inc();
-    this.#options.logger.error({ code: error.code, agent: this.agent }, error.message);
-    this.#close(CLOSE_INTERNAL_ERROR, 'the store failed');
   }
 
   #ping(): void {

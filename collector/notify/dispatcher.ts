@@ -6,7 +6,7 @@
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
 import type { CollectorMetrics } from '../metrics.ts';
-import type { StoreGuard } from '../store/guard.ts';
+import type { StoreGuard } from '../store/health.ts';
 import type { OutboxEntry, Store } from '../store/store.ts';
 import { SEND_TIMEOUT_MS, type Delivery, type Notifier } from './notifier.ts';
 import { Reminders } from './reminders.ts';
@@ -94,6 +94,8 @@ class ReceiverQueue {
   #askedNotBeforeMs = 0;
   #startedMs = 0;
   #lastAttemptMs: number | undefined;
+  /** What became of the last messages, while the store refuses to note it: they must not be sent again for that. */
+  #unsettled: { readonly entries: readonly OutboxEntry[]; readonly delivery: Delivery } | undefined;
   /** So many of the next are sent one by one, because the receiver refused them together. */
   #singles = 0;
   #timer: Timer | undefined;
@@ -166,6 +168,7 @@ class ReceiverQueue {
    * nothing waits.
    */
   async #deliverNext(): Promise<number | undefined> {
+    if (!this.#settleLast()) return STORE_RETRY_MS;
     const { store, guard, clock, metrics } = this.#options;
     let entries: OutboxEntry[] = [];
     let newestMs: number | undefined;
@@ -184,7 +187,17 @@ class ReceiverQueue {
     const delivery = await this.#send(together);
     if (this.#isStopped() && delivery.outcome !== 'delivered') return undefined;
     this.#pace(delivery);
-    return guard(() => this.#settle(together, delivery)) ? 0 : STORE_RETRY_MS;
+    this.#unsettled = { entries: together, delivery };
+    return this.#settleLast() ? 0 : STORE_RETRY_MS;
+  }
+
+  /** Whether the store knows what became of the last messages. */
+  #settleLast(): boolean {
+    const last = this.#unsettled;
+    if (last === undefined) return true;
+    if (!this.#options.guard(() => this.#settle(last.entries, last.delivery))) return false;
+    this.#unsettled = undefined;
+    return true;
   }
 
   /**
@@ -239,40 +252,43 @@ class ReceiverQueue {
 
   #settle(entries: readonly OutboxEntry[], delivery: Delivery): void {
     const { store, metrics } = this.#options;
-    metrics.notificationAttempts.inc({ receiver: this.#name, result: delivery.outcome });
+    const receiver = this.#name;
     if (delivery.outcome === 'rejected' && delivery.isGone !== true && entries.length > 1) {
       // It may be for one of them, or for how they are put together.
       this.#singles = entries.length;
+      metrics.notificationAttempts.inc({ receiver, result: delivery.outcome });
       return;
     }
+    const states = store.transaction(() => entries.map((entry) => this.#settleOne(entry, delivery)));
+    // Counted once it is on the disk, for what is not is settled again.
+    metrics.notificationAttempts.inc({ receiver, result: delivery.outcome });
+    for (const outcome of states) if (outcome !== 'pending') metrics.notifications.inc({ receiver, outcome });
     this.#singles = Math.max(0, this.#singles - 1);
-    store.transaction(() => {
-      for (const entry of entries) this.#settleOne(entry, delivery);
-    });
+    if (delivery.outcome === 'rejected' && delivery.isGone === true) this.#isGone = true;
     if (delivery.outcome === 'delivered' && entries.length > 1) {
-      metrics.notificationsMerged.inc({ receiver: this.#name }, entries.length);
+      metrics.notificationsMerged.inc({ receiver }, entries.length);
     }
     this.#log(delivery);
   }
 
-  #settleOne(entry: OutboxEntry, delivery: Delivery): void {
-    const { store, clock, metrics, random, giveUpMs } = this.#options;
-    const receiver = this.#name;
+  /** Within a transaction; the state that the message is in now. */
+  #settleOne(entry: OutboxEntry, delivery: Delivery): OutboxEntry['state'] {
+    const { store, clock, random, giveUpMs } = this.#options;
     const nowMs = clock.now();
     const attempts = entry.attempts + 1;
     const done = { id: entry.id, attempts, nextAttemptMs: nowMs };
     if (delivery.outcome === 'delivered') {
       store.updateDelivery({ ...done, state: 'delivered', reason: delivery.remark ?? null });
-      metrics.notifications.inc({ receiver, outcome: 'delivered' });
-    } else if (delivery.outcome === 'rejected' || nowMs - entry.createdMs >= giveUpMs) {
-      store.updateDelivery({ ...done, state: 'failed', reason: delivery.reason });
-      metrics.notifications.inc({ receiver, outcome: 'failed' });
-      if (delivery.outcome === 'rejected' && delivery.isGone === true) this.#isGone = true;
-    } else {
-      const { retryDelaysMs } = this.#notifier;
-      const nextAttemptMs = nowMs + retryDelayMs(attempts, random, delivery.afterMs, retryDelaysMs);
-      store.updateDelivery({ ...done, state: 'pending', nextAttemptMs, reason: delivery.reason });
+      return 'delivered';
     }
+    if (delivery.outcome === 'rejected' || nowMs - entry.createdMs >= giveUpMs) {
+      store.updateDelivery({ ...done, state: 'failed', reason: delivery.reason });
+      return 'failed';
+    }
+    const { retryDelaysMs } = this.#notifier;
+    const nextAttemptMs = nowMs + retryDelayMs(attempts, random, delivery.afterMs, retryDelaysMs);
+    store.updateDelivery({ ...done, state: 'pending', nextAttemptMs, reason: delivery.reason });
+    return 'pending';
   }
 
   #dropAll(): void {

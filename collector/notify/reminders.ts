@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../../common/clock.ts';
 import type { CollectorMetrics } from '../metrics.ts';
-import type { StoreGuard } from '../store/guard.ts';
+import type { StoreGuard } from '../store/health.ts';
 import type { Incident, Store } from '../store/store.ts';
 import type { Reminder } from './notifier.ts';
 

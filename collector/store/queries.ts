@@ -1,10 +1,10 @@
 /** What the tables of the store share: statements that are compiled once, and failures that say what failed. */
-import { messageOf, PlasmawatchError, systemCodeOf } from '../../common/errors.ts';
-import type { Database, Statement } from '../../common/sqlite.ts';
+import { PlasmawatchError, systemCodeOf } from '../../common/errors.ts';
+import { storeError, type Database, type Statement } from '../../common/sqlite.ts';
 
 type Values = readonly (string | number | Uint8Array | null)[];
 
-/** Statements on one open database. All throw PlasmawatchError PW_STORE where SQLite itself fails. */
+/** Statements on one open database. All throw PlasmawatchError PW_STORE or PW_DISK_FULL where SQLite itself fails. */
 export class Queries {
   readonly #path: string;
   readonly #database: Database;
@@ -63,10 +63,6 @@ export class Queries {
   /** SQLite's own failures (a full disk, an unreadable page) are the world's fault; all else stays as it is. */
   #explain(error: unknown): unknown {
     if (error instanceof PlasmawatchError || !/^(ERR_)?SQLITE_/.test(systemCodeOf(error) ?? '')) return error;
-    return new PlasmawatchError('PW_STORE', `cannot use the store ${this.#path}: ${messageOf(error)}`, {
-      subject: this.#path,
-      cause: error,
-      retryable: true,
-    });
+    return storeError('use', 'the store', this.#path, error);
   }
 }

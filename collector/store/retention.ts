@@ -1,7 +1,7 @@
 /** Keeps the store within its limits: removes by age and by number, a portion at a time, and counts what went. */
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { CollectorMetrics } from '../metrics.ts';
-import type { StoreGuard } from './guard.ts';
+import type { StoreGuard } from './health.ts';
 import type { Store } from './store.ts';
 
 const INTERVAL_MS = 60_000;

@@ -176,6 +176,19 @@ class SqliteStore implements Store {
     );
   }
 
+  /** Ids have no gaps but at the front: the distance of two is the number between them, and nothing is counted. */
+  waitingFor(name: string): number {
+    return this.#queries.number(
+      `SELECT max(0, coalesce((SELECT MAX(id) FROM reports), 0)
+         - max(?, coalesce((SELECT MIN(id) FROM reports) - 1, 0))) AS value`,
+      [this.cursor(name)],
+    );
+  }
+
+  tryWrite(nowMs: number): void {
+    this.saveCursor('last-try', nowMs);
+  }
+
   insertIncident(incident: NewIncident): Incident {
     this.#queries.run(
       'INSERT INTO incidents (fingerprint, state, last_report_ms, incident) VALUES (?, ?, ?, ?)',

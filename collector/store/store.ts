@@ -161,6 +161,8 @@ export interface Store {
   /** How far a reader of reports got; 0 before its first. */
   cursor(name: string): number;
   saveCursor(name: string, id: number): void;
+  /** How many reports a reader has before it. */
+  waitingFor(name: string): number;
 
   insertIncident(incident: NewIncident): Incident;
   updateIncident(incident: Incident): void;
@@ -196,6 +198,8 @@ export interface Store {
   failPending(which: { receiver: string } | { allBut: readonly string[] }, reason: string): number;
   notifications(incidentId: string, limit: number): OutboxEntry[];
 
+  /** Writes a little, to see whether the disk takes it. */
+  tryWrite(nowMs: number): void;
   /** Removes what is too old or too much, oldest first. */
   remove(limits: RemovalLimits): Removed;
   close(): void;

@@ -11,7 +11,7 @@ import { Recorder, type IncidentEvent, type RecorderOptions } from '../../collec
 import { Silences } from '../../collector/incident/silences.ts';
 import type { Timing } from '../../collector/incident/timing.ts';
 import { createCollectorMetrics } from '../../collector/metrics.ts';
-import { createStoreGuard } from '../../collector/store/guard.ts';
+import { StoreHealth } from '../../collector/store/health.ts';
 import { openSqliteStore } from '../../collector/store/sqlite.ts';
 import type { Incident, Notification } from '../../collector/store/store.ts';
 import { FakeClock } from './fake-clock.ts';
@@ -38,7 +38,8 @@ export async function openParts(options: PartsOptions = {}) {
   const metrics = createCollectorMetrics();
   const logger = silentLogger;
   const store = await openSqliteStore(':memory:');
-  const guard = createStoreGuard({ logger, metrics });
+  const health = new StoreHealth({ store, clock, logger, metrics });
+  const { guard } = health;
   const events: IncidentEvent[] = [];
   const silences = new Silences({ store, clock, metrics });
   const {
@@ -78,7 +79,7 @@ export async function openParts(options: PartsOptions = {}) {
     missingAfterMs: 60_000,
     stoppedAfterMs: 3_600_000,
   });
-  const told = { store, guard, announcer, recorder, clocks, stories, fleet, events };
+  const told = { store, health, guard, announcer, recorder, clocks, stories, fleet, events };
   return { clock, metrics, logger, silences, mutedBy, ...told };
 }
 

@@ -48,9 +48,18 @@ export class ServerProcess {
   }
 
   async stop(): Promise<void> {
+    await this.#end('SIGTERM');
+  }
+
+  /** SIGKILL, and waits for the end. */
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL');
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const ended = once(this.#child, 'exit');
-    if (!this.#child.kill('SIGTERM')) throw new Error(`${this.#name} cannot be ended`);
+    if (!this.#child.kill(signal)) throw new Error(`${this.#name} cannot be ended`);
     await ended;
   }
 }

@@ -11,6 +11,7 @@ import { PlasmawatchError } from '../../../common/errors.ts';
 import type { Report } from '../../../common/event.ts';
 import { compile } from '../../support/compile.ts';
 import { sampleAnomaly, sampleFlowReport } from '../../support/sample-report.ts';
+import { missingForDisks, SmallDisk } from '../../support/small-disk.ts';
 
 const ALL = Number.MAX_SAFE_INTEGER;
 const opened: Spool[] = [];
@@ -206,35 +207,95 @@ describe("a spool's file", () => {
   });
 });
 
-describe.skipIf(process.getuid?.() !== 0 || process.platform !== 'linux')(
-  'a spool on a full disk (needs root on Linux to mount a small one)',
+const missing = missingForDisks();
+
+describe.skipIf(missing !== undefined)(
+  `a spool on a full disk (needs root on Linux to mount a small one${missing ? `, missing: ${missing}` : ''})`,
   () => {
+    const batch = Array.from({ length: 20 }, (_, index) => sampleAnomaly(index));
+    let disk: SmallDisk;
+
+    beforeEach(() => {
+      disk = SmallDisk.mount(join(folder, 'disk'), '2m');
+      path = join(disk.path, 'spool.db');
+    });
+    afterEach(() => {
+      for (const spool of opened.splice(0)) spool.close();
+      disk.unmount();
+    });
+
+    /** Appends until the disk refuses, and returns the sequence numbers of what it took. */
+    function appendUntilFull(spool: Spool): number[] {
+      const stored: number[] = [];
+      const appendAll = (): void => {
+        for (let round = 0; round < 1000; round++) stored.push(...spool.append(batch));
+      };
+      expect(appendAll).toThrow(expect.objectContaining({ code: 'PW_DISK_FULL', retryable: true }) as Error);
+      return stored;
+    }
+
     it('refuses as a whole with a retryable error, counts it, and takes reports again when there is room', async () => {
-      const disk = join(folder, 'disk');
-      await mkdir(disk);
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=512k', 'tmpfs', disk]);
-      try {
-        const spool = await openSpool({ path: join(disk, 'spool.db'), maxBytes: ALL, maxReports: ALL });
-        const stored: number[] = [];
-        const batch = Array.from({ length: 20 }, (_, index) => sampleAnomaly(index));
-        const fill = (): void => {
-          for (let round = 0; round < 1000; round++) stored.push(...spool.append(batch));
-        };
-        expect(fill).toThrow(expect.objectContaining({ code: 'PW_STORE', retryable: true }) as Error);
-        expect(sequencesOf(spool)).toEqual(stored);
-        expect(spool.counters()).toMatchObject({
-          writeFailures: 1,
-          pending: stored.length,
-          appended: stored.length,
-        });
-        execFileSync('mount', ['-o', 'remount,size=8m', disk]);
-        expect(spool.append(batch)).toHaveLength(20);
-        spool.acknowledge(spool.lastSequence);
-        expect(spool.counters().pending).toBe(0);
-        spool.close();
-      } finally {
-        execFileSync('umount', [disk]);
-      }
+      const spool = await openTestSpool();
+      disk.fill();
+      const stored = appendUntilFull(spool);
+      expect(sequencesOf(spool)).toEqual(stored);
+      expect(spool.counters()).toMatchObject({
+        writeFailures: 1,
+        pending: stored.length,
+        appended: stored.length,
+      });
+      disk.free();
+      expect(spool.append(batch)).toHaveLength(20);
+      spool.acknowledge(spool.lastSequence);
+      expect(spool.counters().pending).toBe(0);
+    });
+
+    it('counts as turned away what it had no room for, and not again with each try', async () => {
+      const spool = await openTestSpool({ maxReports: 15 });
+      disk.fill();
+      for (let round = 0; round < 3; round++) expect(() => spool.append(batch)).toThrow('full');
+      expect(spool.counters().turnedAwayAnomalies).toBe(0);
+      disk.free();
+      expect(spool.append(batch)).toHaveLength(15);
+      expect(spool.counters().turnedAwayAnomalies).toBe(5);
+    });
+
+    it('goes on sending: what is acknowledged waits no more, and is deleted when there is room', async () => {
+      const spool = await openTestSpool();
+      const stored = [...spool.append(batch)];
+      disk.fill();
+      stored.push(...appendUntilFull(spool));
+      spool.acknowledge(15);
+      expect(sequencesOf(spool)).toEqual(stored.slice(15));
+      expect(spool.counters()).toMatchObject({ pending: stored.length - 15, acknowledged: 15 });
+      expect(spool.peek(0, 1, ALL)[0]?.sequence).toBe(16);
+      disk.free();
+      stored.push(...spool.append(batch));
+      expect(spool.counters().pending).toBe(stored.length - 15);
+      closeSpool(spool);
+      expect(sequencesOf(await openTestSpool())).toEqual(stored.slice(15));
+    });
+
+    it('can be opened again, and shows what waits', async () => {
+      const first = await openTestSpool();
+      const stored = first.append(batch);
+      closeSpool(first);
+      disk.fill();
+      const second = await openTestSpool();
+      expect(second.epoch).toBe(first.epoch);
+      expect(sequencesOf(second)).toEqual(stored);
+      appendUntilFull(second);
+      disk.free();
+      expect(second.append(batch)).toHaveLength(20);
+    });
+
+    it('says that it is full where it cannot even be made', async () => {
+      disk.fill();
+      const failure = await openTestSpool().catch((error: unknown) => error);
+      expect(failure).toMatchObject({
+        code: 'PW_DISK_FULL',
+        message: expect.stringContaining(path) as string,
+      });
     });
   },
 );

@@ -1,6 +1,7 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { type DoctorDependencies, runDoctor } from '../../../cli/doctor/doctor.ts';
+import { judgeRoom } from '../../../cli/doctor/disk.ts';
 import { PlasmawatchError } from '../../../common/errors.ts';
 import { openDatabase } from '../../../common/sqlite.ts';
 import { sampleRaylet } from '../../support/sample-raylet.ts';
@@ -16,6 +17,7 @@ const HEALTHY: DoctorDependencies = {
   openDatabase,
   findRaylets: () => Promise.resolve([sampleRaylet()]),
   networkInterfaces: () => ({ lo: [] }),
+  examineDisk: () => Promise.resolve(judgeRoom('/var/lib/spool.db', 2 ** 30)),
   examineMembership: () => Promise.resolve([]),
   examineAgent: () => Promise.resolve([]),
 };
@@ -47,6 +49,7 @@ describe('doctor', () => {
     expect(checks.map(({ type, name, ok, fix }) => [type, name, ok, fix])).toEqual([
       ['check', 'node', true, null],
       ['check', 'sqlite', true, null],
+      ['check', 'disk', true, null],
       [
         'check',
         'platform',
@@ -92,6 +95,7 @@ describe('doctor', () => {
     ['there is no raylet yet', { findRaylets: () => Promise.resolve([]) }, 0],
     ['no way of capturing works', { probeCapture: withoutCapture }, 1],
     ['there is no SQLite engine', { openDatabase: withoutDatabase }, 1],
+    ['the disk is full', { examineDisk: () => Promise.resolve(judgeRoom('/var/lib/spool.db', 0)) }, 1],
     ['Node is too old', { nodeVersion: '20.18.1' }, 1],
     ['Node is newer', { nodeVersion: '24.0.0' }, 0],
   ] satisfies [string, Partial<DoctorDependencies>, number][])(

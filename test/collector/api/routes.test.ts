@@ -72,6 +72,21 @@ describe('who may ask', () => {
     expect(await get('/api/health', {})).toMatchObject({ status: 200, body: '{"status":"ok"}' });
   });
 
+  it('tells everybody that its disk is full, and not where', async () => {
+    const { get, health } = await openApi();
+    health.guard(() => {
+      throw new PlasmawatchError('PW_DISK_FULL', 'cannot use the store /secret/path: disk is full');
+    });
+    const { status, body } = await get('/api/health', {});
+    expect(status).toBe(503);
+    expect(JSON.parse(body)).toEqual({
+      error: {
+        code: 'PW_DISK_FULL',
+        message: 'the disk of the store is full: agents keep their reports until it works',
+      },
+    });
+  });
+
   it('asks for no token where none is configured', async () => {
     const { get } = await openApi({ tokens: [] });
     expect((await get('/api/incidents', {})).status).toBe(200);

@@ -1,12 +1,8 @@
 /** Against a real InfluxDB 1.x, which the test starts on free ports and ends by its process id. */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { InfluxDB } from 'influx';
+import type { InfluxDB } from 'influx';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
   ANOMALY_MEASUREMENT,
@@ -20,22 +16,13 @@ import { Retention } from '../../../collector/store/retention.ts';
 import type { Report } from '../../../common/event.ts';
 import { openParts, TEST_EPOCH } from '../../support/collector-parts.ts';
 import { HttpReceiver } from '../../support/http-receiver.ts';
+import { InfluxProcess, missingForInflux } from '../../support/influx-process.ts';
 import { sampleAnomaly, sampleFlowReport } from '../../support/sample-report.ts';
 
-const INFLUXD = '/usr/bin/influxd';
 const stops: (() => Promise<void>)[] = [];
 afterEach(async () => {
   for (const stop of stops.splice(0)) await stop();
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 async function openExporter(port: number, database: string, secrets: { password?: string } = {}) {
   const parts = await openParts();
@@ -63,40 +50,22 @@ async function openExporter(port: number, database: string, secrets: { password?
   return { ...parts, exporter, record, written };
 }
 
-describe.skipIf(!existsSync(INFLUXD))('with InfluxDB (needs /usr/bin/influxd)', () => {
-  let daemon: ChildProcess | undefined;
+const missing = missingForInflux();
+
+describe.skipIf(missing !== undefined)(`with InfluxDB (needs ${missing ?? 'nothing more'})`, () => {
+  let influx: InfluxProcess;
   let folder = '';
   let port = 0;
   let reader: InfluxDB;
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'plasmawatch-influx-'));
-    port = await freePort();
-    const config = join(folder, 'influxdb.conf');
-    await writeFile(
-      config,
-      `reporting-disabled = true
-bind-address = "127.0.0.1:${await freePort()}"
-[meta]
-dir = "${folder}/meta"
-[data]
-dir = "${folder}/data"
-wal-dir = "${folder}/wal"
-query-log-enabled = false
-[http]
-bind-address = "127.0.0.1:${port}"
-log-enabled = false
-[monitor]
-store-enabled = false
-`,
-    );
-    daemon = spawn(INFLUXD, ['-config', config], { stdio: 'ignore' });
-    reader = new InfluxDB({ host: '127.0.0.1', port, database: 'test' });
-    await vi.waitUntil(async () => (await reader.ping(1000))[0]?.online, { timeout: 30_000, interval: 100 });
+    influx = await InfluxProcess.open(folder);
+    ({ port, client: reader } = influx);
   });
 
   afterAll(async () => {
-    if (daemon?.exitCode === null && daemon.kill('SIGTERM')) await once(daemon, 'exit');
+    await influx.stop();
     await rm(folder, { recursive: true, force: true });
   });
 
@@ -194,6 +163,7 @@ describe('while the database is away', () => {
       { timeout: 10_000 },
     );
     expect(store.cursor(INFLUX_CURSOR)).toBe(0);
+    expect((await metrics.exportWaiting.get()).values[0]?.value).toBe(1);
     expect(lines).toHaveLength(1);
     expect(lines.join()).not.toContain('PasswordOfInflux');
     vi.restoreAllMocks();
@@ -256,6 +226,7 @@ describe('while the database is away', () => {
     retention.stop();
     expect(store.reportsAfter(0, 1000)).toHaveLength(100);
     expect((await metrics.exportLost.get()).values[0]?.value).toBe(120);
+    expect(store.waitingFor(INFLUX_CURSOR)).toBe(100);
   });
 
   it('ends a write whose answer never comes', async () => {

@@ -177,6 +177,20 @@ describe('an agent that somebody stopped', () => {
   });
 });
 
+describe('an agent whose disk refuses its reports', () => {
+  it('is an incident at its first heartbeat, which ends when the disk works', () => {
+    hello('w1');
+    parts.fleet.noteCounters('w1', { capture_running: 1, spool_refused: 1 });
+    parts.fleet.noteCounters('w1', { capture_running: 1, spool_refused: 1 });
+    expect(told()).toEqual(['opened warning blind w1']);
+    expect(parts.events[0]?.incident.message).toBe(
+      'The disk of the agent on w1 is full or broken: what the agent sees is not told until it works',
+    );
+    parts.fleet.noteCounters('w1', { capture_running: 1, spool_refused: 0 });
+    expect(told()).toEqual(['opened warning blind w1', 'resolved warning blind w1']);
+  });
+});
+
 describe('an agent that captures nothing', () => {
   it('is an incident at its first heartbeat, which ends with the first one that captures', () => {
     hello('w1');

@@ -9,6 +9,7 @@ import {
   type Reminder,
 } from '../../../collector/notify/notifier.ts';
 import type { Notification } from '../../../collector/store/store.ts';
+import { PlasmawatchError } from '../../../common/errors.ts';
 import { openParts, sampleIncident, sampleNotification } from '../../support/collector-parts.ts';
 
 const DAY_MS = 86_400_000;
@@ -69,6 +70,29 @@ describe('the dispatcher', () => {
     const ids = [enqueue('ops'), enqueue('ops'), enqueue('ops')];
     await vi.waitFor(() => expect(stateOf(ids[2] ?? '')?.state).toBe('delivered'));
     expect(ops.sent.map(({ id }) => id)).toEqual(ids);
+  });
+
+  it('sends no message again because the store refuses to note that it was delivered', async () => {
+    const ops = new ScriptedNotifier();
+    const { dispatcher, enqueue, stateOf, store, clock, metrics } = await openDispatcher({ ops });
+    const { updateDelivery } = store;
+    store.updateDelivery = () => {
+      throw new PlasmawatchError('PW_DISK_FULL', 'cannot use the store: disk is full');
+    };
+    dispatcher.start();
+    const ids = [enqueue('ops'), enqueue('ops')];
+    await vi.waitFor(() => expect(clock.pending).toBe(2));
+    for (let round = 0; round < 20; round++) {
+      clock.advance(10_000);
+      await new Promise(setImmediate);
+    }
+    expect(ops.sent.map(({ id }) => id)).toEqual(ids.slice(0, 1));
+    store.updateDelivery = updateDelivery.bind(store);
+    clock.advance(10_000);
+    await vi.waitFor(() => expect(ids.map((id) => stateOf(id)?.state)).toEqual(['delivered', 'delivered']));
+    expect(ops.sent.map(({ id }) => id)).toEqual(ids);
+    const { values } = await metrics.notifications.get();
+    expect(values).toMatchObject([{ labels: { outcome: 'delivered' }, value: 2 }]);
   });
 
   it("keeps the receiver's pace", async () => {
