@@ -56,6 +56,7 @@ const COMMANDS: Readonly<Record<string, (parser: Argv, register: Register) => Pr
       return silence.demandCommand(1, 'which of: silence add, silence list, silence end?');
     });
   },
+  audit: async (parser, register) => register(parser, (await import('./audit.ts')).auditCommand),
   notify: async (parser, register) => {
     const { notifyTestCommand } = await import('./notify.ts');
     parser.command('notify', "try the collector's receivers", (notify) => {

@@ -139,11 +139,16 @@ export class RulesDistributor {
    * last: a collector that lost its store, or has an old one back, still numbers higher than what agents have.
    */
   #numberOf(fingerprint: string): number {
-    const { store, clock } = this.#options;
+    const { store, clock, path } = this.#options;
+    const nowMs = clock.now();
     const latest = store.rules.latest();
     if (latest?.fingerprint === fingerprint) return latest.version;
-    const version = Math.max((latest?.version ?? 0) + 1, Math.floor(clock.now() / 1000));
-    store.transaction(() => store.rules.add({ version, fingerprint }, clock.now()));
+    const version = Math.max((latest?.version ?? 0) + 1, Math.floor(nowMs / 1000));
+    store.transaction(() => {
+      store.rules.add({ version, fingerprint }, nowMs);
+      const details = { path, version, fingerprint };
+      store.audit.add({ atMs: nowMs, actor: '(file)', action: 'rules.push', subject: 'rules', details });
+    });
     return version;
   }
 

@@ -1,10 +1,11 @@
 /** Who did what, in the order in which it was done. Entries are added and, when they are old, removed; never changed. */
 import type { Queries } from './queries.ts';
 
-/** Everything that a person can change. */
+/** Everything that a person can change, here or in a file that is followed. */
 export const AUDIT_ACTIONS = [
   'incident.acknowledge',
   'incident.resolve',
+  'rules.push',
   'silence.add',
   'silence.end',
   'agent.retire',
@@ -13,10 +14,10 @@ export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 
 export interface AuditEntry {
   readonly atMs: number;
-  /** The name of the token that was presented. */
+  /** The name of the token that was presented; `(file)` for who changed a file on the collector's machine. */
   readonly actor: string;
   readonly action: AuditAction;
-  /** What it was done to: `INC-3`, `SIL-1`, the name of an agent. */
+  /** What it was done to: `INC-3`, `SIL-1`, the name of an agent, `rules`. */
   readonly subject: string;
   /** What else is to be known, as JSON; no secret. */
   readonly details: Readonly<Record<string, unknown>>;

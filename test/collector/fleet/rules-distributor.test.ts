@@ -89,6 +89,9 @@ describe('rules of the collector', () => {
     await waitFor(() => expect(agent.got).toHaveLength(3));
     expect(agent.got).toEqual(agent.got.toSorted((a, b) => a - b));
     expect(new Set(agent.got).size).toBe(3);
+    const { entries } = parts.store.audit.entries({ subject: 'rules', limit: 10 });
+    expect(entries.map(({ details }) => details['version'])).toEqual(agent.got.toReversed());
+    expect(entries[0]).toMatchObject({ actor: '(file)', action: 'rules.push', details: { path } });
   });
 
   it('are not handed out when they are wrong', async () => {

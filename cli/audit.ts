@@ -1,0 +1,75 @@
+/** `plasmawatch audit`: who did what at a collector. */
+import type { ArgumentsCamelCase } from 'yargs';
+import { z } from 'zod';
+import { plainText } from '../collector/incident/story.ts';
+import { askOptions, CollectorClient, type AskCommandOptions } from './collector-client.ts';
+import type { Command, ExitStatus, Terminal } from './command.ts';
+import { shortTime } from './incident-view.ts';
+import { writeJson, writeLine, writeProblem } from './output.ts';
+import { formatTable } from './table.ts';
+
+interface AuditOptions extends AskCommandOptions {
+  readonly actor: string | undefined;
+  readonly subject: string | undefined;
+  readonly limit: number;
+}
+
+const text = z.string().transform(plainText);
+
+const auditPage = z.looseObject({
+  entries: z.array(
+    z.looseObject({
+      time: text,
+      actor: text,
+      action: text,
+      subject: text,
+      details: z.record(z.string(), z.unknown()),
+    }),
+  ),
+  nextCursor: z.string().nullable(),
+});
+
+const COLUMNS = [{ name: 'time' }, { name: 'who' }, { name: 'did' }, { name: 'to' }, { name: 'details' }];
+
+export const auditCommand: Command<AuditOptions> = {
+  usage: 'audit',
+  description: 'list who did what at a collector, newest first (needs a token of the role admin)',
+  options: (yargs) =>
+    yargs
+      .option('actor', { type: 'string', requiresArg: true, description: 'done by this token only: on-call' })
+      .option('subject', { type: 'string', requiresArg: true, description: 'done to this only: INC-12' })
+      .option('limit', {
+        type: 'number',
+        default: 50,
+        requiresArg: true,
+        description: 'so many at most, up to 500',
+      })
+      .options(askOptions),
+  run: listActions,
+};
+
+async function listActions(
+  options: ArgumentsCamelCase<AuditOptions>,
+  terminal: Terminal,
+): Promise<ExitStatus> {
+  const { actor, subject, limit, json } = options;
+  const client = await CollectorClient.create(options, terminal);
+  const query = new URLSearchParams({
+    limit: String(limit),
+    ...(actor === undefined ? {} : { actor }),
+    ...(subject === undefined ? {} : { subject }),
+  });
+  const { entries, nextCursor } = await client.get(`/api/audit?${query.toString()}`, auditPage);
+  const rows = entries.map(({ time, actor: who, action, subject: to, details }) => [
+    shortTime(time),
+    who,
+    action,
+    to,
+    Object.keys(details).length === 0 ? '' : plainText(JSON.stringify(details)),
+  ]);
+  if (json) for (const entry of entries) writeJson(terminal, entry);
+  else if (rows.length === 0) writeLine(terminal, 'no such entries');
+  else for (const line of formatTable(COLUMNS, rows)) writeLine(terminal, line);
+  if (nextCursor !== null) writeProblem(terminal, `there are more than these ${limit}: see --limit`);
+  return 0;
+}
