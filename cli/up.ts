@@ -10,7 +10,7 @@ import { PortSet } from '../agent/capture/source.ts';
 import { agentConfigSchema } from '../agent/config.ts';
 import { createCollector, type Collector } from '../collector/collector.ts';
 import { collectorConfigSchema } from '../collector/config.ts';
-import type { IncidentEvent } from '../collector/incident/recorder.ts';
+import type { IncidentEvent } from '../collector/incident/tally.ts';
 import { systemClock } from '../common/clock.ts';
 import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import type { Anomaly } from '../common/event.ts';

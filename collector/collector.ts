@@ -21,9 +21,10 @@ import { inhibition } from './incident/inhibition.ts';
 import { muteTimes } from './incident/mute-times.ts';
 import { firstReason } from './incident/muting.ts';
 import { nodeLabelsOf } from './incident/node-labels.ts';
-import { Recorder, type IncidentEvent } from './incident/recorder.ts';
+import { Recorder } from './incident/recorder.ts';
 import { routed } from './incident/routing.ts';
 import { Silences } from './incident/silences.ts';
+import type { IncidentEvent } from './incident/tally.ts';
 import { Ingest } from './ingest/ingest.ts';
 import { SharedViews } from './membership/shared-views.ts';
 import { createCollectorMetrics, type CollectorMetrics } from './metrics.ts';
@@ -54,7 +55,7 @@ export interface CollectorOptions {
   readonly hostname?: string | undefined;
   /** From 0 to 1, 1 excluded; for jitter. */
   readonly random: () => number;
-  /** Called when an incident is opened, escalated or resolved, after that is on the disk. Must not throw. */
+  /** Called when something happened to an incident, after that is on the disk. Must not throw. */
   readonly onIncident?: (event: IncidentEvent) => void;
 }
 
@@ -118,6 +119,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
       updateIntervalMs: config.incidents.updateInterval,
       repeatIntervalMs: config.incidents.repeatInterval,
     },
+    messagesPerHour: config.incidents.messagesPerHour,
     receivers: config.receivers.map(({ name }) => name),
     receiversOf: routed(config.routes, labelsOf, audienceOf(config.receivers)),
     mutedBy,
@@ -130,9 +132,16 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     clock,
     metrics,
     announcer,
+    limits: {
+      maxUnresolved: config.incidents.maxUnresolved,
+      reopenWithinMs: config.incidents.reopenWithin,
+      burstSubjects: config.incidents.burstSubjects,
+      burstWithinMs: config.incidents.burstWithin,
+      scanStories: config.incidents.scanServices,
+    },
     quietMs: config.incidents.quietMinutes * MINUTE_MS,
-    maxUnresolved: config.incidents.maxUnresolved,
     inOurTime: (agent, anomaly) => clocks.inOurTime(agent, anomaly),
+    maxQuietMs: config.incidents.maxQuiet,
     onCommit: (events) => {
       if (onIncident !== undefined) for (const event of events) onIncident(event);
     },

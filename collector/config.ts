@@ -29,6 +29,8 @@ const apiTokens = z
     error: 'expected a different name for each token',
   });
 
+const wholeNumber = (min: number, max: number) => z.number().int().min(min).max(max);
+
 const settings = z.strictObject({
   listen: z
     .strictObject({
@@ -163,13 +165,35 @@ const settings = z.strictObject({
         ),
       groupWait: durationMs({ min: '0s', max: '10m' })
         .prefault('10s')
-        .describe('An incident that is not critical is told so much later, with all that came with it.'),
+        .describe(
+          'An incident that is not critical, or one of many, is told so much later, with all that came with it.',
+        ),
       updateInterval: durationMs({ min: '10s', max: '1d' })
         .prefault('5m')
         .describe('An incident that only grows is told again at most this often, each time it has doubled.'),
       repeatInterval: durationMs({ min: '1m', max: '30d' })
         .prefault('4h')
         .describe('An incident that nobody acknowledged is told again after so long.'),
+      reopenWithin: durationMs({ min: '0s', max: '30d' })
+        .prefault('6h')
+        .describe(
+          'An incident opens again when its story comes back within so long, and stays open twice as long as before.',
+        ),
+      maxQuiet: durationMs({ min: '1m', max: '30d' })
+        .prefault('8h')
+        .describe('At most so long an incident that opened again is kept open without a report.'),
+      burstWithin: durationMs({ min: '1s', max: '1d' })
+        .prefault('5m')
+        .describe('More stories of one kind and service than `burstSubjects` in this time are one incident.'),
+      burstSubjects: wholeNumber(2, 100).default(5).describe('See `burstWithin`.'),
+      scanServices: wholeNumber(2, 100)
+        .default(5)
+        .describe('A stranger who talks to so many services at a time scans: that is one incident.'),
+      messagesPerHour: wholeNumber(1, 100_000)
+        .default(10)
+        .describe(
+          'Messages of one kind about one peer or node that a receiver gets in an hour at most; ends are not counted.',
+        ),
     })
     .prefault({})
     .describe('How anomalies become incidents.'),

@@ -52,9 +52,11 @@ export function createCollectorMetrics() {
       'silences_turned_away_total',
       'Silences not added, because there were too many already.',
     ),
-    incidents: counter('incidents_total', 'Incidents, by what happened (opened, escalated, resolved).', [
-      'event',
-    ]),
+    incidents: counter(
+      'incidents_total',
+      'Incidents, by what happened (opened, escalated, reopened, merged, resolved).',
+      ['event'],
+    ),
     anomaliesMerged: counter(
       'anomalies_merged_total',
       'Anomalies that joined the incident for many stories, because too many were open.',
@@ -80,6 +82,11 @@ export function createCollectorMetrics() {
     notificationsTurnedAway: counter(
       'notifications_turned_away_total',
       'Notifications held back, because too many waited for the receiver.',
+      ['receiver'],
+    ),
+    notificationsHeldBack: counter(
+      'notifications_held_back_total',
+      'Notifications held back, because the receiver had too many of that kind about that peer or node in an hour.',
       ['receiver'],
     ),
     notificationsWaiting: gauge('notifications_waiting', 'Notifications that wait for a receiver, now.', [

@@ -17,6 +17,7 @@ const TICK_MS = 1000;
 const PORTION = 100;
 /** What was muted or found no room is looked at again after so long. */
 const LOOK_AGAIN_MS = 15_000;
+const HOUR_MS = 3_600_000;
 
 export interface AnnouncerOptions {
   readonly store: Store;
@@ -25,6 +26,8 @@ export interface AnnouncerOptions {
   readonly clock: Clock;
   readonly metrics: CollectorMetrics;
   readonly timing: Timing;
+  /** The flood guard: so many messages of one kind about one subject go to a receiver in an hour, ends not counted. */
+  readonly messagesPerHour: number;
   /** The names of all receivers. */
   readonly receivers: readonly string[];
   /** Who is told of an incident as it stands: some of `receivers`. */
@@ -40,6 +43,8 @@ export class Written {
   notifications = 0;
   /** Receivers for which a notification found no room, one for each. */
   readonly turnedAway: string[] = [];
+  /** Likewise those that the flood guard held back. */
+  readonly heldBack: string[] = [];
 }
 
 export class Announcer {
@@ -92,8 +97,9 @@ export class Announcer {
   }
 
   /** Counts what is on the disk now, and says that it is to be delivered. */
-  publish({ notifications, turnedAway }: Written): void {
+  publish({ notifications, turnedAway, heldBack }: Written): void {
     const { metrics, onWritten } = this.#options;
+    for (const receiver of heldBack) metrics.notificationsHeldBack.inc({ receiver });
     for (const receiver of turnedAway) metrics.notificationsTurnedAway.inc({ receiver });
     if (notifications > 0) onWritten();
   }
@@ -104,14 +110,30 @@ export class Announcer {
       ? decide(incident, telling, timing, nowMs)
       : { waitUntilMs: null };
     if (!('tell' in decision)) {
-      this.#lookAgain(telling, decision.waitUntilMs);
-    } else if (decision.tell !== 'resolved' && mutedBy(incident, nowMs) !== undefined) {
-      this.#lookAgain(telling, nowMs + LOOK_AGAIN_MS);
-    } else if (store.pendingCount(telling.receiver) >= MAX_PENDING_NOTIFICATIONS) {
-      this.#holdBack(telling, decision.tell, nowMs + LOOK_AGAIN_MS, written);
-    } else {
-      this.#tell(incident, telling, decision.tell, nowMs, written);
+      // After an end that nobody was to be told of, the next message counts anew.
+      const held = incident.state === 'resolved' ? null : telling.held;
+      this.#lookAgain(telling, decision.waitUntilMs, held);
+      return;
     }
+    const { tell: type } = decision;
+    const topic = type === 'resolved' ? null : topicOf(incident);
+    const guardedUntilMs = this.#guardedUntilMs(telling.receiver, topic);
+    if (type !== 'resolved' && mutedBy(incident, nowMs) !== undefined) {
+      this.#lookAgain(telling, nowMs + LOOK_AGAIN_MS);
+    } else if (guardedUntilMs > nowMs) {
+      this.#holdBack(telling, type, guardedUntilMs, written.heldBack);
+    } else if (store.pendingCount(telling.receiver) >= MAX_PENDING_NOTIFICATIONS) {
+      this.#holdBack(telling, type, nowMs + LOOK_AGAIN_MS, written.turnedAway);
+    } else {
+      this.#tell(incident, telling, { type, topic }, nowMs, written);
+    }
+  }
+
+  /** When the flood guard lets a message through again; a time that is over where it does now. */
+  #guardedUntilMs(receiver: string, topic: string | null): number {
+    const { store, messagesPerHour } = this.#options;
+    const oldestMs = topic === null ? undefined : store.nthLatestMs(receiver, topic, messagesPerHour);
+    return oldestMs === undefined ? 0 : oldestMs + HOUR_MS;
   }
 
   /** Whoever was told of an incident is told of its end, whatever has changed since. */
@@ -119,29 +141,42 @@ export class Announcer {
     return incident.state === 'resolved' || this.#options.receiversOf(incident).includes(receiver);
   }
 
-  #lookAgain(telling: Telling, dueMs: number | null): void {
-    if (dueMs !== telling.dueMs) this.#options.store.tellings.save({ ...telling, dueMs });
+  #lookAgain(telling: Telling, dueMs: number | null, held = telling.held): void {
+    if (dueMs === telling.dueMs && held === telling.held) return;
+    this.#options.store.tellings.save({ ...telling, dueMs, held });
   }
 
   /** Counted once, however often it is tried. */
-  #holdBack(telling: Telling, type: NotificationType, dueMs: number, written: Written): void {
+  #holdBack(telling: Telling, type: NotificationType, dueMs: number, counted: string[]): void {
     const isNew = telling.held !== type;
     const heldBack = telling.heldBack + (isNew ? 1 : 0);
-    if (isNew) written.turnedAway.push(telling.receiver);
+    if (isNew) counted.push(telling.receiver);
     this.#options.store.tellings.save({ ...telling, heldBack, held: type, dueMs });
   }
 
-  #tell(incident: Incident, telling: Telling, type: NotificationType, nowMs: number, written: Written): void {
+  #tell(
+    incident: Incident,
+    telling: Telling,
+    { type, topic }: { type: NotificationType; topic: string | null },
+    nowMs: number,
+    written: Written,
+  ): void {
     const { store, timing } = this.#options;
     const { receiver, heldBack } = telling;
-    store.enqueue({ id: `msg_${randomUUID()}`, receiver, type, incident, heldBack, createdMs: nowMs });
+    const id = `msg_${randomUUID()}`;
+    store.enqueue({ id, receiver, type, incident, heldBack, createdMs: nowMs }, topic);
     written.notifications++;
-    const { severity, nodeCount, count, bytes } = incident;
-    const told = { type, atMs: nowMs, severity, nodeCount, count, bytes };
+    const { severity, breadth, peerCount, nodeCount, count, bytes } = incident;
+    const told = { type, atMs: nowMs, severity, breadth, peerCount, nodeCount, count, bytes };
     const next = decide(incident, { told, dueMs: null }, timing, nowMs);
     const dueMs = 'tell' in next ? null : next.waitUntilMs;
     store.tellings.save({ ...telling, told, heldBack: 0, held: null, dueMs });
   }
+}
+
+/** What the flood guard takes for the same: one kind, and one peer or node. */
+function topicOf({ kind, peer, nodes }: Incident): string {
+  return JSON.stringify([kind, peer ?? nodes[0] ?? null]);
 }
 
 function untold({ id }: Incident, receiver: string): Telling {

@@ -5,7 +5,7 @@ import type { Incident } from '../store/store.ts';
 /** Plain JSON; times are RFC 3339 in UTC. */
 export function presentIncident(incident: Incident) {
   const { id, state, severity, kind, title, peer, service, nodes, nodeCount, anomalyCount } = incident;
-  const { count, bytes, first, last, message } = incident;
+  const { count, bytes, first, last, message, peerCount, serviceCount, reopenCount, mergedInto } = incident;
   return {
     type: 'incident' as const,
     id,
@@ -14,7 +14,9 @@ export function presentIncident(incident: Incident) {
     kind,
     title,
     peer,
+    peerCount,
     service,
+    serviceCount,
     nodes,
     nodeCount,
     anomalyCount,
@@ -24,10 +26,13 @@ export function presentIncident(incident: Incident) {
     last,
     message,
     opened: formatMilliseconds(incident.openedMs),
+    reopened: time(incident.reopenedMs),
+    reopenCount,
     lastReport: formatMilliseconds(incident.lastReportMs),
     acknowledged: time(incident.acknowledgedMs),
     resolved: time(incident.resolvedMs),
     resolvedBy: incident.resolvedBy,
+    mergedInto,
   };
 }
 

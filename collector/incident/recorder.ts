@@ -1,33 +1,22 @@
 /**
  * Takes reports in: stores them, groups their anomalies into incidents and writes the notifications, all of a batch
  * in one transaction. Whoever acknowledges after `record` returned has nothing to lose.
- *
- * The numbers of an anomaly are totals of its story so far and are reported again as they grow, so an incident adds
- * up the latest numbers of each anomaly. An anomaly that goes on after its incident was resolved opens a new one,
- * which counts only what came since.
  */
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Anomaly, Report } from '../../common/event.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/health.ts';
-import { MAX_LISTED_NODES, type Incident, type Member, type Store } from '../store/store.ts';
-import { Written, type Announcer } from './announcer.ts';
-import { isBefore } from './event-time.ts';
-import { manyStories, storyOf, titleOf } from './story.ts';
-import { isWorse } from './timing.ts';
+import type { Incident, Member, Store } from '../store/store.ts';
+import type { Announcer } from './announcer.ts';
+import { placeAnomaly, type GroupingLimits } from './grouping.ts';
+import { isOvertaken, Lifecycle, type NewMember, type Taken } from './lifecycle.ts';
+import { storyOf } from './story.ts';
+import { Tally, type IncidentEvent } from './tally.ts';
 
-/** An incident adds up at most so many anomalies; more only keep it open. */
-export const MAX_MEMBERS = 10_000;
 /** Who reports what the collector itself notices; no agent can have this name. */
 export const COLLECTOR = '(collector)';
 /** Resolving is done in portions of this many, so that no transaction is long. */
 const RESOLVE_PORTION = 100;
-
-/** Something happened to an incident; told after it is on the disk. */
-export interface IncidentEvent {
-  readonly type: 'opened' | 'escalated' | 'resolved';
-  readonly incident: Incident;
-}
 
 export interface RecorderOptions {
   readonly store: Store;
@@ -36,12 +25,13 @@ export interface RecorderOptions {
   readonly clock: Clock;
   readonly metrics: CollectorMetrics;
   readonly announcer: Announcer;
-  /** An incident without a report for this long is resolved. */
+  readonly limits: GroupingLimits;
+  /** An incident without a report for this long is resolved; each time that it opens again, for twice as long. */
   readonly quietMs: number;
-  /** Past so many unresolved incidents, new stories join one incident for each family of kinds. */
-  readonly maxUnresolved: number;
   /** An agent's anomaly with its times by the collector's clock. */
   readonly inOurTime: (agent: string, anomaly: Anomaly) => Anomaly;
+  /** At most for so long. */
+  readonly maxQuietMs: number;
   /** Called after each commit that stored something. */
   readonly onCommit: (events: readonly IncidentEvent[]) => void;
 }
@@ -53,11 +43,13 @@ export interface SequencedReport {
 
 export class Recorder {
   readonly #options: RecorderOptions;
+  readonly #lifecycle: Lifecycle;
   #startedMs = 0;
   #timer: Timer | undefined;
 
   constructor(options: RecorderOptions) {
     this.#options = options;
+    this.#lifecycle = new Lifecycle(options);
   }
 
   /** Begins to resolve incidents that are quiet. Time in which the collector did not run does not count as quiet. */
@@ -79,10 +71,9 @@ export class Recorder {
    * @throws PlasmawatchError PW_STORE, and then nothing of the batch is stored
    */
   record(agent: string, epoch: string, reports: readonly SequencedReport[]): void {
-    const { store, clock, metrics } = this.#options;
+    const { store, clock, inOurTime } = this.#options;
     const nowMs = clock.now();
-    const tally = new Tally();
-    store.transaction(() => {
+    this.#transaction((tally) => {
       for (const { sequence, report } of reports) {
         if (!store.insertReport({ agent, epoch, sequence }, report, nowMs)) {
           tally.repeated++;
@@ -90,13 +81,10 @@ export class Recorder {
         }
         tally.stored.push(report.type);
         if (report.type === 'anomaly') {
-          this.#takeAnomaly(agent, this.#options.inOurTime(agent, report), nowMs, tally);
+          this.#takeAnomaly(agent, { anomaly: inOurTime(agent, report), nowMs, tally });
         }
       }
     });
-    metrics.reportsRepeated.inc(tally.repeated);
-    for (const type of tally.stored) metrics.reports.inc({ type });
-    this.#publish(tally);
   }
 
   /**
@@ -105,27 +93,22 @@ export class Recorder {
    */
   recordOwn(anomalies: readonly Anomaly[]): void {
     const nowMs = this.#options.clock.now();
-    const tally = new Tally();
-    this.#options.store.transaction(() => {
-      for (const anomaly of anomalies) this.#takeAnomaly(COLLECTOR, anomaly, nowMs, tally);
+    this.#transaction((tally) => {
+      for (const anomaly of anomalies) this.#takeAnomaly(COLLECTOR, { anomaly, nowMs, tally });
     });
-    this.#publish(tally);
   }
 
-  /** Resolves what had no report for the quiet time. */
+  /** Resolves what had no report for its quiet time. */
   resolveQuiet(): void {
-    const { store, clock, quietMs } = this.#options;
-    const nowMs = clock.now();
-    if (nowMs - this.#startedMs < quietMs) return;
+    const { store, clock } = this.#options;
+    const times = { sinceMs: this.#startedMs, nowMs: clock.now() };
     for (;;) {
-      const tally = new Tally();
-      store.transaction(() => {
-        for (const incident of store.quietIncidents(nowMs - quietMs, RESOLVE_PORTION)) {
-          this.#resolve(incident, null, nowMs, tally);
-        }
+      const found = this.#transaction((tally) => {
+        const quiet = store.quietIncidents(times, RESOLVE_PORTION);
+        for (const incident of quiet) this.#lifecycle.resolve(incident, null, times.nowMs, tally);
+        return quiet.length;
       });
-      this.#publish(tally);
-      if (tally.events.length < RESOLVE_PORTION) return;
+      if (found < RESOLVE_PORTION) return;
     }
   }
 
@@ -147,195 +130,84 @@ export class Recorder {
   }
 
   /**
-   * Ends an incident by the word of a person; undefined where there is none. One that is resolved stays as it is.
+   * Ends an incident by the word of a person; undefined where there is none. One that is resolved stays as it is. If its
+   * story goes on all the same, it opens again.
    * @param actor who said so
    */
   resolve(id: string, actor: string): Incident | undefined {
     const { store, clock } = this.#options;
-    const nowMs = clock.now();
-    const tally = new Tally();
-    const incident = store.transaction(() => {
-      const found = store.incident(id);
-      if (found === undefined || found.state === 'resolved') return found;
+    return this.#transaction((tally) => {
+      const incident = store.incident(id);
+      if (incident === undefined || incident.state === 'resolved') return incident;
+      const nowMs = clock.now();
       store.audit.add({ atMs: nowMs, actor, action: 'incident.resolve', subject: id, details: {} });
-      return this.#resolve(found, actor, nowMs, tally);
+      return this.#lifecycle.resolve(incident, actor, nowMs, tally);
     });
-    this.#publish(tally);
-    return incident;
   }
 
-  #takeAnomaly(agent: string, anomaly: Anomaly, nowMs: number, tally: Tally): void {
+  #takeAnomaly(agent: string, taken: Taken): void {
+    const { anomaly, tally } = taken;
     const { store } = this.#options;
     const member = store.member(agent, anomaly.id);
     const known = member === undefined ? undefined : store.incident(member.incidentId);
     if (member !== undefined && known !== undefined && known.state !== 'resolved') {
-      this.#continue(known, member, anomaly, nowMs, tally);
-      if (anomaly.ended) this.#resolveWhenOver(known.id, nowMs, tally);
-      return;
-    }
-    if (member !== undefined && (anomaly.ended || isOvertaken(anomaly, member.latest))) {
+      this.#lifecycle.grow(known, member, taken);
+      if (anomaly.ended) this.#resolveWhenOver(known.id, taken);
+    } else if (member !== undefined && (anomaly.ended || isOvertaken(anomaly, member.latest))) {
       tally.stale++;
-      return;
+    } else {
+      this.#place(agent, member, taken);
     }
-    const fresh: Omit<Member, 'incidentId'> = {
+  }
+
+  /** Puts an anomaly that no unresolved incident knows where it belongs. */
+  #place(agent: string, member: Member | undefined, taken: Taken): void {
+    const { store, limits } = this.#options;
+    const { anomaly, nowMs, tally } = taken;
+    const lifecycle = this.#lifecycle;
+    // What an earlier incident has counted of it is not counted again.
+    const fresh: NewMember = {
       agent,
       anomalyId: anomaly.id,
       latest: anomaly,
       baseCount: member?.latest.count ?? 0,
       baseBytes: member?.latest.bytes ?? 0,
     };
-    const incident = this.#findOpen(anomaly, tally);
-    if (incident === undefined) this.#open(anomaly, fresh, nowMs, tally);
-    else this.#join(incident, { ...fresh, incidentId: incident.id }, nowMs, tally);
+    const placement = placeAnomaly(store, anomaly, limits, nowMs);
+    if (placement.kind === 'same') {
+      const { incident } = placement;
+      if (member?.incidentId === incident.id) lifecycle.grow(incident, member, taken);
+      else lifecycle.join(incident, fresh, taken);
+    } else if (placement.kind === 'absorbed') {
+      const { incident, breadth, others } = placement;
+      const broad = lifecycle.absorb(incident, breadth, others, storyOf(anomaly), taken);
+      lifecycle.join(broad, fresh, taken);
+    } else if (placement.kind === 'new') {
+      lifecycle.open(placement.story, placement.isAlone, fresh, taken);
+    } else {
+      tally.merged++;
+      const { incident, many } = placement;
+      if (incident === undefined) lifecycle.open(many, true, fresh, taken);
+      else lifecycle.join(lifecycle.adopt(incident, storyOf(anomaly), nowMs), fresh, taken);
+    }
   }
 
   /** Resolves an incident none of whose anomalies goes on. */
-  #resolveWhenOver(id: string, nowMs: number, tally: Tally): void {
+  #resolveWhenOver(id: string, { nowMs, tally }: Taken): void {
     const { store } = this.#options;
     const incident = store.incident(id);
-    if (incident === undefined || store.hasOngoing(id)) return;
-    this.#resolve(incident, null, nowMs, tally);
+    if (incident !== undefined && !store.hasOngoing(id))
+      this.#lifecycle.resolve(incident, null, nowMs, tally);
   }
 
-  #resolve(incident: Incident, resolvedBy: string | null, nowMs: number, tally: Tally): Incident {
-    const resolved: Incident = { ...incident, state: 'resolved', resolvedMs: nowMs, resolvedBy };
-    this.#options.store.updateIncident(resolved);
-    this.#happened('resolved', resolved, nowMs, tally);
-    return resolved;
-  }
-
-  #findOpen(anomaly: Anomaly, tally: Tally): Incident | undefined {
-    const { store, maxUnresolved } = this.#options;
-    const incident = store.unresolvedIncident(storyOf(anomaly).fingerprint);
-    if (incident !== undefined || store.unresolvedCount() < maxUnresolved) return incident;
-    tally.merged++;
-    return store.unresolvedIncident(manyStories(anomaly.kind).fingerprint);
-  }
-
-  #open(anomaly: Anomaly, member: Omit<Member, 'incidentId'>, nowMs: number, tally: Tally): void {
-    const { store, maxUnresolved } = this.#options;
-    const story = store.unresolvedCount() < maxUnresolved ? storyOf(anomaly) : manyStories(anomaly.kind);
-    const titled = { ...story, kind: anomaly.kind, nodes: [anomaly.node], nodeCount: 1 };
-    const incident = store.insertIncident({
-      ...titled,
-      title: titleOf(titled),
-      state: 'open',
-      severity: anomaly.severity,
-      anomalyCount: 1,
-      count: grown(anomaly.count, member.baseCount),
-      bytes: grown(anomaly.bytes, member.baseBytes),
-      first: anomaly.first,
-      last: anomaly.last,
-      message: anomaly.message,
-      openedMs: nowMs,
-      lastReportMs: nowMs,
-      acknowledgedMs: null,
-      resolvedMs: null,
-      resolvedBy: null,
-    });
-    store.saveMember({ ...member, incidentId: incident.id });
-    this.#happened('opened', incident, nowMs, tally);
-  }
-
-  /** An anomaly that the incident knows is reported again. A report that came late still shows that the story goes on. */
-  #continue(incident: Incident, member: Member, anomaly: Anomaly, nowMs: number, tally: Tally): void {
-    if (isOvertaken(anomaly, member.latest)) {
-      tally.stale++;
-      this.#update(incident, anomaly, nowMs, tally);
-      return;
-    }
-    const { baseCount, baseBytes, latest } = member;
-    const continued: Incident = {
-      ...incident,
-      count: added(incident.count, grown(anomaly.count, baseCount) - grown(latest.count, baseCount)),
-      bytes: added(incident.bytes, grown(anomaly.bytes, baseBytes) - grown(latest.bytes, baseBytes)),
-    };
-    this.#options.store.saveMember({ ...member, latest: anomaly });
-    this.#update(continued, anomaly, nowMs, tally);
-  }
-
-  /** An anomaly that the incident does not know becomes part of it. */
-  #join(incident: Incident, member: Member, nowMs: number, tally: Tally): void {
-    const { store } = this.#options;
-    const anomaly = member.latest;
-    if (incident.anomalyCount >= MAX_MEMBERS) {
-      tally.uncounted++;
-      this.#update(incident, anomaly, nowMs, tally);
-      return;
-    }
-    const isNewNode = !store.hasNode(incident.id, anomaly.node);
-    const isListed = isNewNode && incident.nodes.length < MAX_LISTED_NODES;
-    const joined: Incident = {
-      ...incident,
-      nodes: isListed ? [...incident.nodes, anomaly.node] : incident.nodes,
-      nodeCount: incident.nodeCount + (isNewNode ? 1 : 0),
-      anomalyCount: incident.anomalyCount + 1,
-      count: added(incident.count, grown(anomaly.count, member.baseCount)),
-      bytes: added(incident.bytes, grown(anomaly.bytes, member.baseBytes)),
-    };
-    store.saveMember(member);
-    this.#update(joined, anomaly, nowMs, tally);
-  }
-
-  /** Stores an incident that had a report: what is common to all reports, late ones included. */
-  #update(incident: Incident, anomaly: Anomaly, nowMs: number, tally: Tally): void {
-    const isLater = isBefore(incident.last, anomaly.last);
-    const isEscalated = isWorse(anomaly.severity, incident.severity);
-    const updated: Incident = {
-      ...incident,
-      title: titleOf(incident),
-      severity: isEscalated ? anomaly.severity : incident.severity,
-      first: isBefore(anomaly.first, incident.first) ? anomaly.first : incident.first,
-      last: isLater ? anomaly.last : incident.last,
-      message: isLater ? anomaly.message : incident.message,
-      lastReportMs: nowMs,
-    };
-    this.#options.store.updateIncident(updated);
-    if (isEscalated) this.#happened('escalated', updated, nowMs, tally);
-    else this.#options.announcer.consider(updated, nowMs, tally.written);
-  }
-
-  #happened(type: IncidentEvent['type'], incident: Incident, nowMs: number, tally: Tally): void {
-    tally.events.push({ type, incident });
-    this.#options.announcer.consider(incident, nowMs, tally.written);
-  }
-
-  /** Counts and tells what is on the disk now. */
-  #publish(tally: Tally): void {
-    const { metrics, announcer, onCommit } = this.#options;
-    metrics.anomaliesMerged.inc(tally.merged);
-    metrics.anomaliesUncounted.inc(tally.uncounted);
-    metrics.anomaliesStale.inc(tally.stale);
-    for (const { type } of tally.events) metrics.incidents.inc({ event: type });
+  /** Counts and tells what was done, once it is on the disk. */
+  #transaction<Result>(work: (tally: Tally) => Result): Result {
+    const { store, metrics, announcer, onCommit } = this.#options;
+    const tally = new Tally();
+    const result = store.transaction(() => work(tally));
+    tally.count(metrics);
     announcer.publish(tally.written);
     if (tally.stored.length > 0 || tally.events.length > 0) onCommit(tally.events);
+    return result;
   }
-}
-
-/** What a transaction did; counted only once it is on the disk. */
-class Tally {
-  readonly stored: Report['type'][] = [];
-  readonly events: IncidentEvent[] = [];
-  readonly written = new Written();
-  repeated = 0;
-  merged = 0;
-  uncounted = 0;
-  stale = 0;
-}
-
-/** Whether a report tells nothing that a later one of the same anomaly has not told: it came late. */
-function isOvertaken(anomaly: Anomaly, latest: Anomaly): boolean {
-  if (anomaly.ended && !latest.ended) return false;
-  return (
-    !isBefore(latest.last, anomaly.last) && anomaly.count <= latest.count && anomaly.bytes <= latest.bytes
-  );
-}
-
-/** What a total has grown by since an earlier incident; a total that fell has begun anew. */
-function grown(total: number, base: number): number {
-  return total >= base ? total - base : total;
-}
-
-function added(sum: number, more: number): number {
-  return Math.min(Math.max(sum + more, 0), Number.MAX_SAFE_INTEGER);
 }

@@ -6,12 +6,17 @@
  */
 import { formatAddress, parseAddress } from '../../common/address.ts';
 import type { Anomaly, AnomalyKind } from '../../common/event.ts';
+import type { Breadth } from '../store/store.ts';
+import type { Story } from '../store/story-table.ts';
 
-export interface Story {
-  readonly fingerprint: string;
+export interface StoryOfPeer extends Story {
+  /** The stranger's address, or null where the story has none. */
   readonly peer: string | null;
-  readonly service: string | null;
 }
+
+export const SCAN_FAMILY = 'scan';
+/** Families whose stories are one when a peer scans. */
+export const PEER_FAMILIES: readonly string[] = ['contact', SCAN_FAMILY];
 
 /** Kinds of one family are the same story told differently: an address may be unexpected now and a former member later. */
 const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
@@ -21,7 +26,7 @@ const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
   'unexpected-destination': 'leak',
   'new-member': 'new-member',
   'foreign-process': 'foreign-process',
-  scan: 'scan',
+  scan: SCAN_FAMILY,
   volume: 'volume',
   blind: 'blind',
   missing: 'missing',
@@ -29,34 +34,36 @@ const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
 };
 
 /** The story that an anomaly is part of. */
-export function storyOf(anomaly: Anomaly): Story {
+export function storyOf(anomaly: Anomaly): StoryOfPeer {
   const family = FAMILIES[anomaly.kind];
   const peer = peerOf(anomaly);
-  const service = anomaly.flow?.plasmawatch.service ?? null;
   // A scan touches many services, and is still one scan.
-  const told = family === 'scan' ? null : service;
-  const isAboutNode = peer === null || family === 'foreign-process';
-  // A head that does not answer does not answer all nodes.
-  const isAboutAll = family === 'stale-membership';
-  const subject = isAboutNode ? `node ${anomaly.node}` : peer;
-  const fingerprint = JSON.stringify([family, isAboutAll ? 'cluster' : subject, told]);
-  return { fingerprint, peer, service: told };
+  const service = family === SCAN_FAMILY ? null : (anomaly.flow?.plasmawatch.service ?? null);
+  return { ...storyWith(family, subjectOf(anomaly, peer), service), peer };
 }
 
 /** The story that anomalies join when too many stories are open at once: one for each family. */
-export function manyStories(kind: AnomalyKind): Story {
-  return { fingerprint: JSON.stringify(['many', FAMILIES[kind]]), peer: null, service: null };
+export function manyStories(kind: AnomalyKind): StoryOfPeer {
+  return { ...storyWith(MANY, FAMILIES[kind], null), peer: null };
 }
 
-/** Whether the story is one of `manyStories`. */
-export function isManyStories(fingerprint: string): boolean {
-  return fingerprint.startsWith('["many"');
+function storyWith(family: string, subject: string, service: string | null): Story {
+  return { fingerprint: JSON.stringify([family, subject, service]), family, subject, service };
 }
 
+function subjectOf({ kind, node }: Anomaly, peer: string | null): string {
+  // A head that does not answer does not answer all nodes.
+  if (kind === 'stale-membership') return 'cluster';
+  return peer === null || kind === 'foreign-process' ? `node ${node}` : peer;
+}
+
+/** What a title tells of. */
 export interface Titled {
   readonly fingerprint: string;
   readonly kind: AnomalyKind;
+  readonly breadth: Breadth;
   readonly peer: string | null;
+  readonly peerCount: number;
   readonly service: string | null;
   readonly nodes: readonly string[];
   readonly nodeCount: number;
@@ -64,27 +71,60 @@ export interface Titled {
 
 /** One line for people: `Unexpected peer 10.77.9.66 talks to the object manager on w1 and 2 more nodes`. */
 export function titleOf(story: Titled): string {
-  const { kind, peer, nodes, nodeCount } = story;
+  const { kind, breadth, peer, peerCount, nodes, nodeCount } = story;
   const others = nodeCount - 1;
   const first = plainText(nodes[0] ?? 'an unknown node');
   const where = others > 0 ? `${first} and ${others} more ${others === 1 ? 'node' : 'nodes'}` : first;
-  if (isManyStories(story.fingerprint)) return `Many more anomalies of the kind ${kind} on ${where}`;
+  if (isOfManyStories(story)) return `Many more anomalies of the kind ${kind} on ${where}`;
   const service = serviceInWords(story.service);
   const who = peer ?? 'an unknown address';
-  const titles: Record<AnomalyKind, string> = {
-    'unexpected-peer': `Unexpected peer ${who} talks to ${service} on ${where}`,
-    'unexpected-destination': `Unexpected destination ${who}: connections to ${service} there from ${where}`,
-    'former-member': `Former member ${who} talks to ${service} on ${where}`,
-    'new-member': `New member ${who} seen by ${where}`,
-    'foreign-process': `A foreign process uses the port of ${service} on ${where}`,
-    scan: `${who} scans ${where}`,
-    'not-ray': `${who} does not speak Ray to ${service} on ${where}`,
-    volume: `${who} moves more than allowed through ${service} on ${where}`,
-    blind: `Node ${where} is partly blind`,
-    'stale-membership': `Who belongs to the cluster is out of date on ${where}`,
-    missing: `Nothing is heard of the agent on ${where}`,
+  if (breadth === 'peer') return `${who} scans ${where}`;
+  const isOfMany = breadth === 'kind';
+  const titles: Record<AnomalyKind, readonly [ofOne: string, ofMany: string]> = {
+    'unexpected-peer': [
+      `Unexpected peer ${who} talks to ${service} on ${where}`,
+      `${peerCount} unexpected peers talk to ${service} on ${where}`,
+    ],
+    'unexpected-destination': [
+      `Unexpected destination ${who}: connections to ${service} there from ${where}`,
+      `${peerCount} unexpected destinations: connections to ${service} there from ${where}`,
+    ],
+    'former-member': [
+      `Former member ${who} talks to ${service} on ${where}`,
+      `${peerCount} former members talk to ${service} on ${where}`,
+    ],
+    'new-member': [`New member ${who} seen by ${where}`, `${peerCount} new members seen by ${where}`],
+    'foreign-process': [
+      `A foreign process uses the port of ${service} on ${where}`,
+      `Foreign processes use the port of ${service} on ${where}`,
+    ],
+    scan: [`${who} scans ${where}`, `${peerCount} addresses scan ${where}`],
+    'not-ray': [
+      `${who} does not speak Ray to ${service} on ${where}`,
+      `${peerCount} addresses do not speak Ray to ${service} on ${where}`,
+    ],
+    volume: [
+      `${who} moves more than allowed through ${service} on ${where}`,
+      `${peerCount} addresses move more than allowed through ${service} on ${where}`,
+    ],
+    blind: [`Node ${where} is partly blind`, `${nodeCount} nodes are partly blind: ${where}`],
+    'stale-membership': [
+      `Who belongs to the cluster is out of date on ${where}`,
+      `Who belongs to the cluster is out of date on ${where}`,
+    ],
+    missing: [
+      `Nothing is heard of the agent on ${where}`,
+      `Nothing is heard of the agents on ${nodeCount} nodes: ${where}`,
+    ],
   };
-  return titles[kind];
+  return titles[kind][isOfMany ? 1 : 0];
+}
+
+/** The family of `manyStories`. */
+const MANY = 'many';
+
+function isOfManyStories({ fingerprint }: Titled): boolean {
+  return fingerprint.startsWith(`["${MANY}"`);
 }
 
 /** Whether the other side is the one that was called: a node opened the connection to it. */

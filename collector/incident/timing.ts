@@ -5,7 +5,7 @@ import type { Telling, Told } from '../store/telling-table.ts';
 
 /** Milliseconds. */
 export interface Timing {
-  /** What is not critical waits so long, so that its first message has all that came with it. */
+  /** What is not critical, or one of many, waits so long, so that its first message has all that came with it. */
   readonly groupWaitMs: number;
   /** From one message about an incident to the next that only has higher numbers, at least. */
   readonly updateIntervalMs: number;
@@ -34,8 +34,10 @@ export function decide(
   if (incident.state === 'resolved') {
     return told === null || told.type === 'resolved' ? { waitUntilMs: null } : { tell: 'resolved' };
   }
-  if (told === null) {
-    return tellAt('opened', incident.severity === 'critical' ? nowMs : incident.openedMs + groupWaitMs);
+  if (told === null || told.type === 'resolved') {
+    const isUrgent = incident.severity === 'critical' && incident.isAlone;
+    const sinceMs = incident.reopenedMs ?? incident.openedMs;
+    return tellAt(told === null ? 'opened' : 'reopened', isUrgent ? nowMs : sinceMs + groupWaitMs);
   }
   if (isWorse(incident.severity, told.severity)) return { tell: 'escalated' };
   // What was due before is due no later for it.
@@ -52,7 +54,9 @@ export function isWorse(severity: Severity, than: Severity): boolean {
 
 function hasLeapt(incident: Incident, told: Told): boolean {
   return (
-    incident.nodeCount >= LEAP * told.nodeCount || orderOfBytes(incident.bytes) > orderOfBytes(told.bytes)
+    incident.breadth !== told.breadth ||
+    isTimes(LEAP, incident, told, ['nodeCount', 'peerCount']) ||
+    orderOfBytes(incident.bytes) > orderOfBytes(told.bytes)
   );
 }
 
@@ -62,7 +66,14 @@ function orderOfBytes(bytes: number): number {
 }
 
 function hasDoubled(incident: Incident, told: Told): boolean {
-  return (['nodeCount', 'count', 'bytes'] as const).some(
-    (number) => incident[number] > 0 && incident[number] >= 2 * told[number],
-  );
+  return isTimes(2, incident, told, ['nodeCount', 'peerCount', 'count', 'bytes']);
+}
+
+function isTimes(
+  times: number,
+  incident: Incident,
+  told: Told,
+  numbers: readonly ('nodeCount' | 'peerCount' | 'count' | 'bytes')[],
+): boolean {
+  return numbers.some((number) => incident[number] > 0 && incident[number] >= times * told[number]);
 }

@@ -20,8 +20,11 @@ export function sampleIncident(nowMs: number): Incident {
     severity: 'info',
     kind: 'unexpected-peer',
     title: `Test: unexpected peer ${PEER} talks to the object manager on a-node`,
+    breadth: 'story',
     peer: PEER,
+    peerCount: 1,
     service: 'object-manager',
+    serviceCount: 1,
     nodes: ['a-node'],
     nodeCount: 1,
     anomalyCount: 1,
@@ -31,10 +34,15 @@ export function sampleIncident(nowMs: number): Incident {
     last: now,
     message: 'This is a test of the receiver; nothing has happened',
     openedMs: nowMs,
+    isAlone: true,
+    reopenedMs: null,
+    reopenCount: 0,
     lastReportMs: nowMs,
+    quietMs: 0,
     acknowledgedMs: null,
     resolvedMs: null,
     resolvedBy: null,
+    mergedInto: null,
   };
 }
 
@@ -51,7 +59,14 @@ export function sampleStory(receiver: string, nowMs: number): Notification[] {
 /** Notifications of every type, with and without the values that may be missing. */
 export function sampleNotifications(): Notification[] {
   const incident = sampleIncident(0);
-  const bare: Incident = { ...incident, kind: 'blind', peer: null, service: null };
+  const bare: Incident = {
+    ...incident,
+    kind: 'blind',
+    peer: null,
+    peerCount: 0,
+    service: null,
+    serviceCount: 0,
+  };
   return [incident, bare].flatMap((each) =>
     NOTIFICATION_TYPES.map((type) => ({
       id: 'msg_00000000-0000-4000-8000-000000000000',

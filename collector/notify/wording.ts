@@ -20,6 +20,7 @@ export const HAPPENED: Readonly<Record<NotificationType, string>> = {
   escalated: 'Worse',
   updated: 'More',
   repeated: 'Still open',
+  reopened: 'Again',
   resolved: 'Resolved',
 };
 
@@ -30,19 +31,26 @@ export function headlineOf({ type, incident }: Notification): string {
 
 /** What is known of an incident, as pairs of a name and a value. */
 export function factsOf({ incident, heldBack }: Notification): [name: string, value: string][] {
-  const { severity, peer, service, nodes, nodeCount, count, bytes, kind } = incident;
+  const { severity, peer, peerCount, service, serviceCount, nodes, nodeCount, count, bytes, kind } = incident;
   const listed = nodes.slice(0, LISTED_NODES).map(plainText).join(', ');
   const more = nodeCount - Math.min(nodes.length, LISTED_NODES);
   const facts: [string, string | null][] = [
     ['Severity', severity],
-    ['Peer', peer],
-    ['Service', service === null ? null : plainText(service)],
+    [peerCount > 1 ? 'Peers' : 'Peer', peer === null ? null : andMore(peer, peerCount)],
+    [
+      serviceCount > 1 ? 'Services' : 'Service',
+      service === null ? null : andMore(plainText(service), serviceCount),
+    ],
     [nodeCount === 1 ? 'Node' : 'Nodes', more > 0 ? `${listed} and ${more} more` : listed],
     [kind === 'blind' ? 'Lost packets' : 'Connections', `${count} (${formatSize(bytes)})`],
     ['Resolved by', incident.resolvedBy === null ? null : plainText(incident.resolvedBy)],
     ['Held back', heldBack === 0 ? null : `${heldBack} earlier ${heldBack === 1 ? 'message' : 'messages'}`],
   ];
   return facts.filter((fact): fact is [string, string] => fact[1] !== null);
+}
+
+function andMore(first: string, count: number): string {
+  return count > 1 ? `${first} and ${count - 1} more` : first;
 }
 
 /** `INC-1 · unexpected-peer · first … · last …` */

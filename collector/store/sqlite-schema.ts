@@ -140,4 +140,40 @@ export const MIGRATIONS: readonly string[] = [
     since_ms INTEGER NOT NULL
   ) STRICT;
   `,
+  `
+  -- Which incident tells which story, now and after it was resolved.
+  CREATE TABLE stories (
+    fingerprint TEXT PRIMARY KEY,
+    incident INTEGER NOT NULL REFERENCES incidents (number) ON DELETE CASCADE,
+    family TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    service TEXT,
+    began_ms INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX stories_by_incident ON stories (incident, subject);
+  CREATE INDEX stories_alike ON stories (family, service, began_ms);
+  CREATE INDEX stories_by_subject ON stories (subject, began_ms);
+  INSERT INTO stories (fingerprint, incident, family, subject, service, began_ms)
+    SELECT fingerprint, number, json_extract(fingerprint, '$[0]'), json_extract(fingerprint, '$[1]'),
+      json_extract(fingerprint, '$[2]'), json_extract(incident, '$.openedMs')
+    FROM incidents WHERE state <> 'resolved' AND json_valid(fingerprint)
+      AND json_extract(fingerprint, '$[1]') IS NOT NULL;
+
+  ALTER TABLE incidents ADD COLUMN quiet_ms INTEGER NOT NULL DEFAULT 900000;
+  ALTER TABLE incidents ADD COLUMN merged_into INTEGER;
+  CREATE INDEX incidents_absorbed ON incidents (merged_into) WHERE merged_into IS NOT NULL;
+  UPDATE incidents SET incident = json_set(incident, '$.breadth', 'story',
+    '$.peerCount', json_extract(incident, '$.peer') IS NOT NULL,
+    '$.serviceCount', json_extract(incident, '$.service') IS NOT NULL,
+    '$.isAlone', json('true'), '$.reopenedMs', NULL, '$.reopenCount', 0, '$.quietMs', 900000, '$.mergedInto', NULL);
+  UPDATE outbox SET snapshot = json_set(snapshot, '$.breadth', 'story',
+    '$.peerCount', json_extract(snapshot, '$.peer') IS NOT NULL,
+    '$.serviceCount', json_extract(snapshot, '$.service') IS NOT NULL,
+    '$.isAlone', json('true'), '$.reopenedMs', NULL, '$.reopenCount', 0, '$.quietMs', 900000, '$.mergedInto', NULL);
+  UPDATE tellings SET told = json_set(told, '$.breadth', 'story', '$.peerCount', 1) WHERE told IS NOT NULL;
+
+  -- What the flood guard counts: messages of one kind about one subject; null for those that it lets through.
+  ALTER TABLE outbox ADD COLUMN topic TEXT;
+  CREATE INDEX outbox_by_topic ON outbox (receiver, topic, created_ms) WHERE topic IS NOT NULL;
+  `,
 ];

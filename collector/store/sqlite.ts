@@ -8,6 +8,7 @@ import { Queries } from './queries.ts';
 import { RulesTable } from './rules-table.ts';
 import { MIGRATIONS } from './sqlite-schema.ts';
 import { SilenceTable } from './silence-table.ts';
+import { StoryTable } from './story-table.ts';
 import { TellingTable } from './telling-table.ts';
 import type {
   Incident,
@@ -60,6 +61,7 @@ class SqliteStore implements Store {
   readonly #queries: Queries;
   readonly fleet: FleetTable;
   readonly rules: RulesTable;
+  readonly stories: StoryTable;
   readonly tellings: TellingTable;
   readonly silences: SilenceTable;
   readonly audit: AuditTable;
@@ -68,6 +70,7 @@ class SqliteStore implements Store {
     this.#queries = queries;
     this.fleet = new FleetTable(queries);
     this.rules = new RulesTable(queries);
+    this.stories = new StoryTable(queries);
     this.tellings = new TellingTable(queries);
     this.silences = new SilenceTable(queries);
     this.audit = new AuditTable(queries);
@@ -191,34 +194,29 @@ class SqliteStore implements Store {
 
   insertIncident(incident: NewIncident): Incident {
     this.#queries.run(
-      'INSERT INTO incidents (fingerprint, state, last_report_ms, incident) VALUES (?, ?, ?, ?)',
-      [incident.fingerprint, incident.state, incident.lastReportMs, JSON.stringify(incident)],
+      'INSERT INTO incidents (fingerprint, state, last_report_ms, quiet_ms, incident) VALUES (?, ?, ?, ?, ?)',
+      [
+        incident.fingerprint,
+        incident.state,
+        incident.lastReportMs,
+        incident.quietMs,
+        JSON.stringify(incident),
+      ],
     );
     const number = this.#queries.number('SELECT last_insert_rowid() AS value', []);
     return { ...incident, id: incidentId(number) };
   }
 
   updateIncident({ id, ...incident }: Incident): void {
-    this.#queries.run('UPDATE incidents SET state = ?, last_report_ms = ?, incident = ? WHERE number = ?', [
-      incident.state,
-      incident.lastReportMs,
-      JSON.stringify(incident),
-      incidentNumber(id),
-    ]);
+    this.#queries.run(
+      'UPDATE incidents SET state = ?, last_report_ms = ?, quiet_ms = ?, incident = ? WHERE number = ?',
+      [incident.state, incident.lastReportMs, incident.quietMs, JSON.stringify(incident), incidentNumber(id)],
+    );
   }
 
   incident(id: string): Incident | undefined {
     return this.#queries
       .all<IncidentRow>('SELECT number, incident FROM incidents WHERE number = ?', [incidentNumber(id)])
-      .map(toIncident)[0];
-  }
-
-  unresolvedIncident(fingerprint: string): Incident | undefined {
-    return this.#queries
-      .all<IncidentRow>(
-        "SELECT number, incident FROM incidents WHERE fingerprint = ? AND state <> 'resolved'",
-        [fingerprint],
-      )
       .map(toIncident)[0];
   }
 
@@ -247,12 +245,12 @@ class SqliteStore implements Store {
     };
   }
 
-  quietIncidents(sinceMs: number, limit: number): Incident[] {
+  quietIncidents({ sinceMs, nowMs }: { sinceMs: number; nowMs: number }, limit: number): Incident[] {
     return this.#queries
       .all<IncidentRow>(
-        `SELECT number, incident FROM incidents WHERE state <> 'resolved' AND last_report_ms <= ?
-       ORDER BY number LIMIT ?`,
-        [sinceMs, limit],
+        `SELECT number, incident FROM incidents WHERE state <> 'resolved' AND max(last_report_ms, ?) + quiet_ms <= ?
+         ORDER BY number LIMIT ?`,
+        [sinceMs, nowMs, limit],
       )
       .map(toIncident);
   }
@@ -302,6 +300,12 @@ class SqliteStore implements Store {
     );
   }
 
+  nodeCount(id: string): number {
+    return this.#queries.number('SELECT COUNT(DISTINCT node) AS value FROM members WHERE incident = ?', [
+      incidentNumber(id),
+    ]);
+  }
+
   members(id: string, limit: number): Member[] {
     return this.#queries
       .all<MemberRow>('SELECT * FROM members WHERE incident = ? ORDER BY rowid LIMIT ?', [
@@ -321,12 +325,24 @@ class SqliteStore implements Store {
       .map(({ report }) => JSON.parse(report) as EvidenceReport)[0];
   }
 
-  enqueue({ id, receiver, type, incident, heldBack, createdMs }: Notification): void {
+  enqueue(
+    { id, receiver, type, incident, heldBack, createdMs }: Notification,
+    topic: string | null = null,
+  ): void {
+    const number = incidentNumber(incident.id);
     this.#queries.run(
-      `INSERT INTO outbox (id, receiver, type, incident, snapshot, held_back, created_ms)
-       VALUES (?, ?, ?, ?, ?, ?, ?)`,
-      [id, receiver, type, incidentNumber(incident.id), JSON.stringify(incident), heldBack, createdMs],
+      `INSERT INTO outbox (id, receiver, type, incident, snapshot, held_back, created_ms, topic)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      [id, receiver, type, number, JSON.stringify(incident), heldBack, createdMs, topic],
     );
+  }
+
+  nthLatestMs(receiver: string, topic: string, n: number): number | undefined {
+    return this.#queries.all<{ created_ms: number }>(
+      `SELECT created_ms FROM outbox WHERE receiver = ? AND topic = ?
+       ORDER BY created_ms DESC LIMIT 1 OFFSET ?`,
+      [receiver, topic, n - 1],
+    )[0]?.created_ms;
   }
 
   pending(receiver: string, limit: number): OutboxEntry[] {

@@ -10,26 +10,38 @@ import type { AuditTable } from './audit-table.ts';
 import type { AgentRecord, FleetTable } from './fleet-table.ts';
 import type { RulesTable } from './rules-table.ts';
 import type { SilenceTable } from './silence-table.ts';
+import type { StoryTable } from './story-table.ts';
 import type { TellingTable } from './telling-table.ts';
 
 /** Whether an incident is silenced is no state of it: that follows from the silences of the moment. */
 export const INCIDENT_STATES = ['open', 'acknowledged', 'resolved'] as const;
 export type IncidentState = (typeof INCIDENT_STATES)[number];
 
+/**
+ * One story; or all that a peer does, because it scans; or one kind of story of many subjects at a time (peers, nodes),
+ * because they came in a burst.
+ */
+export type Breadth = 'story' | 'peer' | 'kind';
+
 /** Anomalies that belong together as a person sees them. */
 export interface Incident {
   /** `INC-` and a number that rises. */
   readonly id: string;
-  /** Equal for anomalies that tell one story; at most one unresolved incident has it. */
+  /** Of the story that opened it; at most one unresolved incident has it. It never changes. */
   readonly fingerprint: string;
   readonly state: IncidentState;
   readonly severity: Severity;
   /** The kind of the anomaly that opened it. */
   readonly kind: AnomalyKind;
   readonly title: string;
-  /** The stranger's address, or null where the story has none (`blind`). */
+  /** What it has grown to tell of. */
+  readonly breadth: Breadth;
+  /** The first stranger's address, or null where the story has none (`blind`), and how many there are. */
   readonly peer: string | null;
+  readonly peerCount: number;
+  /** The first service, or null where the story has none, and how many there are. */
   readonly service: string | null;
+  readonly serviceCount: number;
   /** The first nodes that saw it, at most `MAX_LISTED_NODES`, and how many there are. */
   readonly nodes: readonly string[];
   readonly nodeCount: number;
@@ -45,11 +57,20 @@ export interface Incident {
   /** The latest sentence of an agent. */
   readonly message: string;
   readonly openedMs: number;
+  /** Whether no other story like it began shortly before: one of many is not told at once. */
+  readonly isAlone: boolean;
+  /** When it was opened again last, and how often; null and 0 when never. */
+  readonly reopenedMs: number | null;
+  readonly reopenCount: number;
   readonly lastReportMs: number;
+  /** Without a report for so long it is resolved. */
+  readonly quietMs: number;
   readonly acknowledgedMs: number | null;
   readonly resolvedMs: number | null;
   /** Who resolved it by hand; null where it ended by itself. */
   readonly resolvedBy: string | null;
+  /** The incident that absorbed it, and tells its story from then on. */
+  readonly mergedInto: string | null;
 }
 
 export type NewIncident = Omit<Incident, 'id'>;
@@ -77,7 +98,14 @@ export interface Member {
   readonly baseBytes: number;
 }
 
-export const NOTIFICATION_TYPES = ['opened', 'escalated', 'updated', 'repeated', 'resolved'] as const;
+export const NOTIFICATION_TYPES = [
+  'opened',
+  'escalated',
+  'updated',
+  'repeated',
+  'reopened',
+  'resolved',
+] as const;
 export type NotificationType = (typeof NOTIFICATION_TYPES)[number];
 
 /** One message about an incident to one receiver; the incident is as it was when the message was written. */
@@ -135,6 +163,7 @@ export interface RemovalLimits {
 export interface Store {
   readonly fleet: FleetTable;
   readonly rules: RulesTable;
+  readonly stories: StoryTable;
   readonly tellings: TellingTable;
   readonly silences: SilenceTable;
   readonly audit: AuditTable;
@@ -167,12 +196,11 @@ export interface Store {
   insertIncident(incident: NewIncident): Incident;
   updateIncident(incident: Incident): void;
   incident(id: string): Incident | undefined;
-  unresolvedIncident(fingerprint: string): Incident | undefined;
   unresolvedCount(): number;
   /** Newest first. */
   incidents(query: IncidentQuery): { incidents: Incident[]; next: number | null };
-  /** Unresolved incidents without a report since. */
-  quietIncidents(sinceMs: number, limit: number): Incident[];
+  /** Unresolved incidents without a report for as long as each may be quiet, not counting the time before `sinceMs`. */
+  quietIncidents(times: { sinceMs: number; nowMs: number }, limit: number): Incident[];
 
   /** The latest incident that an anomaly is part of. */
   member(agent: string, anomalyId: string): Member | undefined;
@@ -181,11 +209,16 @@ export interface Store {
   hasOngoing(incidentId: string): boolean;
   /** Whether a node is among the reporters of an incident. */
   hasNode(incidentId: string, node: string): boolean;
+  /** How many nodes report of an incident. */
+  nodeCount(incidentId: string): number;
   members(incidentId: string, limit: number): Member[];
   /** The first packets of an anomaly's connection, while reports of that time are kept. */
   evidence(agent: string, anomalyId: string): EvidenceReport | undefined;
 
-  enqueue(notification: Notification): void;
+  /** @param topic what the flood guard counts it under; none when not given */
+  enqueue(notification: Notification, topic?: string | null): void;
+  /** When the message was written that is the n-th latest of its topic for a receiver; undefined where there are fewer. */
+  nthLatestMs(receiver: string, topic: string, n: number): number | undefined;
   /** The oldest notifications that wait for a receiver, in order. */
   pending(receiver: string, limit: number): OutboxEntry[];
   pendingCount(receiver: string): number;

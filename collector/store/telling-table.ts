@@ -2,13 +2,15 @@
 import type { Severity } from '../../common/event.ts';
 import { incidentId, incidentNumber, toIncident, type IncidentRow } from './incident-row.ts';
 import type { Queries } from './queries.ts';
-import type { Incident, NotificationType } from './store.ts';
+import type { Breadth, Incident, NotificationType } from './store.ts';
 
 /** The last message about an incident, in the numbers that the next one is compared with. */
 export interface Told {
   readonly type: NotificationType;
   readonly atMs: number;
   readonly severity: Severity;
+  readonly breadth: Breadth;
+  readonly peerCount: number;
   readonly nodeCount: number;
   readonly count: number;
   readonly bytes: number;

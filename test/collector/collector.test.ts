@@ -13,7 +13,7 @@ import { systemClock } from '../../common/clock.ts';
 import { INGEST_PATH } from '../../common/protocol.ts';
 import { createCollector, type Collector, type CollectorOptions } from '../../collector/collector.ts';
 import { collectorConfigSchema } from '../../collector/config.ts';
-import type { IncidentEvent } from '../../collector/incident/recorder.ts';
+import type { IncidentEvent } from '../../collector/incident/tally.ts';
 import type { CollectorSecrets } from '../../collector/secrets.ts';
 import { HttpReceiver } from '../support/http-receiver.ts';
 import { sendReports } from '../support/report-client.ts';

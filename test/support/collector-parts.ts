@@ -7,8 +7,10 @@ import { Announcer, type AnnouncerOptions } from '../../collector/incident/annou
 import { audienceOf, type Audience } from '../../collector/incident/audiences.ts';
 import { inhibition } from '../../collector/incident/inhibition.ts';
 import { firstReason } from '../../collector/incident/muting.ts';
-import { Recorder, type IncidentEvent, type RecorderOptions } from '../../collector/incident/recorder.ts';
+import type { GroupingLimits } from '../../collector/incident/grouping.ts';
+import { Recorder, type RecorderOptions } from '../../collector/incident/recorder.ts';
 import { Silences } from '../../collector/incident/silences.ts';
+import type { IncidentEvent } from '../../collector/incident/tally.ts';
 import type { Timing } from '../../collector/incident/timing.ts';
 import { createCollectorMetrics } from '../../collector/metrics.ts';
 import { StoreHealth } from '../../collector/store/health.ts';
@@ -25,11 +27,20 @@ export const TEST_TIMING: Timing = {
   repeatIntervalMs: 14_400_000,
 };
 
+export const TEST_LIMITS: GroupingLimits = {
+  maxUnresolved: 100,
+  reopenWithinMs: 21_600_000,
+  burstSubjects: 5,
+  burstWithinMs: 300_000,
+  scanStories: 5,
+};
+
 export interface PartsOptions
   extends
-    Partial<Pick<RecorderOptions, 'quietMs' | 'maxUnresolved' | 'onCommit'>>,
-    Partial<Pick<AnnouncerOptions, 'timing' | 'mutedBy' | 'onWritten'>> {
+    Partial<Pick<RecorderOptions, 'quietMs' | 'maxQuietMs' | 'onCommit'>>,
+    Partial<Pick<AnnouncerOptions, 'timing' | 'messagesPerHour' | 'mutedBy' | 'onWritten'>> {
   readonly audiences?: readonly Audience[];
+  readonly limits?: Partial<GroupingLimits>;
 }
 
 export async function openParts(options: PartsOptions = {}) {
@@ -51,6 +62,7 @@ export async function openParts(options: PartsOptions = {}) {
     clock,
     metrics,
     timing: TEST_TIMING,
+    messagesPerHour: 10,
     receivers: audiences.map(({ name }) => name),
     receiversOf: audienceOf(audiences),
     onWritten: () => {},
@@ -65,10 +77,11 @@ export async function openParts(options: PartsOptions = {}) {
     metrics,
     announcer,
     quietMs: 600_000,
-    maxUnresolved: 100,
     inOurTime: (agent, anomaly) => clocks.inOurTime(agent, anomaly),
+    maxQuietMs: 28_800_000,
     onCommit: (happened) => events.push(...happened),
     ...options,
+    limits: { ...TEST_LIMITS, ...options.limits },
   });
   const stories = new OwnStories({ store, recorder, clock, quietMs: 600_000 });
   const fleet = new FleetWatch({
@@ -91,8 +104,11 @@ export function sampleIncident(changes: Partial<Incident> = {}): Incident {
     severity: 'critical',
     kind: 'unexpected-peer',
     title: 'Unexpected peer 10.77.9.66 talks to the object manager on w1',
+    breadth: 'story',
     peer: '10.77.9.66',
+    peerCount: 1,
     service: 'object-manager',
+    serviceCount: 1,
     nodes: ['w1'],
     nodeCount: 1,
     anomalyCount: 1,
@@ -102,10 +118,15 @@ export function sampleIncident(changes: Partial<Incident> = {}): Incident {
     last: '2026-11-23T09:42:12.260000000Z',
     message: '10.77.9.66 is no member and no rule allows it',
     openedMs: Date.UTC(2026, 10, 23, 9, 42, 13),
+    isAlone: true,
+    reopenedMs: null,
+    reopenCount: 0,
     lastReportMs: Date.UTC(2026, 10, 23, 9, 42, 13),
+    quietMs: 600_000,
     acknowledgedMs: null,
     resolvedMs: null,
     resolvedBy: null,
+    mergedInto: null,
     ...changes,
   };
 }

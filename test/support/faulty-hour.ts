@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Writable } from 'node:stream';
 import { pino } from 'pino';
 import type { Clock } from '../../common/clock.ts';
-import type { IncidentEvent } from '../../collector/incident/recorder.ts';
+import type { IncidentEvent } from '../../collector/incident/tally.ts';
 import { Dispatcher } from '../../collector/notify/dispatcher.ts';
 import type { Notifier } from '../../collector/notify/notifier.ts';
 import type { Fetch } from '../../collector/notify/post.ts';
@@ -54,7 +54,7 @@ export async function passFaultyHour(options: FaultyHourOptions): Promise<Faulty
     return faults[Math.floor(random() * faults.length)] ?? 'cut';
   });
   receiver.answers = [...plan];
-  const parts = await openParts({ quietMs: QUIET_MS, maxUnresolved: 1000 });
+  const parts = await openParts({ quietMs: QUIET_MS, limits: { maxUnresolved: 1000 } });
   const { clock, store, recorder, metrics, events } = parts;
   const lines: string[] = [];
   const sentAtMs: number[] = [];
@@ -121,13 +121,18 @@ export async function passFaultyHour(options: FaultyHourOptions): Promise<Faulty
   };
 }
 
-/** A stranger of its own for each story, so that each is an incident. */
+/** A stranger and a service of its own for each story, so that each is an incident, and none is part of a burst. */
 function storyOf(number: number) {
   const anomaly = sampleAnomaly(1);
   const { flow } = anomaly;
   if (flow === null) throw new Error('the sample has a flow');
   const ip = `10.9.${Math.floor(number / 250)}.${(number % 250) + 1}`;
-  return { ...anomaly, id: `story-${number}`, flow: { ...flow, source: { ...flow.source, ip } } };
+  const plasmawatch = { ...flow.plasmawatch, service: `service-${number}` };
+  return {
+    ...anomaly,
+    id: `story-${number}`,
+    flow: { ...flow, source: { ...flow.source, ip }, plasmawatch },
+  };
 }
 
 function lineSink(lines: string[]): Writable {

@@ -12,7 +12,7 @@ const SEVERITY_NUMBERS: Readonly<Record<Severity, number>> = { info: 21, warning
 
 /** `event.type`: does the story begin, go on or end. */
 function eventTypeOf(type: NotificationType): string {
-  if (type === 'opened') return 'start';
+  if (type === 'opened' || type === 'reopened') return 'start';
   return type === 'resolved' ? 'end' : 'change';
 }
 

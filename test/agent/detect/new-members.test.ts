@@ -46,7 +46,8 @@ describe('reportNewMembers', () => {
     expect(new Set(stories.map(({ fingerprint }) => fingerprint)).size).toBe(1);
     const [story] = stories;
     if (story === undefined) throw new Error('no story');
-    expect(titleOf({ ...story, kind: 'new-member', nodes: ['w1', 'w2'], nodeCount: 2 })).toBe(
+    const seen = { breadth: 'story', peerCount: 1, nodes: ['w1', 'w2'], nodeCount: 2 } as const;
+    expect(titleOf({ ...story, kind: 'new-member', ...seen })).toBe(
       'New member 10.0.0.3 seen by w1 and 1 more node',
     );
   });

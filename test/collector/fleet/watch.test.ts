@@ -85,7 +85,7 @@ describe('a missing agent', () => {
     expect(told()).toEqual(['opened critical missing w1', 'resolved critical missing w1']);
   });
 
-  it('that goes missing again is another incident', () => {
+  it('that goes missing again is the same incident again', () => {
     hello('w1');
     pass(MINUTE_MS);
     hello('w1');
@@ -93,7 +93,7 @@ describe('a missing agent', () => {
     expect(told()).toEqual([
       'opened critical missing w1',
       'resolved critical missing w1',
-      'opened critical missing w1',
+      'reopened critical missing w1',
     ]);
   });
 

@@ -72,7 +72,7 @@ describe('the announcer', () => {
   it('tells of the end by hand at once, to whoever was told', async () => {
     await open();
     report();
-    report({ id: 'other', kind: 'scan', severity: 'critical' });
+    report({ id: 'other', kind: 'volume', severity: 'critical' });
     parts.recorder.resolve('INC-1', 'kim');
     parts.recorder.resolve('INC-2', 'kim');
     parts.clock.advance(HOUR_MS);
@@ -128,6 +128,52 @@ describe('the announcer', () => {
   });
 });
 
+describe('the flood guard', () => {
+  /** The story comes back and is resolved, so many times. */
+  function flap(times: number): void {
+    for (let time = 0; time < times; time++) {
+      flaps++;
+      report({
+        severity: 'critical',
+        count: flaps,
+        last: new Date(Date.UTC(2026, 10, 23, 10, 0, flaps)).toISOString(),
+      });
+      parts.recorder.resolve('INC-1', 'kim');
+    }
+  }
+  let flaps = 0;
+
+  it('lets ten messages of a kind and peer through in an hour, and says how many it held back', async () => {
+    flaps = 0;
+    await open();
+    flap(13);
+    const types = (type: string): number => told().filter((each) => each.startsWith(type)).length;
+    expect([types('opened'), types('reopened'), types('resolved')]).toEqual([1, 9, 10]);
+    expect((await parts.metrics.notificationsHeldBack.get()).values[0]).toMatchObject({
+      labels: { receiver: 'ops' },
+      value: 3,
+    });
+    report({ severity: 'critical', id: 'other', kind: 'volume' });
+    expect(told().at(-1)).toBe('opened 1');
+    parts.clock.advance(HOUR_MS);
+    flap(1);
+    expect(parts.store.pending('ops', 1000).slice(-2)).toMatchObject([
+      { type: 'reopened', heldBack: 3 },
+      { type: 'resolved', heldBack: 0 },
+    ]);
+  });
+
+  it('tells late what it held back and is still so', async () => {
+    flaps = 0;
+    await open();
+    flap(10);
+    report({ severity: 'critical', count: 50, last: '2026-11-23T11:00:00Z' });
+    expect(told()).toHaveLength(20);
+    parts.clock.advance(HOUR_MS);
+    expect(told().slice(20)).toEqual(['reopened 50']);
+  });
+});
+
 describe('a restart', () => {
   /** Another run of the collector on the same store. */
   function nextRun(receivers: string[]): Announcer {
@@ -138,6 +184,7 @@ describe('a restart', () => {
       clock,
       metrics,
       timing: TEST_TIMING,
+      messagesPerHour: 10,
       receivers,
       receiversOf: () => receivers,
       mutedBy: () => undefined,
@@ -148,7 +195,7 @@ describe('a restart', () => {
   it('tells nothing twice, and late what became due meanwhile', async () => {
     await open();
     report();
-    report({ id: 'other', kind: 'scan', severity: 'critical' });
+    report({ id: 'other', kind: 'volume', severity: 'critical' });
     parts.announcer.stop();
     parts.clock.advance(HOUR_MS);
     expect(told()).toEqual(['opened 1']);

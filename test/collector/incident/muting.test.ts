@@ -134,7 +134,7 @@ nodeLabels: [{ nodes: ["w*"], labels: { team: ml } }]
     const mutedBy = muteTimes(value?.muteTimes ?? [], (node) => (node === 'x' ? {} : { team: 'ml' }));
     const { report, told, advanceTo } = await open({ mutedBy });
     advanceTo('23T17:00:00');
-    report({ ...sampleAnomaly(1), severity: 'warning' }, { ...sampleAnomaly(2), kind: 'scan' });
+    report({ ...sampleAnomaly(1), severity: 'warning' }, { ...sampleAnomaly(2), kind: 'volume' });
     advanceTo('24T07:00:00');
     expect(told()).toContainEqual('17:00:00 INC-2 opened');
     expect(told().filter((line) => line.includes('INC-1'))).toEqual([

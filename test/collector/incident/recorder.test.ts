@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { MAX_MEMBERS } from '../../../collector/incident/recorder.ts';
+import { MAX_MEMBERS } from '../../../collector/incident/lifecycle.ts';
 import type { Anomaly } from '../../../common/event.ts';
 import { openParts, TEST_EPOCH } from '../../support/collector-parts.ts';
 import { sampleAnomaly, sampleFlowReport } from '../../support/sample-report.ts';
@@ -25,10 +25,12 @@ function at(seconds: number): string {
   return new Date(Date.UTC(2026, 10, 23, 10, 0, seconds)).toISOString();
 }
 
-function fromPeer(ip: string, changes: Partial<Anomaly> = {}): Anomaly {
+function fromPeer(ip: string, changes: Partial<Anomaly> = {}, service = 'object-manager'): Anomaly {
   const { flow, ...rest } = sampleAnomaly(1);
   if (flow === null) throw new Error('the sample has a flow');
-  return { ...rest, id: `from-${ip}`, flow: { ...flow, source: { ...flow.source, ip } }, ...changes };
+  const plasmawatch = { ...flow.plasmawatch, service };
+  const id = `${ip} ${service}`;
+  return { ...rest, id, flow: { ...flow, source: { ...flow.source, ip }, plasmawatch }, ...changes };
 }
 
 describe('what one story is', () => {
@@ -138,7 +140,7 @@ describe('the life of an incident', () => {
     expect(parts.store.incident('INC-1')?.severity).toBe('critical');
   });
 
-  it('is resolved after the quiet time, told so, and a new one opens afterwards with what came since', async () => {
+  it('is resolved after the quiet time, and told so', async () => {
     const parts = await openParts();
     parts.recorder.start();
     report(parts, [anomaly({ count: 4, bytes: 400, last: at(1) })]);
@@ -146,11 +148,59 @@ describe('the life of an incident', () => {
     expect(parts.store.incident('INC-1')?.state).toBe('open');
     parts.clock.advance(60_000);
     expect(parts.store.incident('INC-1')).toMatchObject({ state: 'resolved' });
-    report(parts, [anomaly({ count: 6, bytes: 700, last: at(2) })]);
-    expect(parts.store.incident('INC-2')).toMatchObject({ state: 'open', count: 2, bytes: 300 });
-    expect(parts.events.map(({ type }) => type)).toEqual(['opened', 'resolved', 'opened']);
+    expect(parts.events.map(({ type }) => type)).toEqual(['opened', 'resolved']);
     parts.recorder.stop();
     expect(parts.clock.pending).toBe(0);
+  });
+
+  it('goes on when its story comes back, and is then kept open for twice as long', async () => {
+    const parts = await openParts();
+    parts.recorder.start();
+    report(parts, [anomaly({ count: 4, bytes: 400, last: at(1) })]);
+    parts.clock.advance(650_000);
+    report(parts, [anomaly({ count: 6, bytes: 700, last: at(2) }), anomaly({ id: 'b', node: 'w2' })]);
+    expect(parts.store.incident('INC-1')).toMatchObject({
+      state: 'open',
+      count: 7,
+      bytes: 4900,
+      nodes: ['w1', 'w2'],
+      resolvedMs: null,
+      reopenCount: 1,
+      quietMs: 1_200_000,
+    });
+    parts.clock.advance(1_100_000);
+    expect(parts.store.incident('INC-1')?.state).toBe('open');
+    parts.clock.advance(150_000);
+    expect(parts.store.incident('INC-1')?.state).toBe('resolved');
+    expect(parts.events.map(({ type }) => type)).toEqual(['opened', 'resolved', 'reopened', 'resolved']);
+    parts.recorder.stop();
+  });
+
+  it('is as severe as what comes back, not as what there was before', async () => {
+    const parts = await openParts();
+    report(parts, [anomaly({ severity: 'critical' })]);
+    parts.recorder.resolve('INC-1', 'kim');
+    report(parts, [anomaly({ severity: 'info', count: 2, last: at(2) })]);
+    expect(parts.store.incident('INC-1')).toMatchObject({ state: 'open', severity: 'info' });
+  });
+
+  it('is kept open for eight hours at most, however often it opens again', async () => {
+    const parts = await openParts();
+    for (let count = 1; count <= 10; count++) {
+      report(parts, [anomaly({ count, last: at(count) })]);
+      parts.recorder.resolve('INC-1', 'kim');
+    }
+    expect(parts.store.incident('INC-1')).toMatchObject({ reopenCount: 9, quietMs: 28_800_000 });
+  });
+
+  it('is followed by another one with what came since, when its story comes back after six hours', async () => {
+    const parts = await openParts();
+    report(parts, [anomaly({ count: 4, bytes: 400, last: at(1) })]);
+    parts.recorder.resolve('INC-1', 'kim');
+    parts.clock.advance(21_600_001);
+    report(parts, [anomaly({ count: 6, bytes: 700, last: at(2) })]);
+    expect(parts.store.incident('INC-1')?.state).toBe('resolved');
+    expect(parts.store.incident('INC-2')).toMatchObject({ state: 'open', count: 2, bytes: 300 });
   });
 
   it('stays open while reports come, even reports that tell nothing new', async () => {
@@ -214,10 +264,10 @@ describe('limits', () => {
   });
 
   it('puts new stories into one incident when too many are open', async () => {
-    const parts = await openParts({ maxUnresolved: 3 });
+    const parts = await openParts({ limits: { maxUnresolved: 3 } });
     report(
       parts,
-      Array.from({ length: 20 }, (_, index) => fromPeer(`10.0.1.${index}`)),
+      Array.from({ length: 20 }, (_, index) => fromPeer(`10.0.1.${index}`, {}, `service-${index}`)),
     );
     const { incidents } = parts.store.incidents({ limit: 50 });
     expect(incidents).toHaveLength(4);

@@ -21,7 +21,7 @@ function decideOf(
 
 /** What was told when the incident opened. */
 function told(changes: Partial<Told> = {}): Told {
-  const numbers = { nodeCount: 1, count: 3, bytes: 4200 };
+  const numbers = { breadth: 'story', peerCount: 1, nodeCount: 1, count: 3, bytes: 4200 } as const;
   return { type: 'opened', atMs: OPENED_MS, severity: 'warning', ...numbers, ...changes };
 }
 

@@ -130,6 +130,18 @@ receivers:
     );
   });
 
+  it('fires again when an incident opens again', async () => {
+    const notifier = createAlertmanagerNotifier({ url, fetch, clock: systemClock });
+    const opened = incident('INC-33');
+    const resolved: Incident = { ...opened, state: 'resolved', resolvedMs: systemClock.now() };
+    await notifier.send(sampleNotification({ incident: opened }), signal);
+    await notifier.send(sampleNotification({ type: 'resolved', incident: resolved }), signal);
+    await vi.waitFor(async () => expect(await alertsOf('INC-33')).toEqual([]), { timeout: 20_000 });
+    const again: Incident = { ...opened, reopenedMs: systemClock.now(), reopenCount: 1 };
+    await notifier.send(sampleNotification({ type: 'reopened', incident: again }), signal);
+    await vi.waitFor(async () => expect(await alertsOf('INC-33')).toHaveLength(1), { timeout: 20_000 });
+  });
+
   it('has one alert of an incident that became worse', async () => {
     const notifier = createAlertmanagerNotifier({ url, fetch, clock: systemClock });
     const opened = incident('INC-32', { severity: 'warning' });

@@ -31,8 +31,15 @@ describe('an event of PagerDuty', () => {
     const resolved = render({ type: 'resolved', incident: sampleIncident({ state: 'resolved' }) });
     expect(resolved.event_action).toBe('resolve');
     expect(resolved.dedup_key).toBe(render().dedup_key);
-    expect(render({ type: 'escalated' }).event_action).toBe('trigger');
   });
+
+  it.each(['escalated', 'updated', 'repeated', 'reopened'] as const)(
+    'triggers the same alert when the incident is %s',
+    (type) => {
+      const { event_action: action, dedup_key: key } = render({ type });
+      expect([action, key]).toEqual(['trigger', render().dedup_key]);
+    },
+  );
 
   it('has another key for another story, also where numbers begin anew', () => {
     const keys = [

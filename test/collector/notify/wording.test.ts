@@ -10,6 +10,7 @@ describe('a message', () => {
     ['escalated', `Worse: ${TITLE}`],
     ['updated', `More: ${TITLE}`],
     ['repeated', `Still open: ${TITLE}`],
+    ['reopened', `Again: ${TITLE}`],
     ['resolved', `Resolved: ${TITLE}`],
   ] as const)('of what was %s begins with the word for it', (type, headline) => {
     expect(headlineOf(sampleNotification({ type }))).toBe(headline);
@@ -19,6 +20,16 @@ describe('a message', () => {
     expect(factsOf(sampleNotification({ heldBack: 1 }))).toContainEqual(['Held back', '1 earlier message']);
     expect(writePlainly(sampleNotification({ heldBack: 7 })).body).toContain('Held back: 7 earlier messages');
     expect(writePlainly(sampleNotification()).body).not.toContain('Held back');
+  });
+
+  it('says how many peers and services there are besides the first', () => {
+    const incident = sampleIncident({ peerCount: 500, serviceCount: 7 });
+    expect(factsOf(sampleNotification({ incident }))).toEqual(
+      expect.arrayContaining([
+        ['Peers', '10.77.9.66 and 499 more'],
+        ['Services', 'object-manager and 6 more'],
+      ]),
+    );
   });
 
   it('says who resolved it by hand', () => {

@@ -155,7 +155,7 @@ describe.each(engines)('the %s store', (_name, open) => {
     expect(() => store.insertIncident(sampleIncident())).toThrow(/UNIQUE/);
     store.updateIncident({ ...first, state: 'resolved' });
     const second = store.insertIncident(sampleIncident());
-    expect(store.unresolvedIncident(first.fingerprint)?.id).toBe(second.id);
+    expect(second.id).not.toBe(first.id);
     expect(store.unresolvedCount()).toBe(1);
   });
 
@@ -186,7 +186,7 @@ describe.each(engines)('the %s store', (_name, open) => {
 
   it('knows what each receiver was told, and whom to look at when', () => {
     const incident = store.insertIncident(sampleIncident());
-    const numbers = { nodeCount: 1, count: 3, bytes: 4200 };
+    const numbers = { breadth: 'story', peerCount: 1, nodeCount: 1, count: 3, bytes: 4200 } as const;
     const told = { type: 'opened', atMs: 1000, severity: 'critical', ...numbers } as const;
     const telling = { incidentId: incident.id, told, heldBack: 2, held: 'updated', dueMs: 5000 } as const;
     store.tellings.save({ ...telling, receiver: 'ops' });
@@ -219,12 +219,14 @@ describe('a store of an earlier version', () => {
     const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-store-'));
     const path = join(folder, 'collector.db');
     const before = await openDatabase(path, MIGRATIONS.slice(0, 3));
-    const { id: _id, resolvedBy: _by, ...old } = sampleIncident();
+    const { id: _id, resolvedBy: _by, mergedInto: _into, quietMs: _quiet, ...rest } = sampleIncident();
+    const { breadth: _breadth, peerCount: _peers, serviceCount: _services, ...others } = rest;
+    const { isAlone: _alone, reopenedMs: _reopened, reopenCount: _count, ...old } = others;
     before
       .prepare(
-        "INSERT INTO incidents (fingerprint, state, last_report_ms, incident) VALUES ('a', 'open', 0, ?)",
+        "INSERT INTO incidents (fingerprint, state, last_report_ms, incident) VALUES (?, 'open', 0, ?)",
       )
-      .run(JSON.stringify(old));
+      .run(old.fingerprint, JSON.stringify(old));
     const told = before.prepare(
       "INSERT INTO outbox (id, receiver, type, incident, snapshot, created_ms) VALUES (?, 'ops', ?, 1, ?, ?)",
     );
@@ -232,8 +234,10 @@ describe('a store of an earlier version', () => {
     told.run('msg_2', 'escalated', JSON.stringify({ ...old, id: 'INC-1' }), 2000);
     before.close();
     const store = await openSqliteStore(path);
-    expect(store.incident('INC-1')).toEqual(sampleIncident());
-    expect(store.pending('ops', 9)[1]).toMatchObject({ heldBack: 0, incident: sampleIncident() });
+    const incident = sampleIncident({ quietMs: 900_000 });
+    expect(store.incident('INC-1')).toEqual(incident);
+    expect(store.stories.incidentOf(incident.fingerprint)).toEqual(incident);
+    expect(store.pending('ops', 9)[1]).toMatchObject({ heldBack: 0, incident });
     expect(store.tellings.of('INC-1')).toMatchObject([
       {
         receiver: 'ops',

@@ -133,7 +133,14 @@ describe('OCSF', () => {
       const text = formatNotification('ocsf', sampleNotification({ type }));
       return [type, (JSON.parse(text) as { activity_id: number }).activity_id];
     });
-    expect(Object.fromEntries(activities)).toMatchObject({ opened: 1, escalated: 2, resolved: 3 });
+    expect(Object.fromEntries(activities)).toEqual({
+      opened: 1,
+      resolved: 3,
+      escalated: 2,
+      updated: 2,
+      repeated: 2,
+      reopened: 2,
+    });
   });
 });
 
