@@ -7,9 +7,12 @@ import { KnownMembers } from './detect/known-members.ts';
 import { reportNewMembers } from './detect/new-members.ts';
 import type { Reporting } from './detect/reporting.ts';
 import { StaleMembershipDetector } from './detect/stale-membership.ts';
+import { SETTLE_MS, type Look } from './detect/unexpected.ts';
 import { UnseenConnections } from './detect/unseen.ts';
+import { FreshLook } from './membership/fresh-look.ts';
 import { createMembership, type MembershipDependencies } from './membership/from-rules.ts';
 import type { Membership } from './membership/membership.ts';
+import type { LookResult } from './membership/provider.ts';
 import { agentCounters, type AgentCounters } from './metrics.ts';
 import { Pipeline } from './pipeline.ts';
 import type { SocketOwnerCounters } from './process/socket-owners.ts';
@@ -65,6 +68,7 @@ export class Agent {
   readonly #stale: StaleMembershipDetector;
   readonly #unseen: UnseenConnections;
   readonly #known = new KnownMembers();
+  readonly #freshLook: FreshLook;
   readonly #queue: ReportQueue;
   readonly #timers: Timer[] = [];
   #membership: Membership;
@@ -98,6 +102,13 @@ export class Agent {
       reportedLater: () => this.#queue.flush(),
       countOnOneInterface: true,
       hashSeed: Math.floor(dependencies.random() * 2 ** 32),
+      waiting: { clock, ask: () => this.#freshLook.ask() },
+    });
+    this.#freshLook = new FreshLook({
+      clock,
+      settleMs: SETTLE_MS,
+      look: () => this.#lookAtMembers(),
+      decide: (look) => this.#decideHeld(look),
     });
     this.#unseen = new UnseenConnections({
       isWatched: (port) => this.#capture.captures(port),
@@ -183,6 +194,7 @@ export class Agent {
   async stop(): Promise<void> {
     for (const timer of this.#timers) timer.cancel();
     await this.#capture.stop();
+    await this.#freshLook.stop();
     await this.#socketLook;
     this.#pipeline.end(this.#dependencies.clock.now());
     this.#queue.end();
@@ -240,6 +252,19 @@ export class Agent {
     this.#pipeline.membershipChanged();
     this.#followPorts();
     this.#queue.flush();
+  }
+
+  async #lookAtMembers(): Promise<LookResult> {
+    const membership = this.#membership;
+    const result = await membership.lookNow();
+    // A membership that was replaced meanwhile has not looked to the end.
+    return membership === this.#membership ? result : 'failed';
+  }
+
+  #decideHeld(look: Look): boolean {
+    const isWaiting = this.#pipeline.decideHeld(look, this.#dependencies.clock.now());
+    this.#queue.flush();
+    return isWaiting;
   }
 
   #reportNewMembers(): void {

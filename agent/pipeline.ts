@@ -10,7 +10,8 @@ import { Attribution, type FoundProcess, type ProcessFinder } from './detect/att
 import { ForeignProcessDetector } from './detect/foreign-process.ts';
 import type { StoriesOptions, StoryPhase } from './detect/stories.ts';
 import type { OpenConnection } from './detect/unseen.ts';
-import { UnexpectedDetector } from './detect/unexpected.ts';
+import { UnexpectedDetector, type Ends, type Look } from './detect/unexpected.ts';
+import type { Judged } from './detect/wording.ts';
 import { Evidence } from './evidence/evidence.ts';
 import type { Flow } from './flow/flow.ts';
 import { flowRecord } from './flow/record.ts';
@@ -18,6 +19,7 @@ import { FlowTable, type FlowEndCause } from './flow/table.ts';
 import type { Membership } from './membership/membership.ts';
 import { ServiceLocator } from './membership/services.ts';
 import type { Address } from '../common/address.ts';
+import type { Clock } from '../common/clock.ts';
 import type { Anomaly, EvidenceReport, FlowReport, Verdict } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
 import { CLUSTER_GROUP, OBJECT_MANAGER } from '../rules/schema.ts';
@@ -65,12 +67,21 @@ interface PipelineOptions {
   readonly processes?: ProcessFinder;
   /** Called after reports that belong to no block of packets. */
   readonly reportedLater?: () => void;
+  /** Left out in a replay, where the intervals that are known decide. */
+  readonly waiting?: Waiting;
   /** The flow table's bound. */
   readonly maxFlows: number;
   /** Whether a flow is counted on one interface only (live, on all interfaces). */
   readonly countOnOneInterface: boolean;
   /** A random 32-bit number where strangers choose the packets: they must not know which ports collide. */
   readonly hashSeed?: number;
+}
+
+/** Lets the stories of strangers wait for a fresh look at the membership. */
+interface Waiting {
+  readonly clock: Pick<Clock, 'now'>;
+  /** Asks for a look, after which `decideHeld` is to be called. */
+  readonly ask: () => void;
 }
 
 /** What went through the pipeline so far. */
@@ -135,6 +146,7 @@ export class Pipeline implements FrameSink {
       report: options.reportEvidence,
       interfaceName: options.interfaceName,
       wantPackets: options.wantPackets,
+      isHeld: (story) => this.#unexpected.isHeld(story),
     });
     const stories: StoriesOptions<Judgement> = {
       node: options.node,
@@ -145,7 +157,15 @@ export class Pipeline implements FrameSink {
       describe: (flow, service) =>
         flowRecord(flow, { service, interfaceName: options.interfaceName(flow.interfaceIndex) }),
     };
-    this.#unexpected = new UnexpectedDetector(stories);
+    this.#unexpected = new UnexpectedDetector({
+      ...stories,
+      told: (story) => this.#evidence.told(story),
+      dropped: (story, open) => {
+        this.#evidence.forget(story);
+        for (const flow of open) this.#judge(flow);
+      },
+      judgeAgain: (ends) => this.#judgeEnds(ends),
+    });
     this.#foreign = new ForeignProcessDetector(stories);
     if (options.processes !== undefined) this.#attribution = new Attribution(options.processes);
   }
@@ -214,6 +234,12 @@ export class Pipeline implements FrameSink {
     this.#judgeAgain();
   }
 
+  /** Takes a look that was asked for, and returns whether strangers still wait for another. */
+  decideHeld(look: Look, nowMs: number): boolean {
+    this.#unexpected.decide(look, nowMs);
+    return this.#unexpected.heldCount > 0;
+  }
+
   /**
    * Takes note that this node's raylet connected to an endpoint. Outside the cluster it is watched from now on,
    * whatever its port.
@@ -277,13 +303,10 @@ export class Pipeline implements FrameSink {
       const mayEnd = membership.isLeaving(initiator, timeMs) || membership.isLeaving(responder, timeMs);
       if (verdict !== undefined && mayEnd) this.#leaving.add(flow);
     } else {
-      const toMember = membership.inGroup(CLUSTER_GROUP, responder, timeMs);
-      const fromMember = membership.inGroup(CLUSTER_GROUP, initiator, timeMs);
-      const admission =
-        verdict.reason === 'not-approved'
-          ? (membership.admission(initiator, timeMs) ?? membership.admission(responder, timeMs))
-          : undefined;
-      this.#unexpected.add({ flow, service, verdict, toMember, fromMember, admission }, timeMs);
+      const judged = this.#circumstances(flow, verdict, timeMs);
+      const waitsSinceMs = this.#waitsSince(flow, judged, timeMs);
+      this.#unexpected.add({ flow, service, timeMs, waitsSinceMs, ...judged });
+      if (this.#unexpected.heldCount > 0) this.#options.waiting?.ask();
     }
     if (this.#attribution !== undefined) this.#attribute(flow, flow.tag, this.#attribution);
   }
@@ -312,10 +335,46 @@ export class Pipeline implements FrameSink {
     }
   }
 
-  #verdictOn({ initiator, responder }: Flow<Judgement>, timeMs: number): Verdict {
+  #verdictOn({ initiator, responder }: Pick<Ends, 'initiator' | 'responder'>, timeMs: number): Verdict {
     const { ruleset, membership } = this.#policy;
     const services = this.#services.servicesOfMember(responder, responder.port, timeMs);
     return ruleset.judge({ source: initiator, destination: responder, services, timeMs }, membership);
+  }
+
+  #circumstances(
+    { initiator, responder }: Pick<Ends, 'initiator' | 'responder'>,
+    verdict: Verdict,
+    timeMs: number,
+  ): Judged {
+    const { membership } = this.#policy;
+    return {
+      verdict,
+      toMember: membership.inGroup(CLUSTER_GROUP, responder, timeMs),
+      fromMember: membership.inGroup(CLUSTER_GROUP, initiator, timeMs),
+      admission:
+        verdict.reason === 'not-approved'
+          ? (membership.admission(initiator, timeMs) ?? membership.admission(responder, timeMs))
+          : undefined,
+    };
+  }
+
+  /** The verdict on a connection that may have ended since; undefined where it is allowed. */
+  #judgeEnds(ends: Ends): Judged | undefined {
+    const verdict = this.#verdictOn(ends, ends.timeMs);
+    return verdict.allowed ? undefined : this.#circumstances(ends, verdict, ends.timeMs);
+  }
+
+  /** From when on somebody is waited for who may have joined just now; undefined where a look would change nothing. */
+  #waitsSince(
+    { initiator }: Flow<Judgement>,
+    { verdict, toMember }: Judged,
+    timeMs: number,
+  ): number | undefined {
+    const { membership } = this.#policy;
+    const { waiting } = this.#options;
+    if (waiting === undefined || verdict.reason !== 'no-rule' || !membership.canLook) return undefined;
+    if (toMember && membership.isKnown(initiator, timeMs)) return undefined;
+    return Math.min(timeMs, waiting.clock.now());
   }
 
   #forget(flow: Flow<Judgement>): void {

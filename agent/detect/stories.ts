@@ -1,6 +1,7 @@
 /**
  * Connections that belong to one story, however many there are: a story is reported with its first connection, then
- * again while it grows, and a last time when it has been quiet.
+ * again while it grows, and a last time when it has been quiet. One that opens held is not reported until it is told, or
+ * never.
  */
 import type { Flow } from '../flow/flow.ts';
 import type { Anomaly, AnomalyKind, FlowRecord, Severity, SocketOwner, Verdict } from '../../common/event.ts';
@@ -35,11 +36,19 @@ export interface StorySubject {
   readonly message: string;
 }
 
+/** How a story begins. */
+export interface StoryOpening extends StorySubject {
+  readonly owner?: SocketOwner;
+  /** It is to be told or dropped later. */
+  readonly isHeld?: boolean;
+}
+
 /** A story that goes on, or has gone on. */
 export interface Story<Tag> {
-  readonly key: string;
+  key: string;
   readonly id: string;
-  readonly subject: StorySubject;
+  subject: StorySubject;
+  isHeld: boolean;
   readonly firstFlow: Flow<Tag>;
   /** The first flow as it was when it ended; until then it is read from `firstFlow`. */
   firstRecord: FlowRecord | undefined;
@@ -84,19 +93,14 @@ export class Stories<Tag> {
    * @param key what the connections of a story have in common
    * @param subject of the story, where this is its first connection
    */
-  add(
-    flow: Flow<Tag>,
-    key: string,
-    subject: () => StorySubject & { readonly owner?: SocketOwner },
-    nowMs: number,
-  ): void {
+  add(flow: Flow<Tag>, key: string, subject: () => StoryOpening, nowMs: number): void {
     const known = this.#stories.get(key);
     const story = known ?? this.#open(flow, key, subject, nowMs);
     if (story === undefined) return;
     story.count++;
     story.openFlows.add(flow);
     this.#storyOfFlow.set(flow, story);
-    if (known === undefined) this.#report(story, 'opened', nowMs);
+    if (known === undefined && !story.isHeld) this.#report(story, 'opened', nowMs);
   }
 
   /**
@@ -107,7 +111,42 @@ export class Stories<Tag> {
     if (story.owner !== undefined || this.#stories.get(story.key) !== story) return;
     story.owner = owner;
     story.ownerText = text;
-    this.#report(story, 'growing', nowMs);
+    if (!story.isHeld) this.#report(story, 'growing', nowMs);
+  }
+
+  /** The first connection of a story, as it stands now or ended. */
+  firstRecord({ firstRecord, firstFlow, subject }: Story<Tag>): FlowRecord {
+    return firstRecord ?? this.#options.describe(firstFlow, subject.service);
+  }
+
+  /**
+   * Tells a held story as what it is by now. Where another one has the key already, it becomes part of that, and its open
+   * connections are returned, which are in no story then.
+   */
+  tell(
+    story: Story<Tag>,
+    key: string,
+    subject: StorySubject,
+    nowMs: number,
+  ): readonly Flow<Tag>[] | undefined {
+    const other = this.#stories.get(key);
+    if (other !== undefined && other !== story) {
+      other.count += story.count - story.openFlows.size;
+      other.endedBytes += story.endedBytes;
+      return this.drop(story);
+    }
+    this.#stories.delete(story.key);
+    this.#stories.set(key, story);
+    Object.assign(story, { key, subject, isHeld: false });
+    this.#report(story, 'opened', nowMs);
+    return undefined;
+  }
+
+  /** Forgets a held story, and returns its open connections, which are in no story then. */
+  drop(story: Story<Tag>): readonly Flow<Tag>[] {
+    this.#stories.delete(story.key);
+    for (const flow of story.openFlows) this.#storyOfFlow.delete(flow);
+    return [...story.openFlows];
   }
 
   /** Lets a flow go that has ended or is no part of a story any more; what it carried so far stays in its story. */
@@ -126,6 +165,7 @@ export class Stories<Tag> {
   /** Reports what has grown, and forgets the stories that are over. */
   tick(nowMs: number): void {
     for (const story of this.#stories.values()) {
+      if (story.isHeld) continue;
       for (const flow of story.openFlows) this.#advance(story, flow);
       const isOver = story.openFlows.size === 0 && nowMs - story.lastTimeMs > QUIET_MS;
       if (isOver) this.#close(story, nowMs);
@@ -144,22 +184,18 @@ export class Stories<Tag> {
     this.#storyOfFlow.clear();
   }
 
-  #open(
-    flow: Flow<Tag>,
-    key: string,
-    subject: () => StorySubject & { readonly owner?: SocketOwner },
-    nowMs: number,
-  ): Story<Tag> | undefined {
+  #open(flow: Flow<Tag>, key: string, subject: () => StoryOpening, nowMs: number): Story<Tag> | undefined {
     if (this.#stories.size >= this.#maxStories) {
       this.suppressed++;
       return undefined;
     }
-    const { owner, ...rest } = subject();
+    const { owner, isHeld = false, ...rest } = subject();
     const { event } = this.#options.describe(flow, rest.service);
     const story: Story<Tag> = {
       key,
       id: this.#options.createId(),
       subject: rest,
+      isHeld,
       firstFlow: flow,
       firstRecord: undefined,
       owner,
@@ -192,7 +228,7 @@ export class Stories<Tag> {
   }
 
   #report(story: Story<Tag>, phase: StoryPhase, nowMs: number): void {
-    const { kind, severity, verdict, service, message } = story.subject;
+    const { kind, severity, verdict, message } = story.subject;
     story.reportedAtMs = nowMs;
     story.reportedCount = story.count;
     story.reportedBytes = bytesOfStory(story);
@@ -203,7 +239,7 @@ export class Stories<Tag> {
       severity,
       node: this.#options.node,
       verdict,
-      flow: story.firstRecord ?? this.#options.describe(story.firstFlow, service),
+      flow: this.firstRecord(story),
       ...story.owner,
       count: story.count,
       bytes: story.reportedBytes,

@@ -1,35 +1,72 @@
 /**
  * Connections that no rule allows, told as stories: one for each peer, node and service, however many connections
  * it makes.
+ *
+ * Somebody unknown may be a node that has just joined. Where a source can be asked, his story opens held: it is told or
+ * dropped by the first look at the sources that was begun late enough after his packet, and told in any case when the
+ * grace time is over.
  */
 import type { Flow } from '../flow/flow.ts';
-import type { AnomalyKind, FlowRecord, SocketOwner, Verdict } from '../../common/event.ts';
+import type { LookResult } from '../membership/provider.ts';
 import { ownerInWords } from '../process/socket-owners.ts';
-import { Stories, type StoriesOptions, type Story } from './stories.ts';
-import type { Admission } from '../membership/membership.ts';
-import { admissionSentence } from './admission.ts';
+import { Stories, type StoriesOptions, type Story, type StorySubject } from './stories.ts';
+import { kindOf, sentenceOf, type Judged } from './wording.ts';
+import type { Address } from '../../common/address.ts';
+import type { FlowRecord, SocketOwner, Verdict } from '../../common/event.ts';
+import { GRACE_MS } from '../../rules/membership.ts';
 
 const MAX_STORIES = 10_000;
+/** A look that was begun sooner after the packet may have missed a node whose join was under way. */
+export const SETTLE_MS = 250;
+
+/** The ends of a connection, by value: a flow's own go on changing. */
+export interface Ends {
+  readonly initiator: Address;
+  readonly responder: Address & { readonly port: number };
+  /** The time of the packet that it is judged by. */
+  readonly timeMs: number;
+}
 
 /** A connection that was judged, and not allowed. */
-export interface UnexpectedConnection<Tag> {
+export interface UnexpectedConnection<Tag> extends Judged {
   readonly flow: Flow<Tag>;
   readonly service: string;
-  readonly verdict: Verdict;
-  /** Whether the responder is a member of the cluster. */
-  readonly toMember: boolean;
-  /** Whether the initiator is a member of the cluster. */
-  readonly fromMember: boolean;
-  /** Who listed one of the two as a member, where the verdict is that nobody approved of it. */
-  readonly admission?: Admission | undefined;
+  /** The time of the packet that it was judged by. */
+  readonly timeMs: number;
+  /** Since when its story waits for a fresh look, in ms since the epoch; left out where it is told at once. */
+  readonly waitsSinceMs?: number | undefined;
+}
+
+/** A look at all sources of the membership. */
+export interface Look {
+  readonly begunMs: number;
+  readonly result: LookResult;
+}
+
+interface UnexpectedOptions<Tag> extends StoriesOptions<Tag> {
+  /** A held story was reported just now. */
+  readonly told: (story: string) => void;
+  /** A held story is none; its open connections are to be judged again. */
+  readonly dropped: (story: string, open: readonly Flow<Tag>[]) => void;
+  /** Judges the first connection of a held story again; undefined where it is allowed. */
+  readonly judgeAgain: (ends: Ends) => Judged | undefined;
+}
+
+interface Waiting<Tag> {
+  readonly story: Story<Tag>;
+  /** Of the first connection. */
+  readonly ends: Ends;
+  readonly sinceMs: number;
 }
 
 export class UnexpectedDetector<Tag> {
-  readonly #describe: StoriesOptions<Tag>['describe'];
+  readonly #options: UnexpectedOptions<Tag>;
   readonly #stories: Stories<Tag>;
+  /** By id of the story that is held. */
+  readonly #waiting = new Map<string, Waiting<Tag>>();
 
-  constructor(options: StoriesOptions<Tag>) {
-    this.#describe = options.describe;
+  constructor(options: UnexpectedOptions<Tag>) {
+    this.#options = options;
     this.#stories = new Stories(options, MAX_STORIES);
   }
 
@@ -38,22 +75,27 @@ export class UnexpectedDetector<Tag> {
     return this.#stories.suppressed;
   }
 
+  /** Stories that wait for a look. */
+  get heldCount(): number {
+    return this.#waiting.size;
+  }
+
+  /** Whether the story was opened and is not told yet. */
+  isHeld(story: string): boolean {
+    return this.#waiting.has(story);
+  }
+
   /** Takes a connection that was judged unexpected; calling it again for the same flow changes nothing. */
-  add(connection: UnexpectedConnection<Tag>, nowMs: number): void {
-    const { flow, service, verdict } = connection;
+  add(connection: UnexpectedConnection<Tag>): void {
+    const { flow, service, verdict, timeMs, waitsSinceMs } = connection;
     if (this.#stories.of(flow) !== undefined) return;
-    const record = this.#describe(flow, service);
-    const subject = () => {
-      const kind = kindOf(connection);
-      return {
-        kind,
-        severity: kind === 'former-member' ? ('warning' as const) : ('critical' as const),
-        verdict,
-        service,
-        message: sentence(kind, record, connection),
-      };
-    };
-    this.#stories.add(flow, storyKey(connection, record), subject, nowMs);
+    const record = this.#options.describe(flow, service);
+    const opening = () =>
+      Object.assign(subjectOf(record, service, connection), { isHeld: waitsSinceMs !== undefined });
+    this.#stories.add(flow, storyKey(verdict, service, record), opening, timeMs);
+    const story = this.#stories.of(flow);
+    if (story?.isHeld !== true || waitsSinceMs === undefined || this.#waiting.has(story.id)) return;
+    this.#waiting.set(story.id, { story, ends: endsOf(flow, timeMs), sinceMs: waitsSinceMs });
   }
 
   /** The story of a flow that asks whose it is: undefined where it is in none, or where that is known already. */
@@ -72,54 +114,68 @@ export class UnexpectedDetector<Tag> {
     this.#stories.release(flow);
   }
 
+  /** Tells or drops the held stories that the look decides. */
+  decide(look: Look, nowMs: number): void {
+    for (const waiting of Array.from(this.#waiting.values())) this.#decide(waiting, nowMs, look);
+  }
+
   /** Reports what has grown, and forgets the stories that are over. */
   tick(nowMs: number): void {
+    for (const waiting of Array.from(this.#waiting.values())) this.#decide(waiting, nowMs);
     this.#stories.tick(nowMs);
   }
 
   /** Reports the final state of every story and forgets them all. */
   end(nowMs: number): void {
+    for (const waiting of Array.from(this.#waiting.values()))
+      this.#decide(waiting, waiting.sinceMs + GRACE_MS);
     this.#stories.end(nowMs);
   }
-}
 
-function storyKey(
-  { service, verdict }: UnexpectedConnection<unknown>,
-  { source, destination }: FlowRecord,
-): string {
-  return `${verdict.reason} ${source.ip} ${destination.ip} ${service}`;
-}
-
-/**
- * A push to an address outside the cluster is an unexpected destination; everybody else who comes is an unexpected
- * peer, or a former member where the verdict says so.
- */
-function kindOf({ verdict, toMember, fromMember }: UnexpectedConnection<unknown>): AnomalyKind {
-  if (verdict.reason === 'former-member') return 'former-member';
-  return fromMember && !toMember ? 'unexpected-destination' : 'unexpected-peer';
-}
-
-const REASON_TEXT: Readonly<Record<Verdict['reason'], string>> = {
-  allowed: 'allowed',
-  'no-rule': 'no rule allows it',
-  expired: 'the rule that allowed it has expired',
-  'outside-hours': 'the rule that allows it does not hold at this hour',
-  'former-member': 'it has left the cluster',
-  'wrong-service': 'rules allow it other services only',
-  'not-approved': 'it is listed as a member, and no rule approves of it',
-};
-
-function sentence(
-  kind: AnomalyKind,
-  { source, destination }: FlowRecord,
-  { service, verdict, admission }: UnexpectedConnection<unknown>,
-): string {
-  const rule = verdict.rule === null ? '' : `: ${verdict.rule}`;
-  const because =
-    admission === undefined ? `${REASON_TEXT[verdict.reason]}${rule}` : admissionSentence(admission);
-  if (kind === 'unexpected-destination') {
-    return `Member ${source.ip} connects to ${service} port ${destination.port} of ${destination.ip}, which is no member (${because})`;
+  #decide({ story, ends, sinceMs }: Waiting<Tag>, nowMs: number, look?: Look): void {
+    const judged = this.#options.judgeAgain(ends);
+    const isDecisive = look?.result === 'answered' && look.begunMs - sinceMs >= SETTLE_MS;
+    if (judged !== undefined && !isDecisive && nowMs - sinceMs < GRACE_MS) return;
+    this.#waiting.delete(story.id);
+    const open = judged === undefined ? this.#stories.drop(story) : this.#tell(story, judged, nowMs);
+    if (open === undefined) this.#options.told(story.id);
+    else this.#options.dropped(story.id, open);
   }
-  const who = kind === 'former-member' ? 'Former member' : 'Unexpected peer';
-  return `${who} ${source.ip} talks to ${service} port ${destination.port} of ${destination.ip} (${because})`;
+
+  /** Tells a story as what its first connection is by now. */
+  #tell(story: Story<Tag>, judged: Judged, nowMs: number): readonly Flow<Tag>[] | undefined {
+    const { service } = story.subject;
+    const record = this.#stories.firstRecord(story);
+    const key = storyKey(judged.verdict, service, record);
+    return this.#stories.tell(story, key, subjectOf(record, service, judged), nowMs);
+  }
+}
+
+function storyKey({ reason }: Verdict, service: string, { source, destination }: FlowRecord): string {
+  return `${reason} ${source.ip} ${destination.ip} ${service}`;
+}
+
+function subjectOf(record: FlowRecord, service: string, judged: Judged): StorySubject {
+  const kind = kindOf(judged);
+  return {
+    kind,
+    severity: kind === 'former-member' ? 'warning' : 'critical',
+    verdict: judged.verdict,
+    service,
+    message: sentenceOf(record, service, judged),
+  };
+}
+
+function endsOf<Tag>({ initiator, responder }: Flow<Tag>, timeMs: number): Ends {
+  return {
+    initiator: { w0: initiator.w0, w1: initiator.w1, w2: initiator.w2, w3: initiator.w3 },
+    responder: {
+      w0: responder.w0,
+      w1: responder.w1,
+      w2: responder.w2,
+      w3: responder.w3,
+      port: responder.port,
+    },
+    timeMs,
+  };
 }

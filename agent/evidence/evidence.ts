@@ -27,6 +27,8 @@ interface EvidenceOptions {
   readonly node: string;
   readonly limits: EvidenceLimits;
   readonly report: (evidence: EvidenceReport) => void;
+  /** Whether the anomaly is not reported yet: its evidence waits until it is `told` or forgotten. */
+  readonly isHeld: (anomaly: string) => boolean;
   readonly interfaceName: (index: number) => string | undefined;
   /** Asks for the next packets of one direction, where the source would keep them to itself. */
   readonly wantPackets: (direction: FlowEndpoints, packets: number) => void;
@@ -55,6 +57,8 @@ export class Evidence {
   readonly #byAnomaly = new Map<string, Recording>();
   /** By both ports; strangers may share them, so there may be several. */
   readonly #byPorts = new Map<number, Recording[]>();
+  /** What is ready before its anomaly is reported. */
+  readonly #waiting = new Map<string, EvidenceReport>();
   /** The minute that is counted, and the recordings that have begun in it. */
   #minute = 0;
   #begunInMinute = 0;
@@ -115,6 +119,21 @@ export class Evidence {
     if (recording !== undefined) this.#handOver(recording);
   }
 
+  /** An anomaly that was held is reported. */
+  told(anomaly: string): void {
+    const evidence = this.#waiting.get(anomaly);
+    if (evidence === undefined) return;
+    this.#waiting.delete(anomaly);
+    this.#options.report(evidence);
+  }
+
+  /** An anomaly that was held is none. */
+  forget(anomaly: string): void {
+    this.#waiting.delete(anomaly);
+    const recording = this.#byAnomaly.get(anomaly);
+    if (recording !== undefined) this.#remove(recording);
+  }
+
   /** Hands over what is old enough. */
   tick(nowMs: number): void {
     for (const recording of this.#byAnomaly.values()) {
@@ -135,19 +154,21 @@ export class Evidence {
   }
 
   #handOver(recording: Recording): void {
-    this.#forget(recording);
+    this.#remove(recording);
     const { anomaly, writer } = recording;
     if (writer.packets === 0) return;
-    this.#options.report({
+    const evidence: EvidenceReport = {
       type: 'evidence',
       node: this.#options.node,
       anomaly,
       packets: writer.packets,
       pcapng: writer.bytes().toString('base64'),
-    });
+    };
+    if (this.#options.isHeld(anomaly)) this.#waiting.set(anomaly, evidence);
+    else this.#options.report(evidence);
   }
 
-  #forget({ anomaly, key }: Recording): void {
+  #remove({ anomaly, key }: Recording): void {
     this.#byAnomaly.delete(anomaly);
     const left = this.#byPorts.get(key)?.filter((other) => other.anomaly !== anomaly) ?? [];
     if (left.length === 0) this.#byPorts.delete(key);

@@ -12,7 +12,7 @@ import type { MembershipView } from '../../rules/match.ts';
 import { GRACE_MS, KEEP_MS, LINGER_MS } from '../../rules/membership.ts';
 import { CLUSTER_GROUP } from '../../rules/schema.ts';
 import { addressKey, type Interval } from './address-history.ts';
-import type { GroupView, Member, Provider } from './provider.ts';
+import type { GroupView, LookResult, Member, Provider } from './provider.ts';
 import { StandingView } from './standing-view.ts';
 
 /**
@@ -20,6 +20,8 @@ import { StandingView } from './standing-view.ts';
  * member for that alone: a source must list him, too.
  */
 const APPROVED_GROUP = '(approved)';
+
+const NOTHING_NEW: Promise<LookResult> = Promise.resolve('answered');
 
 /** Whom the rules approve of, of those that sources other than the rules themselves list as members. */
 interface Approved {
@@ -101,6 +103,19 @@ export class Membership implements MembershipView {
     await Promise.all(this.#standing().map(({ provider }) => provider.stop()));
   }
 
+  /** Whether a source can be asked who is new. */
+  get canLook(): boolean {
+    for (const views of this.#views.values()) if (views.some((view) => view.canBeAsked)) return true;
+    return false;
+  }
+
+  /** Has the sources looked at anew, past every cache: `failed` where one does not answer that answered before. */
+  async lookNow(): Promise<LookResult> {
+    const asked = this.#standing().filter((view) => view.canBeAsked);
+    const results = await Promise.all(asked.map(({ provider }) => provider.refresh?.() ?? NOTHING_NEW));
+    return results.includes('failed') ? 'failed' : 'answered';
+  }
+
   /** Since how long a source of the cluster has not answered, in ms; 0 where none ages. */
   ageMs(nowMs: number): number {
     return Math.max(0, ...this.#viewsOf(CLUSTER_GROUP).map((view) => view.ageMs(nowMs)));
@@ -163,6 +178,14 @@ export class Membership implements MembershipView {
               (group !== CLUSTER_GROUP || this.#admits(view, interval.member, address, timeMs)),
           ),
     );
+  }
+
+  /** Whether the address is in any group at that time. */
+  isKnown(address: Address, timeMs: number): boolean {
+    for (const group of this.#views.keys()) {
+      if (group !== APPROVED_GROUP && this.inGroup(group, address, timeMs)) return true;
+    }
+    return false;
   }
 
   /** Whether the address was in the cluster before that time, and is no more. */

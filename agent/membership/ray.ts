@@ -60,6 +60,8 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   /** Since when a raylet is here, and nobody has told of the other nodes. */
   let waitingSinceMs: number | undefined;
   let isDashboardAway = false;
+  /** Where only the head reaches its dashboard, the others never ask it with somebody waiting. */
+  let hasDashboardAnswered = false;
 
   async function look(isUrgent: boolean): Promise<LookResult> {
     const raylets = await dependencies.findRaylets();
@@ -81,7 +83,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
       ...(listed === undefined ? { isPartial: true } : {}),
       ...(listed?.ended === undefined ? {} : { ended: listed.ended }),
     });
-    return isDashboardAway && listed !== undefined ? 'failed' : 'answered';
+    return isDashboardAway && hasDashboardAnswered ? 'failed' : 'answered';
   }
 
   /** From the view that another agent has read, where there is a fresh one, or else from the head. */
@@ -90,7 +92,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     const shared = cluster === undefined ? undefined : sharedMembers?.restOn(cluster);
     if (shared !== undefined) listed = shared;
     // Somebody unknown talks: the reporter's next view may come too late.
-    if (shared !== undefined && !isUrgent) return;
+    if (shared !== undefined && !(isUrgent && hasDashboardAnswered)) return;
     await askDashboard(from, isUrgent);
     if (cluster !== undefined && !isDashboardAway && listed !== undefined)
       sharedMembers?.offer(cluster, listed.members);
@@ -104,6 +106,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
       listed = { ...toList(nodes, portsOfHead({ ...from, dashboardPort: port })), asOfMs };
       if (isDashboardAway) logger.info({ head: address }, 'the Ray dashboard answers again');
       isDashboardAway = false;
+      hasDashboardAnswered = true;
     } catch (error) {
       if (!isDashboardAway) {
         logger.warn(

@@ -20,6 +20,8 @@ export class StandingView {
   #asOfMs: number | undefined;
   /** Whether a view was there with all that the source knows. */
   #isComplete = false;
+  /** Whether the source has ever told all of something that can grow old. */
+  #canAge = false;
   /** Whether the members are still those of a view before a change of the rules. */
   #isInherited = false;
 
@@ -42,6 +44,11 @@ export class StandingView {
     return this.#isComplete;
   }
 
+  /** Whether there is something new to be learnt by asking; nobody waits for a source that has never answered. */
+  get canBeAsked(): boolean {
+    return this.#canAge && this.provider.refresh !== undefined;
+  }
+
   /** How old the view is, in ms; 0 where it never ages. */
   ageMs(nowMs: number): number {
     return this.#asOfMs === undefined ? 0 : Math.max(0, nowMs - this.#asOfMs);
@@ -57,6 +64,7 @@ export class StandingView {
     else if (!this.#guard.isInDoubt) this.#asOfMs = view.asOfMs;
     const sinceMs = this.#isComplete ? (view.asOfMs ?? nowMs) : -Infinity;
     this.#isComplete ||= !isPartial;
+    this.#canAge ||= !isPartial && view.asOfMs !== undefined;
     this.#isInherited &&= isPartial;
     const standing = this.#isOutdated(nowMs) ? members.filter(isLocal) : members;
     return this.#show(standing, view.prefixes, sinceMs, nowMs);
@@ -91,6 +99,7 @@ export class StandingView {
     this.#members = before.#members;
     this.#asOfMs = before.#asOfMs;
     this.#isComplete = before.#isComplete;
+    this.#canAge = before.#canAge;
     this.#isInherited = true;
   }
 

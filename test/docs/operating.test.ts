@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Webhook } from 'standardwebhooks';
 import { describe, expect, it } from 'vitest';
+import { agentConfigSchema } from '../../agent/config.ts';
 import { AGENT_COUNTERS } from '../../agent/metrics.ts';
 import { collectorConfigSchema } from '../../collector/config.ts';
 import { createCollectorMetrics } from '../../collector/metrics.ts';
@@ -48,8 +49,9 @@ describe("the operators' page", () => {
     expect(settings.some((text) => text.startsWith('influx:'))).toBe(true);
   });
 
-  it.each(settings)('shows settings that the collector accepts: %s', (text) => {
-    expect(parseYaml(collectorConfigSchema, text, 'docs/operating.md').diagnostics).toEqual([]);
+  it.each(settings)('shows settings that the agent or the collector accepts: %s', (text) => {
+    const schema = text.startsWith('# agent.yaml') ? agentConfigSchema : collectorConfigSchema;
+    expect(parseYaml(schema, text, 'docs/operating.md').diagnostics).toEqual([]);
   });
 
   it('shows a check of signatures that accepts ours and nothing else', async () => {

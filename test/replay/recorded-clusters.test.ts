@@ -56,8 +56,35 @@ describe('a recorded cluster that is watched without configuration', () => {
 });
 
 describe('a stranger who runs `ray start --address`', () => {
+  const cluster = new RecordedCluster('intruder-join');
+  const nodes = cluster.truth.hosts.filter(({ name }) => ['head', 'w1', 'w2'].includes(name));
+
   it('is a new member where whoever Ray lists is one', async () => {
-    const cluster = new RecordedCluster('intruder-join');
     expect(told(await cluster.watch('w1', RULES))).toEqual(['new-member 10.77.9.66']);
+  });
+
+  it.each([
+    ['the range of the nodes', '{ cidr: [10.77.0.0/24] }'],
+    ['the addresses of the nodes', `{ hosts: [${nodes.map(({ ip }) => ip).join(', ')}] }`],
+    ['the ids of the nodes', `{ ids: [${nodes.map(({ nodeId }) => nodeId ?? '').join(', ')}] }`],
+  ])('stays unexpected where the rules approve of %s', async (_title, approved) => {
+    const anomalies = await cluster.watch('w1', `${RULES}members: approved\napproved: ${approved}\n`);
+    expect(told(anomalies)).toEqual([
+      'new-member 10.77.9.66',
+      ...unexpectedIn(cluster, 'intruder-join.w1.pcap'),
+    ]);
+    const reasons = anomalies.flatMap(({ verdict }) => (verdict === null ? [] : [verdict.reason]));
+    expect(reasons).toEqual(['not-approved', 'not-approved']);
+    for (const { message } of anomalies.filter(({ verdict }) => verdict !== null)) {
+      expect(message).toMatch(
+        /\(Ray admitted it at 2026-11-23T09:49:4\dZ, no rule did; if it is a node of yours, write `approved: \{ hosts: \[10\.77\.9\.66\] \}`\)$/,
+      );
+    }
+  });
+
+  it('is a node like the others once the rules approve of it', async () => {
+    const approved = '{ cidr: [10.77.0.0/24], hosts: [10.77.9.66] }';
+    const anomalies = await cluster.watch('w1', `${RULES}members: approved\napproved: ${approved}\n`);
+    expect(told(anomalies)).toEqual(['new-member 10.77.9.66']);
   });
 });

@@ -23,6 +23,7 @@ import { FakeClock } from './fake-clock.ts';
 import { FakeSource } from './fake-source.ts';
 import { readFrames } from './frames.ts';
 import { sampleRaylet } from './sample-raylet.ts';
+import { settle } from './settle.ts';
 import { waitFor } from './wait-for.ts';
 import { noProcesses } from './no-processes.ts';
 
@@ -132,8 +133,9 @@ export class RecordedCluster {
     const passUntil = async (endMs: number): Promise<void> => {
       while (clock.now() < endMs) {
         clock.advance(Math.min(STEP_MS, endMs - clock.now()));
-        // The provider has no timer while it looks.
-        await waitFor(() => clock.pending === timers, 'the dashboard to be read');
+        // The provider has no timer while it looks, and one more waits while somebody unknown does.
+        await waitFor(() => clock.pending >= timers, 'the dashboard to be read');
+        await settle();
       }
     };
     for (const frame of frames) {

@@ -20,11 +20,13 @@ function end(text: string) {
 
 function setUp(limits: EvidenceLimits = { packets: 3, payloadBytes: 0 }) {
   const reports: EvidenceReport[] = [];
+  const held = new Set<string>();
   const wanted: (FlowEndpoints & { packets: number })[] = [];
   const evidence = new Evidence({
     node: 'w1',
     limits,
     report: (report) => reports.push(report),
+    isHeld: (anomaly) => held.has(anomaly),
     interfaceName: () => 'eth0',
     wantPackets: (direction, packets) => wanted.push({ ...direction, packets }),
   });
@@ -40,7 +42,7 @@ function setUp(limits: EvidenceLimits = { packets: 3, payloadBytes: 0 }) {
   };
   const begin = (anomaly: string, from = STRANGER): void =>
     evidence.begin(anomaly, { initiator: end(from), responder: end(NODE) }, START_MS);
-  return { evidence, reports, see, begin, wanted };
+  return { evidence, reports, see, begin, wanted, held };
 }
 
 function bytesOfReport(report: EvidenceReport | undefined): Buffer {
@@ -155,5 +157,31 @@ describe('evidence', () => {
     evidence.end();
     for (let host = 0; host < 100; host++) begin(`b${host}`, `10.77.8.${host}:40000`);
     expect(evidence.turnedAway).toBe(36 + 44);
+  });
+
+  it('waits for its anomaly to be told, whether it is complete before or after', () => {
+    const { evidence, reports, see, begin, held } = setUp({ packets: 1, payloadBytes: 0 });
+    held.add('a1');
+    begin('a1');
+    see(tcpFrame({ from: STRANGER, to: NODE, flags: 'S' }));
+    expect(reports).toEqual([]);
+    held.delete('a1');
+    evidence.told('a1');
+    evidence.told('a1');
+    expect(reports.map(({ anomaly }) => anomaly)).toEqual(['a1']);
+  });
+
+  it('is forgotten with an anomaly that is none', () => {
+    const { evidence, reports, see, begin, held } = setUp({ packets: 1, payloadBytes: 0 });
+    for (const anomaly of ['complete', 'begun']) {
+      held.add(anomaly);
+      begin(anomaly);
+      if (anomaly === 'complete') see(tcpFrame({ from: STRANGER, to: NODE, flags: 'S' }));
+      evidence.forget(anomaly);
+    }
+    held.clear();
+    evidence.told('complete');
+    evidence.end();
+    expect(reports).toEqual([]);
   });
 });
