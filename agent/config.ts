@@ -36,7 +36,17 @@ export const agentConfigSchema = z.strictObject({
         .describe(
           "File with the public key (Ed25519, PEM) of the collector's rules: they are taken in place of `rules`, once it has handed some out.",
         ),
+      certificateFile: z
+        .string()
+        .optional()
+        .describe(
+          "File with this agent's certificate (PEM), where the collector asks for one (`tls.clientCa`).",
+        ),
+      keyFile: z.string().optional().describe("File with the certificate's private key (PEM)."),
       insecure: z.boolean().default(false).describe('Send the token without TLS to another machine.'),
+    })
+    .refine(({ certificateFile, keyFile }) => (certificateFile === undefined) === (keyFile === undefined), {
+      error: 'expected certificateFile and keyFile together',
     })
     .describe('The collector that takes the reports.'),
   ray: z

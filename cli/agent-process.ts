@@ -19,7 +19,7 @@ import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import type { Anomaly } from '../common/event.ts';
 import type { Logger } from '../common/log.ts';
 import { packageVersion } from '../common/package.ts';
-import { loadSecret } from '../common/secret.ts';
+import { loadPem, loadSecret } from '../common/secret.ts';
 import { AgentRules } from './agent-rules.ts';
 import type { Terminal } from './command.ts';
 import { dnsClient } from './dns.ts';
@@ -55,9 +55,16 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   const rules = await AgentRules.open(config, terminal, logger);
   if (rules === undefined) return undefined;
   const node = config.node ?? defaultNodeName();
-  const caFile = config.collector.caFile;
   const rayToken = await loadRayToken(config, terminal);
+  const { caFile, certificateFile, keyFile } = config.collector;
   const ca = caFile === undefined ? undefined : await readCertificate(caFile);
+  const certificate =
+    certificateFile === undefined || keyFile === undefined
+      ? undefined
+      : {
+          cert: await loadPem("agent's certificate", certificateFile),
+          key: await loadPem("agent's key", keyFile),
+        };
   const spool = await openSpool({
     path: config.spool.path,
     maxBytes: config.spool.maxSize,
@@ -102,6 +109,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
             url: config.collector.url,
             token: options.token,
             ca,
+            certificate,
             insecure: config.collector.insecure,
             spool,
             identity: { agent: node, version: packageVersion(), capture },

@@ -1,5 +1,6 @@
 /** The collector: joins ingest, store, incidents, notifications, export and API. No logic of its own. */
 import type { AddressInfo } from 'node:net';
+import { isLoopbackHost } from '../common/address.ts';
 import type { Clock } from '../common/clock.ts';
 import { messageOf, PlasmawatchError, systemCodeOf } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
@@ -8,6 +9,9 @@ import { addMembersRoutes } from './api/members.ts';
 import { addRoutes } from './api/routes.ts';
 import { createServer } from './api/server.ts';
 import { checkExposure, type CollectorConfig } from './config.ts';
+import { Connections } from './edge/connections.ts';
+import { Refusals } from './edge/refusals.ts';
+import { RequestLimits } from './edge/request-limits.ts';
 import { INFLUX_CURSOR, InfluxExporter } from './export/influx.ts';
 import { AgentClocks } from './fleet/agent-clocks.ts';
 import { DeadMan } from './fleet/dead-man.ts';
@@ -78,7 +82,9 @@ export interface Collector {
 export async function createCollector(options: CollectorOptions): Promise<Collector> {
   const { config, secrets, clock, logger, random, onIncident } = options;
   checkExposure(config, secrets);
+  warnOfClearText(options);
   const metrics = createCollectorMetrics();
+  const refusals = new Refusals({ clock, logger: logger.child({ component: 'edge' }), metrics });
   const notifiers = createNotifiers(options, metrics);
   const server = createServer({
     tls: secrets.tls,
@@ -86,6 +92,19 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     allowedHosts: config.listen.allowedHosts,
     tokens: secrets.apiTokens ?? [],
     logger: logger.child({ component: 'api' }),
+    refusals,
+    requestLimits: new RequestLimits({ clock, ...config.limits }),
+  });
+  const connections = new Connections({
+    server: server.server,
+    clock,
+    metrics,
+    refusals,
+    limits: config.limits,
+  });
+  server.addHook('onRequest', (request, _reply, done) => {
+    if (request.actor !== '') connections.renew(request.raw.socket);
+    done();
   });
   const store = await openSqliteStore(config.store.path);
   const health = new StoreHealth({ store, clock, logger: logger.child({ component: 'store' }), metrics });
@@ -206,6 +225,8 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
         });
   const ingest = new Ingest({
     server: server.server,
+    connections,
+    refusals,
     store,
     guard,
     recorder,
@@ -217,7 +238,8 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     logger: logger.child({ component: 'ingest' }),
     metrics,
     token: secrets.agentToken,
-    ...config.limits,
+    needsCertificate: secrets.tls?.clientCa !== undefined,
+    limits: config.limits,
   });
   addRoutes(server, { store, health, recorder, silences, mutedBy, clock, metrics, clocks });
   const roster = new Roster({ store, fleet, clocks, connectedAgents: () => ingest.connectedAgents() });
@@ -265,6 +287,15 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
       await stopped;
     },
   };
+}
+
+function warnOfClearText({ config, secrets, logger }: CollectorOptions): void {
+  const { host } = config.listen;
+  if (secrets.tls !== undefined || isLoopbackHost(host)) return;
+  logger.warn(
+    { host },
+    'tokens and reports cross the network in clear: set tls, or put a proxy with TLS in front',
+  );
 }
 
 function createNotifiers(options: CollectorOptions, metrics: CollectorMetrics): Map<string, Notifier> {

@@ -4,6 +4,7 @@ import { isLoopbackHost } from '../common/address.ts';
 import { durationMs } from '../common/config-file.ts';
 import { PlasmawatchError } from '../common/errors.ts';
 import { filePath, hostName, port } from './config-fields.ts';
+import { limitsSchema } from './edge/limits-config.ts';
 import { muteTimesSchema } from './incident/mute-times.ts';
 import { nodeLabelsSchema } from './incident/node-labels.ts';
 import { checkRoutes, routesSchema } from './incident/routing-config.ts';
@@ -50,6 +51,12 @@ const settings = z.strictObject({
     .strictObject({
       cert: filePath.describe('File with the certificate and its chain (PEM).'),
       key: filePath.describe('File with the private key (PEM).'),
+      clientCa: filePath
+        .optional()
+        .describe(
+          'File with the authority that signs certificates of clients (PEM). Agents and users of the API then need one; ' +
+            'an agent may only have a name that is in its certificate.',
+        ),
     })
     .optional()
     .describe('Serve HTTPS and WSS instead of HTTP and WS.'),
@@ -91,25 +98,9 @@ const settings = z.strictObject({
     })
     .prefault({})
     .describe('What is remembered, and for how long.'),
-  limits: z
-    .strictObject({
-      maxConnections: z
-        .number()
-        .int()
-        .min(1)
-        .max(100_000)
-        .default(10_000)
-        .describe('Connections of agents at a time.'),
-      maxAgents: z
-        .number()
-        .int()
-        .min(1)
-        .max(1_000_000)
-        .default(20_000)
-        .describe('Agents that are known; more are turned away until old ones are removed.'),
-    })
+  limits: limitsSchema
     .prefault({})
-    .describe('What agents may use up.'),
+    .describe("What agents and others may use up. Four seconds' worth may come at once."),
   fleet: z
     .strictObject({
       missingAfter: durationMs({ min: '5s', max: '1d' })
@@ -256,7 +247,7 @@ export function defaultCollectorConfig(): CollectorConfig {
  * @throws PlasmawatchError PW_LISTEN
  */
 export function checkExposure(
-  { listen }: CollectorConfig,
+  { listen, tls }: CollectorConfig,
   tokens: {
     readonly agentToken?: string | undefined;
     readonly apiTokens?: readonly ApiToken[] | undefined;
@@ -264,7 +255,9 @@ export function checkExposure(
 ): void {
   if (isLoopbackHost(listen.host)) return;
   const missing = [
-    tokens.agentToken === undefined ? 'an agent token (agentTokenFile)' : '',
+    tokens.agentToken === undefined && tls?.clientCa === undefined
+      ? 'an agent token (agentTokenFile) or certificates (tls.clientCa)'
+      : '',
     (tokens.apiTokens ?? []).length === 0 ? 'an API token (apiTokenFile)' : '',
   ].filter((text) => text !== '');
   if (missing.length === 0) return;

@@ -34,6 +34,7 @@ export function createCollectorMetrics() {
       'rules_refused_total',
       'Changes of the rules not handed out, because they are wrong.',
     ),
+    visitors: gauge('visitors', 'Connections that are not those of agents, now.'),
     members: gauge('members', 'Nodes of the Ray clusters in the views that agents share.'),
     membersAsOf: gauge(
       'members_oldest_view_timestamp_seconds',
@@ -43,8 +44,12 @@ export function createCollectorMetrics() {
     reportsRepeated: counter('reports_repeated_total', 'Reports that were stored before, and ignored.'),
     peersRefused: counter(
       'peers_refused_total',
-      'Connections refused or ended for what the peer did, by reason.',
+      'Connections and requests that were refused or ended for what the peer did, by reason.',
       ['reason'],
+    ),
+    sessionsSlowed: counter(
+      'sessions_slowed_total',
+      'Times that an agent was not read for a while, because it sent more than limits allow.',
     ),
     incidentsUnresolved: gauge('incidents_unresolved', 'Incidents that are open or acknowledged.'),
     silencesActive: gauge('silences_active', 'Silences that silence something now.'),

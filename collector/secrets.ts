@@ -4,6 +4,7 @@ import { PlasmawatchError } from '../common/errors.ts';
 import { parseSigningKey } from '../common/handed-rules.ts';
 import { loadPem, loadSecret } from '../common/secret.ts';
 import type { ApiToken } from './api/access.ts';
+import type { ServerTls } from './api/server.ts';
 import type { CollectorConfig } from './config.ts';
 import { loadReceiverSecrets, loadSecretUrl, type ReceiverSecrets } from './notify/receiver-secrets.ts';
 
@@ -17,7 +18,7 @@ export interface CollectorSecrets {
   /** Of users of the API, each with its name and role. */
   readonly apiTokens?: readonly ApiToken[] | undefined;
   /** PEM. */
-  readonly tls?: { readonly cert: string; readonly key: string } | undefined;
+  readonly tls?: ServerTls | undefined;
   /** By name of the receiver; one for each that is configured. */
   readonly receivers: ReadonlyMap<string, ReceiverSecrets>;
   readonly influxPassword?: string | undefined;
@@ -102,6 +103,10 @@ async function loadToken(
   return token;
 }
 
-async function loadTls({ cert, key }: { cert: string; key: string }): Promise<{ cert: string; key: string }> {
-  return { cert: await loadPem('TLS certificate', cert), key: await loadPem('TLS key', key) };
+async function loadTls({ cert, key, clientCa }: NonNullable<CollectorConfig['tls']>): Promise<ServerTls> {
+  return {
+    cert: await loadPem('TLS certificate', cert),
+    key: await loadPem('TLS key', key),
+    clientCa: clientCa === undefined ? undefined : await loadPem('authority of clients', clientCa),
+  };
 }

@@ -116,7 +116,7 @@ class ReconnectingUplink implements Uplink {
   }
 
   #connect(): void {
-    const { token, ca, spool, identity, heartbeat, clock, connect } = this.#options;
+    const { token, ca, certificate, spool, identity, heartbeat, clock, connect } = this.#options;
     const socket = connect(this.#url, {
       handshakeTimeout: HANDSHAKE_LIMIT_MS,
       maxPayload: MAX_MESSAGE_BYTES,
@@ -124,6 +124,7 @@ class ReconnectingUplink implements Uplink {
       followRedirects: false,
       ...(token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } }),
       ...(ca === undefined ? {} : { ca }),
+      ...certificate,
     });
     this.#session = new Session({
       socket,

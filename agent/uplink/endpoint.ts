@@ -1,7 +1,8 @@
 /** Where the collector is, and whether the agent's token may travel there. */
 import { X509Certificate } from 'node:crypto';
+import { createSecureContext } from 'node:tls';
 import { isLoopback, parseAddress } from '../../common/address.ts';
-import { PlasmawatchError } from '../../common/errors.ts';
+import { messageOf, PlasmawatchError } from '../../common/errors.ts';
 import { INGEST_PATH } from '../../common/protocol.ts';
 
 export interface EndpointOptions {
@@ -11,6 +12,8 @@ export interface EndpointOptions {
   readonly token?: string | undefined;
   /** PEM of the authority that signed the collector's certificate; without it the system's authorities count. */
   readonly ca?: string | undefined;
+  /** PEM; what the agent shows to a collector that asks for certificates. */
+  readonly certificate?: { readonly cert: string; readonly key: string } | undefined;
   /** Allows the token to cross the network in clear. */
   readonly insecure?: boolean | undefined;
 }
@@ -18,9 +21,15 @@ export interface EndpointOptions {
 /**
  * The full URL of the collector's WebSocket, without credentials.
  * @throws PlasmawatchError PW_UPLINK when the URL is none of ours, the token cannot be a header, it would cross the
- *   network in clear, or the CA is no certificate
+ *   network in clear, or the CA or the agent's certificate cannot be used
  */
-export function resolveEndpoint({ url: text, token, ca, insecure = false }: EndpointOptions): URL {
+export function resolveEndpoint({
+  url: text,
+  token,
+  ca,
+  certificate,
+  insecure = false,
+}: EndpointOptions): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !['ws:', 'wss:'].includes(url.protocol)) {
     throw refusal('the collector URL must look like wss://host:9440 (ws:// on loopback)');
@@ -41,12 +50,25 @@ export function resolveEndpoint({ url: text, token, ca, insecure = false }: Endp
   }
   if (ca !== undefined && !isCertificate(ca))
     throw refusal("the CA for the collector's certificate is not in PEM");
+  if (certificate !== undefined) checkCertificate(certificate, url);
   url.pathname = INGEST_PATH;
   return url;
 }
 
 function refusal(message: string): PlasmawatchError {
   return new PlasmawatchError('PW_UPLINK', message, { operation: 'configure' });
+}
+
+function checkCertificate(certificate: { readonly cert: string; readonly key: string }, url: URL): void {
+  if (url.protocol === 'ws:') {
+    throw refusal(`the agent's certificate is of no use for ${url.host} without TLS: use wss://`);
+  }
+  try {
+    createSecureContext(certificate);
+  } catch (error) {
+    // The messages of OpenSSL quote nothing of the files.
+    throw refusal(`cannot use the agent's certificate and key: ${messageOf(error)}`);
+  }
 }
 
 function isCertificate(pem: string): boolean {

@@ -307,8 +307,9 @@ function describeClose(code: number, reason: Buffer): [SessionEndKind, string] {
 }
 
 function describeStatus(status: number): string {
-  if (status === 401 || status === 403)
-    return `the collector refuses the agent token (HTTP ${status}): compare the token files`;
+  if (status === 401) return 'the collector refuses the agent token (HTTP 401): compare the token files';
+  if (status === 403)
+    return 'the collector wants a certificate that its authority signed (HTTP 403): give certificateFile and keyFile';
   return `no collector answers at this URL (HTTP ${status})`;
 }
 

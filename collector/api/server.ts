@@ -1,34 +1,41 @@
 /**
  * The collector's HTTP server: the API, the metrics, and the socket that agents upgrade on.
- *
- * Before a route is asked, a request must name a host that is ours (a page in a browser that had its name resolved
- * to loopback does not), must not come from another site's page, and must carry a token whose role the route asks for.
  */
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { isLoopbackHost, parseAddress } from '../../common/address.ts';
+import type { Socket } from 'node:net';
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import { messageOf, PlasmawatchError } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
-import { callerOf, LOCAL_CALLER, mayAct, roleNeeded, type ApiToken } from './access.ts';
+import type { Refusals } from '../edge/refusals.ts';
+import { endStalled, turnAway } from '../edge/unfinished.ts';
+import { refusalOf, type AdmissionOptions } from './admission.ts';
 
 const MAX_BODY_BYTES = 16 * 1024;
 const MAX_PARAMETER_LENGTH = 200;
-/** A request must be here by then; header and body. */
+/** TLS's handshake, and then a request with header and body, must be here by then. */
 const REQUEST_TIMEOUT_MS = 10_000;
+/** How often the requests under way are looked at; Node's own 30 s would let them take 40 s. */
+const LOOK_INTERVAL_MS = 1000;
+/** A connection on which nothing moves, in either direction, is closed after this: its peer does not read the answer. */
+const STALLED_TIMEOUT_MS = 30_000;
 
-const SETTINGS = {
-  bodyLimit: MAX_BODY_BYTES,
-  requestTimeout: REQUEST_TIMEOUT_MS,
-  forceCloseConnections: true,
-  routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
+const HTTP_SETTINGS = {
+  headersTimeout: REQUEST_TIMEOUT_MS,
+  connectionsCheckingInterval: LOOK_INTERVAL_MS,
 };
 
-export interface ServerOptions {
-  readonly tls?: { readonly cert: string; readonly key: string } | undefined;
-  readonly listenHost: string;
-  readonly allowedHosts: readonly string[];
-  /** What users of the API present; none for a collector on loopback that asks for nothing. */
-  readonly tokens: readonly ApiToken[];
+/** All PEM. */
+export interface ServerTls {
+  readonly cert: string;
+  readonly key: string;
+  /** The authority of clients' certificates; without one they need none. */
+  readonly clientCa?: string | undefined;
+}
+
+export interface ServerOptions extends Omit<AdmissionOptions, 'needsCertificate'> {
+  readonly tls?: ServerTls | undefined;
   readonly logger: Logger;
+  /** Where those are counted who are refused, or never get as far as a request. */
+  readonly refusals?: Refusals | undefined;
 }
 
 /** An answer other than success. The message is ours and quotes no more of the request than a body that a person wrote. */
@@ -49,8 +56,11 @@ export class ApiError extends Error {
  * @throws PlasmawatchError PW_LISTEN when certificate and key are unusable
  */
 export function createServer(options: ServerOptions): FastifyInstance {
-  const { tls } = options;
-  const server = tls === undefined ? Fastify(SETTINGS) : createTlsServer(tls);
+  const { tls, refusals } = options;
+  const settings = settingsFor(refusals);
+  const server =
+    tls === undefined ? Fastify({ ...settings, http: HTTP_SETTINGS }) : createTlsServer(settings, tls);
+  server.server.on('timeout', (socket: Socket) => endStalled(socket, refusals));
   // Routes take JSON only, which no form of another site can send; any other body is read within the limit and ignored.
   server.removeAllContentTypeParsers();
   const parseJson = server.getDefaultJsonParser('error', 'error');
@@ -63,17 +73,37 @@ export function createServer(options: ServerOptions): FastifyInstance {
   server.decorateRequest('actor', '');
   server.addHook('onRequest', (request, reply, done) => {
     void reply.headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
-    done(refusalOf(request, options));
+    const refusal = refusalOf(request, { ...options, needsCertificate: tls?.clientCa !== undefined });
+    if (refusal === undefined) return done();
+    refusals?.note(refusal.reason, request.ip);
+    if (refusal.waitMs !== undefined) void reply.header('retry-after', Math.ceil(refusal.waitMs / 1000));
+    done(new ApiError(refusal.status, refusal.code, refusal.message));
   });
   server.setNotFoundHandler((_request, reply) => sendError(reply, 404, 'not-found', 'there is no such page'));
   server.setErrorHandler((error, _request, reply) => handleError(error, reply, options.logger));
   return server;
 }
 
+function settingsFor(refusals: Refusals | undefined) {
+  return {
+    bodyLimit: MAX_BODY_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionTimeout: STALLED_TIMEOUT_MS,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
+    clientErrorHandler: (error: Error, socket: Socket) => turnAway(error, socket, refusals),
+  };
+}
+
 /** Both kinds of server have the same routes; only the type of the raw request differs, and nothing here uses it. */
-function createTlsServer(tls: { cert: string; key: string }): FastifyInstance {
+function createTlsServer(
+  settings: ReturnType<typeof settingsFor>,
+  { cert, key, clientCa }: ServerTls,
+): FastifyInstance {
+  const mutual = clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: false };
   try {
-    const server: unknown = Fastify({ ...SETTINGS, https: { ...tls } });
+    const https = { ...HTTP_SETTINGS, handshakeTimeout: REQUEST_TIMEOUT_MS, cert, key, ...mutual };
+    const server: unknown = Fastify({ ...settings, https });
     return server as FastifyInstance;
   } catch (error) {
     // The messages of OpenSSL name what is wrong with the files and quote nothing of them.
@@ -82,45 +112,6 @@ function createTlsServer(tls: { cert: string; key: string }): FastifyInstance {
       cause: error,
     });
   }
-}
-
-/** Notes who asks, or says why the request is refused. */
-function refusalOf(request: FastifyRequest, { tokens, ...options }: ServerOptions): ApiError | undefined {
-  const { host, origin, authorization } = request.headers;
-  if (!isOurHost(host, options)) {
-    return new ApiError(
-      403,
-      'wrong-host',
-      'the Host header names no host of this collector (listen.allowedHosts)',
-    );
-  }
-  if (origin !== undefined && !isSameHost(origin, host)) {
-    return new ApiError(403, 'wrong-origin', 'requests of other sites are refused');
-  }
-  const needed = roleNeeded(request);
-  if (needed === 'anyone') return undefined;
-  const caller = tokens.length === 0 ? LOCAL_CALLER : callerOf(authorization, tokens);
-  if (caller === undefined) return new ApiError(401, 'unauthorized', 'a bearer token is needed');
-  if (!mayAct(caller, needed)) return new ApiError(403, 'role', `this needs the role ${needed}`);
-  request.actor = caller.name;
-  return undefined;
-}
-
-/** An address in the Host header was not resolved by anyone, so it is no rebound name. */
-function isOurHost(
-  header: string | undefined,
-  { listenHost, allowedHosts }: Pick<ServerOptions, 'listenHost' | 'allowedHosts'>,
-): boolean {
-  const url = header === undefined ? undefined : `http://${header}`;
-  if (url === undefined || !URL.canParse(url)) return false;
-  const name = new URL(url).hostname.replaceAll(/^\[|\]$/g, '');
-  if (isLoopbackHost(name)) return true;
-  if ([listenHost, ...allowedHosts].some((allowed) => allowed.toLowerCase() === name)) return true;
-  return !isLoopbackHost(listenHost) && parseAddress(name) !== undefined;
-}
-
-function isSameHost(origin: string, host: string | undefined): boolean {
-  return URL.canParse(origin) && new URL(origin).host === host?.toLowerCase();
 }
 
 /** Our own answers and the framework's refusals (a body too large) are told; anything else is logged and stays inside. */

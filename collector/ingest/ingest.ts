@@ -1,8 +1,8 @@
 /**
  * Where agents come in: a WebSocket on the collector's HTTP server. A peer is judged before the upgrade (path,
- * origin, token, room); what it says afterwards is the session's.
+ * origin, token, certificate, room); what it says afterwards is the session's.
  */
-import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type WebSocket } from 'ws';
 import type { Clock } from '../../common/clock.ts';
@@ -10,6 +10,10 @@ import type { Logger } from '../../common/log.ts';
 import { INGEST_PATH, MAX_MESSAGE_BYTES } from '../../common/protocol.ts';
 import type { AgentClocks } from '../fleet/agent-clocks.ts';
 import type { RulesDistributor } from '../fleet/rules-distributor.ts';
+import { answerAndClose } from '../edge/answer.ts';
+import { certifiedNames } from '../edge/client-certificate.ts';
+import type { Connections } from '../edge/connections.ts';
+import type { RefusalReason, Refusals } from '../edge/refusals.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
 import type { SharedViews } from '../membership/shared-views.ts';
 import type { Recorder } from '../incident/recorder.ts';
@@ -17,15 +21,28 @@ import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/health.ts';
 import type { Store } from '../store/store.ts';
 import { Heartbeats } from './heartbeats.ts';
-import { Refusals, type RefusalReason } from './refusals.ts';
+import type { PaceLimits } from './pace.ts';
 import { Session } from './session.ts';
 import { isAuthorized } from './token.ts';
 
 /** Peers that say no goodbye are cut off after this. */
 const STOP_TIMEOUT_MS = 2000;
 
+/** Pieces in which one message may arrive; each costs memory of its own. */
+const MAX_CHUNKS = 16_384;
+
+export interface IngestLimits extends PaceLimits {
+  /** Connections at a time, before hello included. */
+  readonly maxConnections: number;
+  /** Names the store may know; an agent with a new name beyond that is sent away. */
+  readonly maxAgents: number;
+}
+
 export interface IngestOptions {
   readonly server: Server;
+  /** Told when a connection has become an agent's. */
+  readonly connections: Pick<Connections, 'handOver'>;
+  readonly refusals: Refusals;
   readonly store: Store;
   readonly guard: StoreGuard;
   readonly recorder: Recorder;
@@ -40,19 +57,22 @@ export interface IngestOptions {
   readonly metrics: CollectorMetrics;
   /** What agents must present; undefined for a collector on loopback that asks for nothing. */
   readonly token: string | undefined;
-  /** Connections at a time, before hello included. */
-  readonly maxConnections: number;
-  /** Names the store may know; an agent with a new name beyond that is sent away. */
-  readonly maxAgents: number;
+  /** Whether an agent needs a certificate that bears its name. */
+  readonly needsCertificate: boolean;
+  readonly limits: IngestLimits;
 }
 
 export class Ingest {
   readonly #options: IngestOptions;
-  readonly #refusals: Refusals;
   readonly #heartbeats: Heartbeats;
   readonly #sockets = new WebSocketServer({
     noServer: true,
     maxPayload: MAX_MESSAGE_BYTES,
+    // A message is one frame: no pong comes in between, so a message without an end is a silent peer's.
+    maxFragments: 1,
+    maxBufferedChunks: MAX_CHUNKS,
+    // The session answers: a peer that pings and does not read would fill our memory.
+    autoPong: false,
     perMessageDeflate: false,
     clientTracking: false,
   });
@@ -63,7 +83,6 @@ export class Ingest {
 
   constructor(options: IngestOptions) {
     this.#options = options;
-    this.#refusals = new Refusals(options);
     this.#heartbeats = new Heartbeats(options);
     options.server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
     this.#sockets.on('wsClientError', (_error, socket, request) => {
@@ -96,38 +115,43 @@ export class Ingest {
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     // Until ws takes the socket over, nobody else listens, and an unhandled 'error' would end the process.
     socket.on('error', ignoreError);
-    const { token, maxConnections } = this.#options;
+    const { token, needsCertificate, limits } = this.#options;
     const { origin, authorization } = request.headers;
     const path = (request.url ?? '').split('?')[0];
     if (path !== INGEST_PATH) return this.#turnAway(socket, 404, 'wrong-path', request);
     // Agents send no Origin; a page in a browser always does, and might reach a collector on loopback.
     if (origin !== undefined) return this.#turnAway(socket, 403, 'from-a-browser', request);
     if (!isAuthorized(authorization, token)) return this.#turnAway(socket, 401, 'wrong-token', request);
-    if (this.#isStopped || this.#sessions.size >= maxConnections) {
+    const names = needsCertificate ? certifiedNames(socket) : undefined;
+    if (needsCertificate && names === undefined) {
+      return this.#turnAway(socket, 403, 'no-certificate', request);
+    }
+    if (this.#isStopped || this.#sessions.size >= limits.maxConnections) {
       return this.#turnAway(socket, 503, 'too-many-connections', request);
     }
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
       socket.off('error', ignoreError);
-      this.#accept(webSocket, addressOf(request));
+      this.#accept(webSocket, request, names);
     });
   }
 
-  #accept(socket: WebSocket, from: string): void {
+  #accept(socket: WebSocket, request: IncomingMessage, names: ReadonlySet<string> | undefined): void {
     const session = new Session({
       ...this.#options,
       socket,
-      from,
-      refusals: this.#refusals,
+      from: addressOf(request),
+      names,
       heartbeats: this.#heartbeats,
-      admit: (name, session) => this.#admit(name, session),
+      admit: (name, session) => this.#admit(name, session, request),
       onEnd: (session) => this.#forget(session),
     });
     this.#sessions.add(session);
   }
 
-  #admit(name: string, session: Session): boolean {
-    const { store, maxAgents, metrics } = this.#options;
-    if (!store.hasAgent(name) && store.agentCount() >= maxAgents) return false;
+  #admit(name: string, session: Session, request: IncomingMessage): boolean {
+    const { store, limits, connections, metrics } = this.#options;
+    if (!store.hasAgent(name) && store.agentCount() >= limits.maxAgents) return false;
+    connections.handOver(request.socket);
     this.#byAgent.get(name)?.replace();
     this.#byAgent.set(name, session);
     metrics.agentsConnected.set(this.#byAgent.size);
@@ -146,12 +170,8 @@ export class Ingest {
   }
 
   #turnAway(socket: Duplex, status: number, reason: RefusalReason, request: IncomingMessage): void {
-    this.#refusals.note(reason, addressOf(request));
-    const challenge = status === 401 ? 'WWW-Authenticate: Bearer\r\n' : '';
-    socket.end(
-      `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\nConnection: close\r\nContent-Length: 0\r\n${challenge}\r\n`,
-      () => socket.destroy(),
-    );
+    this.#options.refusals.note(reason, addressOf(request));
+    answerAndClose(socket, status, status === 401 ? ['WWW-Authenticate: Bearer'] : []);
   }
 }
 

@@ -22,6 +22,7 @@ import {
 } from '../../common/protocol.ts';
 import type { AgentClocks, ClockMeter } from '../fleet/agent-clocks.ts';
 import type { RulesDistributor, RulesSubscription } from '../fleet/rules-distributor.ts';
+import type { RefusalReason, Refusals } from '../edge/refusals.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
 import type { Follower, SharedViews } from '../membership/shared-views.ts';
 import type { Recorder } from '../incident/recorder.ts';
@@ -29,7 +30,7 @@ import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/health.ts';
 import type { Store } from '../store/store.ts';
 import type { Heartbeats } from './heartbeats.ts';
-import type { RefusalReason, Refusals } from './refusals.ts';
+import { Pace, type PaceLimits } from './pace.ts';
 
 /** A peer that has not said hello by then is no agent. */
 export const HELLO_TIMEOUT_MS = 10_000;
@@ -37,6 +38,8 @@ export const HELLO_TIMEOUT_MS = 10_000;
 export const PING_INTERVAL_MS = 30_000;
 /** Acknowledgements that may wait for a peer that does not read, behind one view of the cluster; bytes. */
 const MAX_UNREAD_BYTES = MAX_MESSAGE_BYTES + 256 * 1024;
+/** A peer that does not answer our close frame is cut off after this. */
+export const CLOSE_TIMEOUT_MS = 2000;
 /** Close codes of RFC 6455, section 7.4.1, and of the IANA registry. */
 const CLOSE_GOING_AWAY = 1001;
 const CLOSE_INTERNAL_ERROR = 1011;
@@ -49,6 +52,8 @@ export interface SessionOptions {
   readonly socket: WebSocket;
   /** The peer's address, for logs. */
   readonly from: string;
+  /** Names that its certificate gives to the peer; undefined where none is asked for. */
+  readonly names: ReadonlySet<string> | undefined;
   readonly store: Store;
   readonly guard: StoreGuard;
   readonly recorder: Recorder;
@@ -62,6 +67,7 @@ export interface SessionOptions {
   readonly logger: Logger;
   readonly metrics: CollectorMetrics;
   readonly refusals: Refusals;
+  readonly limits: PaceLimits;
   /** Whether an agent of this name may come in; ends an older session of the same name. */
   readonly admit: (name: string, session: Session) => boolean;
   readonly onEnd: (session: Session) => void;
@@ -71,6 +77,8 @@ export class Session {
   readonly #options: SessionOptions;
   readonly #helloTimer: Timer;
   readonly #pingTimer: Timer;
+  readonly #pace: Pace;
+  #closeTimer: Timer | undefined;
   #hello: Hello | undefined;
   #follower: Follower | undefined;
   #clockMeter: ClockMeter | undefined;
@@ -81,9 +89,10 @@ export class Session {
   constructor(options: SessionOptions) {
     this.#options = options;
     const { socket, clock } = options;
+    this.#pace = new Pace(options);
     socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
-    socket.on('ping', () => this.#noteLife());
-    socket.on('pong', () => this.#noteLife());
+    socket.on('ping', (data) => this.#answerPing(data));
+    socket.on('pong', (data) => this.#isInPace(data.length) && this.#noteLife());
     // The close that follows an error tells it all; an unhandled 'error' would end the process.
     socket.on('error', (error) => this.#noteSocketError(error));
     socket.on('close', () => this.#end());
@@ -113,7 +122,7 @@ export class Session {
   }
 
   #receive(data: RawData, isBinary: boolean): void {
-    if (this.#isEnding) return;
+    if (!this.#isInPace(lengthOf(data))) return;
     this.#noteLife();
     if (isBinary) {
       this.#refuse('bad-message', 'not a text message');
@@ -132,9 +141,23 @@ export class Session {
     }
   }
 
+  /** Whether what came is still to be looked at. */
+  #isInPace(bytes: number): boolean {
+    if (this.#isEnding) return false;
+    if (this.#pace.note(bytes)) return true;
+    this.#refuse('too-fast', 'too many messages at once');
+    return false;
+  }
+
   #noteLife(): void {
     this.#isAlive = true;
-    if (this.agent !== undefined && !this.#isEnding) this.#options.fleet.heard(this.agent);
+    if (this.agent !== undefined) this.#options.fleet.heard(this.agent);
+  }
+
+  #answerPing(data: Buffer): void {
+    if (!this.#isInPace(data.length)) return;
+    this.#noteLife();
+    if (this.#hasRoom()) this.#options.socket.pong(data);
   }
 
   #hasRightVersion(text: string): boolean {
@@ -198,7 +221,11 @@ export class Session {
   }
 
   #greet(hello: Hello): void {
-    const { store, fleet, clock, clocks, logger, from, admit, refusals } = this.#options;
+    const { store, fleet, clock, clocks, logger, from, names, admit, refusals } = this.#options;
+    if (names?.has(hello.agent) === false) {
+      this.#refuse('wrong-certificate', "the certificate is not this agent's");
+      return;
+    }
     if (!admit(hello.agent, this)) {
       refusals.note('too-many-agents', from);
       this.#close(CLOSE_TRY_AGAIN_LATER, 'too many agents');
@@ -236,13 +263,17 @@ export class Session {
   }
 
   #send(message: CollectorMessage): void {
+    if (this.#hasRoom()) this.#options.socket.send(JSON.stringify(message));
+  }
+
+  /** Ends the connection of a peer that does not read what it asks for. */
+  #hasRoom(): boolean {
     const { socket, refusals } = this.#options;
-    if (socket.bufferedAmount > MAX_UNREAD_BYTES) {
-      refusals.note('does-not-read', this.#peer());
-      this.terminate();
-      return;
-    }
-    socket.send(JSON.stringify(message));
+    if (socket.bufferedAmount <= MAX_UNREAD_BYTES) return true;
+    if (!this.#isEnding) refusals.note('does-not-read', this.#peer());
+    this.#isEnding = true;
+    this.terminate();
+    return false;
   }
 
   #refuse(reason: RefusalReason, problem?: string): void {
@@ -255,6 +286,7 @@ export class Session {
     if (this.#isEnding) return;
     this.#isEnding = true;
     this.#options.socket.close(code, reason);
+    this.#closeTimer = this.#options.clock.after(CLOSE_TIMEOUT_MS, () => this.terminate());
   }
 
   #noteSocketError(error: Error): void {
@@ -273,12 +305,19 @@ export class Session {
     this.#rules?.leave();
     this.#helloTimer.cancel();
     this.#pingTimer.cancel();
+    this.#closeTimer?.cancel();
+    this.#pace.end();
     this.#options.onEnd(this);
   }
 
   #peer(): string {
     return this.agent ?? this.#options.from;
   }
+}
+
+function lengthOf(data: RawData): number {
+  if (Array.isArray(data)) return data.reduce((sum, { length }) => sum + length, 0);
+  return data.byteLength;
 }
 
 function asText(data: RawData): string {

@@ -84,11 +84,18 @@ function at(host: string): CollectorConfig {
 describe('being open to the network', () => {
   it.each(['0.0.0.0', '::', '10.1.2.3', 'watch.example.com'])('on %s needs both tokens', (host) => {
     expect(() => checkExposure(at(host), {})).toThrow(
-      `will not listen on ${host}, beyond this machine, without an agent token (agentTokenFile) and an API token (apiTokenFile); or listen on 127.0.0.1`,
+      `will not listen on ${host}, beyond this machine, without an agent token (agentTokenFile) or certificates (tls.clientCa) and an API token (apiTokenFile); or listen on 127.0.0.1`,
     );
     expect(() => checkExposure(at(host), { agentToken: 'a' })).toThrow('without an API token');
     expect(() => checkExposure(at(host), { apiTokens: [ADMIN] })).toThrow('without an agent token');
     expect(() => checkExposure(at(host), { agentToken: 'a', apiTokens: [ADMIN] })).not.toThrow();
+  });
+
+  it('needs no agent token where agents need certificates', () => {
+    const tls = { cert: 'cert.pem', key: 'key.pem', clientCa: 'ca.pem' };
+    const config = collectorConfigSchema.parse({ listen: { host: '0.0.0.0' }, tls });
+    expect(() => checkExposure(config, { apiTokens: [ADMIN] })).not.toThrow();
+    expect(() => checkExposure(config, {})).toThrow('without an API token (apiTokenFile);');
   });
 
   it.each(['127.0.0.1', '127.9.9.9', '::1', 'localhost'])('is not the case on %s', (host) => {

@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { agentConfigSchema } from '../../agent/config.ts';
 import { AGENT_COUNTERS } from '../../agent/metrics.ts';
 import { collectorConfigSchema } from '../../collector/config.ts';
+import { REFUSAL_REASONS } from '../../collector/edge/refusals.ts';
 import { createCollectorMetrics } from '../../collector/metrics.ts';
 import { receiversSchema } from '../../collector/notify/receivers.ts';
 import { parseYaml } from '../../common/config-file.ts';
@@ -24,7 +25,7 @@ function blocksOf(language: string): string[] {
 /** The first column of the tables that begin with this heading. */
 function rowsOf(heading: string): string[] {
   const table = page.slice(page.indexOf(`| ${heading} `)).split('\n\n')[0] ?? '';
-  return Array.from(table.matchAll(/^\| `(\w+)` +\|/gm), ([, name = '']) => name);
+  return Array.from(table.matchAll(/^\| `([\w-]+)` +\|/gm), ([, name = '']) => name);
 }
 
 describe("the operators' page", () => {
@@ -37,6 +38,10 @@ describe("the operators' page", () => {
   it('has a row for every metric of the collector, and none besides', async () => {
     const metrics = await createCollectorMetrics().registry.getMetricsAsJSON();
     expect(rowsOf('metric')).toEqual(metrics.map(({ name }) => name));
+  });
+
+  it('has a row for every reason for which peers are turned away, and none besides', () => {
+    expect(rowsOf('reason').toSorted()).toEqual([...REFUSAL_REASONS].toSorted());
   });
 
   const settings = blocksOf('yaml').filter((text) => !text.includes('scrape_configs'));

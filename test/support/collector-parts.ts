@@ -1,6 +1,7 @@
 /** A store with its recorder on a clock that the test moves, as most tests of the collector need them. */
 import { silentLogger } from '../../common/log.ts';
 import { AgentClocks } from '../../collector/fleet/agent-clocks.ts';
+import { Refusals } from '../../collector/edge/refusals.ts';
 import { OwnStories } from '../../collector/fleet/own-stories.ts';
 import { FleetWatch } from '../../collector/fleet/watch.ts';
 import { Announcer, type AnnouncerOptions } from '../../collector/incident/announcer.ts';
@@ -93,7 +94,8 @@ export async function openParts(options: PartsOptions = {}) {
     stoppedAfterMs: 3_600_000,
   });
   const told = { store, health, guard, announcer, recorder, clocks, stories, fleet, events };
-  return { clock, metrics, logger, silences, mutedBy, ...told };
+  const refusals = new Refusals({ clock, metrics, logger });
+  return { clock, metrics, logger, refusals, silences, mutedBy, ...told };
 }
 
 export function sampleIncident(changes: Partial<Incident> = {}): Incident {

@@ -37,6 +37,16 @@ describe('the endpoint', () => {
       { url: 'ws://localhost.example.com:9440', token },
       /would cross the network/,
     ],
+    [
+      'a certificate that is none',
+      { url: 'wss://collector:9440', certificate: { cert: 'nothing', key: token } },
+      /cannot use the agent's certificate and key/,
+    ],
+    [
+      'a certificate without TLS',
+      { url: 'ws://127.0.0.1:9440', certificate: { cert: 'nothing', key: token } },
+      /of no use for 127\.0\.0\.1:9440 without TLS/,
+    ],
     ['a CA that is none', { url: 'wss://collector:9440', ca: 'not a certificate' }, /not in PEM/],
   ])('with %s is refused in one line that holds no secret', (_name, options, expected) => {
     const error = failureOf(() => resolveEndpoint(options));

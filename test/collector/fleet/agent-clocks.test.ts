@@ -32,8 +32,9 @@ beforeEach(async () => {
     rules: undefined,
     server,
     token: undefined,
-    maxConnections: 10,
-    maxAgents: 10,
+    connections: { handOver: () => {} },
+    needsCertificate: false,
+    limits: { maxConnections: 10, maxAgents: 10, messagesPerSecond: 100, bytesPerSecond: 1e6 },
   });
   roster = new Roster({ ...parts, connectedAgents: () => ingest.connectedAgents() });
   server.listen(0, '127.0.0.1');

@@ -1,16 +1,17 @@
 import { once } from 'node:events';
-import { createServer, request, type Server } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { SharedViews } from '../../../collector/membership/shared-views.ts';
-import { Ingest, type IngestOptions } from '../../../collector/ingest/ingest.ts';
+import { Ingest, type IngestLimits, type IngestOptions } from '../../../collector/ingest/ingest.ts';
 import { HEARTBEAT_WRITE_MS } from '../../../collector/ingest/heartbeats.ts';
-import { HELLO_TIMEOUT_MS, PING_INTERVAL_MS } from '../../../collector/ingest/session.ts';
+import { CLOSE_TIMEOUT_MS, HELLO_TIMEOUT_MS, PING_INTERVAL_MS } from '../../../collector/ingest/session.ts';
 import { PlasmawatchError } from '../../../common/errors.ts';
 import type { Report } from '../../../common/event.ts';
 import { INGEST_PATH, MAX_MESSAGE_BYTES, PROTOCOL_VERSION } from '../../../common/protocol.ts';
 import { openParts, TEST_EPOCH } from '../../support/collector-parts.ts';
+import { textFrame, upgrade } from '../../support/raw-web-socket.ts';
 import { sampleAnomaly, sampleFlowReport } from '../../support/sample-report.ts';
 
 const TOKEN = 'agents-only-0123456789';
@@ -20,7 +21,10 @@ afterEach(async () => {
   for (const close of closers.splice(0).toReversed()) await close();
 });
 
-async function openIngest(options: Partial<IngestOptions> = {}) {
+async function openIngest({
+  limits,
+  ...options
+}: Partial<Omit<IngestOptions, 'limits'>> & { limits?: Partial<IngestLimits> } = {}) {
   const parts = await openParts();
   const server: Server = createServer((_request, response) => response.writeHead(404).end());
   const ingest = new Ingest({
@@ -29,9 +33,10 @@ async function openIngest(options: Partial<IngestOptions> = {}) {
     rules: undefined,
     server,
     token: TOKEN,
-    maxConnections: 10,
-    maxAgents: 10,
+    connections: { handOver: () => {} },
+    needsCertificate: false,
     ...options,
+    limits: { maxConnections: 10, maxAgents: 10, messagesPerSecond: 100, bytesPerSecond: 1e6, ...limits },
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -106,27 +111,11 @@ function reports(...sequences: number[]): object {
   };
 }
 
-/** The status of an upgrade that was refused. */
+/** The status of an upgrade. */
 async function statusOf(url: string, path: string, headers: Record<string, string>): Promise<number> {
-  const upgrade = {
-    connection: 'Upgrade',
-    upgrade: 'websocket',
-    'sec-websocket-version': '13',
-    'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
-  };
-  const sent = request(url.replace('ws:', 'http:') + path, { headers: { ...upgrade, ...headers } });
-  sent.end();
-  return new Promise((resolve, reject) => {
-    sent.on('response', (response) => {
-      response.resume();
-      resolve(response.statusCode ?? 0);
-    });
-    sent.on('upgrade', (_response, socket) => {
-      socket.destroy();
-      resolve(101);
-    });
-    sent.on('error', reject);
-  });
+  const { status, socket } = await upgrade(url + path, headers);
+  socket?.destroy();
+  return status;
 }
 
 describe('before the upgrade', () => {
@@ -162,7 +151,7 @@ describe('before the upgrade', () => {
   });
 
   it('has room for so many connections only', async () => {
-    const { url, refused } = await openIngest({ maxConnections: 1 });
+    const { url, refused } = await openIngest({ limits: { maxConnections: 1 } });
     await Peer.open(url);
     expect(await statusOf(url, INGEST_PATH, { authorization: `Bearer ${TOKEN}` })).toBe(503);
     expect(await refused('too-many-connections')).toBe(1);
@@ -229,7 +218,7 @@ describe('hello', () => {
   });
 
   it('of one agent too many is sent away to try again later', async () => {
-    const { url } = await openIngest({ maxAgents: 1 });
+    const { url } = await openIngest({ limits: { maxAgents: 1 } });
     const known = await Peer.open(url);
     known.send(hello());
     await known.next(1);
@@ -355,6 +344,89 @@ describe('what no agent sends', () => {
     peer.socket.send('x'.repeat(MAX_MESSAGE_BYTES + 1));
     expect(await peer.closed).toMatchObject({ code: 1009 });
     expect(await refused('too-long')).toBe(1);
+  });
+});
+
+describe('a peer that sends too much', () => {
+  it('is read no faster than it may send, and loses nothing', async () => {
+    const { url, clock, metrics } = await openIngest({ limits: { messagesPerSecond: 1 } });
+    const peer = await Peer.open(url);
+    peer.send(hello());
+    await peer.next(1);
+    // Four messages may come at once; the fifth is one too many, and what follows has to wait.
+    for (const sequence of [1, 2, 3, 4]) peer.send(reports(sequence));
+    expect(await peer.next(5)).toEqual({ type: 'ack', sequence: 4 });
+    expect((await metrics.sessionsSlowed.get()).values[0]?.value).toBe(1);
+    peer.send(reports(5));
+    await new Promise(setImmediate);
+    expect(peer.messages).toHaveLength(5);
+    clock.advance(1000);
+    expect(await peer.next(6)).toEqual({ type: 'ack', sequence: 5 });
+  });
+
+  it('is read no faster than its bytes may come', async () => {
+    const { url, clock, metrics } = await openIngest({ limits: { bytesPerSecond: 1000 } });
+    const peer = await Peer.open(url);
+    peer.send(hello());
+    peer.send(reports(1, 2, 3, 4, 5));
+    peer.send(reports(6, 7, 8, 9, 10));
+    await peer.next(2);
+    clock.advance(10_000);
+    expect(await peer.next(3)).toEqual({ type: 'ack', sequence: 10 });
+    expect((await metrics.sessionsSlowed.get()).values[0]?.value).toBe(1);
+  });
+
+  it('is cut off when no waiting would do', async () => {
+    const { url, refused } = await openIngest({ limits: { messagesPerSecond: 1 } });
+    const flood = await upgrade(url + INGEST_PATH, { authorization: `Bearer ${TOKEN}` });
+    const heartbeat = textFrame('{"type":"heartbeat","counters":{}}');
+    flood.socket?.write(
+      Buffer.concat([textFrame(JSON.stringify(hello())), ...Array<Buffer>(100).fill(heartbeat)]),
+    );
+    await vi.waitFor(async () => expect(await refused('too-fast')).toBe(1));
+    flood.socket?.destroy();
+  });
+
+  it('is cut off when it pings and does not read the answers', async () => {
+    const { url, refused } = await openIngest({ limits: { messagesPerSecond: 1e6, bytesPerSecond: 1e9 } });
+    const peer = await Peer.open(url);
+    peer.send(hello());
+    await peer.next(1);
+    peer.socket.pause();
+    const payload = Buffer.alloc(125);
+    for (let index = 0; index < 200_000 && peer.socket.readyState === WebSocket.OPEN; index++) {
+      peer.socket.ping(payload);
+      if (index % 1000 === 0) await new Promise(setImmediate);
+    }
+    await vi.waitFor(async () => expect(await refused('does-not-read')).toBe(1), { timeout: 10_000 });
+    peer.socket.resume();
+    await peer.closed;
+  });
+
+  it('in pieces is cut off: a message is one frame', async () => {
+    const { url, refused } = await openIngest();
+    const peer = await Peer.open(url);
+    peer.send(hello());
+    await peer.next(1);
+    peer.socket.send('{"type":"heart', { fin: false });
+    peer.socket.send('beat","counters":{}}', { fin: true });
+    expect(await peer.closed).toMatchObject({ code: 1008 });
+    expect(await refused('bad-message')).toBe(1);
+  });
+
+  it('is cut off when it does not take leave', async () => {
+    const { url, clock, refused } = await openIngest();
+    const peer = await Peer.open(url);
+    const pending = clock.pending;
+    peer.socket.pause();
+    peer.send({ type: 'nonsense' });
+    await vi.waitFor(async () => expect(await refused('bad-message')).toBe(1));
+    expect(clock.pending).toBe(pending + 1);
+    clock.advance(CLOSE_TIMEOUT_MS);
+    peer.socket.resume();
+    // The close frame was sent before.
+    expect(await peer.closed).toMatchObject({ code: 1008 });
+    await vi.waitFor(() => expect(clock.pending).toBe(0));
   });
 });
 

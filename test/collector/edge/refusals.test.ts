@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
 import { silentLogger } from '../../../common/log.ts';
-import { Refusals } from '../../../collector/ingest/refusals.ts';
+import { Refusals } from '../../../collector/edge/refusals.ts';
 import { createCollectorMetrics } from '../../../collector/metrics.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 

@@ -5,8 +5,20 @@ import type { CollectorMetrics } from '../metrics.ts';
 
 const LOG_INTERVAL_MS = 60_000;
 
+/** Each with a row in docs/operating.md. */
 export const REFUSAL_REASONS = [
+  'connecting-too-often',
+  'crowded-out',
+  'bad-handshake',
+  'bad-request',
+  'slow',
+  'too-many-requests',
+  'wrong-host',
+  'wrong-api-token',
+  'wrong-role',
   'wrong-token',
+  'no-certificate',
+  'wrong-certificate',
   'wrong-path',
   'from-a-browser',
   'bad-upgrade',
@@ -17,6 +29,7 @@ export const REFUSAL_REASONS = [
   'bad-message',
   'wrong-name',
   'too-long',
+  'too-fast',
   'silent',
   'does-not-read',
   'replaced',
