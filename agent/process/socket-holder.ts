@@ -6,11 +6,13 @@
 import { readdirSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
+import type { Clock } from '../../common/clock.ts';
 import { systemCodeOf } from '../../common/errors.ts';
 import { listProcesses } from './proc-files.ts';
 
-/** Descriptors that one search looks at. */
+/** Descriptors that are looked at in a row, and in a second over time: a fifth of a processor (9 µs each). */
 const MAX_LINKS = 200_000;
+const LINKS_A_SECOND = 20_000;
 /** Descriptors of one process that are looked at. */
 const MAX_DESCRIPTORS = 65_536;
 /** Links between two pauses in which packets are handled: about 2 ms. */
@@ -28,34 +30,59 @@ export interface SocketHolder {
 export type NotFound = 'gone' | 'hidden' | 'too-many';
 
 export class SocketHolders {
+  readonly #clock: Pick<Clock, 'now'>;
   readonly #proc: string;
   /** Processes that held a socket lately; most questions are about a few programs. */
   #recent: readonly number[] = [];
+  /** Descriptors that may be looked at now. */
+  #allowance = MAX_LINKS;
+  #allowanceMs = 0;
 
-  constructor(proc = '/proc') {
+  constructor(clock: Pick<Clock, 'now'>, proc = '/proc') {
+    this.#clock = clock;
     this.#proc = proc;
   }
 
   /** @param userId who made the socket: his processes are looked at before those of others, the youngest first */
   async find(inode: number, userId: number): Promise<SocketHolder | NotFound> {
-    const search = new Search(this.#proc, `socket:[${inode}]`);
-    const processes = (await listProcesses(this.#proc)).toReversed();
-    const isHis = (pid: number): boolean => ownerOf(join(this.#proc, String(pid))) === userId;
-    const order = [
-      ...this.#recent,
-      ...processes.filter((pid) => isHis(pid)),
-      ...processes.filter((pid) => !isHis(pid)),
-    ];
-    for (const pid of new Set(order)) {
+    this.#renewAllowance();
+    const search = new Search(this.#proc, `socket:[${inode}]`, this.#allowance);
+    try {
+      return (
+        (await this.#findAmong(this.#recent, search)) ??
+        (await this.#findAmong(await this.#others(userId), search)) ??
+        search.failure
+      );
+    } finally {
+      this.#allowance = Math.max(0, this.#allowance - search.links);
+    }
+  }
+
+  async #findAmong(pids: readonly number[], search: Search): Promise<SocketHolder | undefined> {
+    for (const pid of pids) {
+      if (search.isExhausted) return undefined;
       const link = search.lookInto(pid);
       if (link !== undefined) {
         this.#recent = [pid, ...this.#recent.filter((other) => other !== pid)].slice(0, MAX_RECENT);
         return { pid, link };
       }
-      if (search.isExhausted) return 'too-many';
       if (search.needsPause) await setImmediate();
     }
-    return search.wasRefused ? 'hidden' : 'gone';
+    return undefined;
+  }
+
+  async #others(userId: number): Promise<number[]> {
+    const recent = new Set(this.#recent);
+    const processes = (await listProcesses(this.#proc)).toReversed().filter((pid) => !recent.has(pid));
+    const his = new Set(processes.filter((pid) => ownerOf(join(this.#proc, String(pid))) === userId));
+    return [...his, ...processes.filter((pid) => !his.has(pid))];
+  }
+
+  #renewAllowance(): void {
+    const nowMs = this.#clock.now();
+    const gained = (Math.max(0, nowMs - this.#allowanceMs) / 1000) * LINKS_A_SECOND;
+    this.#allowance = Math.min(MAX_LINKS, this.#allowance + gained);
+    this.#allowanceMs = nowMs;
   }
 }
 
@@ -81,23 +108,32 @@ export function socketInodesOf(proc: string, pid: number): ReadonlySet<number> |
 class Search {
   readonly #proc: string;
   readonly #target: string;
-  #links = 0;
+  readonly #maxLinks: number;
   #linksAtPause = 0;
-  wasRefused = false;
+  #wasRefused = false;
+  /** Descriptors that were looked at. */
+  links = 0;
 
-  constructor(proc: string, target: string) {
+  constructor(proc: string, target: string, maxLinks: number) {
     this.#proc = proc;
     this.#target = target;
+    this.#maxLinks = maxLinks;
   }
 
   get isExhausted(): boolean {
-    return this.#links >= MAX_LINKS;
+    return this.links >= this.#maxLinks;
+  }
+
+  /** Why nothing was found. */
+  get failure(): NotFound {
+    if (this.isExhausted) return 'too-many';
+    return this.#wasRefused ? 'hidden' : 'gone';
   }
 
   /** Whether others should have a turn; asking begins the next stretch. */
   get needsPause(): boolean {
-    if (this.#links - this.#linksAtPause < LINKS_BETWEEN_PAUSES) return false;
-    this.#linksAtPause = this.#links;
+    if (this.links - this.#linksAtPause < LINKS_BETWEEN_PAUSES) return false;
+    this.#linksAtPause = this.links;
     return true;
   }
 
@@ -105,10 +141,10 @@ class Search {
   lookInto(pid: number): string | undefined {
     const folder = join(this.#proc, `${pid}/fd`);
     const names = listDescriptors(folder, () => {
-      this.wasRefused = true;
+      this.#wasRefused = true;
     });
     for (const name of names) {
-      this.#links++;
+      this.links++;
       const link = join(folder, name);
       if (readTarget(link) === this.#target) return link;
     }

@@ -68,7 +68,7 @@ export class SocketOwners {
     this.#proc = proc;
     this.#sockDiag = sockDiag;
     this.#userNames = userNames ?? new UserNames(clock);
-    this.#holders = new SocketHolders(proc);
+    this.#holders = new SocketHolders(clock, proc);
   }
 
   /** Those of this machine; says in the log where the slower way has to do. */
