@@ -207,6 +207,7 @@ export class Pipeline implements FrameSink {
     for (const flow of this.#leaving) if (timeOf(flow) !== flow.tag?.timeMs) this.#judge(flow);
     this.#unexpected.tick(nowMs);
     this.#foreign.tick(nowMs);
+    this.#attribution?.tick();
     this.#evidence.tick(nowMs);
   }
 

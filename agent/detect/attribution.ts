@@ -32,10 +32,24 @@ export type LocalEnd = 'initiator' | 'responder';
 /** @param hasEnded the flow has left the table, and no end of it will be told any more */
 type Answer = (found: FoundProcess, hasEnded: boolean) => void;
 
+interface Question {
+  readonly end: LocalEnd;
+  readonly answer: Answer;
+  tries: number;
+  /** Whether the finder is at it. */
+  isPending: boolean;
+  hasEnded: boolean;
+}
+
+/** An end that has only just been called has no process yet: it is asked about once more, a tick later. */
+const MAX_TRIES = 2;
+
 export class Attribution<Tag> {
   readonly #finder: ProcessFinder;
-  /** Flows of the table about which was asked, and those that have left it before the answer came. */
-  readonly #asked = new Map<Flow<Tag>, { isAnswered: boolean; hasEnded: boolean }>();
+  /** About flows of the table, and those that have left it before the answer came. */
+  readonly #questions = new Map<Flow<Tag>, Question>();
+  /** Flows to ask about once more. */
+  readonly #unanswered = new Set<Flow<Tag>>();
 
   constructor(finder: ProcessFinder) {
     this.#finder = finder;
@@ -47,49 +61,71 @@ export class Attribution<Tag> {
     return this.#finder.isLocal(responder) ? 'responder' : undefined;
   }
 
-  /** Asks about a flow, once; `answer` is called where the process is found. */
+  /** Asks about a flow, unless that was done before; `answer` is called where the process is found. */
   ask(flow: Flow<Tag>, end: LocalEnd, answer: Answer): void {
-    if (this.#asked.has(flow)) return;
-    const state = { isAnswered: false, hasEnded: false };
-    this.#asked.set(flow, state);
-    const [local, remote] =
-      end === 'initiator' ? [flow.initiator, flow.responder] : [flow.responder, flow.initiator];
-    void this.#finder
-      .find({
-        local: addressOf(local),
-        localPort: local.port,
-        remote: addressOf(remote),
-        remotePort: remote.port,
-      })
-      .then((found) => {
-        if (this.#asked.get(flow) !== state) return;
-        if (state.hasEnded) this.#asked.delete(flow);
-        state.isAnswered = true;
-        if (found !== undefined) answer(found, state.hasEnded);
-      });
+    if (this.#questions.has(flow)) return;
+    const question = { end, answer, tries: 0, isPending: false, hasEnded: false };
+    this.#questions.set(flow, question);
+    void this.#find(flow, question);
+  }
+
+  /** Asks once more about those that had no process. */
+  tick(): void {
+    for (const flow of this.#unanswered) {
+      const question = this.#questions.get(flow);
+      if (question !== undefined) void this.#find(flow, question);
+    }
+    this.#unanswered.clear();
   }
 
   /** To be called when a flow leaves the table: what is asked about it is answered from a copy. */
   ended(flow: Flow<Tag>): void {
-    const state = this.#asked.get(flow);
-    if (state === undefined) return;
-    state.hasEnded = true;
-    if (state.isAnswered) this.#asked.delete(flow);
-    else flow.keep();
+    const question = this.#questions.get(flow);
+    if (question === undefined) return;
+    question.hasEnded = true;
+    if (question.isPending) flow.keep();
+    else this.forget(flow);
   }
 
   /** Takes back what was asked about a flow: it turned out to be another. */
   forget(flow: Flow<Tag>): void {
-    this.#asked.delete(flow);
+    this.#questions.delete(flow);
+    this.#unanswered.delete(flow);
   }
 
   /** No answer is given any more. */
   stop(): void {
-    this.#asked.clear();
+    this.#questions.clear();
+    this.#unanswered.clear();
+  }
+
+  async #find(flow: Flow<Tag>, question: Question): Promise<void> {
+    question.tries++;
+    question.isPending = true;
+    const found = await this.#finder.find(endsOf(flow, question.end));
+    question.isPending = false;
+    // The question was taken back meanwhile.
+    if (this.#questions.get(flow) !== question) return;
+    if (question.hasEnded) this.forget(flow);
+    else if (found === undefined && question.tries < MAX_TRIES) this.#unanswered.add(flow);
+    if (found !== undefined) question.answer(found, question.hasEnded);
   }
 }
 
 /** By value: a flow's sides go on changing. */
+function endsOf(
+  { initiator, responder }: Flow<unknown>,
+  end: LocalEnd,
+): Parameters<ProcessFinder['find']>[0] {
+  const [local, remote] = end === 'initiator' ? [initiator, responder] : [responder, initiator];
+  return {
+    local: addressOf(local),
+    localPort: local.port,
+    remote: addressOf(remote),
+    remotePort: remote.port,
+  };
+}
+
 function addressOf({ w0, w1, w2, w3 }: FlowSide): Address {
   return { w0, w1, w2, w3 };
 }

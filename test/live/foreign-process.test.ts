@@ -1,8 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { anomalySchema, type Anomaly } from '../../common/event.ts';
 import { endChild, missingForNamespaces, withEchoServer, withNamespace } from '../support/netns.ts';
@@ -20,6 +22,8 @@ interface Node {
   start(command: readonly string[], user: number): ChildProcess;
   /** Where the member listens. */
   readonly member: string;
+  /** Calls the node from an address that no rule knows, again until somebody answers. */
+  callFromStranger(): Promise<Socket>;
   anomalies(): Anomaly[];
 }
 
@@ -65,6 +69,23 @@ describe.skipIf(missing !== undefined)(
         });
       },
     );
+
+    it('are named where a stranger calls them, too', { timeout: 60_000 }, async () => {
+      await withNode(async (node) => {
+        const server = node.start(['nc', '-6', '-lk', String(PORT)], 0);
+        const stranger = await node.callFromStranger();
+        try {
+          await waitFor(() => node.anomalies().some(({ process }) => process !== undefined), 'the process');
+          expect(node.anomalies().at(-1)).toMatchObject({
+            kind: 'unexpected-peer',
+            process: { pid: server.pid, command_line: `nc -6 -lk ${PORT}` },
+            message: expect.stringContaining(`; here it is process ${server.pid} of user root (nc`) as string,
+          });
+        } finally {
+          stranger.destroy();
+        }
+      });
+    });
 
     it('are not taken for a raylet because of their command line', { timeout: 60_000 }, async () => {
       await withNode(async (node) => {
@@ -131,6 +152,8 @@ async function withNode(work: (node: Node) => Promise<void>): Promise<void> {
             children.push(child);
             return child;
           },
+          // The rules know the IPv4 addresses only.
+          callFromStranger: () => callUntilAnswered(far.ipv6),
           anomalies: () => agent.stdout.map((line) => anomalySchema.parse(JSON.parse(line))),
         });
       });
@@ -140,6 +163,17 @@ async function withNode(work: (node: Node) => Promise<void>): Promise<void> {
       await rm(folder, { recursive: true });
     }
   });
+}
+
+async function callUntilAnswered(host: string): Promise<Socket> {
+  for (;;) {
+    const socket = connect(PORT, host);
+    const outcome = await new Promise<string>((resolve) => {
+      socket.once('connect', () => resolve('answered')).once('error', () => resolve('refused'));
+    });
+    if (outcome === 'answered') return socket.on('error', () => {});
+    await delay(50);
+  }
 }
 
 function pythonClient(member: string): string {

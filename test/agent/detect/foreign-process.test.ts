@@ -177,6 +177,27 @@ describe("the processes at this node's ends of connections", () => {
     expect(finder.asked).toHaveLength(2);
   });
 
+  it('are asked for once more, a tick later, where the connection was too young to have one', async () => {
+    sendPacket(pipeline, { from: `${STRANGER}:5000`, to: `${NODE}:43800`, flags: 'syn', time: START });
+    await answer(undefined);
+    pipeline.tick((START + 1) * 1000);
+    await answer(undefined, RAYLET);
+    pipeline.tick((START + 2) * 1000);
+    expect(finder.asked).toHaveLength(2);
+    expect(kinds()).toEqual([
+      ['unexpected-peer', 1, undefined],
+      ['unexpected-peer', 1, 61],
+    ]);
+  });
+
+  it('are not asked for once more where the connection has ended', async () => {
+    sendConnection(pipeline, { from: `${STRANGER}:5000`, to: `${NODE}:43800`, time: START });
+    await answer(undefined);
+    pipeline.tick((START + 600) * 1000);
+    pipeline.tick((START + 601) * 1000);
+    expect(finder.asked).toHaveLength(1);
+  });
+
   it('are both an unexpected destination and a foreign process where a program pushes to a stranger', async () => {
     sendPacket(pipeline, { from: `${NODE}:5000`, to: `${STRANGER}:43800`, flags: 'syn', time: START });
     await answer(NC);
