@@ -42,13 +42,14 @@ describe('the offset of a clock', () => {
   });
 
   it('is within its uncertainty of the truth, whatever the ways take', () => {
-    const delay = fc.double({ min: 0, max: 5000, noNaN: true });
+    // Whole milliseconds, as both sides tell their times.
+    const delay = fc.integer({ min: 0, max: 5000 });
     const ways = fc.array(fc.record({ thereMs: delay, heldMs: delay, backMs: delay }), {
       minLength: 1,
       maxLength: 20,
     });
     fc.assert(
-      fc.property(fc.double({ min: -1e9, max: 1e9, noNaN: true }), ways, (aheadMs, ways) => {
+      fc.property(fc.integer({ min: -1e9, max: 1e9 }), ways, (aheadMs, ways) => {
         const filter = new ClockFilter();
         for (const [index, each] of ways.entries()) {
           filter.add(exchange({ ...each, aheadMs, atMs: 2e9 + index * 30_000 }));
