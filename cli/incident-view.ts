@@ -27,6 +27,8 @@ const incidentSchema = z.looseObject({
   acknowledged: text.nullable(),
   resolved: text.nullable(),
   resolvedBy: text.nullable(),
+  reopened: text.nullable(),
+  mergedInto: text.nullable(),
 });
 type IncidentAnswer = z.output<typeof incidentSchema>;
 
@@ -98,12 +100,13 @@ interface Moment {
 }
 
 function timelineOf({ incident, notifications, actions }: IncidentDetails): Moment[] {
-  const { first, last, opened, acknowledged, resolved, resolvedBy } = incident;
+  const { first, last, opened, reopened, acknowledged, resolved, resolvedBy } = incident;
   const acknowledgedBy = actions.find(({ action }) => action === 'incident.acknowledge')?.actor;
   const moments: Moment[] = [
     { time: first, what: 'first seen' },
     { time: last, what: 'last seen' },
     { time: opened, what: 'opened' },
+    ...(reopened === null ? [] : [{ time: reopened, what: 'opened again' }]),
     ...(acknowledged === null ? [] : [{ time: acknowledged, what: by('acknowledged', acknowledgedBy) }]),
     ...(resolved === null ? [] : [{ time: resolved, what: by('resolved', resolvedBy) }]),
     ...notifications.map(({ created, receiver, type, state, attempts, reason }) => {
@@ -115,8 +118,9 @@ function timelineOf({ incident, notifications, actions }: IncidentDetails): Mome
   return moments.toSorted((a, b) => (a.time < b.time ? -1 : Number(a.time > b.time)));
 }
 
-/** `open (muted: silence SIL-3)` */
-function stateOf({ state, mutedBy }: IncidentAnswer): string {
+/** `open (muted: silence SIL-3)`, `resolved (part of INC-1)` */
+function stateOf({ state, mutedBy, mergedInto }: IncidentAnswer): string {
+  if (mergedInto !== null) return `${state} (part of ${mergedInto})`;
   return mutedBy === null ? state : `${state} (muted: ${mutedBy})`;
 }
 

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { parseAddress, parsePrefix, prefixContains } from '../../common/address.ts';
-import { ANOMALY_KINDS, SEVERITIES } from '../../common/event.ts';
+import { ANOMALY_KINDS, SEVERITIES, type AnomalyKind } from '../../common/event.ts';
 import { checkedText } from '../../common/text-field.ts';
 import { cidr, labelKey, labelValue, name } from '../../rules/schema.ts';
 import type { Incident } from '../store/store.ts';
@@ -49,39 +49,68 @@ export const labelledMatchersSchema = z
 export type LabelledMatchers = z.output<typeof labelledMatchersSchema>;
 
 /** What matchers look at. */
-export type Subject = Pick<Incident, 'kind' | 'severity' | 'peer' | 'service' | 'nodes' | 'nodeCount'>;
+export type Subject = Pick<
+  Incident,
+  'kind' | 'breadth' | 'severity' | 'peer' | 'peerCount' | 'service' | 'serviceCount' | 'nodes' | 'nodeCount'
+>;
 
 export type Labels = Readonly<Record<string, string>>;
 
-export interface NodeMatching {
+export interface Matching {
   /**
-   * `every`: the incident is about no other node, which nobody knows of one with more nodes than it lists: what is told to
-   * nobody must not hide what else happened. `some`: the incident is about such a node, too.
+   * How much of an incident must be what is asked for. `all`: it is about nothing else, which nobody knows of one with more
+   * peers, services or nodes than it names: what is told to nobody must not hide what else happened. `any`: also that.
    */
-  readonly nodes: 'every' | 'some';
+  readonly extent: 'all' | 'any';
   readonly labelsOf: (node: string) => Labels;
 }
 
 /** The matchers as a question; made once, because ranges and names are parsed. */
 export function compileMatchers(
   { kind, severity, peer, service, node, labels: wanted }: LabelledMatchers,
-  { nodes, labelsOf }: NodeMatching,
+  { extent, labelsOf }: Matching,
 ): (subject: Subject) => boolean {
+  const isKind = oneOf(kind);
+  const isService = oneOf(service);
   const isPeer = peer === undefined ? undefined : within(peer);
   const named = node?.map(compilePattern);
   const isNode = (name: string): boolean =>
     (named === undefined || named.some((matches) => matches(name))) &&
     (wanted === undefined || hasAll(labelsOf(name), wanted));
   const asksForNodes = named !== undefined || wanted !== undefined;
-  return (subject) =>
-    (kind === undefined || kind.includes(subject.kind)) &&
-    (severity === undefined || severity.includes(subject.severity)) &&
-    (service === undefined || (subject.service !== null && service.includes(subject.service))) &&
-    (isPeer === undefined || (subject.peer !== null && isPeer(subject.peer))) &&
-    (!asksForNodes ||
-      (nodes === 'some'
-        ? subject.nodes.some(isNode)
-        : subject.nodes.length === subject.nodeCount && subject.nodes.every(isNode)));
+  /** Of `count` values that an incident has, it names these. */
+  const covers = <Value>(
+    isAsked: ((value: Value) => boolean) | undefined,
+    values: readonly Value[],
+    count: number,
+  ): boolean => {
+    if (isAsked === undefined) return true;
+    if (extent === 'any') return values.some(isAsked);
+    return values.length > 0 && values.length === count && values.every(isAsked);
+  };
+  return (subject) => {
+    const kinds = kindsOf(subject);
+    return (
+      (severity === undefined || severity.includes(subject.severity)) &&
+      covers(isKind, kinds, kinds.length) &&
+      covers(isService, listOf(subject.service), subject.serviceCount) &&
+      covers(isPeer, listOf(subject.peer), subject.peerCount) &&
+      covers(asksForNodes ? isNode : undefined, subject.nodes, subject.nodeCount)
+    );
+  };
+}
+
+/** What an incident has become counts as much as what it began as: a peer that is in many stories scans. */
+function kindsOf({ kind, breadth }: Subject): AnomalyKind[] {
+  return breadth === 'peer' && kind !== 'scan' ? [kind, 'scan'] : [kind];
+}
+
+function oneOf<Value>(values: readonly Value[] | undefined): ((value: Value) => boolean) | undefined {
+  return values === undefined ? undefined : (value) => values.includes(value);
+}
+
+function listOf<Value>(value: Value | null): Value[] {
+  return value === null ? [] : [value];
 }
 
 /** Whether a name is one that the pattern stands for; in time linear in the name for each part of the pattern. */

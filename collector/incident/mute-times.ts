@@ -34,7 +34,7 @@ export function muteTimes(
   const compiled = entries.map(({ name, hours, match }) => ({
     reason: `mute time ${name}`,
     isWithin: hoursOf(hours),
-    isMatching: compileMatchers(match, { nodes: 'every', labelsOf }),
+    isMatching: compileMatchers(match, { extent: 'all', labelsOf }),
   }));
   return (incident, nowMs) =>
     compiled.find(({ isWithin, isMatching }) => isMatching(incident) && isWithin(nowMs))?.reason;

@@ -13,7 +13,7 @@ export type Routing = (subject: Subject) => ReadonlySet<string> | undefined;
 /** The tree as a question; made once, because matchers are parsed. */
 export function compileRoutes(routes: readonly RouteConfig[], labelsOf: (node: string) => Labels): Routing {
   const compiled = routes.map((route) => ({
-    isMatching: compileMatchers(route.match ?? {}, { nodes: 'some', labelsOf }),
+    isMatching: compileMatchers(route.match ?? {}, { extent: 'any', labelsOf }),
     receivers: new Set(route.receivers),
     goesOn: route.continue,
     below: compileRoutes(route.routes ?? [], labelsOf),

@@ -108,7 +108,7 @@ export class Silences {
   #read(nowMs: number): readonly CompiledSilence[] {
     this.#current ??= this.#options.store.silences.current(nowMs).map((silence) => ({
       silence,
-      isMatching: compileMatchers(silence.matchers, { nodes: 'every', labelsOf: () => ({}) }),
+      isMatching: compileMatchers(silence.matchers, { extent: 'all', labelsOf: () => ({}) }),
     }));
     return this.#current;
   }

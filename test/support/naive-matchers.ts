@@ -5,10 +5,17 @@ import type { RouteConfig } from '../../collector/incident/routing-config.ts';
 
 export function matchNaively(
   matchers: LabelledMatchers,
-  { kind, severity, service, peer, nodes, nodeCount }: Subject,
-  { quantifier, labels }: { quantifier: 'every' | 'some'; labels: Readonly<Record<string, Labels>> },
+  { kind, breadth, severity, service, serviceCount, peer, peerCount, nodes, nodeCount }: Subject,
+  { extent, labels }: { extent: 'all' | 'any'; labels: Readonly<Record<string, Labels>> },
 ): boolean {
-  if (matchers.kind !== undefined && !matchers.kind.some((each) => each === kind)) return false;
+  if (matchers.kind !== undefined) {
+    const isAbout = matchers.kind.includes(kind);
+    const scans = breadth === 'peer';
+    const alsoScan = matchers.kind.includes('scan');
+    if (extent === 'any' ? !isAbout && !(scans && alsoScan) : !isAbout || (scans && !alsoScan)) return false;
+  }
+  if (extent === 'all' && matchers.peer !== undefined && peerCount !== 1) return false;
+  if (extent === 'all' && matchers.service !== undefined && serviceCount !== 1) return false;
   if (matchers.severity !== undefined && !matchers.severity.some((each) => each === severity)) return false;
   if (matchers.service !== undefined && !matchers.service.some((each) => each === service)) return false;
   if (matchers.peer !== undefined && !matchers.peer.some((range) => peer !== null && isInRange(peer, range)))
@@ -20,7 +27,7 @@ export function matchNaively(
     const isLabelled = Object.entries(matchers.labels ?? {}).every(([key, value]) => given[key] === value);
     return isNamed && isLabelled;
   });
-  return quantifier === 'some' ? matching.length > 0 : matching.length === nodeCount;
+  return extent === 'any' ? matching.length > 0 : matching.length === nodeCount;
 }
 
 /** The receivers, or undefined where no route matches. */
@@ -30,7 +37,7 @@ export function routeNaively(
   labels: Readonly<Record<string, Labels>>,
 ): string[] | undefined {
   const matching = routes.filter(({ match }) =>
-    matchNaively(match ?? {}, subject, { quantifier: 'some', labels }),
+    matchNaively(match ?? {}, subject, { extent: 'any', labels }),
   );
   const last = matching.findIndex((route) => !route.continue);
   const taken = last < 0 ? matching : matching.slice(0, last + 1);

@@ -33,36 +33,55 @@ const matchers: fc.Arbitrary<LabelledMatchers> = fc.record({
 const subjects: fc.Arbitrary<Subject> = fc
   .record({
     kind: fc.constantFrom('scan' as const, 'unexpected-peer' as const, 'blind' as const),
+    breadth: fc.constantFrom('story' as const, 'peer' as const, 'kind' as const),
     severity: fc.constantFrom('info' as const, 'warning' as const, 'critical' as const),
     peer: fc.constantFrom(null, '10.20.0.9', '10.20.1.1', '10.0.0.7', '200.1.1.1', 'no address'),
     service: fc.constantFrom(null, 'object-manager', 'gcs'),
     nodes: fc.uniqueArray(fc.constantFrom('w1', 'w2', 'g1', 'unknown'), { minLength: 1 }),
+    peerCount: fc.constantFrom(1, 1, 4),
+    serviceCount: fc.constantFrom(1, 1, 2),
     unlisted: fc.constantFrom(0, 0, 3),
   })
   .map(({ unlisted, ...subject }) => Object.assign({ nodeCount: subject.nodes.length + unlisted }, subject));
 
 describe('matchers', () => {
-  it.each(['every', 'some'] as const)('of %s node decide as a naive reading of them does', (quantifier) => {
-    fc.assert(
-      fc.property(matchers, subjects, (given, subject) => {
-        const isMatching = compileMatchers(given, { nodes: quantifier, labelsOf });
-        expect(isMatching(subject)).toBe(matchNaively(given, subject, { quantifier, labels: LABELS }));
-      }),
-      { numRuns: 2000 },
-    );
-  });
+  it.each(['all', 'any'] as const)(
+    'of %s that an incident is about decide as a naive reading does',
+    (extent) => {
+      fc.assert(
+        fc.property(matchers, subjects, (given, subject) => {
+          const isMatching = compileMatchers(given, { extent, labelsOf });
+          expect(isMatching(subject)).toBe(matchNaively(given, subject, { extent, labels: LABELS }));
+        }),
+        { numRuns: 2000 },
+      );
+    },
+  );
 
   it('know addresses of both families by their numbers', () => {
-    const isMatching = compileMatchers({ peer: ['fd00::/8'] }, { nodes: 'every', labelsOf });
+    const isMatching = compileMatchers({ peer: ['fd00::/8'] }, { extent: 'all', labelsOf });
     expect(isMatching(sampleIncident({ peer: 'fd77::1' }))).toBe(true);
     expect(isMatching(sampleIncident({ peer: 'fe80::1' }))).toBe(false);
     expect(isMatching(sampleIncident({ peer: '10.0.0.1' }))).toBe(false);
   });
 
-  it('that are about every node say nothing of nodes that an incident does not list', () => {
+  it('of all are not fooled by an incident that has grown beyond what it names', () => {
+    const matches = (given: LabelledMatchers, changes: Parameters<typeof sampleIncident>[0]) =>
+      compileMatchers(given, { extent: 'all', labelsOf })(sampleIncident(changes));
+    const peer = ['10.77.0.0/16'];
+    expect(matches({ peer }, { peer: '10.77.9.66', peerCount: 1 })).toBe(true);
+    expect(matches({ peer }, { peer: '10.77.9.66', peerCount: 2, breadth: 'kind' })).toBe(false);
+    const service = ['object-manager'];
+    expect(matches({ service }, { serviceCount: 1 })).toBe(true);
+    expect(matches({ service }, { serviceCount: 5, breadth: 'peer' })).toBe(false);
+    expect(matches({ kind: ['unexpected-peer'] }, { breadth: 'peer' })).toBe(false);
+    expect(matches({ kind: ['unexpected-peer', 'scan'] }, { breadth: 'peer' })).toBe(true);
+  });
+
+  it('of all say nothing of nodes that an incident does not list', () => {
     const subject = sampleIncident({ nodes: ['w1', 'w2'], nodeCount: 3 });
-    expect(compileMatchers({ node: ['*'] }, { nodes: 'every', labelsOf })(subject)).toBe(false);
-    expect(compileMatchers({ node: ['w2'] }, { nodes: 'some', labelsOf })(subject)).toBe(true);
+    expect(compileMatchers({ node: ['*'] }, { extent: 'all', labelsOf })(subject)).toBe(false);
+    expect(compileMatchers({ node: ['w2'] }, { extent: 'any', labelsOf })(subject)).toBe(true);
   });
 });
 

@@ -118,6 +118,26 @@ describe('an incident that a silence is about', () => {
   });
 });
 
+describe('a silence of one peer', () => {
+  it('does not hide the others of a burst that its incident becomes part of', async () => {
+    const { silences, report, told, clock, advanceTo } = await open();
+    const endMs = clock.now() + HOUR_MS;
+    silences.add({ matchers: { peer: ['10.9.0.1/32'] }, reason: 'a known host', endMs }, 'on-call');
+    const { flow } = sampleAnomaly(1);
+    if (flow === null) throw new Error('the sample has a flow');
+    const contactOf = (number: number): Anomaly => ({
+      ...sampleAnomaly(number),
+      flow: { ...flow, source: { ...flow.source, ip: `10.9.0.${number}` } },
+    });
+    report(contactOf(1));
+    advanceTo('23T09:01:00');
+    expect(told()).toEqual([]);
+    report(...[2, 3, 4, 5, 6, 7, 8].map(contactOf));
+    advanceTo('23T09:02:00');
+    expect(told()).toContainEqual(expect.stringMatching(/^09:01:\d\d INC-1 opened$/));
+  });
+});
+
 describe('a mute time', () => {
   it('holds back what it is about until it ends, by the wall clock of its zone', async () => {
     const { value, diagnostics } = parseYaml(
