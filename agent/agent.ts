@@ -3,7 +3,7 @@ import { CaptureLoop } from './capture/loop.ts';
 import type { PacketSource, PortSet } from './capture/source.ts';
 import type { ProcessFinder } from './detect/attribution.ts';
 import { BlindDetector } from './detect/blind.ts';
-import { KnownMembers } from './detect/known-members.ts';
+import { KnownMembers, type MembersStore } from './detect/known-members.ts';
 import { reportNewMembers } from './detect/new-members.ts';
 import type { Reporting } from './detect/reporting.ts';
 import { StaleMembershipDetector } from './detect/stale-membership.ts';
@@ -23,10 +23,12 @@ import type { Spool } from './uplink/spool.ts';
 import type { Timer } from '../common/clock.ts';
 import type { Anomaly, Report } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
+import { DEFAULT_TIMES } from '../rules/membership.ts';
 
 const TICK_INTERVAL_MS = 1000;
 /** How often losses are looked at, and long connections reported. */
 const SURVEY_INTERVAL_MS = 10_000;
+const STALE_AFTER_MS = 300_000;
 
 export interface AgentOptions {
   /** This node's name in reports. */
@@ -34,6 +36,8 @@ export interface AgentOptions {
   readonly ruleset: Ruleset;
   /** Bound of the flow table. */
   readonly maxFlows: number;
+  /** The age past which it is reported that nobody tells who is a member, in ms; five minutes when left out. */
+  readonly staleAfterMs?: number;
 }
 
 export interface AgentDependencies extends MembershipDependencies {
@@ -48,6 +52,8 @@ export interface AgentDependencies extends MembershipDependencies {
   readonly processCounters: () => SocketOwnerCounters;
   /** The TCP connections that this node's raylets opened. */
   readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
+  /** Keeps who is known as a member over a restart; left out, nobody is. */
+  readonly membersStore?: MembersStore;
   /** Unique ids of anomalies. */
   readonly createId: () => string;
   /** Numbers from 0 up to 1. */
@@ -67,7 +73,7 @@ export class Agent {
   readonly #blind: BlindDetector;
   readonly #stale: StaleMembershipDetector;
   readonly #unseen: UnseenConnections;
-  readonly #known = new KnownMembers();
+  readonly #known: KnownMembers;
   readonly #freshLook: FreshLook;
   readonly #queue: ReportQueue;
   readonly #timers: Timer[] = [];
@@ -87,7 +93,8 @@ export class Agent {
     const report = (anomaly: Anomaly): void => this.#queue.push(anomaly);
     this.#reporting = { node, createId, report };
     this.#blind = new BlindDetector(this.#reporting);
-    this.#stale = new StaleMembershipDetector(this.#reporting);
+    this.#stale = new StaleMembershipDetector(this.#reporting, options.staleAfterMs ?? STALE_AFTER_MS);
+    this.#known = new KnownMembers(dependencies.membersStore);
     this.#pipeline = new Pipeline({
       node,
       maxFlows,
@@ -102,7 +109,11 @@ export class Agent {
       reportedLater: () => this.#queue.flush(),
       countOnOneInterface: true,
       hashSeed: Math.floor(dependencies.random() * 2 ** 32),
-      waiting: { clock, ask: () => this.#freshLook.ask() },
+      waiting: {
+        clock,
+        graceMs: (dependencies.times ?? DEFAULT_TIMES).graceMs,
+        ask: () => this.#freshLook.ask(),
+      },
     });
     this.#freshLook = new FreshLook({
       clock,
@@ -200,6 +211,7 @@ export class Agent {
     this.#queue.end();
     await this.#uplink?.stop();
     await this.#membership.stop();
+    this.#known.save();
   }
 
   async #begin(): Promise<void> {
@@ -231,6 +243,7 @@ export class Agent {
     this.#membership.expire(nowMs);
     this.#stale.observe(this.#membership.ageMs(nowMs), nowMs);
     this.#pipeline.reportOpenFlows(nowMs);
+    this.#known.save();
     this.#queue.flush();
   }
 

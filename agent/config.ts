@@ -90,11 +90,34 @@ export const agentConfigSchema = z.strictObject({
     })
     .prefault({})
     .describe('The queue that holds reports until the collector has them on disk.'),
+  membership: z
+    .strictObject({
+      grace: durationMs({ min: '1s', max: '5m' })
+        .prefault('10s')
+        .describe(
+          'So long before the report of its join a node counts as a member, and so long a stranger is waited for at most while a source is away.',
+        ),
+      linger: durationMs({ min: '1s', max: '1h' })
+        .prefault('30s')
+        .describe('So long a node that has left still counts as a member; then it is a former member.'),
+      keep: durationMs({ min: '5m', max: '30d' })
+        .prefault('24h')
+        .describe('So long the last list of a source stands that does not answer any more.'),
+      staleAfter: durationMs({ min: '30s', max: '24h' })
+        .prefault('5m')
+        .describe('A source that has not answered for so long is an incident.'),
+    })
+    .prefault({})
+    .describe(
+      'For how long the word of a source of members counts. `replay` and `rules explain` take the defaults.',
+    ),
   stateFolder: z
     .string()
     .min(1)
-    .default('/var/lib/plasmawatch')
-    .describe('Folder of what the agent keeps besides its queue: the rules of the collector.'),
+    .default('/var/lib/plasmawatch/agent')
+    .describe(
+      'Folder of what the agent keeps besides its queue: the rules of the collector, and who is known as a member of the cluster.',
+    ),
   heartbeatInterval: durationMs({ min: '1s', max: '5m' })
     .prefault('10s')
     .describe('How often the counters are sent to the collector.'),

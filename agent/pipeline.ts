@@ -80,6 +80,8 @@ interface PipelineOptions {
 /** Lets the stories of strangers wait for a fresh look at the membership. */
 interface Waiting {
   readonly clock: Pick<Clock, 'now'>;
+  /** How long they wait at most, in ms. */
+  readonly graceMs: number;
   /** Asks for a look, after which `decideHeld` is to be called. */
   readonly ask: () => void;
 }
@@ -159,6 +161,7 @@ export class Pipeline implements FrameSink {
     };
     this.#unexpected = new UnexpectedDetector({
       ...stories,
+      graceMs: options.waiting?.graceMs ?? 0,
       told: (story) => this.#evidence.told(story),
       dropped: (story, open) => {
         this.#evidence.forget(story);

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { WebSocket } from 'ws';
+import { openMembersFile } from '../agent/members-file.ts';
 import { Agent } from '../agent/agent.ts';
 import { openLiveSource } from '../agent/capture/live.ts';
 import type { PacketSource, PortSet } from '../agent/capture/source.ts';
@@ -77,11 +78,22 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   try {
     spool.nameReports(node);
     agent = await Agent.start(
-      { node, ruleset: rules.ruleset, maxFlows: config.capture.maxFlows },
+      {
+        node,
+        ruleset: rules.ruleset,
+        maxFlows: config.capture.maxFlows,
+        staleAfterMs: config.membership.staleAfter,
+      },
       {
         spool,
         logger,
         clock: systemClock,
+        times: {
+          graceMs: config.membership.grace,
+          lingerMs: config.membership.linger,
+          keepMs: config.membership.keep,
+        },
+        membersStore: openMembersFile(config.stateFolder, logger),
         fetch: globalThis.fetch,
         resolve: resolveHost,
         lookUpRecords: dnsClient(),

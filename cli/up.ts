@@ -198,6 +198,7 @@ async function openAgent(
     collector: { url: collector.url.replace(/^http/, 'ws') },
     capture: options.interface === undefined ? {} : { interface: options.interface },
     spool: { path: join(folder, 'agent.db') },
+    stateFolder: folder,
   });
   return await openLiveAgent({
     config,

@@ -1,11 +1,19 @@
 /**
- * For how long the word of a source of members counts. It stands with the rules and not in the agent's settings because
- * it decides verdicts: agent, replay and `explain` must answer alike.
+ * For how long the word of a source of members counts. It decides verdicts: `replay` and `rules explain` take these times,
+ * and so does an agent unless its settings say otherwise.
  */
 
-/** So long before the report of its join a node counts as a member. */
 export const GRACE_MS = 10_000;
-/** So long after the report of its end its traffic is still that of a member. */
 export const LINGER_MS = 30_000;
-/** A view that is older counts no more. */
 export const KEEP_MS = 86_400_000;
+
+export interface MembershipTimes {
+  /** So long before the report of its join a node counts as a member, and so long a stranger is waited for. */
+  readonly graceMs: number;
+  /** So long after the report of its end its traffic is still that of a member. */
+  readonly lingerMs: number;
+  /** A view that is older counts no more. */
+  readonly keepMs: number;
+}
+
+export const DEFAULT_TIMES: MembershipTimes = { graceMs: GRACE_MS, lingerMs: LINGER_MS, keepMs: KEEP_MS };

@@ -1,7 +1,9 @@
 /**
  * Who is known as a member of the cluster, so that only a node that joins is news. A source's first complete list is no
- * news, nor is a node that starts again: Ray gives it another id, and it is at the same address.
+ * news, nor is a node that starts again: Ray gives it another id, and it is at the same address. What is known outlives a
+ * restart of the agent, so that who joined meanwhile is news and nobody else.
  */
+import { z } from 'zod';
 import { addressKey } from '../membership/address-history.ts';
 import type { Listing } from '../membership/membership.ts';
 import type { Member } from '../membership/provider.ts';
@@ -11,9 +13,55 @@ const KNOWN_MS = 3_600_000;
 /** Ids and addresses that are remembered of a source; beyond that those that left are forgotten, the longest gone first. */
 const MAX_KEYS = 100_000;
 
+/** More sources than rules can name in one group. */
+const MAX_SOURCES = 64;
+
+/** What is known, as it is kept on disk. */
+export const savedMembersSchema = z.strictObject({
+  version: z.literal(1),
+  sources: z
+    .array(
+      z.strictObject({
+        name: z.string().max(512),
+        /** Ids and addresses, each with when it was gone in ms, or null while it is listed. */
+        keys: z.array(z.tuple([z.string().max(512), z.number().nullable()])).max(2 * MAX_KEYS),
+      }),
+    )
+    .max(MAX_SOURCES),
+});
+export type SavedMembers = z.infer<typeof savedMembersSchema>;
+
+/** Where what is known is kept. */
+export interface MembersStore {
+  /** Undefined where nothing usable is kept. */
+  load(): SavedMembers | undefined;
+  save(saved: SavedMembers): void;
+}
+
 export class KnownMembers {
+  readonly #store: MembersStore | undefined;
+  #isChanged = false;
   /** By source that has told of all its members, by id or address: when it was gone, in ms; undefined while it is listed. */
   readonly #sources = new Map<string, Map<string, number | undefined>>();
+
+  /** @param store left out where nothing outlives this object */
+  constructor(store?: MembersStore) {
+    this.#store = store;
+    for (const { name, keys } of store?.load()?.sources ?? []) {
+      this.#sources.set(name, new Map(keys.map(([key, goneAtMs]) => [key, goneAtMs ?? undefined])));
+    }
+  }
+
+  /** Writes down what has changed since the last call. */
+  save(): void {
+    if (!this.#isChanged || this.#store === undefined) return;
+    this.#isChanged = false;
+    const sources = [...this.#sources].slice(-MAX_SOURCES).map(([name, known]) => ({
+      name,
+      keys: [...known].map(([key, goneAtMs]): [string, number | null] => [key, goneAtMs ?? null]),
+    }));
+    this.#store.save({ version: 1, sources });
+  }
 
   /** Takes what the sources list now, and returns who of them was not known. */
   learn(listings: readonly Listing[], nowMs: number): Member[] {
@@ -21,7 +69,7 @@ export class KnownMembers {
       const news = this.#sources.has(source) ? members.filter((member) => this.#isNews(member)) : [];
       const known = this.#sources.get(source) ?? new Map<string, number | undefined>();
       this.#sources.set(source, known);
-      remember(known, new Set(members.flatMap(keysOf)), nowMs);
+      if (remember(known, new Set(members.flatMap(keysOf)), nowMs)) this.#isChanged = true;
       return news;
     });
   }
@@ -37,16 +85,27 @@ export class KnownMembers {
   }
 }
 
-function remember(known: Map<string, number | undefined>, listed: ReadonlySet<string>, nowMs: number): void {
+/** Returns whether that changes anything. */
+function remember(
+  known: Map<string, number | undefined>,
+  listed: ReadonlySet<string>,
+  nowMs: number,
+): boolean {
+  let isChanged = false;
   for (const [key, goneAtMs] of known) {
     if (listed.has(key)) continue;
-    if (goneAtMs === undefined) {
-      // Set anew at the end: those that left stand in the order of their leaving.
-      known.delete(key);
-      known.set(key, nowMs);
-    } else if (nowMs - goneAtMs > KNOWN_MS || known.size > MAX_KEYS) known.delete(key);
+    const isForgotten = goneAtMs !== undefined && (nowMs - goneAtMs > KNOWN_MS || known.size > MAX_KEYS);
+    if (goneAtMs !== undefined && !isForgotten) continue;
+    isChanged = true;
+    known.delete(key);
+    // Set anew at the end: those that left stand in the order of their leaving.
+    if (!isForgotten) known.set(key, nowMs);
   }
-  for (const key of listed) known.set(key, undefined);
+  for (const key of listed) {
+    isChanged ||= !known.has(key) || known.get(key) !== undefined;
+    known.set(key, undefined);
+  }
+  return isChanged;
 }
 
 function keysOf({ id, addresses }: Member): string[] {

@@ -1,5 +1,5 @@
 /**
- * "Who belongs to the cluster is out of date": the source has not answered for five minutes, so that a node that joins
+ * "Who belongs to the cluster is out of date": the source has not answered for a while, so that a node that joins
  * looks like a stranger, and one that has left like a member. One state: it begins past that age and ends with the next
  * answer.
  */
@@ -7,7 +7,6 @@ import { anomalyWithoutFlow } from '../../common/event.ts';
 import { formatMilliseconds } from '../../common/time.ts';
 import type { Reporting } from './reporting.ts';
 
-const STALE_MS = 300_000;
 /** While it lasts, it is reported again this often. */
 const REPORT_INTERVAL_MS = 60_000;
 
@@ -20,16 +19,19 @@ interface Episode {
 
 export class StaleMembershipDetector {
   readonly #options: Reporting;
+  readonly #staleMs: number;
   #episode: Episode | undefined;
 
-  constructor(options: Reporting) {
+  /** @param staleMs the age past which it is reported */
+  constructor(options: Reporting, staleMs: number) {
     this.#options = options;
+    this.#staleMs = staleMs;
   }
 
   /** Takes the age of the oldest view of the cluster, in ms. */
   observe(ageMs: number, nowMs: number): void {
     const episode = this.#episode;
-    if (ageMs <= STALE_MS) {
+    if (ageMs <= this.#staleMs) {
       this.#episode = undefined;
       if (episode !== undefined) this.#report(episode, nowMs, true);
     } else if (episode === undefined) {

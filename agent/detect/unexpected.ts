@@ -13,7 +13,6 @@ import { Stories, type StoriesOptions, type Story, type StorySubject } from './s
 import { kindOf, sentenceOf, type Judged } from './wording.ts';
 import type { Address } from '../../common/address.ts';
 import type { FlowRecord, SocketOwner, Verdict } from '../../common/event.ts';
-import { GRACE_MS } from '../../rules/membership.ts';
 
 const MAX_STORIES = 10_000;
 /** A look that was begun sooner after the packet may have missed a node whose join was under way. */
@@ -44,6 +43,8 @@ export interface Look {
 }
 
 interface UnexpectedOptions<Tag> extends StoriesOptions<Tag> {
+  /** So long a story is held at most, in ms. */
+  readonly graceMs: number;
   /** A held story was reported just now. */
   readonly told: (story: string) => void;
   /** A held story is none; its open connections are to be judged again. */
@@ -128,14 +129,14 @@ export class UnexpectedDetector<Tag> {
   /** Reports the final state of every story and forgets them all. */
   end(nowMs: number): void {
     for (const waiting of Array.from(this.#waiting.values()))
-      this.#decide(waiting, waiting.sinceMs + GRACE_MS);
+      this.#decide(waiting, waiting.sinceMs + this.#options.graceMs);
     this.#stories.end(nowMs);
   }
 
   #decide({ story, ends, sinceMs }: Waiting<Tag>, nowMs: number, look?: Look): void {
     const judged = this.#options.judgeAgain(ends);
     const isDecisive = look?.result === 'answered' && look.begunMs - sinceMs >= SETTLE_MS;
-    if (judged !== undefined && !isDecisive && nowMs - sinceMs < GRACE_MS) return;
+    if (judged !== undefined && !isDecisive && nowMs - sinceMs < this.#options.graceMs) return;
     this.#waiting.delete(story.id);
     const open = judged === undefined ? this.#stories.drop(story) : this.#tell(story, judged, nowMs);
     if (open === undefined) this.#options.told(story.id);

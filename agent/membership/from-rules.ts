@@ -2,6 +2,7 @@
 import type { Clock } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
 import type { Ruleset } from '../../rules/match.ts';
+import type { MembershipTimes } from '../../rules/membership.ts';
 import type { GroupSources } from '../../rules/schema.ts';
 import type { OpenKubernetesApi } from '../kubernetes/api.ts';
 import type { Raylet } from '../ray/raylet.ts';
@@ -18,6 +19,8 @@ import { createCidrProvider } from './static.ts';
 /** What the providers need of the outside world. */
 export interface MembershipDependencies {
   readonly clock: Clock;
+  /** For how long a source's word counts; `DEFAULT_TIMES` when left out. */
+  readonly times?: MembershipTimes | undefined;
   readonly logger: Logger;
   readonly fetch: typeof globalThis.fetch;
   /** All addresses of a host name, as text. */
@@ -45,12 +48,13 @@ export function createMembership(
   const providers = [...groups].map(
     ([name, sources]) => [name, createProviders(sources, dependencies)] as const,
   );
-  const { clock } = dependencies;
-  if (approvals === undefined) return new Membership({ providers: new Map(providers), clock });
+  const { clock, times } = dependencies;
+  if (approvals === undefined) return new Membership({ providers: new Map(providers), clock, times });
   const { cidr, hosts, ids = [], nodeGroups = [] } = approvals;
   return new Membership({
     providers: new Map(providers),
     clock,
+    times,
     approved: {
       providers: createProviders({ cidr, hosts }, dependencies),
       ids: new Set(ids),

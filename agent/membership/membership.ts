@@ -9,7 +9,7 @@
 import type { Address } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { MembershipView } from '../../rules/match.ts';
-import { GRACE_MS, KEEP_MS, LINGER_MS } from '../../rules/membership.ts';
+import { DEFAULT_TIMES, type MembershipTimes } from '../../rules/membership.ts';
 import { CLUSTER_GROUP } from '../../rules/schema.ts';
 import { addressKey, type Interval } from './address-history.ts';
 import type { GroupView, LookResult, Member, Provider } from './provider.ts';
@@ -50,6 +50,8 @@ interface MembershipOptions {
   readonly providers: ReadonlyMap<string, readonly Provider[]>;
   /** Left out, whoever a source lists is a member. */
   readonly approved?: Approved;
+  /** `DEFAULT_TIMES` when left out. */
+  readonly times?: MembershipTimes | undefined;
   readonly clock: Clock;
 }
 
@@ -71,16 +73,18 @@ export class Membership implements MembershipView {
   readonly #clock: Clock;
   readonly #views = new Map<string, readonly StandingView[]>();
   readonly #approved: Approved | undefined;
+  readonly #times: MembershipTimes;
   #changed: () => void = () => {};
 
-  constructor({ providers, approved, clock }: MembershipOptions) {
+  constructor({ providers, approved, clock, times = DEFAULT_TIMES }: MembershipOptions) {
     this.#clock = clock;
+    this.#times = times;
     this.#approved = approved;
     const approving = approved === undefined ? [] : ([[APPROVED_GROUP, approved.providers]] as const);
     for (const [group, sources] of [...providers, ...approving]) {
       this.#views.set(
         group,
-        sources.map((provider) => new StandingView(provider, KEEP_MS)),
+        sources.map((provider) => new StandingView(provider, times.keepMs)),
       );
     }
   }
@@ -146,10 +150,10 @@ export class Membership implements MembershipView {
     return this.#viewsOf(CLUSTER_GROUP).flatMap(({ members }) => members);
   }
 
-  /** What each source of the cluster has listed, as far as it has told of all. */
+  /** What each source of the cluster has listed, as far as it has told of all; what stands in the rules is no news. */
   listings(): Listing[] {
     return this.#viewsOf(CLUSTER_GROUP)
-      .filter(({ hasAnswered }) => hasAnswered)
+      .filter(({ hasAnswered, provider }) => hasAnswered && provider.given !== 'in the rules')
       .map(({ provider, members }) => ({ source: provider.name, members }));
   }
 
@@ -195,7 +199,7 @@ export class Membership implements MembershipView {
         .intervalsOf(address)
         .some(
           ({ member, untilMs }) =>
-            untilMs + LINGER_MS < timeMs && this.#admits(view, member, address, timeMs),
+            untilMs + this.#times.lingerMs < timeMs && this.#admits(view, member, address, timeMs),
         ),
     );
     return hasLeft && !this.inGroup(CLUSTER_GROUP, address, timeMs);
@@ -243,7 +247,8 @@ export class Membership implements MembershipView {
   }
 
   #holds({ sinceMs, untilMs }: Interval, timeMs: number): boolean {
-    return timeMs >= sinceMs - GRACE_MS && timeMs <= untilMs + LINGER_MS;
+    const { graceMs, lingerMs } = this.#times;
+    return timeMs >= sinceMs - graceMs && timeMs <= untilMs + lingerMs;
   }
 
   #take(standing: StandingView, view: GroupView): void {

@@ -7,6 +7,7 @@ import { formatAddress } from '../../common/address.ts';
 import { createWarningLogger, type Logger } from '../../common/log.ts';
 import type { Ruleset } from '../../rules/match.ts';
 import { KEEP_MS } from '../../rules/membership.ts';
+import { findDisagreements } from './disagreement.ts';
 import { check, type Check, type Finding, type MemberFinding } from './check.ts';
 
 const HOUR_MS = 3_600_000;
@@ -50,6 +51,7 @@ export async function examineMembership(
     return [
       ...warnings,
       ...states.flatMap(describeState),
+      ...findDisagreements(states),
       check('ports', ranges.length > 0, `watched: ${ranges.join(', ')}`),
     ];
   } finally {

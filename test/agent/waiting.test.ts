@@ -5,6 +5,7 @@ import { FreshLook } from '../../agent/membership/fresh-look.ts';
 import { Membership } from '../../agent/membership/membership.ts';
 import type { GroupView, LookResult, Provider } from '../../agent/membership/provider.ts';
 import { Pipeline } from '../../agent/pipeline.ts';
+import { GRACE_MS } from '../../rules/membership.ts';
 import { Ruleset } from '../../rules/match.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { FakeProvider, membersView } from '../support/fake-provider.ts';
@@ -131,7 +132,7 @@ async function play(steps: readonly Step[]) {
     reportFlow: () => {},
     reportEvidence: () => {},
     wantPackets: () => {},
-    waiting: { clock, ask: () => freshLook.ask() },
+    waiting: { clock, graceMs: GRACE_MS, ask: () => freshLook.ask() },
   });
   const freshLook = new FreshLook({
     clock,

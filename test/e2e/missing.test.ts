@@ -62,6 +62,7 @@ describe.skipIf(missing !== undefined)(
           collector: { url: `ws://127.0.0.1:${port}`, tokenFile: join(folder, 'token') },
           capture: { interface: INTERFACE, way: 'ring' },
           spool: { path: join(folder, 'spool.db') },
+          stateFolder: folder,
           heartbeatInterval: '1s',
         }),
       );

@@ -29,6 +29,7 @@ describe.skipIf(missing !== undefined)(
           collector: { url: 'ws://127.0.0.1:9' },
           capture: { interface: 'lo' },
           spool: { path: join(folder, 'spool.db') },
+          stateFolder: folder,
         }),
       );
       const agent = new Program(['agent', '--json', '--config', join(folder, 'agent.yaml')]);

@@ -90,6 +90,7 @@ async function writeSettings(folder: string, cluster: Cluster, receiver: HttpRec
       insecure: true,
     },
     spool: { path: join(folder, 'spool.db') },
+    stateFolder: folder,
   });
   await write('collector.yaml', {
     listen: { host: cluster.collectorAddress, port: collectorPort },

@@ -135,6 +135,7 @@ async function withNode(work: (node: Node) => Promise<void>): Promise<void> {
         rules: join(folder, 'rules.yaml'),
         collector: { url: 'ws://127.0.0.1:1' },
         spool: { path: join(folder, 'spool.db') },
+        stateFolder: folder,
       };
       await writeFile(join(folder, 'agent.yaml'), JSON.stringify(settings));
       // The member is this process's own namespace: its end of the link.

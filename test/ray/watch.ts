@@ -51,6 +51,7 @@ export class Watch {
         // The lab's bridge stands for a network that others cannot read.
         collector: { url, tokenFile: path('token'), insecure: true },
         spool: { path: path(`${host}.db`) },
+        stateFolder: path(host),
       };
       await writeFile(path(`${host}.yaml`), JSON.stringify(settings));
       agents.set(

@@ -233,6 +233,7 @@ export class Deployment {
       collector: { url: `ws://127.0.0.1:${collectorPort}`, tokenFile: join(folder, 'token') },
       capture: { interface: 'lo' },
       spool: { path: join(this.agentDisk.path, 'spool.db') },
+      stateFolder: this.agentDisk.path,
       heartbeatInterval: '1s',
     });
     await write('collector.yaml', {

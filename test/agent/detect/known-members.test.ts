@@ -1,6 +1,11 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { KnownMembers } from '../../../agent/detect/known-members.ts';
+import { openMembersFile } from '../../../agent/members-file.ts';
 import type { Member } from '../../../agent/membership/provider.ts';
+import { createWarningLogger, silentLogger } from '../../../common/log.ts';
 import { membersView } from '../../support/fake-provider.ts';
 
 const HOUR_MS = 3_600_000;
@@ -78,5 +83,32 @@ describe('KnownMembers', () => {
     known.learn([], START_MS);
     known.learn([], START_MS + 2 * HOUR_MS);
     expect(known.learn(listing(rayNode('b', '10.0.0.1')), START_MS + 2 * HOUR_MS)).toEqual([]);
+  });
+
+  it('outlives a restart: who joined meanwhile is news, and nobody else', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-known-'));
+    const open = () => new KnownMembers(openMembersFile(join(folder, 'state'), silentLogger));
+    const before = open();
+    before.learn(listing(rayNode('a', '10.0.0.1'), rayNode('b', '10.0.0.2')), START_MS);
+    before.save();
+    const after = open();
+    const joined = rayNode('d', '10.0.0.4');
+    const news = after.learn(listing(rayNode('c', '10.0.0.1'), joined), START_MS + 48 * HOUR_MS);
+    expect(news).toEqual([joined]);
+    await rm(folder, { recursive: true });
+  });
+
+  it('begins anew with a file that is spoilt, and says so', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-known-'));
+    await writeFile(join(folder, 'known-members.json'), '{"version":2}');
+    const warnings: unknown[] = [];
+    const logger = createWarningLogger((line) => warnings.push(line.msg));
+    const known = new KnownMembers(openMembersFile(folder, logger));
+    expect(warnings).toEqual(['known members cannot be read: nobody is known']);
+    expect(known.learn(listing(rayNode('a', '10.0.0.1')), START_MS)).toEqual([]);
+    known.save();
+    expect(new KnownMembers(openMembersFile(folder, logger)).learn(listing(), START_MS)).toEqual([]);
+    expect(warnings).toHaveLength(1);
+    await rm(folder, { recursive: true });
   });
 });

@@ -8,11 +8,14 @@ const START_MS = Date.UTC(2026, 10, 23, 12);
 function setUp() {
   const reports: Anomaly[] = [];
   let ids = 0;
-  const detector = new StaleMembershipDetector({
-    node: 'w1',
-    createId: () => `stale-${++ids}`,
-    report: (anomaly) => reports.push(anomaly),
-  });
+  const detector = new StaleMembershipDetector(
+    {
+      node: 'w1',
+      createId: () => `stale-${++ids}`,
+      report: (anomaly) => reports.push(anomaly),
+    },
+    5 * MINUTE_MS,
+  );
   return { reports, detector };
 }
 

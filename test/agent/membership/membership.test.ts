@@ -77,6 +77,31 @@ describe('Membership', () => {
     providers[0]?.publish(membersView('10.0.0.1'));
     expect(isFormer()).toBe(false);
   });
+
+  it('takes other times than the usual ones for the grace and the leave of nodes', async () => {
+    const clock = new FakeClock();
+    const provider = new FakeProvider(membersView());
+    const times = { graceMs: 1000, lingerMs: 2000, keepMs: 60_000 };
+    const membership = new Membership({ providers: new Map([['cluster', [provider]]]), clock, times });
+    await membership.start();
+    clock.advance(60_000);
+    provider.publish(membersView('10.0.0.1'));
+    const joinedMs = clock.now();
+    provider.publish(GONE);
+    const isMember = (offsetMs: number): boolean =>
+      membership.inGroup('cluster', address('10.0.0.1'), joinedMs + offsetMs);
+    expect([-1001, -1000, 2000, 2001].map(isMember)).toEqual([false, true, true, false]);
+  });
+
+  it('counts what stands in the rules among no listing: its writer knows it', async () => {
+    const given = Object.assign(new FakeProvider(membersView('10.0.0.1')), {
+      given: 'in the rules' as const,
+    });
+    const membership = new Membership({ providers: new Map([['cluster', [given]]]), clock: new FakeClock() });
+    await membership.start();
+    expect(membership.members()).toHaveLength(1);
+    expect(membership.listings()).toEqual([]);
+  });
 });
 
 async function start(views: readonly Parameters<FakeProvider['publish']>[0][]) {
