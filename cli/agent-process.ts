@@ -20,11 +20,12 @@ import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import type { Anomaly } from '../common/event.ts';
 import type { Logger } from '../common/log.ts';
 import { packageVersion } from '../common/package.ts';
-import { loadPem, loadSecret } from '../common/secret.ts';
+import { loadPem } from '../common/secret.ts';
 import { AgentRules } from './agent-rules.ts';
 import type { Terminal } from './command.ts';
 import { dnsClient } from './dns.ts';
 import { kubernetesOpener } from './kubernetes.ts';
+import { loadRayToken } from './membership-here.ts';
 import { defaultNodeName, localAddresses, resolveHost } from './system.ts';
 
 /** Reports that a spool holds at most, whatever their size. */
@@ -56,7 +57,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   const rules = await AgentRules.open(config, terminal, logger);
   if (rules === undefined) return undefined;
   const node = config.node ?? defaultNodeName();
-  const rayToken = await loadRayToken(config, terminal);
+  const rayToken = await loadRayToken(terminal, config.ray.tokenFile);
   const { caFile, certificateFile, keyFile } = config.collector;
   const ca = caFile === undefined ? undefined : await readCertificate(caFile);
   const certificate =
@@ -151,12 +152,6 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
       spool.close();
     },
   };
-}
-
-/** An empty variable is none, as for Ray. */
-function loadRayToken({ ray }: AgentConfig, { env }: Terminal): Promise<string | undefined> {
-  const value = env['RAY_AUTH_TOKEN'] === '' ? undefined : env['RAY_AUTH_TOKEN'];
-  return loadSecret('Ray token', { value, file: ray.tokenFile });
 }
 
 async function openNetwork({ capture }: AgentConfig, ports: PortSet, logger: Logger): Promise<PacketSource> {

@@ -1,20 +1,40 @@
 /** The membership as this machine sees it at the moment, for commands that ask it once. */
 import type { MembershipDependencies } from '../agent/membership/from-rules.ts';
-import type { Raylet } from '../agent/ray/raylet.ts';
+import { findRaylets, type Raylet } from '../agent/ray/raylet.ts';
 import { systemClock } from '../common/clock.ts';
 import type { Logger } from '../common/log.ts';
+import { loadSecret } from '../common/secret.ts';
 import type { Terminal } from './command.ts';
 import { dnsClient } from './dns.ts';
 import { kubernetesOpener } from './kubernetes.ts';
 import { localAddresses, resolveHost } from './system.ts';
 
-/** The real sources. @param raylets those of this node */
+/** What this machine's sources are asked with. */
+export interface Here {
+  readonly raylets: readonly Raylet[];
+  /** Ray's own token, where the cluster wants one. */
+  readonly rayToken: string | undefined;
+}
+
+/** The raylets of this node, and the token in the environment. */
+export async function lookHere(terminal: Pick<Terminal, 'env'>): Promise<Here> {
+  return { raylets: await findRaylets(), rayToken: await loadRayToken(terminal) };
+}
+
+/** Ray's own token from a file or, as for Ray, from RAY_AUTH_TOKEN; an empty variable is none, as for Ray. */
+export function loadRayToken({ env }: Pick<Terminal, 'env'>, file?: string): Promise<string | undefined> {
+  const value = env['RAY_AUTH_TOKEN'] === '' ? undefined : env['RAY_AUTH_TOKEN'];
+  return loadSecret('Ray token', { value, file });
+}
+
+/** The real sources. */
 export function sourcesHere(
-  raylets: readonly Raylet[],
+  { raylets, rayToken }: Here,
   logger: Logger,
   { env }: Pick<Terminal, 'env'>,
 ): MembershipDependencies {
   return {
+    rayToken,
     clock: systemClock,
     logger,
     fetch: globalThis.fetch,

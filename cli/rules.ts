@@ -1,7 +1,6 @@
 /** `plasmawatch rules check` and `plasmawatch rules explain`: the allowlist without a packet. */
 import { createMembership } from '../agent/membership/from-rules.ts';
 import { ServiceLocator } from '../agent/membership/services.ts';
-import { findRaylets } from '../agent/ray/raylet.ts';
 import { formatAddress, parseAddress, type Address } from '../common/address.ts';
 import { systemClock } from '../common/clock.ts';
 import { PlasmawatchError } from '../common/errors.ts';
@@ -12,7 +11,7 @@ import { loadRules, type LoadedRules } from '../rules/load.ts';
 import type { Ruleset } from '../rules/match.ts';
 import { KNOWN_SERVICES, OBJECT_MANAGER } from '../rules/schema.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
-import { sourcesHere } from './membership-here.ts';
+import { lookHere, sourcesHere } from './membership-here.ts';
 import { writeJson, writeLine, writeProblem } from './output.ts';
 import { describeProblems } from './rules-file.ts';
 
@@ -135,7 +134,7 @@ async function explainFromHere(
   terminal: Pick<Terminal, 'env'>,
 ): Promise<Explanation> {
   const logger = createLogger({ level: 'warn', format: 'text' });
-  const membership = createMembership(ruleset, sourcesHere(await findRaylets(), logger, terminal));
+  const membership = createMembership(ruleset, sourcesHere(await lookHere(terminal), logger, terminal));
   try {
     await membership.start();
     const locator = new ServiceLocator({ services: ruleset.services, membership });

@@ -13,7 +13,7 @@ import { openDatabase } from '../../common/sqlite.ts';
 import { packagePath } from '../../common/package.ts';
 import { CollectorClient, collectorOptions, type CollectorCommandOptions } from '../collector-client.ts';
 import type { Command, ExitStatus, Terminal } from '../command.ts';
-import { sourcesHere } from '../membership-here.ts';
+import { loadRayToken, sourcesHere } from '../membership-here.ts';
 import { writeLine } from '../output.ts';
 import { readRules } from '../rules-file.ts';
 import { defaultNodeName } from '../system.ts';
@@ -74,6 +74,7 @@ export const doctorCommand: Command<DoctorOptions> = {
     const ruleset = await readRules(options.rules ?? packagePath('rules/object-manager.yaml'), terminal);
     const spool = await spoolPath(options.config, terminal);
     if (ruleset === undefined || spool === undefined) return 2;
+    const rayToken = await loadRayToken(terminal);
     const isAsked = options.collector !== undefined || terminal.env['PLASMAWATCH_COLLECTOR'] !== undefined;
     const client = isAsked ? await CollectorClient.create(options, terminal) : undefined;
     return runDoctor(options, terminal, {
@@ -85,7 +86,7 @@ export const doctorCommand: Command<DoctorOptions> = {
       networkInterfaces,
       examineDisk: () => examineDisk(spool),
       examineMembership: (raylets) =>
-        examineMembership(ruleset, (logger) => sourcesHere(raylets, logger, terminal)),
+        examineMembership(ruleset, (logger) => sourcesHere({ raylets, rayToken }, logger, terminal)),
       examineAgent: async () =>
         client === undefined ? [] : examineAgent(client, options.node ?? defaultNodeName()),
     });
