@@ -104,9 +104,9 @@ export class SharedMembers implements MembersLink {
       return;
     }
     const { reporter, ageMs } = message;
-    const source = `${sourceOfKey(cluster)}, read by ${reporter}`;
     const members =
-      message.members?.map((member) => toMember(member, source)) ?? this.#views.get(cluster)?.members;
+      message.members?.map((member) => toMember(member, cluster, reporter)) ??
+      this.#views.get(cluster)?.members;
     if (members === undefined) return;
     this.#tryFromMs.delete(cluster);
     const heardAtMs = this.#clock.now();
@@ -140,15 +140,20 @@ function toShared({ id, addresses, role, group, ports, isShared }: Member): Shar
   };
 }
 
-function toMember({ id, addresses, role, group, ports, isShared }: SharedMember, source: string): Member {
+function toMember(
+  { id, addresses, role, group, ports, isShared }: SharedMember,
+  cluster: string,
+  reporter: string,
+): Member {
+  const source = sourceOfKey(cluster);
   return {
     id,
-    hasFleetingId: true,
+    ...(source === 'ray' ? { hasFleetingId: true } : {}),
     addresses: addresses.flatMap((text) => parseAddress(text) ?? []),
     ...(role === undefined ? {} : { role }),
     ...(group === undefined ? {} : { group }),
     ...(isShared === undefined ? {} : { isShared }),
     ports: new Map(ports),
-    source,
+    source: `${source}, read by ${reporter}`,
   };
 }
