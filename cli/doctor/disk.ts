@@ -2,30 +2,11 @@
 import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { agentConfigSchema } from '../../agent/config.ts';
 import { formatSize } from '../../common/units.ts';
-import type { Terminal } from '../command.ts';
-import { loadConfig } from '../config-file.ts';
 import { check, type Check } from './check.ts';
 
-/** Where an installed agent has its settings. */
-export const USUAL_CONFIG = '/etc/plasmawatch/agent.yaml';
 /** Below this SQLite has no room to write with: its log alone takes 4 MiB. */
 const MIN_FREE_BYTES = 16 * 1024 * 1024;
-
-/**
- * The file of the spool by the agent's settings, or the usual one where there are none. Undefined where the settings are
- * wrong: then the problems have been told.
- */
-export async function spoolPath(
-  config: string | undefined,
-  terminal: Pick<Terminal, 'stderr'>,
-): Promise<string | undefined> {
-  if (config === undefined && !existsSync(USUAL_CONFIG)) {
-    return agentConfigSchema.shape.spool.parse(undefined).path;
-  }
-  return (await loadConfig(agentConfigSchema, config ?? USUAL_CONFIG, terminal))?.spool.path;
-}
 
 /** Looks at the disk where the spool is, or will be. */
 export async function examineDisk(path: string): Promise<Check> {

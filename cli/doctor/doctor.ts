@@ -19,8 +19,9 @@ import { readRules } from '../rules-file.ts';
 import { defaultNodeName } from '../system.ts';
 import { examineAgent } from './agent.ts';
 import { check, writeFinding, type Check, type Finding } from './check.ts';
-import { examineDisk, spoolPath, USUAL_CONFIG } from './disk.ts';
+import { examineDisk } from './disk.ts';
 import { examineMembership } from './membership.ts';
+import { loadSettings, USUAL_CONFIG } from './settings.ts';
 
 /** What the checks ask of the machine; tests give other answers. */
 export interface DoctorDependencies {
@@ -57,24 +58,29 @@ export const doctorCommand: Command<DoctorOptions> = {
       .option('config', {
         type: 'string',
         requiresArg: true,
-        description: `the agent's settings, for the disk of its spool; ${USUAL_CONFIG} when left out`,
+        description: `the agent's settings: its rules, its name, its spool; ${USUAL_CONFIG} when left out`,
       })
       .option('rules', {
         type: 'string',
         requiresArg: true,
-        description: 'the allowlist whose sources are asked; the one that ships when left out',
+        description:
+          "the allowlist whose sources are asked; the agent's when left out, or the one that ships",
       })
       .option('node', {
         type: 'string',
         requiresArg: true,
-        description: 'name of the agent whose losses are asked of the collector; the host name when left out',
+        description:
+          'name of the agent that the collector is asked about; that of the settings, or the host name',
       })
       .options(collectorOptions),
   async run(options, terminal) {
-    const ruleset = await readRules(options.rules ?? packagePath('rules/object-manager.yaml'), terminal);
-    const spool = await spoolPath(options.config, terminal);
-    if (ruleset === undefined || spool === undefined) return 2;
-    const rayToken = await loadRayToken(terminal);
+    const settings = await loadSettings(options.config, terminal);
+    if (settings === undefined) return 2;
+    const rules = options.rules ?? settings.rules ?? packagePath('rules/object-manager.yaml');
+    const ruleset = await readRules(rules, terminal);
+    if (ruleset === undefined) return 2;
+    const node = options.node ?? settings.node ?? defaultNodeName();
+    const rayToken = await loadRayToken(terminal, settings.ray.tokenFile);
     const isAsked = options.collector !== undefined || terminal.env['PLASMAWATCH_COLLECTOR'] !== undefined;
     const client = isAsked ? await CollectorClient.create(options, terminal) : undefined;
     return runDoctor(options, terminal, {
@@ -84,11 +90,10 @@ export const doctorCommand: Command<DoctorOptions> = {
       openDatabase,
       findRaylets,
       networkInterfaces,
-      examineDisk: () => examineDisk(spool),
+      examineDisk: () => examineDisk(settings.spool.path),
       examineMembership: (raylets) =>
         examineMembership(ruleset, (logger) => sourcesHere({ raylets, rayToken }, logger, terminal)),
-      examineAgent: async () =>
-        client === undefined ? [] : examineAgent(client, options.node ?? defaultNodeName()),
+      examineAgent: async () => (client === undefined ? [] : examineAgent(client, node)),
     });
   },
 };
