@@ -41,6 +41,29 @@ describe('rules/ray-cluster.yaml', () => {
     expect(anomalies.filter((story) => !story.startsWith('new-member'))).toEqual([]);
   });
 
+  it('tells of all that a stranger who joins does, where its lines about approval are made to count', async () => {
+    const approved = RULES.replace(/^# (members: approved)$/m, '$1').replace(/^# (approved: .*)$/m, '$1');
+    const cluster = new RecordedCluster('intruder-join');
+    expect(told(await cluster.watch('intruder-all-ports', approved, 'head'))).toEqual([
+      `new-member ${STRANGER}`,
+      `unexpected-destination ${HEAD} > ${STRANGER} node-manager, not-approved`,
+      `unexpected-destination ${HEAD} > ${STRANGER} worker, not-approved`,
+      `unexpected-destination 10.77.0.11 > ${STRANGER} node-manager, not-approved`,
+      `unexpected-destination 10.77.0.11 > ${STRANGER} object-manager, not-approved`,
+      `unexpected-destination 10.77.0.12 > ${STRANGER} node-manager, not-approved`,
+      `unexpected-destination 10.77.0.12 > ${STRANGER} object-manager, not-approved`,
+      `unexpected-destination 10.77.0.12 > ${STRANGER} worker, not-approved`,
+      `unexpected-peer ${STRANGER} > ${HEAD} gcs, no-rule`,
+      `unexpected-peer ${STRANGER} > ${HEAD} gcs, not-approved`,
+      `unexpected-peer ${STRANGER} > ${HEAD} worker, not-approved`,
+      `unexpected-peer ${STRANGER} > 10.77.0.11 node-manager, not-approved`,
+      `unexpected-peer ${STRANGER} > 10.77.0.11 object-manager, not-approved`,
+      `unexpected-peer ${STRANGER} > 10.77.0.11 worker, not-approved`,
+      `unexpected-peer ${STRANGER} > 10.77.0.12 node-manager, not-approved`,
+      `unexpected-peer ${STRANGER} > 10.77.0.12 object-manager, not-approved`,
+    ]);
+  });
+
   it('tells of a notebook that comes through Ray Client, until a rule lets it', async () => {
     expect(told(await new RecordedCluster('rayclient').watch('head', RULES))).toEqual([
       `unexpected-peer ${NOTEBOOK} > ${HEAD} client-server, no-rule`,
