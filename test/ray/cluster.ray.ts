@@ -126,7 +126,7 @@ allow: [{ name: nodes exchange objects, from: cluster, to: object-manager }]
 
   it('who are a program on a node that pushes objects out are the unexpected destination, and the process', async () => {
     const port = String(lab.objectManagerPort('w1'));
-    const server = lab.python('intruder', 'rogue.py', 'serve', port, '15');
+    const server = lab.python('intruder', 'rogue.py', 'serve', port, '30');
     await waitUntilServing();
     const target = lab.address('intruder');
     await lab.python(
@@ -135,13 +135,24 @@ allow: [{ name: nodes exchange objects, from: cluster, to: object-manager }]
       'push',
       `${target}:${port}`,
       'ef'.repeat(28),
-      '1048576',
+      // Long enough for the program to be seen while it runs.
+      '8388608',
       'ab'.repeat(28),
-      '2',
+      '12',
     );
     await server;
     const way = `${lab.address('w1')} > ${target}`;
-    expect(told(await watch.news())).toEqual(expect.arrayContaining([`unexpected-destination ${way}`]));
+    const news = await watch.news();
+    expect(told(news)).toEqual([`foreign-process ${way}`, `unexpected-destination ${way}`]);
+    const insider = news.find(({ kind }) => kind === 'foreign-process');
+    expect(insider?.process?.command_line).toContain('rogue.py push');
+  });
+
+  it('who are a program on a node that asks another node are named, though the nodes may talk', async () => {
+    await lab.pull('w1', 'w2');
+    const news = await watch.news();
+    expect(told(news)).toEqual([`foreign-process ${lab.address('w1')} > ${lab.address('w2')}`]);
+    expect(news[0]?.process?.command_line).toContain('rogue.py pull');
   });
 
   it('who join by `ray start --address` stay unexpected where members must be approved', async () => {
