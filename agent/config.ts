@@ -30,6 +30,12 @@ export const agentConfigSchema = z.strictObject({
         .string()
         .optional()
         .describe("File with the certificate authority of the collector's certificate (PEM)."),
+      enrolTokenFile: z
+        .string()
+        .optional()
+        .describe(
+          'File with a one-time token (`plasmawatch agents enrol`), exchanged for a key of its own at the first start. Or the environment: PLASMAWATCH_ENROL_TOKEN.',
+        ),
       rulesKeyFile: z
         .string()
         .optional()
@@ -116,7 +122,7 @@ export const agentConfigSchema = z.strictObject({
     .min(1)
     .default('/var/lib/plasmawatch/agent')
     .describe(
-      'Folder of what the agent keeps besides its queue: the rules of the collector, and who is known as a member of the cluster.',
+      'Folder of what the agent keeps besides its queue: its key, the rules of the collector, and who is known as a member of the cluster.',
     ),
   heartbeatInterval: durationMs({ min: '1s', max: '5m' })
     .prefault('10s')

@@ -13,6 +13,7 @@ import { LocalProcesses } from '../agent/ray/local-processes.ts';
 import { findRaylets, rayletAt } from '../agent/ray/raylet.ts';
 import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
 import { openedByRaylets } from '../agent/ray/sockets.ts';
+import { AgentKey } from '../agent/uplink/agent-key.ts';
 import { createUplink } from '../agent/uplink/client.ts';
 import { openSpool } from '../agent/uplink/spool.ts';
 import { systemClock } from '../common/clock.ts';
@@ -34,6 +35,8 @@ const MAX_SPOOLED_REPORTS = 1_000_000;
 export interface AgentProcessOptions {
   readonly config: AgentConfig;
   readonly token: string | undefined;
+  /** To be exchanged for a key at the first start. */
+  readonly enrolToken?: string | undefined;
   readonly logger: Logger;
   readonly terminal: Terminal;
   /** Called with each anomaly that reached the disk. */
@@ -57,6 +60,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   const rules = await AgentRules.open(config, terminal, logger);
   if (rules === undefined) return undefined;
   const node = config.node ?? defaultNodeName();
+  const key = await AgentKey.open(config.stateFolder, options.enrolToken);
   const rayToken = await loadRayToken(terminal, config.ray.tokenFile);
   const { caFile, certificateFile, keyFile } = config.collector;
   const ca = caFile === undefined ? undefined : await readCertificate(caFile);
@@ -121,6 +125,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
           createUplink({
             url: config.collector.url,
             token: options.token,
+            key,
             ca,
             certificate,
             insecure: config.collector.insecure,

@@ -25,6 +25,11 @@ export const agentPage = z.looseObject({ agents: z.array(agentSchema), nextCurso
 /** What follows from an action on an agent. */
 export const agentAnswer = z.looseObject({ agent: agentSchema });
 
+/** `POST /api/agents/NAME/enrol` */
+export const enrolmentAnswer = z.looseObject({
+  enrolment: z.looseObject({ agent: text, token: text, expires: text }),
+});
+
 /** Whether nobody has to look after the agent. */
 export function isInOrder({ state }: AgentAnswer): boolean {
   return ['connected', 'stopped', 'retired'].includes(state);

@@ -44,6 +44,10 @@ async function runAgent(
   const running = await openLiveAgent({
     config,
     token: await agentToken(config, terminal),
+    enrolToken: await loadSecret('one-time token', {
+      value: terminal.env['PLASMAWATCH_ENROL_TOKEN'],
+      file: config.collector.enrolTokenFile,
+    }),
     logger: logger.child({ component: 'agent' }),
     terminal,
     onAnomaly: (anomaly) => {

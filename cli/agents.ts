@@ -1,9 +1,16 @@
-/** `plasmawatch agents`: the fleet as the collector knows it, and retiring an agent whose node is gone. */
-import type { ArgumentsCamelCase } from 'yargs';
-import { agentAnswer, agentPage, agentTable, isInOrder, type AgentAnswer } from './agent-view.ts';
+/** `plasmawatch agents`: the fleet as the collector knows it, enrolling new agents, and retiring those that are gone. */
+import type { ArgumentsCamelCase, Argv } from 'yargs';
+import {
+  agentAnswer,
+  agentPage,
+  agentTable,
+  enrolmentAnswer,
+  isInOrder,
+  type AgentAnswer,
+} from './agent-view.ts';
 import { CollectorClient, collectorOptions, type CollectorCommandOptions } from './collector-client.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
-import { writeJson, writeLine } from './output.ts';
+import { writeJson, writeLine, writeProblem } from './output.ts';
 
 interface AskOptions extends CollectorCommandOptions {
   readonly json: boolean;
@@ -28,12 +35,22 @@ export const agentsListCommand: Command<AskOptions> = {
 export const agentsRetireCommand: Command<OneOptions> = {
   usage: 'retire <name>',
   description: 'declare an agent gone for good: its absence is no incident any more',
-  options: (yargs) =>
-    yargs
-      .positional('name', { type: 'string', demandOption: true, description: 'name of the agent' })
-      .options(askOptions),
+  options: oneAgent,
   run: retireAgent,
 };
+
+export const agentsEnrolCommand: Command<OneOptions> = {
+  usage: 'enrol <name>',
+  description: 'make a one-time token with which a new agent gets a key of its own',
+  options: oneAgent,
+  run: enrolAgent,
+};
+
+function oneAgent(yargs: Argv): Argv<OneOptions> {
+  return yargs
+    .positional('name', { type: 'string', demandOption: true, description: 'name of the agent' })
+    .options(askOptions);
+}
 
 async function listAgents(options: ArgumentsCamelCase<AskOptions>, terminal: Terminal): Promise<ExitStatus> {
   const client = await CollectorClient.create(options, terminal);
@@ -62,5 +79,22 @@ async function retireAgent(options: ArgumentsCamelCase<OneOptions>, terminal: Te
   const { agent } = await client.delete(`/api/agents/${encodeURIComponent(options.name)}`, agentAnswer);
   if (options.json) writeJson(terminal, { type: 'agent', ...agent });
   else writeLine(terminal, `${agent.name} is ${agent.state}`);
+  return 0;
+}
+
+async function enrolAgent(options: ArgumentsCamelCase<OneOptions>, terminal: Terminal): Promise<ExitStatus> {
+  const client = await CollectorClient.create(options, terminal);
+  const path = `/api/agents/${encodeURIComponent(options.name)}/enrol`;
+  const { enrolment } = await client.post(path, enrolmentAnswer);
+  if (options.json) {
+    writeJson(terminal, { type: 'enrolment', ...enrolment });
+    return 0;
+  }
+  // The token alone on standard output, so that it can go into a file.
+  writeLine(terminal, enrolment.token);
+  writeProblem(
+    terminal,
+    `${enrolment.agent} may exchange this once, until ${enrolment.expires.slice(0, 19)}Z`,
+  );
   return 0;
 }

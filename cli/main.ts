@@ -43,6 +43,7 @@ const COMMANDS: Readonly<Record<string, (parser: Argv, register: Register) => Pr
     const commands = await import('./agents.ts');
     parser.command('agents', "list a collector's agents and look after them", (agents) => {
       register(agents, commands.agentsListCommand);
+      register(agents, commands.agentsEnrolCommand);
       register(agents, commands.agentsRetireCommand);
       return agents;
     });

@@ -15,6 +15,7 @@ import { RequestLimits } from './edge/request-limits.ts';
 import { INFLUX_CURSOR, InfluxExporter } from './export/influx.ts';
 import { AgentClocks } from './fleet/agent-clocks.ts';
 import { DeadMan } from './fleet/dead-man.ts';
+import { Enrolments } from './fleet/enrolments.ts';
 import { OwnStories } from './fleet/own-stories.ts';
 import { RulesDistributor } from './fleet/rules-distributor.ts';
 import { Roster } from './fleet/roster.ts';
@@ -223,6 +224,14 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
           logger: logger.child({ component: 'rules' }),
           metrics,
         });
+  const enrolments = new Enrolments({
+    store,
+    clock,
+    token: secrets.agentToken,
+    enrolledOnly: config.fleet.enrolledOnly,
+    tokenLifeMs: config.fleet.enrolmentTokenLife,
+    maxAgents: config.limits.maxAgents,
+  });
   const ingest = new Ingest({
     server: server.server,
     connections,
@@ -237,13 +246,13 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     clock,
     logger: logger.child({ component: 'ingest' }),
     metrics,
-    token: secrets.agentToken,
+    enrolments,
     needsCertificate: secrets.tls?.clientCa !== undefined,
     limits: config.limits,
   });
   addRoutes(server, { store, health, recorder, silences, mutedBy, clock, metrics, clocks });
   const roster = new Roster({ store, fleet, clocks, connectedAgents: () => ingest.connectedAgents() });
-  addAgentRoutes(server, { roster, fleet });
+  addAgentRoutes(server, { roster, fleet, enrolments, disconnect: (agent) => ingest.disconnect(agent) });
   addMembersRoutes(server, { sharedViews, clock });
 
   let stopped: Promise<void> | undefined;

@@ -111,6 +111,15 @@ const settings = z.strictObject({
         .describe(
           'An agent that was stopped, and neither started again nor retired, is a warning after so long.',
         ),
+      enrolledOnly: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Agents need a key of their own (`plasmawatch agents enrol`); the agent token opens nothing.',
+        ),
+      enrolmentTokenLife: durationMs({ min: '1m', max: '7d' })
+        .prefault('1h')
+        .describe('How long a one-time token for a new agent holds.'),
       maxClockSkew: durationMs({ min: '10ms', max: '1h' })
         .prefault('1s')
         .describe("Where an agent's clock is further off, the times of incidents are corrected."),
@@ -247,7 +256,7 @@ export function defaultCollectorConfig(): CollectorConfig {
  * @throws PlasmawatchError PW_LISTEN
  */
 export function checkExposure(
-  { listen, tls }: CollectorConfig,
+  { listen, tls, fleet }: CollectorConfig,
   tokens: {
     readonly agentToken?: string | undefined;
     readonly apiTokens?: readonly ApiToken[] | undefined;
@@ -255,8 +264,8 @@ export function checkExposure(
 ): void {
   if (isLoopbackHost(listen.host)) return;
   const missing = [
-    tokens.agentToken === undefined && tls?.clientCa === undefined
-      ? 'an agent token (agentTokenFile) or certificates (tls.clientCa)'
+    tokens.agentToken === undefined && !fleet.enrolledOnly && tls?.clientCa === undefined
+      ? 'an agent token (agentTokenFile), keys (fleet.enrolledOnly) or certificates (tls.clientCa)'
       : '',
     (tokens.apiTokens ?? []).length === 0 ? 'an API token (apiTokenFile)' : '',
   ].filter((text) => text !== '');

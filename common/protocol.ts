@@ -47,6 +47,11 @@ export const helloSchema = z.strictObject({
   version: z.string().max(64),
   /** How packets are captured: `ring`, `cap`, `file`. */
   capture: z.string().max(64),
+  /** SHA-256 of the agent's own key, in hex, while it presents the one-time token that it exchanges for that. */
+  keyDigest: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional(),
 });
 
 export const reportsSchema = z.strictObject({

@@ -10,6 +10,7 @@ import type { Clock, Timer } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
 import { MAX_MESSAGE_BYTES, type Heartbeat, type Hello } from '../../common/protocol.ts';
 import type { MembersLink } from '../membership/shared.ts';
+import type { AgentKey } from './agent-key.ts';
 import { BackOff } from './back-off.ts';
 import { resolveEndpoint, type EndpointOptions } from './endpoint.ts';
 import type { RulesLink } from './rules-link.ts';
@@ -24,6 +25,8 @@ const HEARTBEAT_INTERVAL_MS = 10_000;
 const HANDSHAKE_LIMIT_MS = 10_000;
 
 export interface UplinkOptions extends EndpointOptions {
+  /** The agent's own, presented in place of the token. */
+  readonly key?: AgentKey | undefined;
   /** Stays the caller's: to be closed after `stop`. */
   readonly spool: Spool;
   readonly identity: Pick<Hello, 'agent' | 'version' | 'capture'>;
@@ -66,7 +69,10 @@ export interface Uplink {
 
 /** @throws PlasmawatchError PW_UPLINK when the URL, the token or the CA cannot be used (see `resolveEndpoint`) */
 export function createUplink(options: UplinkOptions): Uplink {
-  return new ReconnectingUplink(resolveEndpoint(options), options);
+  return new ReconnectingUplink(
+    resolveEndpoint({ ...options, token: options.key?.bearer ?? options.token }),
+    options,
+  );
 }
 
 class ReconnectingUplink implements Uplink {
@@ -116,7 +122,8 @@ class ReconnectingUplink implements Uplink {
   }
 
   #connect(): void {
-    const { token, ca, certificate, spool, identity, heartbeat, clock, connect } = this.#options;
+    const { key, ca, certificate, spool, identity, heartbeat, clock, connect } = this.#options;
+    const token = key?.bearer ?? this.#options.token;
     const socket = connect(this.#url, {
       handshakeTimeout: HANDSHAKE_LIMIT_MS,
       maxPayload: MAX_MESSAGE_BYTES,
@@ -130,6 +137,7 @@ class ReconnectingUplink implements Uplink {
       socket,
       spool,
       identity,
+      key,
       heartbeat,
       heartbeatIntervalMs: this.#options.heartbeatIntervalMs ?? HEARTBEAT_INTERVAL_MS,
       members: this.#options.members,

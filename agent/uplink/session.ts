@@ -21,6 +21,7 @@ import {
   type Hello,
 } from '../../common/protocol.ts';
 import type { MembersLink } from '../membership/shared.ts';
+import type { AgentKey } from './agent-key.ts';
 import type { RulesLink } from './rules-link.ts';
 import type { Spool } from './spool.ts';
 
@@ -62,6 +63,8 @@ export interface SessionOptions {
   readonly socket: WebSocket;
   readonly spool: Spool;
   readonly identity: Pick<Hello, 'agent' | 'version' | 'capture'>;
+  /** The agent's own; confirmed by the welcome. */
+  readonly key?: AgentKey | undefined;
   readonly heartbeat: () => Heartbeat['counters'];
   readonly heartbeatIntervalMs: number;
   /** Who takes the cluster's views that the collector hands out, and offers ours. */
@@ -100,7 +103,7 @@ export class Session {
       if (this.#cause !== undefined) options.ended(this.#cause);
     });
     socket.on('unexpected-response', (_request, response) =>
-      this.#end('refused', describeStatus(response.statusCode ?? 0)),
+      this.#end('refused', describeStatus(response.statusCode ?? 0, this.#options.key !== undefined)),
     );
     this.#timers.push(
       clock.after(WELCOME_LIMIT_MS, () => {
@@ -130,9 +133,16 @@ export class Session {
   }
 
   #greet(): void {
-    const { identity, spool } = this.#options;
+    const { identity, key, spool } = this.#options;
+    const keyDigest = key?.newDigest;
     this.#state = 'greeting';
-    const hello: Hello = { type: 'hello', protocol: PROTOCOL_VERSION, ...identity, epoch: spool.epoch };
+    const hello: Hello = {
+      type: 'hello',
+      protocol: PROTOCOL_VERSION,
+      ...identity,
+      epoch: spool.epoch,
+      ...(keyDigest === undefined ? {} : { keyDigest }),
+    };
     this.#options.socket.send(JSON.stringify(hello));
   }
 
@@ -170,6 +180,7 @@ export class Session {
         `the collector speaks protocol ${protocol}, this agent ${PROTOCOL_VERSION}`,
       );
     }
+    this.#options.key?.confirm();
     if (lastSequence > spool.lastSequence) {
       spool.renewEpoch();
       return this.#end(
@@ -306,7 +317,10 @@ function describeClose(code: number, reason: Buffer): [SessionEndKind, string] {
   return ['unreachable', `the collector closed the connection (${said})`];
 }
 
-function describeStatus(status: number): string {
+function describeStatus(status: number, hasKey: boolean): string {
+  if (status === 401 && hasKey) {
+    return 'the collector refuses the key of this agent (HTTP 401): enrol it anew (plasmawatch agents enrol)';
+  }
   if (status === 401) return 'the collector refuses the agent token (HTTP 401): compare the token files';
   if (status === 403)
     return 'the collector wants a certificate that its authority signed (HTTP 403): give certificateFile and keyFile';

@@ -1,9 +1,10 @@
-/** What the API answers about the fleet: every agent and how it is, and that one is gone for good. */
+/** What the API answers about the fleet: every agent and how it is, who may come in, and who is gone for good. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { agentNameSchema } from '../../common/protocol.ts';
 import { formatMilliseconds } from '../../common/time.ts';
 import type { AgentStatus, Roster } from '../fleet/roster.ts';
+import type { Enrolments } from '../fleet/enrolments.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
 import { found, parametersOf } from './incident-parameters.ts';
 import { checkQuery, MAX_PAGE, noQuery, wholeNumber } from './query.ts';
@@ -18,9 +19,15 @@ const agentParameters = z.strictObject({ name: agentNameSchema });
 export interface AgentRoutesOptions {
   readonly roster: Roster;
   readonly fleet: FleetWatch;
+  readonly enrolments: Enrolments;
+  /** Ends the session of an agent that was retired. */
+  readonly disconnect: (agent: string) => void;
 }
 
-export function addAgentRoutes(server: FastifyInstance, { roster, fleet }: AgentRoutesOptions): void {
+export function addAgentRoutes(
+  server: FastifyInstance,
+  { roster, fleet, enrolments, disconnect }: AgentRoutesOptions,
+): void {
   server.get('/api/agents', (request) => {
     const { limit, cursor } = checkQuery(agentsQuery, request.query);
     const { agents, next } = roster.page({ limit, after: cursor });
@@ -30,11 +37,24 @@ export function addAgentRoutes(server: FastifyInstance, { roster, fleet }: Agent
   server.delete('/api/agents/:name', { config: { role: 'admin' } }, (request) => {
     checkQuery(noQuery, request.query);
     const { name } = parametersOf(agentParameters, request.params);
-    if (found(roster.status(name), 'agent').isConnected) {
+    const { isConnected, isEnrolled } = found(roster.status(name), 'agent');
+    // With the token that all agents share it would be back at once.
+    if (isConnected && !isEnrolled) {
       throw new ApiError(409, 'connected', 'the agent is connected: stop it first');
     }
     fleet.retire(name, request.actor);
+    disconnect(name);
     return { agent: presentAgent(found(roster.status(name), 'agent')) };
+  });
+
+  server.post('/api/agents/:name/enrol', { config: { role: 'admin' } }, (request) => {
+    checkQuery(noQuery, request.query);
+    const { name } = parametersOf(agentParameters, request.params);
+    const issued = enrolments.issue(name, request.actor);
+    if (issued === undefined) {
+      throw new ApiError(409, 'too-many', 'there are too many names already (limits.maxAgents)');
+    }
+    return { enrolment: { agent: name, token: issued.token, expires: formatMilliseconds(issued.expiresMs) } };
   });
 }
 
@@ -44,6 +64,7 @@ function presentAgent(agent: AgentStatus) {
     name,
     state,
     connected: isConnected,
+    enrolled: agent.isEnrolled,
     version,
     capture,
     firstSeen: formatMilliseconds(firstSeenMs),

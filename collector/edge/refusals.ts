@@ -17,6 +17,7 @@ export const REFUSAL_REASONS = [
   'wrong-api-token',
   'wrong-role',
   'wrong-token',
+  'store-failed',
   'no-certificate',
   'wrong-certificate',
   'wrong-path',

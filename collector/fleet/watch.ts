@@ -102,6 +102,7 @@ export class FleetWatch {
     const nowMs = clock.now();
     const isKnown = store.transaction(() => {
       if (!store.fleet.retire(agent, nowMs)) return false;
+      store.enrolments.revoke(agent, nowMs);
       store.audit.add({ atMs: nowMs, actor, action: 'agent.retire', subject: agent, details: {} });
       return true;
     });

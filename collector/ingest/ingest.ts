@@ -14,6 +14,7 @@ import { answerAndClose } from '../edge/answer.ts';
 import { certifiedNames } from '../edge/client-certificate.ts';
 import type { Connections } from '../edge/connections.ts';
 import type { RefusalReason, Refusals } from '../edge/refusals.ts';
+import type { Credential, Enrolments } from '../fleet/enrolments.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
 import type { SharedViews } from '../membership/shared-views.ts';
 import type { Recorder } from '../incident/recorder.ts';
@@ -22,8 +23,7 @@ import type { StoreGuard } from '../store/health.ts';
 import type { Store } from '../store/store.ts';
 import { Heartbeats } from './heartbeats.ts';
 import type { PaceLimits } from './pace.ts';
-import { Session } from './session.ts';
-import { isAuthorized } from './token.ts';
+import { Session, type SessionOptions } from './session.ts';
 
 /** Peers that say no goodbye are cut off after this. */
 const STOP_TIMEOUT_MS = 2000;
@@ -55,8 +55,8 @@ export interface IngestOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: CollectorMetrics;
-  /** What agents must present; undefined for a collector on loopback that asks for nothing. */
-  readonly token: string | undefined;
+  /** What agents must present, and who may have which name. */
+  readonly enrolments: Enrolments;
   /** Whether an agent needs a certificate that bears its name. */
   readonly needsCertificate: boolean;
   readonly limits: IngestLimits;
@@ -95,6 +95,11 @@ export class Ingest {
     return new Set(this.#byAgent.keys());
   }
 
+  /** Ends the session of an agent that was retired. */
+  disconnect(agent: string): void {
+    this.#byAgent.get(agent)?.retire();
+  }
+
   /** Says goodbye to all agents; resolves when every connection ended. */
   async stop(): Promise<void> {
     this.#isStopped = true;
@@ -115,32 +120,41 @@ export class Ingest {
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     // Until ws takes the socket over, nobody else listens, and an unhandled 'error' would end the process.
     socket.on('error', ignoreError);
-    const { token, needsCertificate, limits } = this.#options;
+    const { enrolments, guard, needsCertificate, limits } = this.#options;
     const { origin, authorization } = request.headers;
     const path = (request.url ?? '').split('?')[0];
     if (path !== INGEST_PATH) return this.#turnAway(socket, 404, 'wrong-path', request);
     // Agents send no Origin; a page in a browser always does, and might reach a collector on loopback.
     if (origin !== undefined) return this.#turnAway(socket, 403, 'from-a-browser', request);
-    if (!isAuthorized(authorization, token)) return this.#turnAway(socket, 401, 'wrong-token', request);
+    let credential: Credential | undefined;
+    if (!guard(() => (credential = enrolments.identify(authorization)))) {
+      return this.#turnAway(socket, 503, 'store-failed', request);
+    }
+    if (credential === undefined) return this.#turnAway(socket, 401, 'wrong-token', request);
     const names = needsCertificate ? certifiedNames(socket) : undefined;
     if (needsCertificate && names === undefined) {
       return this.#turnAway(socket, 403, 'no-certificate', request);
     }
+    const proof = { credential, names };
     if (this.#isStopped || this.#sessions.size >= limits.maxConnections) {
       return this.#turnAway(socket, 503, 'too-many-connections', request);
     }
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
       socket.off('error', ignoreError);
-      this.#accept(webSocket, request, names);
+      this.#accept(webSocket, request, proof);
     });
   }
 
-  #accept(socket: WebSocket, request: IncomingMessage, names: ReadonlySet<string> | undefined): void {
+  #accept(
+    socket: WebSocket,
+    request: IncomingMessage,
+    proof: Pick<SessionOptions, 'credential' | 'names'>,
+  ): void {
     const session = new Session({
       ...this.#options,
+      ...proof,
       socket,
       from: addressOf(request),
-      names,
       heartbeats: this.#heartbeats,
       admit: (name, session) => this.#admit(name, session, request),
       onEnd: (session) => this.#forget(session),

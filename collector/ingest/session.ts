@@ -23,6 +23,7 @@ import {
 import type { AgentClocks, ClockMeter } from '../fleet/agent-clocks.ts';
 import type { RulesDistributor, RulesSubscription } from '../fleet/rules-distributor.ts';
 import type { RefusalReason, Refusals } from '../edge/refusals.ts';
+import type { Credential, Enrolments } from '../fleet/enrolments.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
 import type { Follower, SharedViews } from '../membership/shared-views.ts';
 import type { Recorder } from '../incident/recorder.ts';
@@ -54,6 +55,9 @@ export interface SessionOptions {
   readonly from: string;
   /** Names that its certificate gives to the peer; undefined where none is asked for. */
   readonly names: ReadonlySet<string> | undefined;
+  /** What it presented. */
+  readonly credential: Credential;
+  readonly enrolments: Enrolments;
   readonly store: Store;
   readonly guard: StoreGuard;
   readonly recorder: Recorder;
@@ -109,6 +113,11 @@ export class Session {
   replace(): void {
     this.#options.refusals.note('replaced', this.#peer());
     this.#close(CLOSE_GOING_AWAY, 'replaced by a newer session');
+  }
+
+  /** The agent was declared gone for good. */
+  retire(): void {
+    this.#close(CLOSE_POLICY_VIOLATION, 'the agent was retired');
   }
 
   /** The collector stops. */
@@ -224,6 +233,10 @@ export class Session {
     const { store, fleet, clock, clocks, logger, from, names, admit, refusals } = this.#options;
     if (names?.has(hello.agent) === false) {
       this.#refuse('wrong-certificate', "the certificate is not this agent's");
+      return;
+    }
+    if (!this.#options.enrolments.admits(hello, this.#options.credential)) {
+      this.#refuse('wrong-name', 'the name is bound to another key');
       return;
     }
     if (!admit(hello.agent, this)) {

@@ -7,8 +7,13 @@ import { createHash, timingSafeEqual } from 'node:crypto';
  */
 export function isAuthorized(header: string | undefined, token: string | undefined): boolean {
   if (token === undefined) return true;
-  const given = /^Bearer +(\S+)$/i.exec(header ?? '')?.[1];
+  const given = bearerOf(header);
   return given !== undefined && timingSafeEqual(digest(given), digest(token));
+}
+
+/** The token that an Authorization header carries. */
+export function bearerOf(header: string | undefined): string | undefined {
+  return /^Bearer +(\S+)$/i.exec(header ?? '')?.[1];
 }
 
 function digest(text: string): Buffer {

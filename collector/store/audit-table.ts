@@ -9,6 +9,7 @@ export const AUDIT_ACTIONS = [
   'silence.add',
   'silence.end',
   'agent.retire',
+  'agent.enrol',
 ] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 

@@ -18,6 +18,8 @@ export interface AgentRecord {
   readonly lastSequence: number;
   /** The latest heartbeat's counters, or null before the first. */
   readonly counters: Readonly<Record<string, number | null>> | null;
+  /** Whether it has a key of its own. */
+  readonly isEnrolled: boolean;
   /** The rules that it runs, by its latest heartbeat. */
   readonly rules: RulesInUse | null;
 }
@@ -42,9 +44,11 @@ interface AgentRow {
   last_sequence: number | null;
   counters: string | null;
   rules: string | null;
+  is_enrolled: number;
 }
 
-const AGENTS = `SELECT agents.*, epochs.last_sequence FROM agents
+const AGENTS = `SELECT agents.*, epochs.last_sequence, enrolments.key_digest IS NOT NULL AS is_enrolled
+  FROM agents LEFT JOIN enrolments ON enrolments.agent = agents.name
   LEFT JOIN epochs ON epochs.agent = agents.name AND epochs.epoch = agents.epoch`;
 
 export class FleetTable {
@@ -131,6 +135,7 @@ function toAgent(row: AgentRow): AgentRecord {
     retiredMs: row.retired_ms,
     lastSequence: row.last_sequence ?? 0,
     counters: row.counters === null ? null : (JSON.parse(row.counters) as Record<string, number | null>),
+    isEnrolled: row.is_enrolled === 1,
     rules: row.rules === null ? null : (JSON.parse(row.rules) as RulesInUse),
   };
 }

@@ -176,4 +176,17 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE outbox ADD COLUMN topic TEXT;
   CREATE INDEX outbox_by_topic ON outbox (receiver, topic, created_ms) WHERE topic IS NOT NULL;
   `,
+  `
+  -- Agents with a key of their own; a name stays here when its key is taken back.
+  CREATE TABLE enrolments (
+    agent TEXT PRIMARY KEY,
+    token_digest TEXT UNIQUE,
+    expires_ms INTEGER,
+    -- The key that the token was exchanged for.
+    exchanged_for TEXT,
+    key_digest TEXT UNIQUE,
+    is_bound INTEGER NOT NULL DEFAULT 0,
+    changed_ms INTEGER NOT NULL
+  ) STRICT;
+  `,
 ];

@@ -2,6 +2,7 @@
 import type { EvidenceReport } from '../../common/event.ts';
 import { openDatabase } from '../../common/sqlite.ts';
 import { AuditTable } from './audit-table.ts';
+import { EnrolmentTable } from './enrolment-table.ts';
 import { FleetTable, type AgentRecord } from './fleet-table.ts';
 import { incidentId, incidentNumber, toIncident, type IncidentRow } from './incident-row.ts';
 import { Queries } from './queries.ts';
@@ -62,6 +63,7 @@ class SqliteStore implements Store {
   readonly fleet: FleetTable;
   readonly rules: RulesTable;
   readonly stories: StoryTable;
+  readonly enrolments: EnrolmentTable;
   readonly tellings: TellingTable;
   readonly silences: SilenceTable;
   readonly audit: AuditTable;
@@ -71,6 +73,7 @@ class SqliteStore implements Store {
     this.fleet = new FleetTable(queries);
     this.rules = new RulesTable(queries);
     this.stories = new StoryTable(queries);
+    this.enrolments = new EnrolmentTable(queries);
     this.tellings = new TellingTable(queries);
     this.silences = new SilenceTable(queries);
     this.audit = new AuditTable(queries);
@@ -433,6 +436,7 @@ class SqliteStore implements Store {
       );
       if (agents > 0)
         this.#queries.run('DELETE FROM epochs WHERE agent NOT IN (SELECT name FROM agents)', []);
+      this.enrolments.remove(beforeMs, maxRows);
       const silences = this.silences.remove(beforeMs, maxRows);
       return { ...reports, incidents, notifications, agents, silences };
     });

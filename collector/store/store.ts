@@ -7,6 +7,7 @@
  */
 import type { Anomaly, AnomalyKind, EvidenceReport, Report, Severity } from '../../common/event.ts';
 import type { AuditTable } from './audit-table.ts';
+import type { EnrolmentTable } from './enrolment-table.ts';
 import type { AgentRecord, FleetTable } from './fleet-table.ts';
 import type { RulesTable } from './rules-table.ts';
 import type { SilenceTable } from './silence-table.ts';
@@ -164,6 +165,7 @@ export interface Store {
   readonly fleet: FleetTable;
   readonly rules: RulesTable;
   readonly stories: StoryTable;
+  readonly enrolments: EnrolmentTable;
   readonly tellings: TellingTable;
   readonly silences: SilenceTable;
   readonly audit: AuditTable;

@@ -39,6 +39,18 @@ describe('plasmawatch agents', () => {
     expect((await run('')).status).toBe(0);
   });
 
+  it('makes a one-time token, which alone stands on standard output', async () => {
+    const { status, stdout, stderr } = await run('enrol w7');
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^[A-Za-z0-9_-]{43}\n$/);
+    expect(stderr).toMatch(/^w7 may exchange this once, until \d{4}-\S+Z\n$/);
+    expect(JSON.parse((await run('enrol w7 --json')).stdout)).toMatchObject({
+      type: 'enrolment',
+      agent: 'w7',
+    });
+    expect((await run('enrol w7', 'token-of-the-responder')).status).toBe(2);
+  });
+
   it.each([
     ['retire w9', 'token-of-the-admin', 'there is no such agent (HTTP 404) [PW_API]'],
     ['retire w1', 'token-of-the-responder', 'this needs the role admin (HTTP 403) [PW_API]'],

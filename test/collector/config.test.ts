@@ -82,9 +82,14 @@ function at(host: string): CollectorConfig {
 }
 
 describe('being open to the network', () => {
+  it('needs no agent token where every agent needs a key of its own', () => {
+    const config = collectorConfigSchema.parse({ listen: { host: '::' }, fleet: { enrolledOnly: true } });
+    expect(() => checkExposure(config, { apiTokens: [ADMIN] })).not.toThrow();
+  });
+
   it.each(['0.0.0.0', '::', '10.1.2.3', 'watch.example.com'])('on %s needs both tokens', (host) => {
     expect(() => checkExposure(at(host), {})).toThrow(
-      `will not listen on ${host}, beyond this machine, without an agent token (agentTokenFile) or certificates (tls.clientCa) and an API token (apiTokenFile); or listen on 127.0.0.1`,
+      `will not listen on ${host}, beyond this machine, without an agent token (agentTokenFile), keys (fleet.enrolledOnly) or certificates (tls.clientCa) and an API token (apiTokenFile); or listen on 127.0.0.1`,
     );
     expect(() => checkExposure(at(host), { agentToken: 'a' })).toThrow('without an API token');
     expect(() => checkExposure(at(host), { apiTokens: [ADMIN] })).toThrow('without an agent token');

@@ -2,6 +2,7 @@
 import { silentLogger } from '../../common/log.ts';
 import { AgentClocks } from '../../collector/fleet/agent-clocks.ts';
 import { Refusals } from '../../collector/edge/refusals.ts';
+import { Enrolments } from '../../collector/fleet/enrolments.ts';
 import { OwnStories } from '../../collector/fleet/own-stories.ts';
 import { FleetWatch } from '../../collector/fleet/watch.ts';
 import { Announcer, type AnnouncerOptions } from '../../collector/incident/announcer.ts';
@@ -84,6 +85,14 @@ export async function openParts(options: PartsOptions = {}) {
     ...options,
     limits: { ...TEST_LIMITS, ...options.limits },
   });
+  const enrolments = new Enrolments({
+    store,
+    clock,
+    token: undefined,
+    enrolledOnly: false,
+    tokenLifeMs: 3_600_000,
+    maxAgents: 10,
+  });
   const stories = new OwnStories({ store, recorder, clock, quietMs: 600_000 });
   const fleet = new FleetWatch({
     store,
@@ -93,7 +102,7 @@ export async function openParts(options: PartsOptions = {}) {
     missingAfterMs: 60_000,
     stoppedAfterMs: 3_600_000,
   });
-  const told = { store, health, guard, announcer, recorder, clocks, stories, fleet, events };
+  const told = { store, health, guard, announcer, recorder, clocks, enrolments, stories, fleet, events };
   const refusals = new Refusals({ clock, metrics, logger });
   return { clock, metrics, logger, refusals, silences, mutedBy, ...told };
 }

@@ -26,7 +26,7 @@ beforeEach(async () => {
     logger: silentLogger,
   });
   const roster = new Roster({ ...parts, connectedAgents: () => connected });
-  addAgentRoutes(server, { ...parts, roster });
+  addAgentRoutes(server, { ...parts, roster, disconnect: () => {} });
 });
 afterEach(async () => {
   await server.close();
@@ -82,6 +82,7 @@ describe('the list of agents', () => {
             name: 'w1',
             state: 'connected',
             connected: true,
+            enrolled: false,
             version: '0.1.0',
             capture: 'kernel',
             firstSeen: '2026-11-23T09:00:00.000000000Z',

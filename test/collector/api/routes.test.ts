@@ -26,7 +26,7 @@ async function openApi(options: Partial<ServerOptions> = {}) {
   });
   addRoutes(server, parts);
   const roster = new Roster({ ...parts, connectedAgents: () => new Set(['w1']) });
-  addAgentRoutes(server, { ...parts, roster });
+  addAgentRoutes(server, { ...parts, roster, disconnect: () => {} });
   closers.push(() => server.close());
   const get = async (url: string, headers: Record<string, string> = AUTHORIZED) => {
     const answer = await server.inject({ url, headers });

@@ -31,7 +31,6 @@ beforeEach(async () => {
     sharedViews: new SharedViews(parts),
     rules: undefined,
     server,
-    token: undefined,
     connections: { handOver: () => {} },
     needsCertificate: false,
     limits: { maxConnections: 10, maxAgents: 10, messagesPerSecond: 100, bytesPerSecond: 1e6 },

@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
+import { Enrolments } from '../../../collector/fleet/enrolments.ts';
 import { SharedViews } from '../../../collector/membership/shared-views.ts';
 import { Ingest, type IngestLimits, type IngestOptions } from '../../../collector/ingest/ingest.ts';
 import { HEARTBEAT_WRITE_MS } from '../../../collector/ingest/heartbeats.ts';
@@ -22,9 +23,13 @@ afterEach(async () => {
 });
 
 async function openIngest({
+  token = TOKEN,
   limits,
   ...options
-}: Partial<Omit<IngestOptions, 'limits'>> & { limits?: Partial<IngestLimits> } = {}) {
+}: Partial<Omit<IngestOptions, 'limits'>> & {
+  readonly limits?: Partial<IngestLimits>;
+  readonly token?: string | null;
+} = {}) {
   const parts = await openParts();
   const server: Server = createServer((_request, response) => response.writeHead(404).end());
   const ingest = new Ingest({
@@ -32,7 +37,13 @@ async function openIngest({
     sharedViews: new SharedViews(parts),
     rules: undefined,
     server,
-    token: TOKEN,
+    enrolments: new Enrolments({
+      ...parts,
+      token: token ?? undefined,
+      enrolledOnly: false,
+      tokenLifeMs: 3_600_000,
+      maxAgents: 10,
+    }),
     connections: { handOver: () => {} },
     needsCertificate: false,
     ...options,
@@ -146,7 +157,7 @@ describe('before the upgrade', () => {
   it('lets the right token in, and everybody where none is configured', async () => {
     const guarded = await openIngest();
     expect(await statusOf(guarded.url, INGEST_PATH, { authorization: `Bearer ${TOKEN}` })).toBe(101);
-    const open = await openIngest({ token: undefined });
+    const open = await openIngest({ token: null });
     expect(await statusOf(open.url, INGEST_PATH, {})).toBe(101);
   });
 

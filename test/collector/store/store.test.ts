@@ -53,6 +53,8 @@ describe.each(engines)('the %s store', (_name, open) => {
         retiredMs: null,
         lastSequence: 1,
         counters: { dropped: null, received: 7 },
+        rules: null,
+        isEnrolled: false,
       },
     ]);
     expect(store.reportsAfter(0, 10)).toEqual([
