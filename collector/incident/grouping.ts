@@ -56,6 +56,7 @@ export function placeAnomaly(
     if (absorbed !== undefined) return absorbed;
   }
   const alike = store.stories.alike(story, {
+    kind: anomaly.kind,
     sinceMs: nowMs - limits.burstWithinMs,
     limit: limits.burstSubjects,
   });

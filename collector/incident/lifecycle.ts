@@ -243,7 +243,9 @@ function sumOf(incident: Incident, other: Incident): Incident {
     ...incident,
     severity: isWorse(other.severity, incident.severity) ? other.severity : incident.severity,
     serviceCount:
-      incident.breadth === 'peer' ? incident.serviceCount + other.serviceCount : incident.serviceCount,
+      incident.breadth === 'peer'
+        ? incident.serviceCount + other.serviceCount
+        : Math.max(incident.serviceCount, other.serviceCount),
     nodes: [...new Set([...incident.nodes, ...other.nodes])].slice(0, MAX_LISTED_NODES),
     anomalyCount: incident.anomalyCount + other.anomalyCount,
     count: added(incident.count, other.count),

@@ -1,4 +1,5 @@
 /** Which incident tells which story, now and after it was resolved. */
+import type { AnomalyKind } from '../../common/event.ts';
 import { incidentNumber, toIncident, type IncidentRow } from './incident-row.ts';
 import type { Queries } from './queries.ts';
 import type { Incident } from './store.ts';
@@ -46,14 +47,16 @@ export class StoryTable {
     );
   }
 
-  /** The latest stories like this one, of whatever subject, that began since and are not resolved. */
-  alike({ family, service }: Story, { sinceMs, limit }: { sinceMs: number; limit: number }): ToldStory[] {
-    return this.#told('family = ? AND service IS ? AND began_ms > ? ORDER BY began_ms DESC LIMIT ?', [
-      family,
-      service,
-      sinceMs,
-      limit,
-    ]);
+  /** The latest stories like this one, of whatever subject, that began since and whose incident, not resolved, is of that kind. */
+  alike(
+    { family, service }: Story,
+    { kind, sinceMs, limit }: { kind: AnomalyKind; sinceMs: number; limit: number },
+  ): ToldStory[] {
+    return this.#told(
+      `family = ? AND service IS ? AND began_ms > ? AND json_extract(incident.incident, '$.kind') = ?
+       ORDER BY began_ms DESC LIMIT ?`,
+      [family, service, sinceMs, kind, limit],
+    );
   }
 
   /** The stories of a subject in these families that are not resolved. */

@@ -109,6 +109,16 @@ describe('a burst of stories of one kind and service', () => {
     expect(unresolved(parts)).toHaveLength(15);
   });
 
+  it('does not take in a story of another kind, which may be worse', async () => {
+    const parts = await open();
+    for (const peer of peers(7)) report(parts, { ...contact(peer), kind: 'former-member' });
+    report(parts, contact('10.0.1.1'));
+    expect(unresolved(parts).map(({ kind, peerCount }) => [kind, peerCount])).toEqual([
+      ['former-member', 7],
+      ['unexpected-peer', 1],
+    ]);
+  });
+
   it('of nodes is over when it is over on the last of them, and the same one when it comes back', async () => {
     const parts = await open();
     const nodes = Array.from({ length: 300 }, (_, index) => `n${index}`);
@@ -169,7 +179,11 @@ describe('a peer that scans', () => {
   it('is found among many that do: a hundred of them are a handful of incidents', async () => {
     const parts = await open();
     for (const peer of peers(100)) report(parts, ...services.map((service) => contact(peer, service)));
-    expect(unresolved(parts).length).toBeLessThanOrEqual(10);
+    const incidents = unresolved(parts);
+    expect(incidents.length).toBeLessThanOrEqual(10);
+    const broadest = incidents.find(({ breadth }) => breadth === 'kind');
+    expect(broadest?.peerCount).toBeGreaterThan(50);
+    expect(broadest?.serviceCount).toBeGreaterThan(1);
   });
 });
 
