@@ -113,6 +113,16 @@ describe('createRestingProvider', () => {
     expect(sent.filter(({ type }) => type === 'members')).toEqual([]);
   });
 
+  it('takes the names of pods for lasting, and the ids of Ray for those of one start', async () => {
+    handOut('10.1.0.7');
+    await pass(1000);
+    const members = [{ id: 'a1b2', addresses: ['10.1.0.9'], ports: [] }];
+    shared.restOn('f00d');
+    shared.take({ type: 'members', cluster: 'f00d', reporter: 'w9', ageMs: 0, members });
+    const listed = [views.at(-1), shared.restOn('f00d')].map((view) => view?.members[0]?.hasFleetingId);
+    expect(listed).toEqual([undefined, true]);
+  });
+
   it('reads itself again when the other agent is lost, not at once', async () => {
     handOut('10.1.0.7');
     await pass(1000);
