@@ -57,7 +57,7 @@ export class Silences {
       const message = `it may begin within ${MAX_DAYS} days and last ${MAX_DAYS} days at most`;
       return { refusal: 'time', message };
     }
-    if (store.silences.current(nowMs).length >= MAX_SILENCES) {
+    if (store.silences.currentCount(nowMs) >= MAX_SILENCES) {
       metrics.silencesTurnedAway.inc();
       return { refusal: 'full', message: `there are ${MAX_SILENCES} silences already: end some of them` };
     }

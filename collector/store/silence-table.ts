@@ -58,6 +58,11 @@ export class SilenceTable {
       .map(toSilence);
   }
 
+  /** How many have not ended. */
+  currentCount(nowMs: number): number {
+    return this.#queries.number('SELECT COUNT(*) AS value FROM silences WHERE end_ms > ?', [nowMs]);
+  }
+
   /** Those that have ended, the last added first. */
   ended(nowMs: number, limit: number): Silence[] {
     return this.#queries
