@@ -122,7 +122,7 @@ export class Agent {
       decide: (look) => this.#decideHeld(look),
     });
     this.#unseen = new UnseenConnections({
-      isWatched: (port) => this.#capture.captures(port),
+      watchedPorts: () => this.#capture.ports,
       isKnown: (connection) => this.#pipeline.knows(connection),
     });
     this.#capture = new CaptureLoop({

@@ -63,9 +63,9 @@ export class CaptureLoop {
     return this.#isRunning && this.#source?.isDown !== true;
   }
 
-  /** Whether packets to this port are captured. */
-  captures(port: number): boolean {
-    return this.#ports.has(port);
+  /** The ports to which packets are captured; another set where they change. */
+  get ports(): PortSet {
+    return this.#ports;
   }
 
   /** Captures these ports from now on. */

@@ -3,6 +3,7 @@
  * the raylet's connections: one that was opened while its port was watched must have been captured.
  */
 import { isLoopback, type Address } from '../../common/address.ts';
+import { PortSet } from '../capture/source.ts';
 
 /** The capture has so much time to show a connection; what the kernel counts comes up twice a second. */
 const SETTLE_MS = 5000;
@@ -18,8 +19,8 @@ export interface OpenConnection {
 }
 
 interface UnseenOptions {
-  /** Whether packets to this port are captured now. */
-  readonly isWatched: (port: number) => boolean;
+  /** The ports to which packets are captured now; a set that is not changed any more. */
+  readonly watchedPorts: () => PortSet;
   /** Whether the capture has shown the connection. */
   readonly isKnown: (connection: OpenConnection) => boolean;
 }
@@ -28,6 +29,8 @@ export class UnseenConnections {
   readonly #options: UnseenOptions;
   /** When each connection is due to be known; those that need not be are never due. */
   #due: ReadonlyMap<string, number> | undefined;
+  /** The ports of the last look: a connection may be as old as that. */
+  #watchedBefore = new PortSet();
   /** Connections that the capture should have shown and did not, since the start. */
   count = 0;
 
@@ -44,13 +47,16 @@ export class UnseenConnections {
       due.set(key, this.#check(connection, before === undefined ? Infinity : before.get(key), nowMs));
     }
     this.#due = due;
+    this.#watchedBefore = this.#options.watchedPorts();
   }
 
   /** @returns when the connection is due from now on */
   #check(connection: OpenConnection, dueMs: number | undefined, nowMs: number): number {
-    const { isWatched, isKnown } = this.#options;
+    const { watchedPorts, isKnown } = this.#options;
     if (dueMs === undefined) {
-      const isExpected = isWatched(connection.remotePort) && !isLoopback(connection.remote);
+      const { remote, remotePort } = connection;
+      const isWatched = this.#watchedBefore.has(remotePort) && watchedPorts().has(remotePort);
+      const isExpected = isWatched && !isLoopback(remote);
       return isExpected ? nowMs + SETTLE_MS : Infinity;
     }
     if (dueMs > nowMs) return dueMs;

@@ -218,6 +218,14 @@ export class Membership implements MembershipView {
     return interval && { address, member: interval.member, sinceMs: interval.sinceMs };
   }
 
+  /** The nodes of the cluster that sources listed at the address at that time, those that have just left included. */
+  membersAt(address: Address, timeMs: number): Member[] {
+    return this.#viewsOf(CLUSTER_GROUP)
+      .flatMap((view) => view.intervalsOf(address))
+      .filter((interval) => this.#holds(interval, timeMs))
+      .map(({ member }) => member);
+  }
+
   /** Whether the address is still in a group at that time, though its time there has ended: a verdict may not last. */
   isLeaving(address: Address, timeMs: number): boolean {
     return this.#standing().some((view) =>

@@ -31,6 +31,8 @@ interface ServiceLocatorOptions {
 
 /** Where one service is. */
 interface Place {
+  /** Whether the members' own ports are followed. */
+  readonly isAuto: boolean;
   /** By address of the members whose ports are known. */
   readonly own: ReadonlyMap<string, readonly PortRange[]>;
   /** At everybody else: the ports of the rules, or all that are known of any member, or Ray's default. */
@@ -69,7 +71,14 @@ export class ServiceLocator {
   servicesOfMember(address: Address, port: number, timeMs: number): string[] {
     if (!this.#membership.inGroup(CLUSTER_GROUP, address, timeMs)) return [];
     const key = addressKey(address);
-    return [...this.#places].filter(([, place]) => isAt(place, key, port)).map(([service]) => service);
+    // A node that has just left is still one for a while, and had its own ports.
+    const members = this.#membership.membersAt(address, timeMs);
+    return [...this.#places]
+      .filter(([service, place]) => {
+        const own = members.flatMap((member) => (place.isAuto ? rangesOf(member, service) : []));
+        return isAt(place, key, port) || own.some(({ first, last }) => port >= first && port <= last);
+      })
+      .map(([service]) => service);
   }
 
   /**
@@ -96,7 +105,7 @@ export class ServiceLocator {
 }
 
 function locate(service: string, ports: ServicePorts, members: readonly Member[]): Place {
-  if (ports !== 'auto') return { own: new Map(), common: portSet(ports) };
+  if (ports !== 'auto') return { isAuto: false, own: new Map(), common: portSet(ports) };
   const own = new Map<string, readonly PortRange[]>();
   for (const member of members) {
     const ranges = rangesOf(member, service);
@@ -107,7 +116,11 @@ function locate(service: string, ports: ServicePorts, members: readonly Member[]
     }
   }
   const known = [...own.values()].flat();
-  return { own, common: portSet(known.length > 0 ? known : (KNOWN_SERVICES.get(service) ?? [])) };
+  return {
+    isAuto: true,
+    own,
+    common: portSet(known.length > 0 ? known : (KNOWN_SERVICES.get(service) ?? [])),
+  };
 }
 
 function rangesOf({ ports, workerPorts }: Member, service: string): PortRange[] {

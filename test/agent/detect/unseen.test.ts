@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { UnseenConnections, type OpenConnection } from '../../../agent/detect/unseen.ts';
+import { PortSet } from '../../../agent/capture/source.ts';
 import { parseAddress } from '../../../common/address.ts';
 
 const SETTLED_MS = 6000;
@@ -21,7 +22,7 @@ describe('UnseenConnections', () => {
     watched = [43_800];
     nowMs = 1000;
     unseen = new UnseenConnections({
-      isWatched: (port) => watched.includes(port),
+      watchedPorts: () => new PortSet(watched),
       isKnown: (candidate) => known.includes(candidate),
     });
   });
@@ -59,6 +60,16 @@ describe('UnseenConnections', () => {
         watched = [];
         look(fresh);
         watched = [43_800];
+        look(fresh);
+      },
+    ],
+    [
+      'was opened since the last look, before its port was watched',
+      (fresh: OpenConnection) => {
+        watched = [];
+        look();
+        watched = [43_800];
+        look(fresh);
         look(fresh);
       },
     ],

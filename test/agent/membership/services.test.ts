@@ -57,6 +57,17 @@ describe('ServiceLocator', () => {
     expect(locator.serviceAt(address('10.0.0.1'), 6379)).toBeUndefined();
   });
 
+  it('knows the port of a member that has just left, for as long as it counts as one', async () => {
+    const { locator, provider } = await locate({}, membersView('10.0.0.1:45019', '10.0.0.2:33059'));
+    const leftMs = new FakeClock().now();
+    provider.publish(membersView('10.0.0.1:45019'));
+    locator.refresh();
+    const servicesAt = (timeMs: number): string[] =>
+      locator.servicesOfMember(address('10.0.0.2'), 33_059, timeMs);
+    expect(servicesAt(leftMs + 29_000)).toEqual(['object-manager']);
+    expect(servicesAt(leftMs + 31_000)).toEqual([]);
+  });
+
   it('watches the workers of a range that this node tells, on all nodes', async () => {
     const view = viewOf({ workerPorts: { first: 20_000, last: 20_999 } });
     const { locator } = await locate({ worker: 'auto' }, view);
