@@ -241,8 +241,14 @@ export class Deployment {
       agentTokenFile: join(folder, 'token'),
       store: { path: join(this.collectorDisk.path, 'collector.db') },
       influx: { host: '127.0.0.1', port: influx.port, database: 'plasmawatch' },
-      // Each stranger is an incident, told at once, though many come.
-      incidents: { groupWait: '0s', burstWithin: '1s', burstSubjects: 100, messagesPerHour: 1000 },
+      // Each stranger is an incident, told at once, however many come.
+      incidents: {
+        maxUnresolved: 100_000,
+        groupWait: '0s',
+        burstWithin: '1s',
+        burstSubjects: 100,
+        messagesPerHour: 1000,
+      },
       receivers: [
         {
           name: 'ops',
