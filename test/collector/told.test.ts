@@ -77,7 +77,7 @@ async function ask(path: string, method = 'GET', body?: unknown): Promise<unknow
 }
 
 it('tells the receivers of the routes that match, and no others', async () => {
-  await collector.report(sampleAnomaly(1), { ...sampleAnomaly(2), kind: 'scan', severity: 'warning' });
+  await collector.report(sampleAnomaly(1), { ...sampleAnomaly(2), kind: 'volume', severity: 'warning' });
   await untilTold('on-call', 1);
   await untilTold('ml-team', 2);
   expect(await toldTo('ml-team')).toEqual(['INC-1 incident.opened', 'INC-2 incident.opened']);
@@ -86,14 +86,14 @@ it('tells the receivers of the routes that match, and no others', async () => {
 });
 
 it('stores and shows what is silenced, tells nobody, and tells it when the silence has ended', async () => {
-  await ask('/api/silences', 'POST', { matchers: { kind: 'scan' }, reason: 'a drill', duration: '1h' });
-  await collector.report({ ...sampleAnomaly(1), kind: 'scan' }, sampleAnomaly(2));
+  await ask('/api/silences', 'POST', { matchers: { kind: 'volume' }, reason: 'a drill', duration: '1h' });
+  await collector.report({ ...sampleAnomaly(1), kind: 'volume' }, sampleAnomaly(2));
   for (const receiver of ['on-call', 'ml-team']) await untilTold(receiver, 1);
   await untilDelivered('INC-2');
   clock.advance(600_000);
   expect(await toldTo('on-call')).toEqual(['INC-2 incident.opened']);
   expect(await ask('/api/incidents/INC-1')).toMatchObject({
-    incident: { state: 'open', kind: 'scan', mutedBy: 'silence SIL-1' },
+    incident: { state: 'open', kind: 'volume', mutedBy: 'silence SIL-1' },
     notifications: [],
   });
   await ask('/api/silences/SIL-1', 'DELETE');
