@@ -54,7 +54,8 @@ async function startCollector(): Promise<Collector> {
   const config = collectorConfigSchema.parse({
     listen: { port },
     store: { path: join(folder, 'collector.db') },
-    limits: { maxConnections: 100 },
+    // The agents come back ten times as often, too.
+    limits: { maxConnections: 100, connectionsPerSecond: 500 },
     receivers: [],
   });
   const created = await createCollector({
