@@ -12,7 +12,8 @@ import { waitFor } from '../support/wait-for.ts';
 const MISSING_AFTER_MS = 5000;
 /** What the collector may take on top: a look every five seconds, and a machine that has much else to do. */
 const GRACE_MS = 20_000;
-const INTERFACE = 'pw-e2e';
+/** No other test run of this machine has it. */
+const INTERFACE = `pwe${process.pid}`;
 
 const missing = process.platform !== 'linux' ? 'Linux' : process.getuid?.() === 0 ? undefined : 'root';
 
