@@ -107,7 +107,8 @@ describe.skipIf(missing !== undefined)(
       for (const stranger of strangers) {
         await waitFor(() => isTold(stranger), `the receiver to be told of ${stranger}`, LIMIT_MS);
       }
-      expect((await deployment.get('/api/health')).status).toBe(200);
+      const isHealthy = async (): Promise<boolean> => (await deployment.get('/api/health')).status === 200;
+      await waitFor(isHealthy, 'the collector to be well', LIMIT_MS);
       expect(linesOf(collector, '"PW_DISK_FULL"')).toHaveLength(1);
       const told = (await deployment.messages()).filter(({ body }) => body.type === 'incident.opened');
       expect(told.map(({ id }) => id)).toHaveLength(new Set(told.map(({ id }) => id)).size);
