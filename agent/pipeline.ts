@@ -362,8 +362,10 @@ export class Pipeline implements FrameSink {
     };
   }
 
-  /** The verdict on a connection that may have ended since; undefined where it is allowed. */
+  /** The verdict on a connection that may have ended since; undefined where it is allowed, or watched no more. */
   #judgeEnds(ends: Ends): Judged | undefined {
+    const { responder } = ends;
+    if (this.#services.serviceAt(responder, responder.port) === undefined) return undefined;
     const verdict = this.#verdictOn(ends, ends.timeMs);
     return verdict.allowed ? undefined : this.#circumstances(ends, verdict, ends.timeMs);
   }

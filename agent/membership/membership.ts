@@ -184,6 +184,11 @@ export class Membership implements MembershipView {
     );
   }
 
+  /** Whether the address is in the cluster at the moment. */
+  isMemberNow(address: Address): boolean {
+    return this.inGroup(CLUSTER_GROUP, address, this.#clock.now());
+  }
+
   /** Whether the address is in any group at that time. */
   isKnown(address: Address, timeMs: number): boolean {
     for (const group of this.#views.keys()) {

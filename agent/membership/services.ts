@@ -29,6 +29,11 @@ interface ServiceLocatorOptions {
   readonly membership: Membership;
 }
 
+interface Endpoint {
+  readonly address: Address;
+  readonly port: number;
+}
+
 /** Where one service is. */
 interface Place {
   /** Whether the members' own ports are followed. */
@@ -43,7 +48,7 @@ export class ServiceLocator {
   readonly #services: ReadonlyMap<string, ServicePorts>;
   readonly #membership: Membership;
   /** Endpoints outside the cluster to which this node's raylet opened a connection. */
-  readonly #observed = new Map<string, number>();
+  readonly #observed = new Map<string, Endpoint>();
   #places: ReadonlyMap<string, Place> = new Map();
   #ports = new PortSet();
 
@@ -57,6 +62,10 @@ export class ServiceLocator {
   refresh(): void {
     const members = this.#membership.members();
     this.#places = new Map([...this.#services].map(([name, ports]) => [name, locate(name, ports, members)]));
+    // Raylets connect to workers of each other, and to those of a node that joins before anybody lists it.
+    for (const [key, { address }] of this.#observed) {
+      if (this.#membership.isMemberNow(address)) this.#observed.delete(key);
+    }
     this.#collectPorts();
   }
 
@@ -83,12 +92,12 @@ export class ServiceLocator {
 
   /**
    * Notes that this node's raylet opened a connection to an endpoint outside the cluster, so that it is watched
-   * whatever its port. Returns whether that was news.
+   * whatever its port, until it is in the cluster. Returns whether that was news. The address is kept.
    */
   observe(address: Address, port: number): boolean {
     if (this.serviceAt(address, port) !== undefined || this.#observed.size >= MAX_OBSERVED_ENDPOINTS)
       return false;
-    this.#observed.set(endpointKey(addressKey(address), port), port);
+    this.#observed.set(endpointKey(addressKey(address), port), { address, port });
     this.#collectPorts();
     return true;
   }
@@ -99,7 +108,7 @@ export class ServiceLocator {
   }
 
   #collectPorts(): void {
-    this.#ports = new PortSet(this.#observed.values());
+    this.#ports = new PortSet([...this.#observed.values()].map(({ port }) => port));
     for (const { common } of this.#places.values()) addAll(this.#ports, common.ranges());
   }
 }

@@ -108,6 +108,17 @@ describe('ServiceLocator', () => {
     expect(locator.ports().has(7777)).toBe(true);
   });
 
+  it('lets an endpoint go whose address has come into the cluster since', async () => {
+    const { locator, provider } = await locate({}, membersView('10.0.0.1'));
+    locator.observe(address('10.0.0.3'), 16_434);
+    locator.observe(address('192.0.2.9'), 7777);
+    provider.publish(membersView('10.0.0.1', '10.0.0.3'));
+    locator.refresh();
+    expect(locator.serviceAt(address('10.0.0.3'), 16_434)).toBeUndefined();
+    expect(locator.ports().has(16_434)).toBe(false);
+    expect(locator.serviceAt(address('192.0.2.9'), 7777)).toBe('object-manager');
+  });
+
   it('follows the members after a refresh', async () => {
     const { locator, provider } = await locate({}, membersView('10.0.0.1:45019'));
     provider.publish(membersView('10.0.0.1:46000'));
