@@ -172,7 +172,7 @@ class OtherTraffic {
   }
 
   async begin(): Promise<void> {
-    const words = ['-i', this.#interface, '-U', '-w', '-', `not tcp port ${PORT}`];
+    const words = ['-i', this.#interface, '-U', '--immediate-mode', '-w', '-', `not tcp port ${PORT}`];
     const child = spawn('tcpdump', words, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     const chunks: Buffer[] = [];
