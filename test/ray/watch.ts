@@ -19,6 +19,8 @@ export class Watch {
   readonly #agents: ReadonlyMap<HostName, Program>;
   /** Lines that were looked at already, by agent. */
   readonly #read = new Map<HostName, number>();
+  /** Anomalies that were reported before the last call of `news`. */
+  readonly #known = new Set<string>();
 
   private constructor(folder: string, collector: Program, agents: ReadonlyMap<HostName, Program>) {
     this.#folder = folder;
@@ -69,14 +71,17 @@ export class Watch {
     }
   }
 
-  /** The anomalies that were reported since the last call, after waiting for those that are still to come. */
+  /** The anomalies that began since the last call, after waiting for those that are still to come. */
   async news(): Promise<Anomaly[]> {
     await delay(SETTLE_MS);
-    return [...this.#agents].flatMap(([host, { stdout }]) => {
+    const reported = [...this.#agents].flatMap(([host, { stdout }]) => {
       const lines = stdout.slice(this.#read.get(host) ?? 0);
       this.#read.set(host, stdout.length);
       return lines.map((line) => anomalySchema.parse(JSON.parse(line)));
     });
+    const news = reported.filter(({ id }) => !this.#known.has(id));
+    for (const { id } of news) this.#known.add(id);
+    return news;
   }
 
   /** What the collector said of incidents since it was started. */
