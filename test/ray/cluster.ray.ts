@@ -44,10 +44,17 @@ describe.each(CLUSTERS)('a cluster $title, watched without configuration', ({ op
     expect(await watch.news()).toEqual([]);
   });
 
-  it('tells of a stranger that asks for an object', async () => {
-    await lab.pull('intruder', 'w1');
+  it('tells of a stranger, whatever it asks for and however', async () => {
+    await lab.call('intruder', 'w1', 'pull');
+    await lab.call('intruder', 'w1', 'push');
+    await lab.call('intruder', 'w1', 'pull', 'ROGUE_TLS=1');
+    await lab.call('intruder', 'w2', 'free');
+    await lab.call('intruder', 'w2', 'hold');
+    await lab.call('intruder', 'w2', 'pull', 'ROGUE_TOKEN=wrong');
     const stranger = lab.address('intruder');
-    expect(told(await watch.news())).toEqual([`unexpected-peer ${stranger} > ${lab.address('w1')}`]);
+    expect(told(await watch.news())).toEqual(
+      (['w1', 'w2'] as const).map((node) => `unexpected-peer ${stranger} > ${lab.address(node)}`),
+    );
   });
 });
 
@@ -150,7 +157,7 @@ allow: [{ name: nodes exchange objects, from: cluster, to: object-manager }]
 
   it('who are a program on a node that asks another node are named, though the nodes may talk', async () => {
     // From another node than above, where the same program is a story already.
-    await lab.pull('w2', 'w1');
+    await lab.call('w2', 'w1', 'pull');
     const news = await watch.news();
     expect(told(news)).toEqual([`foreign-process ${lab.address('w2')} > ${lab.address('w1')}`]);
     expect(news[0]?.process?.command_line).toContain('rogue.py pull');

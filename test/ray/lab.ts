@@ -34,6 +34,15 @@ interface Transfer {
   readonly bytes: number;
 }
 
+/** What may be asked of an object manager, with its arguments: ids of nodes and objects have 28 bytes. */
+const CALLS = {
+  pull: ['ab'.repeat(28), 'cd'.repeat(28)],
+  push: ['cd'.repeat(28), '65536', 'ab'.repeat(28), '1'],
+  free: [],
+  hold: ['3'],
+} as const;
+type Call = keyof typeof CALLS;
+
 export class Lab {
   #description: Description;
 
@@ -98,9 +107,13 @@ export class Lab {
     await this.python('head', 'transfer.py', this.#gcsAddress(), JSON.stringify(plan));
   }
 
-  /** Asks a node's object manager for an object, as a program that is no Ray node. */
-  async pull(from: HostName, of: HostName): Promise<void> {
-    await this.python(from, 'rogue.py', 'pull', this.#objectManager(of), 'ab'.repeat(28), 'cd'.repeat(28));
+  /**
+   * Calls a node's object manager as a program that is no Ray node.
+   * @param settings of the program, such as `ROGUE_TLS=1`
+   */
+  async call(from: HostName, of: HostName, what: Call, ...settings: readonly string[]): Promise<void> {
+    const program = ['python', join(RAYLAB_FOLDER, 'drivers', 'rogue.py')];
+    await this.exec(from, 'env', ...settings, ...program, what, this.#objectManager(of), ...CALLS[what]);
   }
 
   /** Runs a command on a host and returns what it wrote; its exit status does not matter. */
