@@ -190,10 +190,9 @@ describe('an agent', () => {
       random: () => 0.5,
       connect: (to, options) => new WebSocket(to, options),
     });
-    const stop = async (): Promise<void> => {
-      await uplink.stop();
-      spool.close();
-    };
+    let stopped: Promise<void> | undefined;
+    // Once: Node's own SQLite refuses to be closed twice.
+    const stop = (): Promise<void> => (stopped ??= uplink.stop().then(() => spool.close()));
     closers.push(stop);
     uplink.start();
     return { uplink, log, stop };
