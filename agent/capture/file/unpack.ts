@@ -159,7 +159,10 @@ export class UnpackedBytes implements ByteSource {
       this.#unpacker.end();
       return;
     }
-    this.#unpacker.write(packed, () => {
+    const unpacker = this.#unpacker;
+    unpacker.write(packed, () => {
+      // The frame has ended within this piece, and another unpacker has the rest of it.
+      if (unpacker !== this.#unpacker) return;
       this.#usedBefore += packed.length;
       this.#isFed = false;
       this.#wake();
