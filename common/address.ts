@@ -22,6 +22,16 @@ export interface Prefix extends Address {
   readonly bits: number;
 }
 
+/** Whether it is an IPv4 address. */
+export function isIpv4({ w0, w1, w2 }: Address): boolean {
+  return w0 === 0 && w1 === 0 && w2 === IPV4_MAPPED_WORD;
+}
+
+/** An address by value, of one that goes on changing. */
+export function copyAddress({ w0, w1, w2, w3 }: Address): Address {
+  return { w0, w1, w2, w3 };
+}
+
 /** The address that `text` names (dotted IPv4, or IPv6 of RFC 4291 without a zone), or undefined. */
 export function parseAddress(text: string): Address | undefined {
   if (isIPv4(text)) return { w0: 0, w1: 0, w2: IPV4_MAPPED_WORD, w3: parseIpv4(text) };
@@ -62,8 +72,9 @@ export function prefixContains(prefix: Prefix, w0: number, w1: number, w2: numbe
 }
 
 /** The text of an address: dotted for IPv4, RFC 5952 for IPv6. */
-export function formatAddress({ w0, w1, w2, w3 }: Address): string {
-  if (w0 === 0 && w1 === 0 && w2 === IPV4_MAPPED_WORD) {
+export function formatAddress(address: Address): string {
+  const { w0, w1, w2, w3 } = address;
+  if (isIpv4(address)) {
     return `${w3 >>> 24}.${(w3 >>> 16) & 255}.${(w3 >>> 8) & 255}.${w3 & 255}`;
   }
   const groups = [w0, w1, w2, w3].flatMap((word) => [word >>> 16, word & 0xffff]);
@@ -76,8 +87,7 @@ export function formatAddress({ w0, w1, w2, w3 }: Address): string {
 /** The text of a prefix, in the family's own count of bits; single addresses without a length. */
 export function formatPrefix(prefix: Prefix): string {
   if (prefix.bits === 128) return formatAddress(prefix);
-  const isIpv4 = prefix.bits >= 96 && prefix.w0 === 0 && prefix.w1 === 0 && prefix.w2 === IPV4_MAPPED_WORD;
-  return `${formatAddress(prefix)}/${isIpv4 ? prefix.bits - 96 : prefix.bits}`;
+  return `${formatAddress(prefix)}/${prefix.bits >= 96 && isIpv4(prefix) ? prefix.bits - 96 : prefix.bits}`;
 }
 
 export function sameAddress(a: Address, b: Address): boolean {

@@ -2,8 +2,8 @@
  * Asks whose this node's end of a connection is, beside the way of the packets: the answer comes later, perhaps when the
  * connection has ended.
  */
-import type { Flow, FlowSide } from '../flow/flow.ts';
-import type { Address } from '../../common/address.ts';
+import type { Flow } from '../flow/flow.ts';
+import { copyAddress, type Address } from '../../common/address.ts';
 import type { SocketOwner } from '../../common/event.ts';
 
 /** The process at one end of a connection. */
@@ -119,13 +119,9 @@ function endsOf(
 ): Parameters<ProcessFinder['find']>[0] {
   const [local, remote] = end === 'initiator' ? [initiator, responder] : [responder, initiator];
   return {
-    local: addressOf(local),
+    local: copyAddress(local),
     localPort: local.port,
-    remote: addressOf(remote),
+    remote: copyAddress(remote),
     remotePort: remote.port,
   };
-}
-
-function addressOf({ w0, w1, w2, w3 }: FlowSide): Address {
-  return { w0, w1, w2, w3 };
 }

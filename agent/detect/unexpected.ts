@@ -11,7 +11,7 @@ import type { LookResult } from '../membership/provider.ts';
 import { ownerInWords } from '../process/socket-owners.ts';
 import { Stories, type StoriesOptions, type Story, type StorySubject } from './stories.ts';
 import { kindOf, sentenceOf, type Judged } from './wording.ts';
-import type { Address } from '../../common/address.ts';
+import { copyAddress, type Address } from '../../common/address.ts';
 import type { FlowRecord, SocketOwner, Verdict } from '../../common/event.ts';
 
 const MAX_STORIES = 10_000;
@@ -169,14 +169,8 @@ function subjectOf(record: FlowRecord, service: string, judged: Judged): StorySu
 
 function endsOf<Tag>({ initiator, responder }: Flow<Tag>, timeMs: number): Ends {
   return {
-    initiator: { w0: initiator.w0, w1: initiator.w1, w2: initiator.w2, w3: initiator.w3 },
-    responder: {
-      w0: responder.w0,
-      w1: responder.w1,
-      w2: responder.w2,
-      w3: responder.w3,
-      port: responder.port,
-    },
+    initiator: copyAddress(initiator),
+    responder: { ...copyAddress(responder), port: responder.port },
     timeMs,
   };
 }

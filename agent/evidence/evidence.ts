@@ -9,7 +9,7 @@ import { PcapngWriter } from './pcapng-writer.ts';
 import { redact } from './redact.ts';
 import type { FlowEndpoints, Frame } from '../capture/source.ts';
 import type { Packet } from '../decode/packet.ts';
-import { formatAddress, type Address } from '../../common/address.ts';
+import { copyAddress, formatAddress, type Address } from '../../common/address.ts';
 import type { EvidenceReport } from '../../common/event.ts';
 import { packageVersion } from '../../common/package.ts';
 import type { EvidenceLimits } from '../../rules/match.ts';
@@ -91,7 +91,7 @@ export class Evidence {
       interfaceName,
     });
     const key = keyOf(initiator.port, responder.port);
-    const ends = [addressOf(initiator), addressOf(responder)] as const;
+    const ends = [copyAddress(initiator), copyAddress(responder)] as const;
     const recording = { limits: this.#limits, anomaly, ends, key, writer, beganMs: nowMs };
     this.#byAnomaly.set(anomaly, recording);
     this.#byPorts.set(key, [...(this.#byPorts.get(key) ?? []), recording]);
@@ -206,10 +206,6 @@ function directionOf(from: Connection['initiator'], to: Connection['initiator'])
     sourcePort: from.port,
     destinationPort: to.port,
   };
-}
-
-function addressOf({ w0, w1, w2, w3 }: Address): Address {
-  return { w0, w1, w2, w3 };
 }
 
 function isBetween(packet: Packet, source: Address, destination: Address): boolean {

@@ -23,7 +23,7 @@ import {
   type FlowStore,
 } from './flow-store.ts';
 import { stateOf } from './tcp-state.ts';
-import { IPV4_MAPPED_WORD, type Address } from '../../common/address.ts';
+import type { Address } from '../../common/address.ts';
 import type { FlowState } from '../../common/event.ts';
 import type { TunnelType } from '../../common/tunnel.ts';
 import type { Packet } from '../decode/packet.ts';
@@ -218,9 +218,4 @@ export class FlowSide implements Address {
   #total(field: number): number {
     return this.#flow.view.getFloat64(this.#flow.record + this.#side + field, true);
   }
-}
-
-/** Whether the side has an IPv4 address. */
-export function isIpv4(side: Address): boolean {
-  return side.w0 === 0 && side.w1 === 0 && side.w2 === IPV4_MAPPED_WORD;
 }

@@ -1,9 +1,9 @@
 /** A flow as the JSON that is printed, sent and stored. */
-import { formatAddress } from '../../common/address.ts';
+import { formatAddress, isIpv4 } from '../../common/address.ts';
 import type { FlowRecord } from '../../common/event.ts';
 import { formatTime } from '../../common/time.ts';
 import { communityId } from './community-id.ts';
-import { isIpv4, type Flow, type FlowSide } from './flow.ts';
+import type { Flow, FlowSide } from './flow.ts';
 
 /** What is known of a flow beyond its packets. */
 export interface FlowContext {

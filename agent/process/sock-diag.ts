@@ -2,7 +2,7 @@
  * One socket of this network namespace by its two ends, asked of the kernel over netlink (sock_diag(7)): one look into
  * its hash table, however many sockets there are, and no privilege. That is what `ss` does, for one socket.
  */
-import { IPV4_MAPPED_WORD, type Address } from '../../common/address.ts';
+import { isIpv4, type Address } from '../../common/address.ts';
 import {
   AF_INET,
   AF_INET6,
@@ -135,28 +135,24 @@ function request({ sequence, flags, states, ends }: Question): Uint8Array {
   view.setUint32(NLMSGHDR.sequence, sequence, HOST_IS_LITTLE_ENDIAN);
   const body = NLMSGHDR.size;
   // An IPv6 socket that talks IPv4 is found by its IPv4 addresses, too.
-  const isIpv4 = ends === undefined || (isMapped(ends.local) && isMapped(ends.remote));
-  view.setUint8(body + INET_DIAG_REQ_V2.family, isIpv4 ? AF_INET : AF_INET6);
+  const isIpv4Only = ends === undefined || (isIpv4(ends.local) && isIpv4(ends.remote));
+  view.setUint8(body + INET_DIAG_REQ_V2.family, isIpv4Only ? AF_INET : AF_INET6);
   view.setUint8(body + INET_DIAG_REQ_V2.protocol, IPPROTO_TCP);
   view.setUint32(body + INET_DIAG_REQ_V2.states, states, HOST_IS_LITTLE_ENDIAN);
-  if (ends !== undefined) setEnds(view, body + INET_DIAG_REQ_V2.id, ends, isIpv4);
+  if (ends !== undefined) setEnds(view, body + INET_DIAG_REQ_V2.id, ends, isIpv4Only);
   return bytes;
 }
 
-function setEnds(view: DataView, id: number, ends: SocketEnds, isIpv4: boolean): void {
+function setEnds(view: DataView, id: number, ends: SocketEnds, isIpv4Only: boolean): void {
   view.setUint16(id + INET_DIAG_SOCKID.localPort, ends.localPort);
   view.setUint16(id + INET_DIAG_SOCKID.remotePort, ends.remotePort);
-  setAddress(view, id + INET_DIAG_SOCKID.local, ends.local, isIpv4);
-  setAddress(view, id + INET_DIAG_SOCKID.remote, ends.remote, isIpv4);
+  setAddress(view, id + INET_DIAG_SOCKID.local, ends.local, isIpv4Only);
+  setAddress(view, id + INET_DIAG_SOCKID.remote, ends.remote, isIpv4Only);
   view.setUint32(id + INET_DIAG_SOCKID.cookie, INET_DIAG_NOCOOKIE);
   view.setUint32(id + INET_DIAG_SOCKID.cookie + 4, INET_DIAG_NOCOOKIE);
 }
 
-function setAddress(view: DataView, offset: number, { w0, w1, w2, w3 }: Address, isIpv4: boolean): void {
-  const words = isIpv4 ? [w3] : [w0, w1, w2, w3];
+function setAddress(view: DataView, offset: number, { w0, w1, w2, w3 }: Address, isIpv4Only: boolean): void {
+  const words = isIpv4Only ? [w3] : [w0, w1, w2, w3];
   for (const [index, word] of words.entries()) view.setUint32(offset + index * 4, word);
-}
-
-function isMapped({ w0, w1, w2 }: Address): boolean {
-  return w0 === 0 && w1 === 0 && w2 === IPV4_MAPPED_WORD;
 }

@@ -1,5 +1,5 @@
 /** Whom a connection counts for. */
-import { formatPrefix, IPV4_MAPPED_WORD, parseAddress } from '../../common/address.ts';
+import { formatPrefix, isIpv4, parseAddress } from '../../common/address.ts';
 
 /**
  * The address that limits per address go by: of IPv6 the first 64 bits, since one machine has all the others to choose
@@ -8,6 +8,5 @@ import { formatPrefix, IPV4_MAPPED_WORD, parseAddress } from '../../common/addre
 export function sourceOf(remoteAddress: string | undefined): string {
   const address = parseAddress(remoteAddress?.replace(/%.*$/, '') ?? '');
   if (address === undefined) return 'unknown';
-  const isIpv4 = address.w0 === 0 && address.w1 === 0 && address.w2 === IPV4_MAPPED_WORD;
-  return formatPrefix(isIpv4 ? { ...address, bits: 128 } : { ...address, w2: 0, w3: 0, bits: 64 });
+  return formatPrefix(isIpv4(address) ? { ...address, bits: 128 } : { ...address, w2: 0, w3: 0, bits: 64 });
 }
