@@ -1,10 +1,8 @@
 /** Agents as the API answers them, and as lines for people. */
 import { z } from 'zod';
-import { plainText } from '../collector/incident/story.ts';
+import { shortTime } from '../common/time.ts';
+import { text, type CollectorClient } from './collector-client.ts';
 import { formatTable } from './table.ts';
-
-/** What agents wrote is shown without what could move a cursor. */
-const text = z.string().transform(plainText);
 
 const agentSchema = z.looseObject({
   name: text,
@@ -16,11 +14,12 @@ const agentSchema = z.looseObject({
   rules: z.looseObject({ version: z.number().nullable(), fingerprint: text }).nullable(),
   viewAgeSeconds: z.number().nullable(),
   losses: z.record(text, z.number().nullable()),
+  counters: z.record(text, z.number().nullable()).nullable(),
 });
 export type AgentAnswer = z.output<typeof agentSchema>;
 
 /** `GET /api/agents` */
-export const agentPage = z.looseObject({ agents: z.array(agentSchema), nextCursor: z.string().nullable() });
+const agentPage = z.looseObject({ agents: z.array(agentSchema), nextCursor: z.string().nullable() });
 
 /** What follows from an action on an agent. */
 export const agentAnswer = z.looseObject({ agent: agentSchema });
@@ -29,6 +28,17 @@ export const agentAnswer = z.looseObject({ agent: agentSchema });
 export const enrolmentAnswer = z.looseObject({
   enrolment: z.looseObject({ agent: text, token: text, expires: text }),
 });
+
+/** All agents that the collector knows, by name; a page is asked for when it is needed. */
+export async function* readAgents(client: Pick<CollectorClient, 'get'>): AsyncGenerator<AgentAnswer> {
+  let cursor: string | null = null;
+  do {
+    const query: string = cursor === null ? '' : `?cursor=${encodeURIComponent(cursor)}`;
+    const page: z.output<typeof agentPage> = await client.get(`/api/agents${query}`, agentPage);
+    yield* page.agents;
+    cursor = page.nextCursor;
+  } while (cursor !== null);
+}
 
 /** Whether nobody has to look after the agent. */
 export function isInOrder({ state }: AgentAnswer): boolean {
@@ -56,11 +66,11 @@ export function agentTable(agents: readonly AgentAnswer[]): string[] {
       agent.state,
       agent.version,
       agent.capture,
-      `${agent.lastHeard.slice(0, 19)}Z`,
+      shortTime(agent.lastHeard),
       rulesInWords(agent.rules),
       clockInWords(agent.clock),
       agent.viewAgeSeconds === null ? '-' : `${agent.viewAgeSeconds} s`,
-      lossesInWords(agent.losses),
+      lossesInWords(agent.losses, 'none'),
     ]),
   );
 }
@@ -78,7 +88,8 @@ function clockInWords(clock: AgentAnswer['clock']): string {
   return `${seconds < 0 ? '-' : '+'}${Math.abs(seconds).toFixed(3)} s`;
 }
 
-function lossesInWords(losses: AgentAnswer['losses']): string {
+/** Each counter of a loss with its number. */
+export function lossesInWords(losses: AgentAnswer['losses'], none: string): string {
   const words = Object.entries(losses).map(([name, count]) => `${name} ${count ?? 'unknown'}`);
-  return words.length === 0 ? 'none' : words.join(', ');
+  return words.length === 0 ? none : words.join(', ');
 }

@@ -2,30 +2,22 @@
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 import {
   agentAnswer,
-  agentPage,
   agentTable,
   enrolmentAnswer,
   isInOrder,
+  readAgents,
   type AgentAnswer,
 } from './agent-view.ts';
-import { CollectorClient, collectorOptions, type CollectorCommandOptions } from './collector-client.ts';
+import { shortTime } from '../common/time.ts';
+import { askOptions, CollectorClient, type AskCommandOptions } from './collector-client.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { writeJson, writeLine, writeProblem } from './output.ts';
 
-interface AskOptions extends CollectorCommandOptions {
-  readonly json: boolean;
-}
-
-interface OneOptions extends AskOptions {
+interface OneOptions extends AskCommandOptions {
   readonly name: string;
 }
 
-const askOptions = {
-  ...collectorOptions,
-  json: { type: 'boolean', default: false, description: 'one JSON object a line' },
-} as const;
-
-export const agentsListCommand: Command<AskOptions> = {
+export const agentsListCommand: Command<AskCommandOptions> = {
   usage: '$0',
   description: 'list agents by name; exit status 1 where one is missing, blind or away',
   options: (yargs) => yargs.options(askOptions),
@@ -52,26 +44,17 @@ function oneAgent(yargs: Argv): Argv<OneOptions> {
     .options(askOptions);
 }
 
-async function listAgents(options: ArgumentsCamelCase<AskOptions>, terminal: Terminal): Promise<ExitStatus> {
+async function listAgents(
+  options: ArgumentsCamelCase<AskCommandOptions>,
+  terminal: Terminal,
+): Promise<ExitStatus> {
   const client = await CollectorClient.create(options, terminal);
-  const agents = await readAll(client);
+  const agents: AgentAnswer[] = [];
+  for await (const agent of readAgents(client)) agents.push(agent);
   if (options.json) for (const agent of agents) writeJson(terminal, { type: 'agent', ...agent });
   else if (agents.length === 0) writeLine(terminal, 'no agent has been heard');
   else for (const line of agentTable(agents)) writeLine(terminal, line);
   return agents.every(isInOrder) ? 0 : 1;
-}
-
-/** Every page of the list. */
-async function readAll(client: CollectorClient): Promise<AgentAnswer[]> {
-  const agents: AgentAnswer[] = [];
-  let cursor: string | null = null;
-  do {
-    const query: string = cursor === null ? '' : `?cursor=${encodeURIComponent(cursor)}`;
-    const page = await client.get(`/api/agents${query}`, agentPage);
-    agents.push(...page.agents);
-    cursor = page.nextCursor;
-  } while (cursor !== null);
-  return agents;
 }
 
 async function retireAgent(options: ArgumentsCamelCase<OneOptions>, terminal: Terminal): Promise<ExitStatus> {
@@ -92,9 +75,6 @@ async function enrolAgent(options: ArgumentsCamelCase<OneOptions>, terminal: Ter
   }
   // The token alone on standard output, so that it can go into a file.
   writeLine(terminal, enrolment.token);
-  writeProblem(
-    terminal,
-    `${enrolment.agent} may exchange this once, until ${enrolment.expires.slice(0, 19)}Z`,
-  );
+  writeProblem(terminal, `${enrolment.agent} may exchange this once, until ${shortTime(enrolment.expires)}`);
   return 0;
 }

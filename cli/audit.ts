@@ -1,10 +1,10 @@
 /** `plasmawatch audit`: who did what at a collector. */
 import type { ArgumentsCamelCase } from 'yargs';
 import { z } from 'zod';
-import { plainText } from '../collector/incident/story.ts';
-import { askOptions, CollectorClient, type AskCommandOptions } from './collector-client.ts';
+import { plainText } from '../common/plain-text.ts';
+import { shortTime } from '../common/time.ts';
+import { askOptions, CollectorClient, text, type AskCommandOptions } from './collector-client.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
-import { shortTime } from './incident-view.ts';
 import { writeJson, writeLine, writeProblem } from './output.ts';
 import { formatTable } from './table.ts';
 
@@ -13,8 +13,6 @@ interface AuditOptions extends AskCommandOptions {
   readonly subject: string | undefined;
   readonly limit: number;
 }
-
-const text = z.string().transform(plainText);
 
 const auditPage = z.looseObject({
   entries: z.array(

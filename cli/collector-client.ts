@@ -7,9 +7,9 @@ import { request as requestHttp, type IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import type { ArgumentsCamelCase } from 'yargs';
 import { z } from 'zod';
-import { plainText } from '../collector/incident/story.ts';
 import { isLoopbackHost } from '../common/address.ts';
 import { messageOf, PlasmawatchError, systemCodeOf } from '../common/errors.ts';
+import { plainText } from '../common/plain-text.ts';
 import { loadPem, loadSecret } from '../common/secret.ts';
 import type { Terminal } from './command.ts';
 
@@ -54,6 +54,9 @@ export const askOptions = {
   ...collectorOptions,
   json: { type: 'boolean', default: false, description: 'one JSON object a line' },
 } as const;
+
+/** A text of an answer: what agents and people wrote is shown without what could move a cursor. */
+export const text = z.string().transform(plainText);
 
 type Method = 'GET' | 'POST' | 'DELETE';
 

@@ -1,12 +1,11 @@
 /** Incidents as the API answers them, and as lines for people. */
 import { z } from 'zod';
-import { plainText } from '../collector/incident/story.ts';
+import { shortTime } from '../common/time.ts';
 import { formatSize } from '../common/units.ts';
+import { text } from './collector-client.ts';
 import { countedConnections } from './output.ts';
 import { formatTable } from './table.ts';
 
-/** What agents wrote is shown without what could move a cursor. */
-const text = z.string().transform(plainText);
 const count = z.number().min(0);
 
 const incidentSchema = z.looseObject({
@@ -126,9 +125,4 @@ function stateOf({ state, mutedBy, mergedInto }: IncidentAnswer): string {
 
 function by(what: string, actor: string | null | undefined): string {
   return actor === null || actor === undefined ? what : `${what} by ${actor}`;
-}
-
-/** An RFC 3339 time to the second. */
-export function shortTime(time: string): string {
-  return `${time.slice(0, 19)}Z`;
 }

@@ -1,5 +1,6 @@
 /** Results on standard output: one JSON object a line for machines, sentences for people. */
 import type { Anomaly } from '../common/event.ts';
+import { shortTime } from '../common/time.ts';
 import { formatSize } from '../common/units.ts';
 import type { Terminal } from './command.ts';
 
@@ -20,7 +21,7 @@ export function writeProblem({ stderr }: Pick<Terminal, 'stderr'>, line: string)
 
 /** An anomaly as a sentence with its counts. */
 export function describeAnomaly({ first, severity, kind, message, count, bytes }: Anomaly): string {
-  return `${first.slice(0, 19)}Z  ${severity.padEnd(8)}  ${kind}  ${message}; ${countedConnections(count)}, ${formatSize(bytes)}`;
+  return `${shortTime(first)}  ${severity.padEnd(8)}  ${kind}  ${message}; ${countedConnections(count)}, ${formatSize(bytes)}`;
 }
 
 /** `1 connection`, `3 connections`. */

@@ -1,12 +1,11 @@
 /** `plasmawatch silence`: what people want to hear nothing of for a while. */
 import type { ArgumentsCamelCase } from 'yargs';
 import { z } from 'zod';
-import { plainText } from '../collector/incident/story.ts';
 import { ANOMALY_KINDS, SEVERITIES, type AnomalyKind, type Severity } from '../common/event.ts';
 import { PlasmawatchError } from '../common/errors.ts';
-import { askOptions, CollectorClient, type AskCommandOptions } from './collector-client.ts';
+import { shortTime } from '../common/time.ts';
+import { askOptions, CollectorClient, text, type AskCommandOptions } from './collector-client.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
-import { shortTime } from './incident-view.ts';
 import { writeJson, writeLine } from './output.ts';
 import { formatTable } from './table.ts';
 
@@ -29,8 +28,6 @@ interface ListOptions extends AskCommandOptions {
 interface EndOptions extends AskCommandOptions {
   readonly id: string;
 }
-
-const text = z.string().transform(plainText);
 
 const silenceSchema = z.looseObject({
   id: text,

@@ -16,6 +16,7 @@ import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import type { Anomaly } from '../common/event.ts';
 import type { Logger } from '../common/log.ts';
 import { packagePath } from '../common/package.ts';
+import { shortTime } from '../common/time.ts';
 import { formatSize } from '../common/units.ts';
 import { openLiveAgent, type AgentProcess } from './agent-process.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
@@ -250,7 +251,7 @@ class Screen {
     }
     if (this.#shownAnomalies.has(anomaly.id)) return;
     this.#shownAnomalies.add(anomaly.id);
-    writeLine(this.#terminal, `${anomaly.first.slice(0, 19)}Z  seen      ${anomaly.message}`);
+    writeLine(this.#terminal, `${shortTime(anomaly.first)}  seen      ${anomaly.message}`);
   }
 
   incident({ type, incident }: IncidentEvent): void {
@@ -262,7 +263,7 @@ class Screen {
     const { id, severity, title, count, bytes, last } = incident;
     writeLine(
       this.#terminal,
-      `${last.slice(0, 19)}Z  INCIDENT  ${id} ${type}, ${severity}: ${title} (${countedConnections(count)}, ${formatSize(bytes)})`,
+      `${shortTime(last)}  INCIDENT  ${id} ${type}, ${severity}: ${title} (${countedConnections(count)}, ${formatSize(bytes)})`,
     );
   }
 }

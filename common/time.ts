@@ -27,6 +27,11 @@ export function formatMilliseconds(milliseconds: number): string {
   return formatTime(seconds, Math.round((milliseconds - seconds * 1000) * 1e6));
 }
 
+/** A time of that shape to the second, for people. */
+export function shortTime(time: string): string {
+  return `${time.slice(0, '2026-11-23T12:03:12'.length)}Z`;
+}
+
 function twoDigits(value: number): string {
   return TWO_DIGITS[value] ?? '';
 }

@@ -1,6 +1,7 @@
 /** What an unexpected connection is called, and why it is one, in a sentence for a person. */
 import { formatAddress } from '../../common/address.ts';
 import type { AnomalyKind, FlowRecord, Verdict } from '../../common/event.ts';
+import { formatMilliseconds, shortTime } from '../../common/time.ts';
 import type { Admission } from '../membership/membership.ts';
 
 /** How a connection was judged that no rule allows. */
@@ -53,7 +54,7 @@ function reasonOf({ verdict, admission }: Judged): string {
 function admissionText({ address, member, sinceMs }: Admission): string {
   const who = nameOf(member.source);
   const admitted = Number.isFinite(sinceMs)
-    ? `${who} admitted it at ${new Date(sinceMs).toISOString().slice(0, 19)}Z, no rule did`
+    ? `${who} admitted it at ${shortTime(formatMilliseconds(sinceMs))}, no rule did`
     : `${who} lists it, no rule does`;
   const approval =
     member.group === undefined ? `hosts: [${formatAddress(address)}]` : `nodeGroups: [${member.group}]`;

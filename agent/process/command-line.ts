@@ -1,11 +1,10 @@
 /**
  * A command line for people to read: on one line, of a bounded length, and without what looks like a secret. Programs
  * are given passwords as arguments, and every user of a machine can read those; here they must not travel further.
- */
-
-/*
+ *
  * A stranger chooses the text: repetitions in the patterns are bounded, so that time grows with its length alone.
  */
+import { onOneLine } from '../../common/plain-text.ts';
 
 /** What stands for a secret. */
 const CUT = '***';
@@ -45,11 +44,6 @@ export function describeCommandLine(bytes: string): string {
   if (text.length <= MAX_LENGTH) return text;
   // No character is cut in two.
   return `${text.slice(0, MAX_LENGTH - 1).replace(/[\uD800-\uDBFF]$/, '')}…`;
-}
-
-/** Text of another program in one line: without what could move a cursor or break it. */
-export function onOneLine(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ');
 }
 
 function cutSecrets(word: string, index: number, words: readonly string[]): string {

@@ -1,8 +1,9 @@
 /** What /proc tells of one process: proc_pid_stat(5), proc_pid_status(5), proc_pid_cmdline(5), proc_pid_cgroup(5). */
 import { join } from 'node:path';
 import { parseCgroup, type Containment } from './cgroup.ts';
-import { describeCommandLine, onOneLine } from './command-line.ts';
+import { describeCommandLine } from './command-line.ts';
 import { readLink, readStart } from './proc-files.ts';
+import { onOneLine } from '../../common/plain-text.ts';
 
 export interface ProcessFacts {
   readonly pid: number;

@@ -1,6 +1,6 @@
 /** Names of users, from passwd(5). Directories (LDAP) are not asked: they are on the network. */
 import type { Clock } from '../../common/clock.ts';
-import { onOneLine } from './command-line.ts';
+import { onOneLine } from '../../common/plain-text.ts';
 import { readStart } from './proc-files.ts';
 
 const MAX_FILE_BYTES = 1024 * 1024;

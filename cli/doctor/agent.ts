@@ -1,21 +1,8 @@
 /** How the agent of this node is, as the collector knows it from its heartbeats: it has no listener of its own. */
-import { z } from 'zod';
 import { messageOf, PlasmawatchError } from '../../common/errors.ts';
+import { lossesInWords, readAgents, type AgentAnswer } from '../agent-view.ts';
 import type { CollectorClient } from '../collector-client.ts';
 import { check, type Check } from './check.ts';
-
-/** The part of an agent in `GET /api/agents` that is told. */
-const agentSchema = z.object({
-  name: z.string(),
-  state: z.string(),
-  capture: z.string(),
-  lastHeard: z.string(),
-  viewAgeSeconds: z.number().nullable(),
-  losses: z.record(z.string(), z.number().nullable()),
-  counters: z.record(z.string(), z.number().nullable()).nullable(),
-});
-const pageSchema = z.object({ agents: z.array(agentSchema), nextCursor: z.string().nullable() });
-type AgentStatus = z.infer<typeof agentSchema>;
 
 /** Asks the collector; one that does not answer is a finding. */
 export async function examineAgent(client: Pick<CollectorClient, 'get'>, node: string): Promise<Check[]> {
@@ -40,19 +27,12 @@ export async function examineAgent(client: Pick<CollectorClient, 'get'>, node: s
 async function findAgent(
   client: Pick<CollectorClient, 'get'>,
   node: string,
-): Promise<AgentStatus | undefined> {
-  let cursor: string | null = null;
-  do {
-    const after: string = cursor === null ? '' : `?cursor=${encodeURIComponent(cursor)}`;
-    const page: z.infer<typeof pageSchema> = await client.get(`/api/agents${after}`, pageSchema);
-    const agent = page.agents.find(({ name }) => name === node);
-    if (agent !== undefined) return agent;
-    cursor = page.nextCursor;
-  } while (cursor !== null);
+): Promise<AgentAnswer | undefined> {
+  for await (const agent of readAgents(client)) if (agent.name === node) return agent;
   return undefined;
 }
 
-function describeAgent({ name, state, capture, lastHeard, viewAgeSeconds, counters }: AgentStatus): Check {
+function describeAgent({ name, state, capture, lastHeard, viewAgeSeconds, counters }: AgentAnswer): Check {
   const members = counters?.['members'];
   const knows =
     typeof members === 'number' ? `, knows ${members} members as of ${viewAgeSeconds ?? 0} s ago` : '';
@@ -64,12 +44,11 @@ function describeAgent({ name, state, capture, lastHeard, viewAgeSeconds, counte
   );
 }
 
-function describeLosses({ losses }: AgentStatus): Check {
-  const lost = Object.entries(losses).map(([counter, count]) => `${counter} ${count ?? 'unknown'}`);
+function describeLosses({ losses }: AgentAnswer): Check {
   return check(
     'losses',
-    lost.length === 0,
-    lost.length === 0 ? 'the agent has lost nothing since its start' : lost.join(', '),
+    Object.keys(losses).length === 0,
+    lossesInWords(losses, 'the agent has lost nothing since its start'),
     'docs/operating.md, "Counters", says what each counts',
   );
 }

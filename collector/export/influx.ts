@@ -9,8 +9,8 @@
 import { FieldType, InfluxDB, type IPoint } from 'influx';
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
+import { plainText } from '../../common/plain-text.ts';
 import { parseEventTime } from '../incident/event-time.ts';
-import { plainText } from '../incident/story.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import { retryDelayMs } from '../notify/retry.ts';
 import type { StoreGuard } from '../store/health.ts';

@@ -6,6 +6,7 @@
  */
 import { formatAddress, parseAddress } from '../../common/address.ts';
 import type { Anomaly, AnomalyKind } from '../../common/event.ts';
+import { plainText } from '../../common/plain-text.ts';
 import type { Breadth } from '../store/store.ts';
 import type { Story } from '../store/story-table.ts';
 
@@ -130,11 +131,6 @@ function isOfManyStories({ fingerprint }: Titled): boolean {
 /** Whether the other side is the one that was called: a node opened the connection to it. */
 export function isOutbound(kind: AnomalyKind): boolean {
   return kind === 'unexpected-destination' || kind === 'foreign-process';
-}
-
-/** Text of a peer, without what could move a cursor or break a line. */
-export function plainText(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]+/gu, ' ').trim();
 }
 
 function peerOf({ kind, flow, peer }: Anomaly): string | null {

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../common/clock.ts';
 import { SEVERITIES } from '../../common/event.ts';
-import { plainText } from '../incident/story.ts';
+import { plainText } from '../../common/plain-text.ts';
 import type { Incident } from '../store/store.ts';
 import type { Delivery, Notifier, Reminder } from './notifier.ts';
 import { isPage, post, type Fetch } from './post.ts';

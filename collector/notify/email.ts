@@ -8,7 +8,7 @@ import type { Socket } from 'node:net';
 import { createTransport } from 'nodemailer';
 import type SMTPTransport from 'nodemailer/lib/smtp-transport';
 import { systemCodeOf } from '../../common/errors.ts';
-import { plainText } from '../incident/story.ts';
+import { plainText } from '../../common/plain-text.ts';
 import type { Notification } from '../store/store.ts';
 import { connectionFault } from './fault.ts';
 import type { Batch, Delivery, Notifier } from './notifier.ts';

@@ -4,8 +4,8 @@
  */
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../common/clock.ts';
+import { plainText } from '../../common/plain-text.ts';
 import { presentIncident } from '../incident/present.ts';
-import { plainText } from '../incident/story.ts';
 import type { Incident, Notification } from '../store/store.ts';
 import type { Delivery, Notifier } from './notifier.ts';
 import { post, type Fetch } from './post.ts';

@@ -6,7 +6,7 @@
  */
 import type { ContextBlock, HeaderBlock, SectionBlock } from '@slack/types';
 import type { Clock } from '../../common/clock.ts';
-import { plainText } from '../incident/story.ts';
+import { plainText } from '../../common/plain-text.ts';
 import type { Notification } from '../store/store.ts';
 import type { Batch, Delivery, Notifier } from './notifier.ts';
 import { post, type Fetch } from './post.ts';

@@ -10,7 +10,7 @@
 import { isIPv6, type Socket } from 'node:net';
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Severity } from '../../common/event.ts';
-import { plainText } from '../incident/story.ts';
+import { plainText } from '../../common/plain-text.ts';
 import type { Notification } from '../store/store.ts';
 import { connectionFault } from './fault.ts';
 import { formatNotification, type Format } from './format/format.ts';

@@ -1,6 +1,6 @@
 /** A notification in words, for the receivers that people read. Plain text: each receiver escapes it for its medium. */
+import { plainText } from '../../common/plain-text.ts';
 import { formatSize } from '../../common/units.ts';
-import { plainText } from '../incident/story.ts';
 import type { Incident, Notification, NotificationType } from '../store/store.ts';
 
 const LISTED_NODES = 10;

@@ -72,6 +72,7 @@ describe('the table of agents', () => {
     rules: { version: 1795426932, fingerprint: 'ab12'.repeat(16) },
     clock: { offsetMs: -2500, uncertaintyMs: 1 },
     viewAgeSeconds: 7,
+    counters: null,
     losses: { capture_dropped: null, flows_evicted: 3 },
   };
 

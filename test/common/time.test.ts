@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { formatMilliseconds, formatTime } from '../../common/time.ts';
+import { formatMilliseconds, formatTime, shortTime } from '../../common/time.ts';
 
 describe('formatTime', () => {
   it.each([
@@ -29,5 +29,11 @@ describe('formatTime', () => {
 describe('formatMilliseconds', () => {
   it('has the same shape', () => {
     expect(formatMilliseconds(1_700_000_000_123)).toBe('2023-11-14T22:13:20.123000000Z');
+  });
+});
+
+describe('shortTime', () => {
+  it('drops what is below a second', () => {
+    expect(shortTime('2026-11-23T12:03:12.987654321Z')).toBe('2026-11-23T12:03:12Z');
   });
 });

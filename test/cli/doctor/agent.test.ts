@@ -5,8 +5,11 @@ import { PlasmawatchError } from '../../../common/errors.ts';
 const HEALTHY = {
   name: 'w2',
   state: 'connected',
+  version: '0.1.0',
   capture: 'kernel',
   lastHeard: '2026-11-23T09:00:00.000Z',
+  clock: null,
+  rules: null,
   viewAgeSeconds: 4,
   losses: {},
   counters: { members: 3 },

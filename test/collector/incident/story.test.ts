@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ANOMALY_KINDS, type Anomaly } from '../../../common/event.ts';
-import { plainText, storyOf, titleOf, type Titled } from '../../../collector/incident/story.ts';
+import { storyOf, titleOf, type Titled } from '../../../collector/incident/story.ts';
 import { sampleAnomaly } from '../../support/sample-report.ts';
 
 function anomaly(kind: Anomaly['kind'], changes: Partial<Anomaly> = {}): Anomaly {
@@ -104,11 +104,5 @@ describe('titleOf', () => {
       expect(title).not.toMatch(/\p{Cc}/u);
       expect(title).toContain('and 2 more nodes');
     }
-  });
-});
-
-describe('plainText', () => {
-  it('drops what moves a cursor, breaks a line or turns text around', () => {
-    expect(plainText(' a\r\nb\u202ec\u0000\u2028d ')).toBe('a b c d');
   });
 });
