@@ -72,8 +72,10 @@ export class Announcer {
   consider(incident: Incident, nowMs: number, written: Written): void {
     const { store, receiversOf } = this.#options;
     const known = new Map(store.tellings.of(incident.id).map((telling) => [telling.receiver, telling]));
-    for (const receiver of new Set([...receiversOf(incident), ...known.keys()])) {
-      this.#considerFor(incident, known.get(receiver) ?? untold(incident, receiver), nowMs, written);
+    const concerned = new Set(receiversOf(incident));
+    for (const receiver of new Set([...concerned, ...known.keys()])) {
+      const telling = known.get(receiver) ?? untold(incident, receiver);
+      this.#considerFor(incident, telling, concerned.has(receiver), nowMs, written);
     }
   }
 
@@ -82,13 +84,16 @@ export class Announcer {
    * @throws PlasmawatchError PW_STORE
    */
   tellDue(): void {
-    const { store, clock } = this.#options;
+    const { store, clock, receiversOf } = this.#options;
     const nowMs = clock.now();
     for (;;) {
       const written = new Written();
       const found = store.transaction(() => {
         const due = store.tellings.due(nowMs, PORTION);
-        for (const { incident, telling } of due) this.#considerFor(incident, telling, nowMs, written);
+        for (const { incident, telling } of due) {
+          const isConcerned = receiversOf(incident).includes(telling.receiver);
+          this.#considerFor(incident, telling, isConcerned, nowMs, written);
+        }
         return due.length;
       });
       this.publish(written);
@@ -104,11 +109,19 @@ export class Announcer {
     if (notifications > 0) onWritten();
   }
 
-  #considerFor(incident: Incident, telling: Telling, nowMs: number, written: Written): void {
+  /** @param isConcerned whether the receiver is one of those who are told; whoever was told of it is told of its end */
+  #considerFor(
+    incident: Incident,
+    telling: Telling,
+    isConcerned: boolean,
+    nowMs: number,
+    written: Written,
+  ): void {
     const { store, timing, mutedBy } = this.#options;
-    const decision = this.#concerns(incident, telling.receiver)
-      ? decide(incident, telling, timing, nowMs)
-      : { waitUntilMs: null };
+    const decision =
+      isConcerned || incident.state === 'resolved'
+        ? decide(incident, telling, timing, nowMs)
+        : { waitUntilMs: null };
     if (!('tell' in decision)) {
       // After an end that nobody was to be told of, the next message counts anew.
       const held = incident.state === 'resolved' ? null : telling.held;
@@ -134,11 +147,6 @@ export class Announcer {
     const { store, messagesPerHour } = this.#options;
     const oldestMs = topic === null ? undefined : store.nthLatestMs(receiver, topic, messagesPerHour);
     return oldestMs === undefined ? 0 : oldestMs + HOUR_MS;
-  }
-
-  /** Whoever was told of an incident is told of its end, whatever has changed since. */
-  #concerns(incident: Incident, receiver: string): boolean {
-    return incident.state === 'resolved' || this.#options.receiversOf(incident).includes(receiver);
   }
 
   #lookAgain(telling: Telling, dueMs: number | null, held = telling.held): void {
