@@ -145,6 +145,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     mutedBy,
     onWritten: () => dispatcher.wake(),
   });
+  const quietMs = config.incidents.quietMinutes * MINUTE_MS;
   const clocks = new AgentClocks({ clock, metrics, maxSkewMs: config.fleet.maxClockSkew });
   const recorder = new Recorder({
     store,
@@ -159,14 +160,13 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
       burstWithinMs: config.incidents.burstWithin,
       scanStories: config.incidents.scanServices,
     },
-    quietMs: config.incidents.quietMinutes * MINUTE_MS,
+    quietMs,
     inOurTime: (agent, anomaly) => clocks.inOurTime(agent, anomaly),
     maxQuietMs: config.incidents.maxQuiet,
     onCommit: (events) => {
       if (onIncident !== undefined) for (const event of events) onIncident(event);
     },
   });
-  const quietMs = config.incidents.quietMinutes * MINUTE_MS;
   const fleet = new FleetWatch({
     store,
     guard,

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { isLoopbackHost } from '../common/address.ts';
 import { durationMs } from '../common/config-file.ts';
 import { PlasmawatchError } from '../common/errors.ts';
-import { filePath, hostName, port } from './config-fields.ts';
+import { filePath, hostName, port, wholeNumber } from './config-fields.ts';
 import { limitsSchema } from './edge/limits-config.ts';
 import { muteTimesSchema } from './incident/mute-times.ts';
 import { nodeLabelsSchema } from './incident/node-labels.ts';
@@ -29,8 +29,6 @@ const apiTokens = z
   .refine((list) => new Set(list.map(({ name }) => name)).size === list.length, {
     error: 'expected a different name for each token',
   });
-
-const wholeNumber = (min: number, max: number) => z.number().int().min(min).max(max);
 
 const settings = z.strictObject({
   listen: z
@@ -82,11 +80,7 @@ const settings = z.strictObject({
         .max(3650)
         .default(30)
         .describe('Days after which reports, resolved incidents and unseen agents are removed.'),
-      maxReports: z
-        .number()
-        .int()
-        .min(1000)
-        .max(100_000_000)
+      maxReports: wholeNumber(1000, 100_000_000)
         .default(1_000_000)
         .describe('Reports kept at most; the oldest go first.'),
       keepAuditDays: z
@@ -154,11 +148,7 @@ const settings = z.strictObject({
         .max(10_080)
         .default(15)
         .describe('An incident without a report for so many minutes is resolved.'),
-      maxUnresolved: z
-        .number()
-        .int()
-        .min(1)
-        .max(100_000)
+      maxUnresolved: wholeNumber(1, 100_000)
         .default(200)
         .describe(
           'With so many incidents unresolved, new stories join one incident for each family of kinds.',
