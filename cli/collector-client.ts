@@ -9,6 +9,7 @@ import type { ArgumentsCamelCase } from 'yargs';
 import { z } from 'zod';
 import { isLoopbackHost } from '../common/address.ts';
 import { messageOf, PlasmawatchError, systemCodeOf } from '../common/errors.ts';
+import { parseJson } from '../common/json.ts';
 import { plainText } from '../common/plain-text.ts';
 import { loadPem, loadSecret } from '../common/secret.ts';
 import type { Terminal } from './command.ts';
@@ -231,15 +232,6 @@ async function readBounded(response: IncomingMessage): Promise<string> {
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');
-}
-
-/** Undefined for what is no JSON, which no schema accepts. */
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function fault(message: string, cause?: unknown): PlasmawatchError {

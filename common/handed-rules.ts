@@ -7,6 +7,7 @@
 import { createPrivateKey, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import { PlasmawatchError } from './errors.ts';
+import { parseJson } from './json.ts';
 
 /** Bytes of the signed text: in base64 and with the rest it fits into one message. */
 export const MAX_HANDED_RULES_BYTES = 700_000;
@@ -90,15 +91,6 @@ export function openRules({ signed, signature }: HandedRulesMessage, key: KeyObj
     return { problem: 'they are of another form: bring agent and collector to the same version' };
   const { version, files } = content.data;
   return { rules: { version, files } };
-}
-
-/** Undefined for what is no JSON, which no schema accepts. */
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** @throws PlasmawatchError PW_SECRET when it is no private Ed25519 key in PEM */

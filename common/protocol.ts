@@ -12,6 +12,7 @@
 import { z } from 'zod';
 import { reportSchema } from './event.ts';
 import { followRulesSchema, handedRulesSchema, rulesInUseSchema } from './handed-rules.ts';
+import { parseJson } from './json.ts';
 import {
   followMembersSchema,
   membersReportSchema,
@@ -119,12 +120,8 @@ export function parseMessage<Schema extends z.ZodType>(
   schema: Schema,
   text: string,
 ): ParsedMessage<z.infer<Schema>> {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return { ok: false, problem: 'not JSON' };
-  }
+  const value = parseJson(text);
+  if (value === undefined) return { ok: false, problem: 'not JSON' };
   const result = schema.safeParse(value);
   if (result.success) return { ok: true, message: result.data };
   return { ok: false, problem: describeIssue(result.error.issues[0]) };

@@ -1,4 +1,5 @@
 /** Secrets come from a file or the environment, and stay out of messages. */
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { readTextFile } from './config-file.ts';
 import { PlasmawatchError, systemCodeOf } from './errors.ts';
@@ -44,6 +45,14 @@ export async function loadPem(name: string, file: string): Promise<string> {
     operation: 'read',
     subject: file,
   });
+}
+
+/**
+ * What stands for a token or a key where it is kept or told: SHA-256 in hex. Secrets of ours are random and long, so a plain
+ * digest gives none of them away, and can be looked up.
+ */
+export function digestOf(secret: string): string {
+  return createHash('sha256').update(secret).digest('hex');
 }
 
 async function readSecretFile(name: string, file: string): Promise<string> {

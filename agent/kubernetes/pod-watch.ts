@@ -13,8 +13,9 @@ import { z } from 'zod';
 import type { Clock } from '../../common/clock.ts';
 import { messageOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
+import { readText } from '../../common/read-text.ts';
 import { BackOff } from '../uplink/back-off.ts';
-import { readLines, readText, type KubernetesApi, type OpenKubernetesApi } from './api.ts';
+import { readLines, type KubernetesApi, type OpenKubernetesApi } from './api.ts';
 import { podSchema, type Pod } from './pod.ts';
 
 const PAGE_PODS = 250;

@@ -1,5 +1,6 @@
 /** The nodes of a cluster with their ports, as the head's dashboard lists them: `GET /nodes?view=summary` (Ray 2.60). */
 import { z } from 'zod';
+import { readText } from '../../common/read-text.ts';
 
 const TIMEOUT_MS = 2000;
 /** `ray start --dashboard-port` can change it. */
@@ -72,7 +73,8 @@ export async function listNodes({ host, port, fetch, isUrgent, token }: Question
   });
   if (response.status === 401 || response.status === 403) throw new Error(refusal(response.status, token));
   if (!response.ok) throw new Error(`HTTP status ${response.status}`);
-  const { data } = summarySchema.parse(JSON.parse(await readBounded(response)));
+  const text = response.body === null ? '' : await readText(response.body, MAX_ANSWER_BYTES);
+  const { data } = summarySchema.parse(JSON.parse(text));
   return data.summary.map(({ raylet }) => ({
     nodeId: raylet.nodeId,
     address: raylet.nodeManagerAddress,
@@ -102,15 +104,4 @@ function portsOf(raylet: RayletSummary): ReadonlyMap<string, readonly number[]> 
       number === undefined || number === 0 ? [] : [[service, [number]] as const],
     ),
   );
-}
-
-async function readBounded(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of response.body ?? []) {
-    length += chunk.length;
-    if (length > MAX_ANSWER_BYTES) throw new Error(`answer longer than ${MAX_ANSWER_BYTES} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }

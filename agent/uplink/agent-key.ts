@@ -2,11 +2,12 @@
  * The agent's own key to the collector: made here, kept in one file that nobody else may read, and known to the
  * collector by its digest only. It counts once the collector has exchanged the one-time token for it.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { renameSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, PlasmawatchError, systemCodeOf } from '../../common/errors.ts';
+import { digestOf } from '../../common/secret.ts';
 
 const KEY_BYTES = 32;
 const KEY_FILE = 'agent.key';
@@ -44,7 +45,7 @@ export class AgentKey {
 
   /** What the agent says with its hello as long as the key is not the collector's yet: SHA-256 in hex. */
   get newDigest(): string | undefined {
-    return this.#token === undefined ? undefined : createHash('sha256').update(this.#key).digest('hex');
+    return this.#token === undefined ? undefined : digestOf(this.#key);
   }
 
   /**

@@ -5,9 +5,10 @@
  *
  * An exchange whose answer was lost may be repeated with the same key, as long as the token holds.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../common/clock.ts';
 import type { Hello } from '../../common/protocol.ts';
+import { digestOf } from '../../common/secret.ts';
 import { bearerOf, isAuthorized } from '../ingest/token.ts';
 import type { Store } from '../store/store.ts';
 
@@ -97,9 +98,4 @@ export class Enrolments {
       return true;
     });
   }
-}
-
-/** Tokens and keys are random and long: a plain digest gives none of them away, and can be looked up. */
-function digestOf(secret: string): string {
-  return createHash('sha256').update(secret).digest('hex');
 }

@@ -2,8 +2,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { readText, type OpenKubernetesApi } from '../../agent/kubernetes/api.ts';
+import type { OpenKubernetesApi } from '../../agent/kubernetes/api.ts';
 import { kubernetesOpener } from '../../cli/kubernetes.ts';
+import { readText } from '../../common/read-text.ts';
 import { hasOpenssl, makeCertificate } from '../support/certificate.ts';
 import { KubernetesApiServer } from '../support/kubernetes-api.ts';
 
