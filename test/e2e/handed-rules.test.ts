@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +8,7 @@ import { freePort } from '../support/free-port.ts';
 import { Program } from '../support/program.ts';
 import { makeRulesKeys } from '../support/rules-keys.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { replaceFile, rulesFor, talk } from '../support/watched-node.ts';
 
 const missing = process.platform !== 'linux' ? 'Linux' : process.getuid?.() === 0 ? undefined : 'root';
 const WORKER = '127.0.211.1';
@@ -58,7 +59,7 @@ describe.skipIf(missing !== undefined)(
         await talk(worker);
         expect(running.agent.stdout).toEqual([]);
 
-        await replace(rulesPath, rulesFor(port, ['127.0.0.1']));
+        await replaceFile(rulesPath, rulesFor(port, ['127.0.0.1']));
         await waitFor(() => running.agent.stdout.length > 0, 'the open connection to be judged again');
         expect(JSON.parse(running.agent.stdout[0] ?? '')).toMatchObject({
           kind: 'unexpected-peer',
@@ -91,25 +92,4 @@ async function rulesOf(collectorPort: number): Promise<number> {
     return version > 0;
   }, 'the version of the agent');
   return version;
-}
-
-/** A few bytes there and back. */
-async function talk(socket: Socket): Promise<void> {
-  socket.write('hello');
-  await once(socket, 'data');
-}
-
-/** Replaces a file as editors do. */
-async function replace(path: string, text: string): Promise<void> {
-  await writeFile(`${path}.new`, text);
-  await rename(`${path}.new`, path);
-}
-
-function rulesFor(port: number, hosts: readonly string[]): string {
-  return JSON.stringify({
-    version: 1,
-    services: { 'object-manager': port },
-    groups: { cluster: { hosts } },
-    allow: [{ name: 'nodes exchange objects', from: 'cluster', to: 'object-manager' }],
-  });
 }

@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { freePort } from '../support/free-port.ts';
 import { Program } from '../support/program.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { rulesFor } from '../support/watched-node.ts';
 
 const MISSING_AFTER_MS = 5000;
 /** What the collector may take on top: a look every five seconds, and a machine that has much else to do. */
@@ -48,12 +49,7 @@ describe.skipIf(missing !== undefined)(
       await writeFile(join(folder, 'token'), 'a-token-for-this-test');
       await writeFile(
         join(folder, 'rules.yaml'),
-        JSON.stringify({
-          version: 1,
-          services: { 'object-manager': (node.address() as { port: number }).port },
-          groups: { cluster: { hosts: ['127.0.0.1'] } },
-          allow: [{ name: 'nodes exchange objects', from: 'cluster', to: 'object-manager' }],
-        }),
+        rulesFor((node.address() as { port: number }).port, ['127.0.0.1']),
       );
       await writeFile(
         join(folder, 'agent.yaml'),

@@ -1,11 +1,12 @@
 import { once } from 'node:events';
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Program } from '../support/program.ts';
 import { waitFor } from '../support/wait-for.ts';
+import { replaceFile, rulesFor, talk } from '../support/watched-node.ts';
 
 const missing = process.platform !== 'linux' ? 'Linux' : process.getuid?.() === 0 ? undefined : 'root';
 const WORKER = '127.0.210.1';
@@ -39,13 +40,13 @@ describe.skipIf(missing !== undefined)(
         worker = connect({ host: '127.0.0.1', port, localAddress: WORKER });
         await talk(worker);
 
-        await replace(rulesPath, 'version: 1\nalow: []\n');
+        await replaceFile(rulesPath, 'version: 1\nalow: []\n');
         await agent.said('changed rules refused, the old ones stay');
         expect(agent.stderr.join('\n')).toContain('unknown key `alow`; did you mean `allow`?');
         await talk(worker);
         expect(agent.stdout).toEqual([]);
 
-        await replace(rulesPath, rulesFor(port, ['127.0.0.1']));
+        await replaceFile(rulesPath, rulesFor(port, ['127.0.0.1']));
         await agent.said('rules taken over');
         await waitFor(() => agent.stdout.length > 0, 'the open connection to be judged again');
         expect(JSON.parse(agent.stdout[0] ?? '')).toMatchObject({
@@ -62,24 +63,3 @@ describe.skipIf(missing !== undefined)(
     });
   },
 );
-
-/** A few bytes there and back. */
-async function talk(socket: Socket): Promise<void> {
-  socket.write('hello');
-  await once(socket, 'data');
-}
-
-/** Replaces a file as editors do. */
-async function replace(path: string, text: string): Promise<void> {
-  await writeFile(`${path}.new`, text);
-  await rename(`${path}.new`, path);
-}
-
-function rulesFor(port: number, hosts: readonly string[]): string {
-  return JSON.stringify({
-    version: 1,
-    services: { 'object-manager': port },
-    groups: { cluster: { hosts } },
-    allow: [{ name: 'nodes exchange objects', from: 'cluster', to: 'object-manager' }],
-  });
-}

@@ -1,14 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseTableLine } from '../../../agent/process/socket-table.ts';
 import { formatAddress } from '../../../common/address.ts';
-
-const HEADING =
-  '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n';
-const TAIL = '00000000:00000000 00:00000000 00000000     0        0';
-/** ::ffff:10.77.0.11 and ::ffff:10.77.0.12, as a little-endian machine prints them. */
-const OWN = '0000000000000000FFFF00000B004D0A';
-const PEER = '0000000000000000FFFF00000C004D0A';
-const ANY = '00000000000000000000000000000000';
+import { ANY, HEADING, OWN, PEER, TAIL } from '../../support/socket-table-text.ts';
 
 describe('parseTableLine', () => {
   it.each([

@@ -1,18 +1,16 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { createUplink } from '../../../agent/uplink/client.ts';
 import { openSpool } from '../../../agent/uplink/spool.ts';
 import { Roster } from '../../../collector/fleet/roster.ts';
-import { Ingest } from '../../../collector/ingest/ingest.ts';
+import type { Ingest } from '../../../collector/ingest/ingest.ts';
 import { PING_INTERVAL_MS } from '../../../collector/ingest/session.ts';
-import { SharedViews } from '../../../collector/membership/shared-views.ts';
 import { systemClock } from '../../../common/clock.ts';
 import { silentLogger } from '../../../common/log.ts';
 import { INGEST_PATH, PROTOCOL_VERSION } from '../../../common/protocol.ts';
 import { openParts, TEST_EPOCH } from '../../support/collector-parts.ts';
+import { runIngest } from '../../support/running-ingest.ts';
 import { sampleAnomaly } from '../../support/sample-report.ts';
 
 const HOUR_MS = 3_600_000;
@@ -25,25 +23,11 @@ const closers: (() => unknown)[] = [];
 
 beforeEach(async () => {
   parts = await openParts();
-  const server = createServer();
-  ingest = new Ingest({
-    ...parts,
-    sharedViews: new SharedViews(parts),
-    rules: undefined,
-    server,
-    connections: { handOver: () => {} },
-    needsCertificate: false,
-    limits: { maxConnections: 10, maxAgents: 10, messagesPerSecond: 100, bytesPerSecond: 1e6 },
-  });
+  const running = await runIngest(parts);
+  ({ ingest, url } = running);
   roster = new Roster({ ...parts, connectedAgents: () => ingest.connectedAgents() });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
   closers.push(async () => {
-    const stopped = ingest.stop();
-    parts.clock.advance(5000);
-    await stopped;
-    server.close();
+    await running.stop();
     parts.store.close();
   });
 });

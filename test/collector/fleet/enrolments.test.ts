@@ -1,8 +1,5 @@
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -12,10 +9,9 @@ import { AgentKey } from '../../../agent/uplink/agent-key.ts';
 import { createUplink } from '../../../agent/uplink/client.ts';
 import { openSpool } from '../../../agent/uplink/spool.ts';
 import { Enrolments } from '../../../collector/fleet/enrolments.ts';
-import { Ingest } from '../../../collector/ingest/ingest.ts';
-import { SharedViews } from '../../../collector/membership/shared-views.ts';
 import { openParts } from '../../support/collector-parts.ts';
 import { createHastenedClock } from '../../support/hastened-clock.ts';
+import { runIngest } from '../../support/running-ingest.ts';
 
 const HOUR_MS = 3_600_000;
 const SHARED_TOKEN = 'token-that-all-agents-share';
@@ -153,26 +149,9 @@ describe('what is known of names', () => {
 
 describe('an agent', () => {
   async function startIngest() {
-    const server = createServer();
-    const ingest = new Ingest({
-      ...parts,
-      sharedViews: new SharedViews(parts),
-      rules: undefined,
-      server,
-      enrolments,
-      connections: { handOver: () => {} },
-      needsCertificate: false,
-      limits: { maxConnections: 10, maxAgents: 10, messagesPerSecond: 100, bytesPerSecond: 1e6 },
-    });
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    closers.push(async () => {
-      const stopped = ingest.stop();
-      parts.clock.advance(5000);
-      await stopped;
-      server.close();
-    });
-    return { ingest, url: `ws://127.0.0.1:${(server.address() as AddressInfo).port}` };
+    const { ingest, url, stop } = await runIngest(parts, { enrolments });
+    closers.push(stop);
+    return { ingest, url };
   }
 
   async function startAgent(url: string, key: AgentKey | undefined, token?: string) {

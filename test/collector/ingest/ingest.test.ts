@@ -1,11 +1,7 @@
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { Enrolments } from '../../../collector/fleet/enrolments.ts';
-import { SharedViews } from '../../../collector/membership/shared-views.ts';
-import { Ingest, type IngestLimits, type IngestOptions } from '../../../collector/ingest/ingest.ts';
 import { HEARTBEAT_WRITE_MS } from '../../../collector/ingest/heartbeats.ts';
 import { CLOSE_TIMEOUT_MS, HELLO_TIMEOUT_MS, PING_INTERVAL_MS } from '../../../collector/ingest/session.ts';
 import { PlasmawatchError } from '../../../common/errors.ts';
@@ -13,6 +9,7 @@ import type { Report } from '../../../common/event.ts';
 import { INGEST_PATH, MAX_MESSAGE_BYTES, PROTOCOL_VERSION } from '../../../common/protocol.ts';
 import { openParts, TEST_EPOCH } from '../../support/collector-parts.ts';
 import { textFrame, upgrade } from '../../support/raw-web-socket.ts';
+import { runIngest, type IngestSettings } from '../../support/running-ingest.ts';
 import { sampleAnomaly, sampleFlowReport } from '../../support/sample-report.ts';
 
 const TOKEN = 'agents-only-0123456789';
@@ -24,42 +21,21 @@ afterEach(async () => {
 
 async function openIngest({
   token = TOKEN,
-  limits,
-  ...options
-}: Partial<Omit<IngestOptions, 'limits'>> & {
-  readonly limits?: Partial<IngestLimits>;
-  readonly token?: string | null;
-} = {}) {
+  ...settings
+}: IngestSettings & { readonly token?: string | null } = {}) {
   const parts = await openParts();
-  const server: Server = createServer((_request, response) => response.writeHead(404).end());
-  const ingest = new Ingest({
+  const enrolments = new Enrolments({
     ...parts,
-    sharedViews: new SharedViews(parts),
-    rules: undefined,
-    server,
-    enrolments: new Enrolments({
-      ...parts,
-      token: token ?? undefined,
-      enrolledOnly: false,
-      tokenLifeMs: 3_600_000,
-      maxAgents: 10,
-    }),
-    connections: { handOver: () => {} },
-    needsCertificate: false,
-    ...options,
-    limits: { maxConnections: 10, maxAgents: 10, messagesPerSecond: 100, bytesPerSecond: 1e6, ...limits },
+    token: token ?? undefined,
+    enrolledOnly: false,
+    tokenLifeMs: 3_600_000,
+    maxAgents: 10,
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  const { ingest, url, stop } = await runIngest(parts, { enrolments, ...settings });
   closers.push(async () => {
-    const stopped = ingest.stop();
-    parts.clock.advance(5000);
-    await stopped;
-    server.close();
-    await once(server, 'close');
+    await stop();
     parts.store.close();
   });
-  const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return { ...parts, ingest, url, refused: (reason: string) => refusals(parts, reason) };
 }
 
