@@ -2,14 +2,15 @@
  * IP addresses and prefixes as numbers.
  *
  * An address is four 32-bit words in network order, IPv4 as `::ffff:a.b.c.d` (RFC 4291, section 2.5.5.2), so one
- * comparison serves both families and the packet path never builds a string.
+ * comparison serves both families and the packet path never builds a string. The words are signed, as `DataView.getInt32`
+ * reads them: V8 keeps an unsigned one above 2^31 as a double on the heap.
  */
 import { isIPv4, isIPv6 } from 'node:net';
 
 /** The third word of every IPv4-mapped address. */
 export const IPV4_MAPPED_WORD = 0xffff;
 
-/** An address; each word is an unsigned 32-bit number. */
+/** An address; each word is a signed 32-bit number. */
 export interface Address {
   readonly w0: number;
   readonly w1: number;
@@ -37,7 +38,7 @@ export function parseAddress(text: string): Address | undefined {
   if (isIPv4(text)) return { w0: 0, w1: 0, w2: IPV4_MAPPED_WORD, w3: parseIpv4(text) };
   if (!isIPv6(text) || text.includes('%')) return undefined;
   const groups = expandIpv6(text);
-  const word = (index: number): number => (((groups[index] ?? 0) << 16) | (groups[index + 1] ?? 0)) >>> 0;
+  const word = (index: number): number => ((groups[index] ?? 0) << 16) | (groups[index + 1] ?? 0);
   return { w0: word(0), w1: word(2), w2: word(4), w3: word(6) };
 }
 
@@ -108,7 +109,7 @@ export function isLoopbackHost(host: string): boolean {
 
 function parseIpv4(text: string): number {
   let value = 0;
-  for (const part of text.split('.')) value = value * 256 + Number(part);
+  for (const part of text.split('.')) value = (value << 8) | Number(part);
   return value;
 }
 

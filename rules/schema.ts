@@ -333,7 +333,7 @@ function rateText(): z.ZodString {
 function maskPrefix(prefix: Prefix): Prefix {
   const mask = (word: number, index: number): number => {
     const bits = Math.min(32, Math.max(0, prefix.bits - index * 32));
-    return bits === 0 ? 0 : (word & (-1 << (32 - bits))) >>> 0;
+    return bits === 0 ? 0 : word & (-1 << (32 - bits));
   };
   return {
     w0: mask(prefix.w0, 0),

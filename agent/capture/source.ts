@@ -31,7 +31,7 @@ export class Frame {
  * the record and overwrites it: it is valid only until the sink's `counts` returns.
  */
 export class FlowCounts {
-  /** The addresses as four unsigned words, IPv4 as ::ffff:a.b.c.d (see common/address.ts). */
+  /** The addresses as four signed words, IPv4 as ::ffff:a.b.c.d (see common/address.ts). */
   source0 = 0;
   source1 = 0;
   source2 = 0;

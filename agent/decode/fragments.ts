@@ -112,51 +112,51 @@ export class FragmentCache {
 
 function hasKey(view: DataView, entry: number, fragment: Fragment): boolean {
   return (
-    view.getUint32(entry + KEY_IDENTIFICATION) === fragment.identification &&
+    view.getInt32(entry + KEY_IDENTIFICATION) === fragment.identification &&
     view.getUint8(entry + KEY_PROTOCOL) === fragment.protocol &&
-    view.getUint32(entry + KEY_SOURCE) === fragment.source0 &&
-    view.getUint32(entry + KEY_SOURCE + 4) === fragment.source1 &&
-    view.getUint32(entry + KEY_SOURCE + 8) === fragment.source2 &&
-    view.getUint32(entry + KEY_SOURCE + 12) === fragment.source3 &&
-    view.getUint32(entry + KEY_DESTINATION) === fragment.destination0 &&
-    view.getUint32(entry + KEY_DESTINATION + 4) === fragment.destination1 &&
-    view.getUint32(entry + KEY_DESTINATION + 8) === fragment.destination2 &&
-    view.getUint32(entry + KEY_DESTINATION + 12) === fragment.destination3
+    view.getInt32(entry + KEY_SOURCE) === fragment.source0 &&
+    view.getInt32(entry + KEY_SOURCE + 4) === fragment.source1 &&
+    view.getInt32(entry + KEY_SOURCE + 8) === fragment.source2 &&
+    view.getInt32(entry + KEY_SOURCE + 12) === fragment.source3 &&
+    view.getInt32(entry + KEY_DESTINATION) === fragment.destination0 &&
+    view.getInt32(entry + KEY_DESTINATION + 4) === fragment.destination1 &&
+    view.getInt32(entry + KEY_DESTINATION + 8) === fragment.destination2 &&
+    view.getInt32(entry + KEY_DESTINATION + 12) === fragment.destination3
   );
 }
 
 function writeKey(view: DataView, entry: number, fragment: Fragment): void {
-  view.setUint32(entry + KEY_IDENTIFICATION, fragment.identification);
+  view.setInt32(entry + KEY_IDENTIFICATION, fragment.identification);
   view.setUint8(entry + KEY_PROTOCOL, fragment.protocol);
-  view.setUint32(entry + KEY_SOURCE, fragment.source0);
-  view.setUint32(entry + KEY_SOURCE + 4, fragment.source1);
-  view.setUint32(entry + KEY_SOURCE + 8, fragment.source2);
-  view.setUint32(entry + KEY_SOURCE + 12, fragment.source3);
-  view.setUint32(entry + KEY_DESTINATION, fragment.destination0);
-  view.setUint32(entry + KEY_DESTINATION + 4, fragment.destination1);
-  view.setUint32(entry + KEY_DESTINATION + 8, fragment.destination2);
-  view.setUint32(entry + KEY_DESTINATION + 12, fragment.destination3);
+  view.setInt32(entry + KEY_SOURCE, fragment.source0);
+  view.setInt32(entry + KEY_SOURCE + 4, fragment.source1);
+  view.setInt32(entry + KEY_SOURCE + 8, fragment.source2);
+  view.setInt32(entry + KEY_SOURCE + 12, fragment.source3);
+  view.setInt32(entry + KEY_DESTINATION, fragment.destination0);
+  view.setInt32(entry + KEY_DESTINATION + 4, fragment.destination1);
+  view.setInt32(entry + KEY_DESTINATION + 8, fragment.destination2);
+  view.setInt32(entry + KEY_DESTINATION + 12, fragment.destination3);
 }
 
 function writeConnection(view: DataView, entry: number, packet: Packet): void {
   view.setUint8(entry + IP_VERSION, packet.ipVersion);
   view.setUint8(entry + TUNNEL, packet.tunnel === 'none' ? 0 : TUNNEL_TYPES.indexOf(packet.tunnel) + 1);
-  view.setUint32(entry + SOURCE, packet.source0);
-  view.setUint32(entry + SOURCE + 4, packet.source1);
-  view.setUint32(entry + SOURCE + 8, packet.source2);
-  view.setUint32(entry + SOURCE + 12, packet.source3);
-  view.setUint32(entry + DESTINATION, packet.destination0);
-  view.setUint32(entry + DESTINATION + 4, packet.destination1);
-  view.setUint32(entry + DESTINATION + 8, packet.destination2);
-  view.setUint32(entry + DESTINATION + 12, packet.destination3);
-  view.setUint32(entry + OUTER_SOURCE, packet.outerSource0);
-  view.setUint32(entry + OUTER_SOURCE + 4, packet.outerSource1);
-  view.setUint32(entry + OUTER_SOURCE + 8, packet.outerSource2);
-  view.setUint32(entry + OUTER_SOURCE + 12, packet.outerSource3);
-  view.setUint32(entry + OUTER_DESTINATION, packet.outerDestination0);
-  view.setUint32(entry + OUTER_DESTINATION + 4, packet.outerDestination1);
-  view.setUint32(entry + OUTER_DESTINATION + 8, packet.outerDestination2);
-  view.setUint32(entry + OUTER_DESTINATION + 12, packet.outerDestination3);
+  view.setInt32(entry + SOURCE, packet.source0);
+  view.setInt32(entry + SOURCE + 4, packet.source1);
+  view.setInt32(entry + SOURCE + 8, packet.source2);
+  view.setInt32(entry + SOURCE + 12, packet.source3);
+  view.setInt32(entry + DESTINATION, packet.destination0);
+  view.setInt32(entry + DESTINATION + 4, packet.destination1);
+  view.setInt32(entry + DESTINATION + 8, packet.destination2);
+  view.setInt32(entry + DESTINATION + 12, packet.destination3);
+  view.setInt32(entry + OUTER_SOURCE, packet.outerSource0);
+  view.setInt32(entry + OUTER_SOURCE + 4, packet.outerSource1);
+  view.setInt32(entry + OUTER_SOURCE + 8, packet.outerSource2);
+  view.setInt32(entry + OUTER_SOURCE + 12, packet.outerSource3);
+  view.setInt32(entry + OUTER_DESTINATION, packet.outerDestination0);
+  view.setInt32(entry + OUTER_DESTINATION + 4, packet.outerDestination1);
+  view.setInt32(entry + OUTER_DESTINATION + 8, packet.outerDestination2);
+  view.setInt32(entry + OUTER_DESTINATION + 12, packet.outerDestination3);
   view.setUint16(entry + SOURCE_PORT, packet.sourcePort);
   view.setUint16(entry + DESTINATION_PORT, packet.destinationPort);
 }
@@ -165,22 +165,22 @@ function writeConnection(view: DataView, entry: number, packet: Packet): void {
 function readConnection(view: DataView, entry: number, packet: Packet): void {
   packet.ipVersion = view.getUint8(entry + IP_VERSION) === 4 ? 4 : 6;
   packet.tunnel = TUNNEL_TYPES[view.getUint8(entry + TUNNEL) - 1] ?? 'none';
-  packet.source0 = view.getUint32(entry + SOURCE);
-  packet.source1 = view.getUint32(entry + SOURCE + 4);
-  packet.source2 = view.getUint32(entry + SOURCE + 8);
-  packet.source3 = view.getUint32(entry + SOURCE + 12);
-  packet.destination0 = view.getUint32(entry + DESTINATION);
-  packet.destination1 = view.getUint32(entry + DESTINATION + 4);
-  packet.destination2 = view.getUint32(entry + DESTINATION + 8);
-  packet.destination3 = view.getUint32(entry + DESTINATION + 12);
-  packet.outerSource0 = view.getUint32(entry + OUTER_SOURCE);
-  packet.outerSource1 = view.getUint32(entry + OUTER_SOURCE + 4);
-  packet.outerSource2 = view.getUint32(entry + OUTER_SOURCE + 8);
-  packet.outerSource3 = view.getUint32(entry + OUTER_SOURCE + 12);
-  packet.outerDestination0 = view.getUint32(entry + OUTER_DESTINATION);
-  packet.outerDestination1 = view.getUint32(entry + OUTER_DESTINATION + 4);
-  packet.outerDestination2 = view.getUint32(entry + OUTER_DESTINATION + 8);
-  packet.outerDestination3 = view.getUint32(entry + OUTER_DESTINATION + 12);
+  packet.source0 = view.getInt32(entry + SOURCE);
+  packet.source1 = view.getInt32(entry + SOURCE + 4);
+  packet.source2 = view.getInt32(entry + SOURCE + 8);
+  packet.source3 = view.getInt32(entry + SOURCE + 12);
+  packet.destination0 = view.getInt32(entry + DESTINATION);
+  packet.destination1 = view.getInt32(entry + DESTINATION + 4);
+  packet.destination2 = view.getInt32(entry + DESTINATION + 8);
+  packet.destination3 = view.getInt32(entry + DESTINATION + 12);
+  packet.outerSource0 = view.getInt32(entry + OUTER_SOURCE);
+  packet.outerSource1 = view.getInt32(entry + OUTER_SOURCE + 4);
+  packet.outerSource2 = view.getInt32(entry + OUTER_SOURCE + 8);
+  packet.outerSource3 = view.getInt32(entry + OUTER_SOURCE + 12);
+  packet.outerDestination0 = view.getInt32(entry + OUTER_DESTINATION);
+  packet.outerDestination1 = view.getInt32(entry + OUTER_DESTINATION + 4);
+  packet.outerDestination2 = view.getInt32(entry + OUTER_DESTINATION + 8);
+  packet.outerDestination3 = view.getInt32(entry + OUTER_DESTINATION + 12);
   packet.sourcePort = view.getUint16(entry + SOURCE_PORT);
   packet.destinationPort = view.getUint16(entry + DESTINATION_PORT);
   packet.sequence = 0;

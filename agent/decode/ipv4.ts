@@ -52,11 +52,11 @@ export function decodeIpv4(view: DataView, packet: Packet): Step {
   packet.source0 = 0;
   packet.source1 = 0;
   packet.source2 = IPV4_MAPPED_WORD;
-  packet.source3 = view.getUint32(offset + SOURCE);
+  packet.source3 = view.getInt32(offset + SOURCE);
   packet.destination0 = 0;
   packet.destination1 = 0;
   packet.destination2 = IPV4_MAPPED_WORD;
-  packet.destination3 = view.getUint32(offset + DESTINATION);
+  packet.destination3 = view.getInt32(offset + DESTINATION);
   if (headerLength > MINIMUM_HEADER_LENGTH) takeFinalDestination(view, packet, offset + headerLength);
   packet.offset = offset + headerLength;
 
@@ -90,7 +90,7 @@ function takeFinalDestination(view: DataView, packet: Packet, headerEnd: number)
     if (length < OPTION_MINIMUM_LENGTH || length > end - option) return;
     if (type === OPTION_LOOSE_SOURCE_ROUTE || type === OPTION_STRICT_SOURCE_ROUTE) {
       const isUnderWay = length >= ROUTE_MINIMUM_LENGTH && view.getUint8(option + OPTION_POINTER) < length;
-      if (isUnderWay) packet.destination3 = view.getUint32(option + length - ADDRESS_LENGTH);
+      if (isUnderWay) packet.destination3 = view.getInt32(option + length - ADDRESS_LENGTH);
       return;
     }
     option += length;

@@ -112,7 +112,7 @@ function isLaterFragment(view: DataView, packet: Packet): boolean {
   const offsetAndFlags = view.getUint16(offset + FRAGMENT_OFFSET_AND_FLAGS);
   const fragmentOffset = offsetAndFlags & FRAGMENT_OFFSET_MASK;
   if (fragmentOffset === 0 && (offsetAndFlags & MORE_FRAGMENTS) === 0) return false;
-  noteFragment(packet, ANY_PROTOCOL, view.getUint32(offset + FRAGMENT_IDENTIFICATION), fragmentOffset);
+  noteFragment(packet, ANY_PROTOCOL, view.getInt32(offset + FRAGMENT_IDENTIFICATION), fragmentOffset);
   if (fragmentOffset === 0) return false;
   packet.offset = offset + EXTENSION_MINIMUM;
   return true;
@@ -132,10 +132,10 @@ function takeFinalDestination(view: DataView, packet: Packet, length: number): v
     address = offset + length - ADDRESS_LENGTH;
   } else return;
   if (length < ROUTING_ADDRESSES + ADDRESS_LENGTH || address + ADDRESS_LENGTH > packet.capturedEnd) return;
-  packet.destination0 = view.getUint32(address);
-  packet.destination1 = view.getUint32(address + 4);
-  packet.destination2 = view.getUint32(address + 8);
-  packet.destination3 = view.getUint32(address + 12);
+  packet.destination0 = view.getInt32(address);
+  packet.destination1 = view.getInt32(address + 4);
+  packet.destination2 = view.getInt32(address + 8);
+  packet.destination3 = view.getInt32(address + 12);
 }
 
 /** The length of a jumbogram is an option of the hop-by-hop header; it counts from behind the IPv6 header. */

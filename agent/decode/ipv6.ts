@@ -22,14 +22,14 @@ export function decodeIpv6(view: DataView, packet: Packet): Step {
   if (payloadLength !== 0) narrow(packet, offset + HEADER_LENGTH + payloadLength);
 
   packet.ipVersion = 6;
-  packet.source0 = view.getUint32(offset + SOURCE);
-  packet.source1 = view.getUint32(offset + SOURCE + 4);
-  packet.source2 = view.getUint32(offset + SOURCE + 8);
-  packet.source3 = view.getUint32(offset + SOURCE + 12);
-  packet.destination0 = view.getUint32(offset + DESTINATION);
-  packet.destination1 = view.getUint32(offset + DESTINATION + 4);
-  packet.destination2 = view.getUint32(offset + DESTINATION + 8);
-  packet.destination3 = view.getUint32(offset + DESTINATION + 12);
+  packet.source0 = view.getInt32(offset + SOURCE);
+  packet.source1 = view.getInt32(offset + SOURCE + 4);
+  packet.source2 = view.getInt32(offset + SOURCE + 8);
+  packet.source3 = view.getInt32(offset + SOURCE + 12);
+  packet.destination0 = view.getInt32(offset + DESTINATION);
+  packet.destination1 = view.getInt32(offset + DESTINATION + 4);
+  packet.destination2 = view.getInt32(offset + DESTINATION + 8);
+  packet.destination3 = view.getInt32(offset + DESTINATION + 12);
   packet.offset = offset + HEADER_LENGTH;
 
   const nextHeader = view.getUint8(offset + NEXT_HEADER);

@@ -135,7 +135,7 @@ export class Fragment {
   destination3 = 0;
   /** 0 for IPv6, whose fragments need not agree in it. */
   protocol = 0;
-  /** 16 bits of IPv4, 32 of IPv6. */
+  /** 16 bits of IPv4; 32 of IPv6, as a signed number. */
   identification = 0;
   /** Bytes from the start of the whole packet's payload; 0 for the first fragment. */
   offset = 0;
@@ -147,7 +147,7 @@ export class Fragment {
  */
 export class Packet {
   ipVersion: 4 | 6 = 4;
-  /** The source address as four unsigned words, IPv4 as ::ffff:a.b.c.d (see common/address.ts). */
+  /** The source address as four signed words, IPv4 as ::ffff:a.b.c.d (see common/address.ts). */
   source0 = 0;
   source1 = 0;
   source2 = 0;
@@ -159,7 +159,7 @@ export class Packet {
   sourcePort = 0;
   destinationPort = 0;
   /**
-   * Unsigned, as they stand in the header. Where only the ports are known (see tcp.ts), these and all fields below
+   * Signed, so that V8 has no doubles to box; meant are their 32 bits. Where only the ports are known (see tcp.ts), these and all fields below
    * are 0, the flags among them, as in no segment of a real connection.
    */
   sequence = 0;

@@ -26,8 +26,8 @@ export function decodeTcp(view: DataView, packet: Packet): DecodeOutcome {
 
   packet.sourcePort = view.getUint16(offset + SOURCE_PORT);
   packet.destinationPort = view.getUint16(offset + DESTINATION_PORT);
-  packet.sequence = view.getUint32(offset + SEQUENCE);
-  packet.acknowledgment = view.getUint32(offset + ACKNOWLEDGMENT);
+  packet.sequence = view.getInt32(offset + SEQUENCE);
+  packet.acknowledgment = view.getInt32(offset + ACKNOWLEDGMENT);
   packet.tcpFlags = view.getUint8(offset + FLAGS);
   packet.window = view.getUint16(offset + WINDOW);
   packet.payloadLength = wireEnd > payloadOffset ? wireEnd - payloadOffset : 0;

@@ -4,7 +4,7 @@
  * restart of the agent, so that who joined meanwhile is news and nobody else.
  */
 import { z } from 'zod';
-import { addressKey } from '../membership/address-history.ts';
+import { formatAddress } from '../../common/address.ts';
 import type { Listing } from '../membership/membership.ts';
 import type { Member } from '../membership/provider.ts';
 
@@ -76,7 +76,7 @@ export class KnownMembers {
 
   #isNews({ id, hasFleetingId, addresses, isLocal }: Member): boolean {
     if (isLocal === true || this.#hasKey(id)) return false;
-    return hasFleetingId !== true || !addresses.every((address) => this.#hasKey(addressKey(address)));
+    return hasFleetingId !== true || !addresses.every((address) => this.#hasKey(formatAddress(address)));
   }
 
   #hasKey(key: string): boolean {
@@ -109,5 +109,5 @@ function remember(
 }
 
 function keysOf({ id, addresses }: Member): string[] {
-  return [id, ...addresses.map(addressKey)];
+  return [id, ...addresses.map(formatAddress)];
 }

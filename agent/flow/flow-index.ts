@@ -8,17 +8,22 @@ import {
   ADDRESS_A,
   ADDRESS_B,
   HASH,
+  MAX_SLOTS,
   NO_SLOT,
-  PORT_A,
-  PORT_B,
-  RECORD_BYTES,
+  PORTS,
+  RECORD_WORDS,
   type FlowStore,
 } from './flow-store.ts';
 
-/** Buckets to begin with; always a power of two. A bucket is two numbers: a hash and a slot. */
-const FIRST_BUCKETS = 1024;
-/** The bucket is free; no flow has this hash. */
+/**
+ * A bucket is one word, so that the buckets of 50,000 flows fit into a cache of 1 MB: a slot's number plus 1 in the
+ * lower bits, and in the upper ones those of its hash, which mostly tell a stranger without a look at its record.
+ */
+const SLOT_MASK = MAX_SLOTS;
+const TAG_MASK = ~SLOT_MASK;
 const FREE = 0;
+/** Buckets to begin with; always a power of two. */
+const FIRST_BUCKETS = 1024;
 
 /** What `find` answers when there is no such flow. */
 export const NOT_FOUND = -1;
@@ -26,7 +31,7 @@ export const NOT_FOUND = -1;
 export class FlowIndex {
   readonly #store: FlowStore;
   readonly #seed: number;
-  #buckets = new Int32Array(FIRST_BUCKETS * 2);
+  #buckets = new Int32Array(FIRST_BUCKETS);
   #mask = FIRST_BUCKETS - 1;
   #size = 0;
   /** The slot that was found last: in a burst the next packet is of the same flow. */
@@ -38,35 +43,29 @@ export class FlowIndex {
    */
   constructor(store: FlowStore, seed: number) {
     this.#store = store;
-    this.#seed = seed;
+    this.#seed = seed | 0;
   }
 
   get size(): number {
     return this.#size;
   }
 
-  /** The hash of the packet's connection: never 0, the same for both directions. */
+  /** The hash of the packet's connection: the same for both directions. */
   hashOf(packet: Packet): number {
     const seed = this.#seed;
-    // As signed numbers: unsigned ones above 2^31 are boxed where a call is not inlined, 16 bytes each.
-    const source = hashEndpoint(
-      seed,
-      packet.source0 | 0,
-      packet.source1 | 0,
-      packet.source2 | 0,
-      packet.source3 | 0,
-      packet.sourcePort,
-    );
+    const { source0, source1, source2, source3, sourcePort } = packet;
+    const { destination0, destination1, destination2, destination3, destinationPort } = packet;
+    const source = hashEndpoint(seed, source0, source1, source2, source3, sourcePort);
     const destination = hashEndpoint(
       seed,
-      packet.destination0 | 0,
-      packet.destination1 | 0,
-      packet.destination2 | 0,
-      packet.destination3 | 0,
-      packet.destinationPort,
+      destination0,
+      destination1,
+      destination2,
+      destination3,
+      destinationPort,
     );
-    const hash = scramble((source + destination) | 0);
-    return hash === FREE ? 1 : hash;
+    // Both are scrambled, and so is their sum.
+    return (source + destination) | 0;
   }
 
   /**
@@ -75,21 +74,21 @@ export class FlowIndex {
    * @returns twice its slot, plus 1 where end B is the sender; `NOT_FOUND` when there is none
    */
   find(packet: Packet): number {
-    const { view } = this.#store;
+    const { words } = this.#store;
     const latest = this.#latest;
     if (latest !== NO_SLOT) {
-      const end = senderOf(view, latest * RECORD_BYTES, packet);
+      const end = senderOf(words, latest * RECORD_WORDS, packet);
       if (end !== NOT_FOUND) return latest * 2 + end;
     }
     const hash = this.hashOf(packet);
     const buckets = this.#buckets;
     const mask = this.#mask;
     for (let bucket = hash & mask; ; bucket = (bucket + 1) & mask) {
-      const found = numberAt(buckets, bucket * 2);
-      if (found === FREE) return NOT_FOUND;
-      if (found !== hash) continue;
-      const slot = numberAt(buckets, bucket * 2 + 1);
-      const end = senderOf(view, slot * RECORD_BYTES, packet);
+      const entry = buckets[bucket] as number;
+      if (entry === FREE) return NOT_FOUND;
+      if (((entry ^ hash) & TAG_MASK) !== 0) continue;
+      const slot = slotOf(entry);
+      const end = senderOf(words, slot * RECORD_WORDS, packet);
       if (end === NOT_FOUND) continue;
       this.#latest = slot;
       return slot * 2 + end;
@@ -98,9 +97,9 @@ export class FlowIndex {
 
   /** Adds a flow that is not there; its record has its hash. */
   add(slot: number): void {
-    if ((this.#size + 1) * 4 > this.#buckets.length) this.#grow();
+    if ((this.#size + 1) * 2 > this.#buckets.length) this.#grow();
     this.#size++;
-    this.#put(this.#hashAt(slot), slot);
+    this.#put(slot);
   }
 
   /** Removes a flow that is there, and closes the gap so that no search ends at it. */
@@ -108,85 +107,81 @@ export class FlowIndex {
     const buckets = this.#buckets;
     const mask = this.#mask;
     let hole = this.#hashAt(slot) & mask;
-    while (buckets[hole * 2 + 1] !== slot) hole = (hole + 1) & mask;
+    while (slotOf(buckets[hole] as number) !== slot) hole = (hole + 1) & mask;
     this.#size--;
     if (this.#latest === slot) this.#latest = NO_SLOT;
     for (let next = (hole + 1) & mask; ; next = (next + 1) & mask) {
-      const hash = numberAt(buckets, next * 2);
-      if (hash === FREE) break;
-      const distanceFromHome = (next - hash) & mask;
+      const entry = buckets[next] as number;
+      if (entry === FREE) break;
+      const distanceFromHome = (next - this.#hashAt(slotOf(entry))) & mask;
       if (distanceFromHome < ((next - hole) & mask)) continue;
-      buckets[hole * 2] = hash;
-      buckets[hole * 2 + 1] = numberAt(buckets, next * 2 + 1);
+      buckets[hole] = entry;
       hole = next;
     }
-    buckets[hole * 2] = FREE;
+    buckets[hole] = FREE;
   }
 
   #hashAt(slot: number): number {
-    return this.#store.view.getInt32(slot * RECORD_BYTES + HASH, true);
+    return this.#store.words[slot * RECORD_WORDS + HASH] as number;
   }
 
-  #put(hash: number, slot: number): void {
+  #put(slot: number): void {
+    const hash = this.#hashAt(slot);
     let bucket = hash & this.#mask;
-    while (this.#buckets[bucket * 2] !== FREE) bucket = (bucket + 1) & this.#mask;
-    this.#buckets[bucket * 2] = hash;
-    this.#buckets[bucket * 2 + 1] = slot;
+    while (this.#buckets[bucket] !== FREE) bucket = (bucket + 1) & this.#mask;
+    this.#buckets[bucket] = (hash & TAG_MASK) | (slot + 1);
   }
 
   #grow(): void {
     const old = this.#buckets;
     this.#buckets = new Int32Array(old.length * 2);
-    this.#mask = old.length - 1;
-    for (let index = 0; index < old.length; index += 2) {
-      const hash = numberAt(old, index);
-      if (hash !== FREE) this.#put(hash, numberAt(old, index + 1));
-    }
+    this.#mask = this.#buckets.length - 1;
+    for (const entry of old) if (entry !== FREE) this.#put(slotOf(entry));
   }
 }
 
+/** The slot of a bucket that is not free. */
+function slotOf(entry: number): number {
+  return (entry & SLOT_MASK) - 1;
+}
+
 /** Which end of the record's flow sent the packet: 0 for A, 1 for B; `NOT_FOUND` where it is another flow's. */
-function senderOf(view: DataView, record: number, packet: Packet): number {
+function senderOf(words: Int32Array, record: number, packet: Packet): number {
+  const ports = words[record + PORTS];
+  const { sourcePort, destinationPort } = packet;
   if (
-    isSource(view, record + ADDRESS_A, record + PORT_A, packet) &&
-    isDestination(view, record + ADDRESS_B, record + PORT_B, packet)
+    ports === ((sourcePort << 16) | destinationPort) &&
+    isSource(words, record + ADDRESS_A, packet) &&
+    isDestination(words, record + ADDRESS_B, packet)
   ) {
     return 0;
   }
   if (
-    isSource(view, record + ADDRESS_B, record + PORT_B, packet) &&
-    isDestination(view, record + ADDRESS_A, record + PORT_A, packet)
+    ports === ((destinationPort << 16) | sourcePort) &&
+    isSource(words, record + ADDRESS_B, packet) &&
+    isDestination(words, record + ADDRESS_A, packet)
   ) {
     return 1;
   }
   return NOT_FOUND;
 }
 
-// Words are compared as signed numbers: the packet's unsigned ones are doubles, and comparing as such takes longer.
-
-function isSource(view: DataView, address: number, port: number, packet: Packet): boolean {
+function isSource(words: Int32Array, address: number, packet: Packet): boolean {
   return (
-    view.getUint16(port, true) === packet.sourcePort &&
-    view.getInt32(address + 12, true) === (packet.source3 | 0) &&
-    view.getInt32(address + 8, true) === (packet.source2 | 0) &&
-    view.getInt32(address + 4, true) === (packet.source1 | 0) &&
-    view.getInt32(address, true) === (packet.source0 | 0)
+    words[address + 3] === packet.source3 &&
+    words[address + 2] === packet.source2 &&
+    words[address + 1] === packet.source1 &&
+    words[address] === packet.source0
   );
 }
 
-function isDestination(view: DataView, address: number, port: number, packet: Packet): boolean {
+function isDestination(words: Int32Array, address: number, packet: Packet): boolean {
   return (
-    view.getUint16(port, true) === packet.destinationPort &&
-    view.getInt32(address + 12, true) === (packet.destination3 | 0) &&
-    view.getInt32(address + 8, true) === (packet.destination2 | 0) &&
-    view.getInt32(address + 4, true) === (packet.destination1 | 0) &&
-    view.getInt32(address, true) === (packet.destination0 | 0)
+    words[address + 3] === packet.destination3 &&
+    words[address + 2] === packet.destination2 &&
+    words[address + 1] === packet.destination1 &&
+    words[address] === packet.destination0
   );
-}
-
-/** A number of the array; the index is known to be within. */
-function numberAt(array: Int32Array, index: number): number {
-  return array[index] as number;
 }
 
 /**

@@ -11,9 +11,8 @@ import {
   LAST_NANOSECONDS,
   LAST_SECONDS,
   NO_SLOT,
-  PORT_A,
-  PORT_B,
-  RECORD_BYTES,
+  portAt,
+  RECORD_WORDS,
   SIDE_A,
   SIDE_B,
   SIDE_BYTES,
@@ -102,42 +101,42 @@ export class Flow<Tag> {
 
   /** The earliest packet: whole seconds since the epoch. */
   get firstSeconds(): number {
-    return this.view.getFloat64(this.record + FIRST_SECONDS, true);
+    return this.#double(FIRST_SECONDS);
   }
 
   /** The rest of its time. */
   get firstNanoseconds(): number {
-    return this.view.getUint32(this.record + FIRST_NANOSECONDS, true);
+    return this.#word(FIRST_NANOSECONDS);
   }
 
   /** The latest packet: whole seconds since the epoch. */
   get lastSeconds(): number {
-    return this.view.getFloat64(this.record + LAST_SECONDS, true);
+    return this.#double(LAST_SECONDS);
   }
 
   /** The rest of its time. */
   get lastNanoseconds(): number {
-    return this.view.getUint32(this.record + LAST_NANOSECONDS, true);
+    return this.#word(LAST_NANOSECONDS);
   }
 
   get state(): FlowState {
-    const factsA = this.view.getUint8(this.record + FACTS_A);
-    const factsB = this.view.getUint8(this.record + FACTS_B);
+    const factsA = this.#word(FACTS_A);
+    const factsB = this.#word(FACTS_B);
     return this.#isBInitiator ? stateOf(factsB, factsA) : stateOf(factsA, factsB);
   }
 
   /** `Frame.interfaceIndex` of the first packet. */
   get interfaceIndex(): number {
-    return this.view.getInt32(this.record + INTERFACE, true);
+    return this.#word(INTERFACE);
   }
 
-  /** The store's view, and where the record starts in it. For the flow's sides. */
-  get view(): DataView {
-    return this.#store.view;
+  /** The store, and the word at which the record starts in it. For the flow's sides. */
+  get store(): FlowStore {
+    return this.#store;
   }
 
   get record(): number {
-    return this.#slot * RECORD_BYTES;
+    return this.#slot * RECORD_WORDS;
   }
 
   /** Takes a copy of the record, so that the flow may be kept when it leaves the table, and gives itself. */
@@ -154,22 +153,26 @@ export class Flow<Tag> {
   }
 
   get #isBInitiator(): boolean {
-    return this.view.getUint8(this.record + IS_B_INITIATOR) === 1;
+    return this.#word(IS_B_INITIATOR) === 1;
+  }
+
+  #word(field: number): number {
+    return this.#store.words[this.record + field] as number;
+  }
+
+  #double(field: number): number {
+    return this.#store.doubles[this.record / 2 + field] as number;
   }
 }
 
 /** One side of a connection and what it has sent. It is an `Address`: pass it where one is asked for. */
 export class FlowSide implements Address {
   readonly #flow: Flow<unknown>;
-  readonly #address: number;
-  readonly #port: number;
-  readonly #side: number;
+  readonly #isB: boolean;
 
   constructor(flow: Flow<unknown>, isB: boolean) {
     this.#flow = flow;
-    this.#address = isB ? ADDRESS_B : ADDRESS_A;
-    this.#port = isB ? PORT_B : PORT_A;
-    this.#side = isB ? SIDE_B : SIDE_A;
+    this.#isB = isB;
   }
 
   get w0(): number {
@@ -189,7 +192,7 @@ export class FlowSide implements Address {
   }
 
   get port(): number {
-    return this.#flow.view.getUint16(this.#flow.record + this.#port, true);
+    return portAt(this.#flow.store.words, this.#flow.record, this.#isB);
   }
 
   get packets(): number {
@@ -212,10 +215,12 @@ export class FlowSide implements Address {
   }
 
   #word(index: number): number {
-    return this.#flow.view.getUint32(this.#flow.record + this.#address + index * 4, true);
+    const { store, record } = this.#flow;
+    return store.words[record + (this.#isB ? ADDRESS_B : ADDRESS_A) + index] as number;
   }
 
   #total(field: number): number {
-    return this.#flow.view.getFloat64(this.#flow.record + this.#side + field, true);
+    const { store, record } = this.#flow;
+    return store.doubles[(record + (this.#isB ? SIDE_B : SIDE_A)) / 2 + field] as number;
   }
 }

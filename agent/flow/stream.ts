@@ -12,117 +12,132 @@
  * Bytes that were sent but not captured are holes: they do not count.
  */
 import {
-  HOLE_BYTES,
+  HOLE_WORDS,
+  HOLES_A,
+  HOLES_B,
   MAX_HOLES,
-  SIDE_HOLE,
-  SIDE_HOLES,
-  SIDE_NEXT_IS_KNOWN,
+  SIDE_A,
+  SIDE_B,
   SIDE_NEXT_SEQUENCE,
   SIDE_STREAM_BYTES,
+  SIDE_STREAM_STATE,
+  type FlowStore,
 } from './flow-store.ts';
 import { TCP_RST, TCP_SYN, type Packet } from '../decode/packet.ts';
 
 /** The largest window there is (RFC 7323, section 2.3): farther off, a number says nothing of the one before. */
 const LARGEST_WINDOW = 2 ** 30;
 
+/** Values of `SIDE_STREAM_STATE`; further ones are further holes. */
+const NEXT_IS_UNKNOWN = 0;
+const NO_HOLES = 1;
+
 /**
  * Counts what a segment adds to its sender's stream. Numbers go round at 2^32; compared are differences, as signed
  * 32-bit numbers.
  *
- * @param side where the sender's part of the record starts in the view
+ * @param record the word at which the flow's record starts
+ * @param isB whether end B is the sender
  */
-export function noteSegment(view: DataView, side: number, packet: Packet): void {
+export function noteSegment(store: FlowStore, record: number, isB: boolean, packet: Packet): void {
   const { tcpFlags, payloadLength: length } = packet;
   // Without flags it is no segment of a connection, or one of which only the ports are known.
   if (tcpFlags === 0 || (tcpFlags & TCP_RST) !== 0) return;
   const isSyn = (tcpFlags & TCP_SYN) !== 0;
   if (length === 0 && !isSyn) return;
+  const { words } = store;
+  const side = record + (isB ? SIDE_B : SIDE_A);
   // A SYN takes a number of its own, before the data that may come with it (RFC 7413).
-  const start = isSyn ? (packet.sequence + 1) | 0 : packet.sequence | 0;
-  const isKnown = view.getUint8(side + SIDE_NEXT_IS_KNOWN) === 1;
-  const expected = view.getInt32(side + SIDE_NEXT_SEQUENCE, true);
+  const start = isSyn ? (packet.sequence + 1) | 0 : packet.sequence;
+  const isKnown = words[side + SIDE_STREAM_STATE] !== NEXT_IS_UNKNOWN;
+  const expected = words[side + SIDE_NEXT_SEQUENCE] as number;
   const ahead = (start - expected) | 0;
   if (ahead === 0 && isKnown) {
-    addToStream(view, side, length);
-    view.setInt32(side + SIDE_NEXT_SEQUENCE, start + length, true);
+    addToStream(store, side, length);
+    words[side + SIDE_NEXT_SEQUENCE] = (start + length) | 0;
   } else if (!isKnown || ahead > LARGEST_WINDOW || ahead < -LARGEST_WINDOW) {
-    view.setUint8(side + SIDE_NEXT_IS_KNOWN, 1);
-    view.setUint8(side + SIDE_HOLES, 0);
-    addToStream(view, side, length);
-    view.setInt32(side + SIDE_NEXT_SEQUENCE, start + length, true);
+    words[side + SIDE_STREAM_STATE] = NO_HOLES;
+    addToStream(store, side, length);
+    words[side + SIDE_NEXT_SEQUENCE] = (start + length) | 0;
   } else {
-    noteOutOfOrder(view, side, start, length, expected);
+    noteOutOfOrder(store, side, record + (isB ? HOLES_B : HOLES_A), start, length);
   }
 }
 
-function noteOutOfOrder(view: DataView, side: number, start: number, length: number, expected: number): void {
+/** @param holes the word at which the side's holes start */
+function noteOutOfOrder(store: FlowStore, side: number, holes: number, start: number, length: number): void {
+  const { words } = store;
+  const expected = words[side + SIDE_NEXT_SEQUENCE] as number;
   const end = (start + length) | 0;
   const ahead = (start - expected) | 0;
   if (ahead > 0) {
     if (length === 0) return;
-    openHole(view, side, expected, start);
-    addToStream(view, side, length);
-    view.setInt32(side + SIDE_NEXT_SEQUENCE, end, true);
+    openHole(words, side, holes, expected, start);
+    addToStream(store, side, length);
+    words[side + SIDE_NEXT_SEQUENCE] = end;
     return;
   }
-  fillHoles(view, side, start, end);
+  fillHoles(store, side, holes, start, end);
   const beyond = (end - expected) | 0;
   if (beyond <= 0) return;
-  addToStream(view, side, beyond);
-  view.setInt32(side + SIDE_NEXT_SEQUENCE, end, true);
+  addToStream(store, side, beyond);
+  words[side + SIDE_NEXT_SEQUENCE] = end;
 }
 
 /** Counts what of `[start, end)` lies in holes, and makes them smaller by it. */
-function fillHoles(view: DataView, side: number, start: number, end: number): void {
+function fillHoles(store: FlowStore, side: number, holes: number, start: number, end: number): void {
+  const { words } = store;
   // From the last: a hole that is filled is replaced by the last, one that is split is added behind.
-  for (let index = view.getUint8(side + SIDE_HOLES) - 1; index >= 0; index--) {
-    const hole = side + SIDE_HOLE + index * HOLE_BYTES;
-    const first = view.getInt32(hole, true);
-    const last = view.getInt32(hole + 4, true);
+  for (let index = holeCount(words, side) - 1; index >= 0; index--) {
+    const hole = holes + index * HOLE_WORDS;
+    const first = words[hole] as number;
+    const last = words[hole + 1] as number;
     const fillStart = ((start - first) | 0) > 0 ? start : first;
     const fillEnd = ((end - last) | 0) < 0 ? end : last;
     const filled = (fillEnd - fillStart) | 0;
     if (filled <= 0) continue;
-    addToStream(view, side, filled);
+    addToStream(store, side, filled);
     if (fillStart === first && fillEnd === last) {
-      closeHole(view, side, hole);
+      closeHole(words, side, holes, hole);
     } else if (fillStart === first) {
-      view.setInt32(hole, fillEnd, true);
+      words[hole] = fillEnd;
     } else {
-      view.setInt32(hole + 4, fillStart, true);
-      if (fillEnd !== last) openHole(view, side, fillEnd, last);
+      words[hole + 1] = fillStart;
+      if (fillEnd !== last) openHole(words, side, holes, fillEnd, last);
     }
   }
 }
 
 /** Adds a hole; where there is no room, the lowest gives way. */
-function openHole(view: DataView, side: number, first: number, end: number): void {
-  const count = view.getUint8(side + SIDE_HOLES);
-  const hole = count < MAX_HOLES ? side + SIDE_HOLE + count * HOLE_BYTES : lowestHole(view, side);
-  if (count < MAX_HOLES) view.setUint8(side + SIDE_HOLES, count + 1);
-  else if (((view.getInt32(hole, true) - first) | 0) > 0) return;
-  view.setInt32(hole, first, true);
-  view.setInt32(hole + 4, end, true);
+function openHole(words: Int32Array, side: number, holes: number, first: number, end: number): void {
+  const count = holeCount(words, side);
+  const hole = count < MAX_HOLES ? holes + count * HOLE_WORDS : lowestHole(words, holes);
+  if (count < MAX_HOLES) words[side + SIDE_STREAM_STATE] = NO_HOLES + count + 1;
+  else if ((((words[hole] as number) - first) | 0) > 0) return;
+  words[hole] = first;
+  words[hole + 1] = end;
 }
 
-function closeHole(view: DataView, side: number, hole: number): void {
-  const last = view.getUint8(side + SIDE_HOLES) - 1;
-  const lastHole = side + SIDE_HOLE + last * HOLE_BYTES;
-  view.setInt32(hole, view.getInt32(lastHole, true), true);
-  view.setInt32(hole + 4, view.getInt32(lastHole + 4, true), true);
-  view.setUint8(side + SIDE_HOLES, last);
+function closeHole(words: Int32Array, side: number, holes: number, hole: number): void {
+  const last = holeCount(words, side) - 1;
+  words.copyWithin(hole, holes + last * HOLE_WORDS, holes + (last + 1) * HOLE_WORDS);
+  words[side + SIDE_STREAM_STATE] = NO_HOLES + last;
 }
 
-function lowestHole(view: DataView, side: number): number {
-  let lowest = side + SIDE_HOLE;
+/** How many holes there are, where the number expected next is known. */
+function holeCount(words: Int32Array, side: number): number {
+  return (words[side + SIDE_STREAM_STATE] as number) - NO_HOLES;
+}
+
+function lowestHole(words: Int32Array, holes: number): number {
+  let lowest = holes;
   for (let index = 1; index < MAX_HOLES; index++) {
-    const hole = side + SIDE_HOLE + index * HOLE_BYTES;
-    if (((view.getInt32(hole, true) - view.getInt32(lowest, true)) | 0) < 0) lowest = hole;
+    const hole = holes + index * HOLE_WORDS;
+    if ((((words[hole] as number) - (words[lowest] as number)) | 0) < 0) lowest = hole;
   }
   return lowest;
 }
 
-function addToStream(view: DataView, side: number, bytes: number): void {
-  const field = side + SIDE_STREAM_BYTES;
-  view.setFloat64(field, view.getFloat64(field, true) + bytes, true);
+function addToStream({ doubles }: FlowStore, side: number, bytes: number): void {
+  (doubles[side / 2 + SIDE_STREAM_BYTES] as number) += bytes;
 }

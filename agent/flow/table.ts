@@ -11,12 +11,12 @@
  * A SYN with another initial sequence number than the one known for its sender begins a new flow, as a new
  * `tcp.stream` begins in tshark; the same SYN again is a retransmission.
  *
- * The table is bounded: when it is full, the flow that was quiet longest gives way: among those that are over, else
- * among unanswered attempts, else among all. A flood of SYNs thus drives out attempts, not connections.
+ * The table is bounded: when it is full, the flow that was quiet longest, to eight seconds, gives way: among those that
+ * are over, else among unanswered attempts, else among all. A flood of SYNs thus drives out attempts, not connections.
  */
 import { Frame, type FlowCounts } from '../capture/source.ts';
 import { Packet, TCP_ACK, TCP_RST, TCP_SYN } from '../decode/packet.ts';
-import { DEFAULT_TIMEOUTS, FlowQueue, type FlowTimeouts } from './expiry.ts';
+import { DEFAULT_TIMEOUTS, FlowQueue, stretchOf, type FlowTimeouts } from './expiry.ts';
 import { FlowIndex, NOT_FOUND } from './flow-index.ts';
 import {
   ADDRESS_A,
@@ -35,10 +35,9 @@ import {
   LAST_NANOSECONDS,
   LAST_SECONDS,
   NO_SLOT,
-  PORT_A,
-  PORT_B,
+  PORTS,
   QUEUE,
-  RECORD_BYTES,
+  RECORD_WORDS,
   SIDE_A,
   SIDE_B,
   SIDE_BYTES,
@@ -65,7 +64,7 @@ import type { FlowState } from '../../common/event.ts';
 export type FlowEndCause = 'closed' | 'idle' | 'evicted' | 'reused' | 'stopped';
 
 export interface FlowTableOptions<Tag> {
-  /** The most flows that are held at a time; one takes about 400 bytes. */
+  /** The most flows that are held at a time, at most `MAX_SLOTS`; one takes about 400 bytes. */
   readonly maxFlows: number;
   readonly timeouts?: FlowTimeouts;
   /** Whether a service is known at an endpoint: the address as four words, the port. */
@@ -105,6 +104,7 @@ const ESTABLISHED = 2;
 
 export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   readonly #options: FlowTableOptions<Tag>;
+  readonly #countOnOneInterface: boolean;
   readonly #store: FlowStore;
   readonly #index: FlowIndex;
   /** What `account` makes of counts, so that look-ups see one kind of record. */
@@ -120,6 +120,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
 
   constructor(options: FlowTableOptions<Tag>) {
     this.#options = options;
+    this.#countOnOneInterface = options.countOnOneInterface;
     this.#store = new FlowStore(Math.min(options.maxFlows, MOST_FIRST_SLOTS));
     this.#index = new FlowIndex(this.#store, options.hashSeed ?? 0);
     this.#queues = [new FlowQueue(this.#store), new FlowQueue(this.#store), new FlowQueue(this.#store)];
@@ -143,33 +144,28 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const isNew = found === NOT_FOUND;
     if (isNew) found = this.#open(frame, packet) * 2;
     const slot = found >> 1;
-    const record = slot * RECORD_BYTES;
-    const { view } = this.#store;
+    const record = slot * RECORD_WORDS;
+    const store = this.#store;
+    const { words, doubles } = store;
     const isB = (found & 1) === 1;
     const side = record + (isB ? SIDE_B : SIDE_A);
-    const packets = view.getFloat64(side + SIDE_PACKETS, true);
-    if (packets === 0) {
-      view.setInt32(side + SIDE_INTERFACE, frame.interfaceIndex, true);
-    } else if (
-      this.#options.countOnOneInterface &&
-      view.getInt32(side + SIDE_INTERFACE, true) !== frame.interfaceIndex
-    ) {
+    const totals = side / 2;
+    if (doubles[totals + SIDE_PACKETS] === 0) {
+      words[side + SIDE_INTERFACE] = frame.interfaceIndex;
+    } else if (this.#countOnOneInterface && words[side + SIDE_INTERFACE] !== frame.interfaceIndex) {
       this.#duplicates++;
       return;
     }
     if (!frame.isCounted) {
-      view.setFloat64(side + SIDE_PACKETS, packets + 1, true);
-      const bytes = view.getFloat64(side + SIDE_BYTES, true);
-      view.setFloat64(side + SIDE_BYTES, bytes + frame.originalLength, true);
-      const { payloadLength } = packet;
-      const payloadBytes = view.getFloat64(side + SIDE_PAYLOAD_BYTES, true);
-      view.setFloat64(side + SIDE_PAYLOAD_BYTES, payloadBytes + payloadLength, true);
-      noteSegment(view, side, packet);
+      (doubles[totals + SIDE_PACKETS] as number) += 1;
+      (doubles[totals + SIDE_BYTES] as number) += frame.originalLength;
+      (doubles[totals + SIDE_PAYLOAD_BYTES] as number) += packet.payloadLength;
+      noteSegment(store, record, isB, packet);
     }
-    const isLater = noteTime(view, record, frame);
+    const isLater = noteTime(store, record, frame);
     // Known after the first packets, and the record's first part tells it: the other side's need not be touched.
-    if (view.getUint8(record + KNOWN_INITIALS) !== (INITIAL_OF_A | INITIAL_OF_B)) {
-      noteInitialSequences(view, record, isB, packet);
+    if (words[record + KNOWN_INITIALS] !== (INITIAL_OF_A | INITIAL_OF_B)) {
+      noteInitialSequences(words, record, isB, packet);
     }
     const isTurned = this.#noteSender(slot, isB, factsOf(packet.tcpFlags), isLater);
     if (isNew || isTurned) this.#tell(slot, frame);
@@ -187,16 +183,17 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const isNew = found === NOT_FOUND;
     if (isNew) found = this.#open(frame, packet) * 2;
     const slot = found >> 1;
-    const record = slot * RECORD_BYTES;
-    const { view } = this.#store;
+    const record = slot * RECORD_WORDS;
+    const { words, doubles } = this.#store;
     const isB = (found & 1) === 1;
     const side = record + (isB ? SIDE_B : SIDE_A);
-    view.setInt32(side + SIDE_INTERFACE, counts.interfaceIndex, true);
-    add(view, side + SIDE_PACKETS, counts.packets);
-    add(view, side + SIDE_BYTES, counts.bytes);
-    add(view, side + SIDE_PAYLOAD_BYTES, counts.payloadBytes);
-    add(view, side + SIDE_STREAM_BYTES, counts.payloadBytes);
-    const isLater = noteTime(view, record, frame);
+    const totals = side / 2;
+    words[side + SIDE_INTERFACE] = counts.interfaceIndex;
+    (doubles[totals + SIDE_PACKETS] as number) += counts.packets;
+    (doubles[totals + SIDE_BYTES] as number) += counts.bytes;
+    (doubles[totals + SIDE_PAYLOAD_BYTES] as number) += counts.payloadBytes;
+    (doubles[totals + SIDE_STREAM_BYTES] as number) += counts.payloadBytes;
+    const isLater = noteTime(this.#store, record, frame);
     // SYNs are not among the flags that counts have, so a flow's sides stay as they are.
     this.#noteSender(slot, isB, factsOf(packet.tcpFlags), isLater);
     if (isNew) this.#tell(slot, frame);
@@ -254,17 +251,17 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   #open(frame: Frame, packet: Packet): number {
     if (this.size >= this.#options.maxFlows) this.#evict();
     const slot = this.#store.allocate();
-    const { view } = this.#store;
-    const record = slot * RECORD_BYTES;
-    writeEndpoints(view, record, packet);
-    view.setFloat64(record + FIRST_SECONDS, frame.seconds, true);
-    view.setUint32(record + FIRST_NANOSECONDS, frame.nanoseconds, true);
-    view.setFloat64(record + LAST_SECONDS, frame.seconds, true);
-    view.setUint32(record + LAST_NANOSECONDS, frame.nanoseconds, true);
-    view.setInt32(record + INTERFACE, frame.interfaceIndex, true);
-    view.setInt32(record + HASH, this.#index.hashOf(packet), true);
-    view.setUint8(record + IS_B_INITIATOR, this.#isSenderInitiator(packet) ? 0 : 1);
-    view.setUint8(record + QUEUE, ESTABLISHED);
+    const { words, doubles } = this.#store;
+    const record = slot * RECORD_WORDS;
+    writeEndpoints(words, record, packet);
+    doubles[record / 2 + FIRST_SECONDS] = frame.seconds;
+    words[record + FIRST_NANOSECONDS] = frame.nanoseconds;
+    doubles[record / 2 + LAST_SECONDS] = frame.seconds;
+    words[record + LAST_NANOSECONDS] = frame.nanoseconds;
+    words[record + INTERFACE] = frame.interfaceIndex;
+    words[record + HASH] = this.#index.hashOf(packet);
+    words[record + IS_B_INITIATOR] = this.#isSenderInitiator(packet) ? 0 : 1;
+    words[record + QUEUE] = ESTABLISHED;
     this.#queues[ESTABLISHED].add(slot);
     this.#index.add(slot);
     this.#flows[slot] = new Flow<Tag>(this.#store, slot, tunnelOf(packet));
@@ -291,38 +288,35 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   /** Whether the SYN is of another connection than the flow that it was found to belong to. */
   #beginsAnother(found: number, packet: Packet): boolean {
     if ((packet.tcpFlags & TCP_ACK) !== 0) return false;
-    const { view } = this.#store;
-    const record = (found >> 1) * RECORD_BYTES;
+    const { words } = this.#store;
+    const record = (found >> 1) * RECORD_WORDS;
     const isB = (found & 1) === 1;
-    const isKnown = (view.getUint8(record + KNOWN_INITIALS) & (isB ? INITIAL_OF_B : INITIAL_OF_A)) !== 0;
-    const initial = record + (isB ? SIDE_B : SIDE_A) + SIDE_INITIAL_SEQUENCE;
-    return isKnown && view.getUint32(initial, true) !== packet.sequence;
+    const known = words[record + KNOWN_INITIALS] as number;
+    const isKnown = (known & (isB ? INITIAL_OF_B : INITIAL_OF_A)) !== 0;
+    return isKnown && words[record + (isB ? SIDE_B : SIDE_A) + SIDE_INITIAL_SEQUENCE] !== packet.sequence;
   }
 
   /** Takes in what a segment proves of its sender: mostly nothing new. Returns whether the sides changed places. */
   #noteSender(slot: number, isB: boolean, facts: number, isLater: boolean): boolean {
-    const { view } = this.#store;
-    const record = slot * RECORD_BYTES;
-    const known = view.getUint8(record + (isB ? FACTS_B : FACTS_A));
+    const { words } = this.#store;
+    const record = slot * RECORD_WORDS;
+    const known = words[record + (isB ? FACTS_B : FACTS_A)] as number;
     if ((known | facts) !== known || (facts & (SENT_SYN | SENT_SYN_ACK)) !== 0) {
       return this.#noteFacts(slot, isB, facts);
     }
-    if (isLater) this.#queueAt(view.getUint8(record + QUEUE)).renew(slot);
+    if (isLater) this.#queueOf(record).renew(slot);
     return false;
   }
 
   /** Adds what a segment proves of its sender. Returns whether the sides changed places. */
   #noteFacts(slot: number, isB: boolean, facts: number): boolean {
-    const { view } = this.#store;
-    const record = slot * RECORD_BYTES;
-    const isTurned = (facts & (SENT_SYN | SENT_SYN_ACK)) !== 0 && noteOpening(view, record, isB, facts);
-    const factsOfSender = record + (isB ? FACTS_B : FACTS_A);
-    view.setUint8(factsOfSender, view.getUint8(factsOfSender) | facts);
-    const oldQueue = view.getUint8(record + QUEUE);
-    const queue = queueOf(stateAt(view, record));
-    this.#queueAt(oldQueue).remove(slot);
-    this.#queueAt(queue).add(slot);
-    view.setUint8(record + QUEUE, queue);
+    const { words } = this.#store;
+    const record = slot * RECORD_WORDS;
+    const isTurned = (facts & (SENT_SYN | SENT_SYN_ACK)) !== 0 && noteOpening(words, record, isB, facts);
+    (words[record + (isB ? FACTS_B : FACTS_A)] as number) |= facts;
+    this.#queueOf(record).remove(slot);
+    words[record + QUEUE] = queueFor(stateAt(words, record));
+    this.#queueOf(record).add(slot);
     return isTurned;
   }
 
@@ -334,12 +328,16 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   }
 
   #expireQueue(queue: FlowQueue, limitSeconds: number, cause: FlowEndCause): void {
-    while (queue.oldest !== NO_SLOT) {
-      const record = queue.oldest * RECORD_BYTES;
-      const { view } = this.#store;
-      const nanoseconds = view.getUint32(record + LAST_NANOSECONDS, true);
-      if (view.getFloat64(record + LAST_SECONDS, true) + nanoseconds / 1e9 > limitSeconds) return;
-      this.#end(queue.oldest, cause);
+    let slot = queue.oldest;
+    while (slot !== NO_SLOT) {
+      const record = slot * RECORD_WORDS;
+      const { words, doubles } = this.#store;
+      const seconds = doubles[record / 2 + LAST_SECONDS] as number;
+      if (stretchOf(seconds) > stretchOf(limitSeconds)) return;
+      const next = queue.newerThan(slot);
+      const isQuiet = seconds + (words[record + LAST_NANOSECONDS] as number) / 1e9 <= limitSeconds;
+      if (isQuiet) this.#end(slot, cause);
+      slot = next;
     }
   }
 
@@ -351,7 +349,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   }
 
   #end(slot: number, cause: FlowEndCause): void {
-    this.#queueAt(this.#store.view.getUint8(slot * RECORD_BYTES + QUEUE)).remove(slot);
+    this.#queueOf(slot * RECORD_WORDS).remove(slot);
     this.#index.remove(slot);
     const flow = this.#flows[slot];
     this.#flows[slot] = undefined;
@@ -362,13 +360,14 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     this.#store.release(slot);
   }
 
-  #queueAt(number: number): FlowQueue {
-    return this.#queues[number] as FlowQueue;
+  /** The queue that holds the record's flow. */
+  #queueOf(record: number): FlowQueue {
+    return this.#queues[this.#store.words[record + QUEUE] as number] as FlowQueue;
   }
 }
 
 /** The queue of the flows in this state: in the order in which flows give way when the table is full. */
-function queueOf(state: FlowState): number {
+function queueFor(state: FlowState): number {
   switch (state) {
     case 'closed':
     case 'reset':
@@ -385,23 +384,22 @@ function isSyn(tcpFlags: number): boolean {
   return (tcpFlags & (TCP_SYN | TCP_RST)) === TCP_SYN;
 }
 
-function stateAt(view: DataView, record: number): FlowState {
-  const factsA = view.getUint8(record + FACTS_A);
-  const factsB = view.getUint8(record + FACTS_B);
-  return view.getUint8(record + IS_B_INITIATOR) === 1 ? stateOf(factsB, factsA) : stateOf(factsA, factsB);
+function stateAt(words: Int32Array, record: number): FlowState {
+  const factsA = words[record + FACTS_A] as number;
+  const factsB = words[record + FACTS_B] as number;
+  return words[record + IS_B_INITIATOR] === 1 ? stateOf(factsB, factsA) : stateOf(factsA, factsB);
 }
 
-function writeEndpoints(view: DataView, record: number, packet: Packet): void {
-  view.setUint32(record + ADDRESS_A, packet.source0, true);
-  view.setUint32(record + ADDRESS_A + 4, packet.source1, true);
-  view.setUint32(record + ADDRESS_A + 8, packet.source2, true);
-  view.setUint32(record + ADDRESS_A + 12, packet.source3, true);
-  view.setUint32(record + ADDRESS_B, packet.destination0, true);
-  view.setUint32(record + ADDRESS_B + 4, packet.destination1, true);
-  view.setUint32(record + ADDRESS_B + 8, packet.destination2, true);
-  view.setUint32(record + ADDRESS_B + 12, packet.destination3, true);
-  view.setUint16(record + PORT_A, packet.sourcePort, true);
-  view.setUint16(record + PORT_B, packet.destinationPort, true);
+function writeEndpoints(words: Int32Array, record: number, packet: Packet): void {
+  words[record + ADDRESS_A] = packet.source0;
+  words[record + ADDRESS_A + 1] = packet.source1;
+  words[record + ADDRESS_A + 2] = packet.source2;
+  words[record + ADDRESS_A + 3] = packet.source3;
+  words[record + ADDRESS_B] = packet.destination0;
+  words[record + ADDRESS_B + 1] = packet.destination1;
+  words[record + ADDRESS_B + 2] = packet.destination2;
+  words[record + ADDRESS_B + 3] = packet.destination3;
+  words[record + PORTS] = (packet.sourcePort << 16) | packet.destinationPort;
 }
 
 /**
@@ -425,31 +423,26 @@ function describeCounts(counts: FlowCounts, frame: Frame, packet: Packet): void 
   packet.tcpFlags = counts.tcpFlags & TCP_ACK;
 }
 
-function add(view: DataView, field: number, value: number): void {
-  view.setFloat64(field, view.getFloat64(field, true) + value, true);
-}
-
 /**
  * Widens the flow's time to the frame's. Frames of several interfaces may be a little out of order. Returns whether
- * the flow's last packet is of a later second now.
+ * the flow's last packet is in a later stretch of time now (see expiry.ts).
  */
-function noteTime(view: DataView, record: number, { seconds, nanoseconds }: Frame): boolean {
-  const lastSeconds = view.getFloat64(record + LAST_SECONDS, true);
-  if (
-    seconds > lastSeconds ||
-    (seconds === lastSeconds && nanoseconds > view.getUint32(record + LAST_NANOSECONDS, true))
-  ) {
-    view.setFloat64(record + LAST_SECONDS, seconds, true);
-    view.setUint32(record + LAST_NANOSECONDS, nanoseconds, true);
-    return seconds > lastSeconds;
+function noteTime({ words, doubles }: FlowStore, record: number, { seconds, nanoseconds }: Frame): boolean {
+  const lastSeconds = doubles[record / 2 + LAST_SECONDS] as number;
+  const isSameSecond = seconds === lastSeconds;
+  if (isSameSecond ? nanoseconds > (words[record + LAST_NANOSECONDS] as number) : seconds > lastSeconds) {
+    words[record + LAST_NANOSECONDS] = nanoseconds;
+    if (isSameSecond) return false;
+    doubles[record / 2 + LAST_SECONDS] = seconds;
+    return stretchOf(seconds) > stretchOf(lastSeconds);
   }
-  const firstSeconds = view.getFloat64(record + FIRST_SECONDS, true);
+  const firstSeconds = doubles[record / 2 + FIRST_SECONDS] as number;
   if (
     seconds < firstSeconds ||
-    (seconds === firstSeconds && nanoseconds < view.getUint32(record + FIRST_NANOSECONDS, true))
+    (seconds === firstSeconds && nanoseconds < (words[record + FIRST_NANOSECONDS] as number))
   ) {
-    view.setFloat64(record + FIRST_SECONDS, seconds, true);
-    view.setUint32(record + FIRST_NANOSECONDS, nanoseconds, true);
+    doubles[record / 2 + FIRST_SECONDS] = seconds;
+    words[record + FIRST_NANOSECONDS] = nanoseconds;
   }
   return false;
 }
@@ -458,37 +451,37 @@ function noteTime(view: DataView, record: number, { seconds, nanoseconds }: Fram
  * Learns the initial sequence numbers. Without the SYN the number before the first one seen must do: good enough to
  * tell a SYN that was captured late from the SYN of another connection.
  */
-function noteInitialSequences(view: DataView, record: number, isB: boolean, packet: Packet): void {
+function noteInitialSequences(words: Int32Array, record: number, isB: boolean, packet: Packet): void {
   const { tcpFlags } = packet;
   // Without flags it is no segment of a connection, or one of which only the ports are known.
   if (tcpFlags === 0) return;
   const sequence = isSyn(tcpFlags) ? packet.sequence : packet.sequence - 1;
-  learnInitialSequence(view, record, isB, sequence);
-  if ((tcpFlags & TCP_ACK) !== 0) learnInitialSequence(view, record, !isB, packet.acknowledgment - 1);
+  learnInitialSequence(words, record, isB, sequence);
+  if ((tcpFlags & TCP_ACK) !== 0) learnInitialSequence(words, record, !isB, packet.acknowledgment - 1);
 }
 
 /** Sets it unless it is known. */
-function learnInitialSequence(view: DataView, record: number, isB: boolean, sequence: number): void {
-  const known = view.getUint8(record + KNOWN_INITIALS);
+function learnInitialSequence(words: Int32Array, record: number, isB: boolean, sequence: number): void {
+  const known = words[record + KNOWN_INITIALS] as number;
   const bit = isB ? INITIAL_OF_B : INITIAL_OF_A;
   if ((known & bit) !== 0) return;
-  view.setUint8(record + KNOWN_INITIALS, known | bit);
-  view.setUint32(record + (isB ? SIDE_B : SIDE_A) + SIDE_INITIAL_SEQUENCE, sequence, true);
+  words[record + KNOWN_INITIALS] = known | bit;
+  words[record + (isB ? SIDE_B : SIDE_A) + SIDE_INITIAL_SEQUENCE] = sequence;
 }
 
 /** What a SYN or SYN-ACK says of the flow before it. Returns whether the sides changed places. */
-function noteOpening(view: DataView, record: number, isB: boolean, facts: number): boolean {
-  const isBInitiator = view.getUint8(record + IS_B_INITIATOR) === 1;
-  const initiatorFacts = view.getUint8(record + (isBInitiator ? FACTS_B : FACTS_A));
-  const responderFacts = view.getUint8(record + (isBInitiator ? FACTS_A : FACTS_B));
+function noteOpening(words: Int32Array, record: number, isB: boolean, facts: number): boolean {
+  const isBInitiator = words[record + IS_B_INITIATOR] === 1;
+  const initiatorFacts = words[record + (isBInitiator ? FACTS_B : FACTS_A)] as number;
+  const responderFacts = words[record + (isBInitiator ? FACTS_A : FACTS_B)] as number;
   const isInitiator = isB === isBInitiator;
   if (isOtherWayRound(initiatorFacts, responderFacts, isInitiator, facts)) {
-    view.setUint8(record + IS_B_INITIATOR, isBInitiator ? 0 : 1);
+    words[record + IS_B_INITIATOR] = isBInitiator ? 0 : 1;
     return true;
   }
   if (isInitiator && facts === SENT_SYN && hasFailed(initiatorFacts, responderFacts)) {
-    view.setUint8(record + FACTS_A, 0);
-    view.setUint8(record + FACTS_B, 0);
+    words[record + FACTS_A] = 0;
+    words[record + FACTS_B] = 0;
   }
   return false;
 }

@@ -89,8 +89,8 @@ function parseHexAddress(hex: string): Address {
 /** The kernel prints the word as a number of the machine; the address is the bytes in memory. */
 function parseHexWord(hex: string): number {
   const value = parseInt(hex, 16);
-  if (!HOST_IS_LITTLE_ENDIAN) return value;
-  return ((value >>> 24) | ((value >>> 8) & 0xff00) | ((value & 0xff00) << 8) | ((value & 0xff) << 24)) >>> 0;
+  if (!HOST_IS_LITTLE_ENDIAN) return value | 0;
+  return (value >>> 24) | ((value >>> 8) & 0xff00) | ((value & 0xff00) << 8) | ((value & 0xff) << 24);
 }
 
 async function* readLines(path: string): AsyncGenerator<string> {

@@ -14,14 +14,14 @@ import {
   type Prefix,
 } from '../../common/address.ts';
 
-const ipv4Words = (w3: number): Address => ({ w0: 0, w1: 0, w2: 0xffff, w3 });
-const word = fc.nat(0xffff_ffff);
+const ipv4Words = (w3: number): Address => ({ w0: 0, w1: 0, w2: 0xffff, w3: w3 | 0 });
+const word = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
 const address = fc.oneof(
   word.map(ipv4Words),
   fc.record({ w0: word, w1: word, w2: word, w3: word }),
   // Addresses with long runs of zeros, where the shortening of IPv6 has its corners.
   fc.array(fc.constantFrom(0, 0, 0, 1, 0xffff), { minLength: 8, maxLength: 8 }).map((groups) => {
-    const at = (index: number): number => (groups[index] ?? 0) * 65_536 + (groups[index + 1] ?? 0);
+    const at = (index: number): number => ((groups[index] ?? 0) << 16) | (groups[index + 1] ?? 0);
     return { w0: at(0), w1: at(2), w2: at(4), w3: at(6) };
   }),
 );
@@ -40,7 +40,7 @@ function parsedPrefix(text: string): Prefix {
 
 /** The 128 bits as text. */
 function bitsOf({ w0, w1, w2, w3 }: Address): string {
-  return [w0, w1, w2, w3].map((each) => each.toString(2).padStart(32, '0')).join('');
+  return [w0, w1, w2, w3].map((each) => (each >>> 0).toString(2).padStart(32, '0')).join('');
 }
 
 describe('parseAddress', () => {
@@ -50,7 +50,7 @@ describe('parseAddress', () => {
     ['255.255.255.255', ipv4Words(0xffff_ffff)],
     ['::', { w0: 0, w1: 0, w2: 0, w3: 0 }],
     ['::1', { w0: 0, w1: 0, w2: 0, w3: 1 }],
-    ['fd77::a', { w0: 0xfd77_0000, w1: 0, w2: 0, w3: 10 }],
+    ['fd77::a', { w0: 0xfd77_0000 | 0, w1: 0, w2: 0, w3: 10 }],
     ['2001:db8:1:2:3:4:5:6', { w0: 0x2001_0db8, w1: 0x0001_0002, w2: 0x0003_0004, w3: 0x0005_0006 }],
     ['1::', { w0: 0x0001_0000, w1: 0, w2: 0, w3: 0 }],
     ['64:ff9b::10.0.0.1', { w0: 0x0064_ff9b, w1: 0, w2: 0, w3: 0x0a00_0001 }],
@@ -127,7 +127,7 @@ describe('parsePrefix', () => {
   it('counts the bits of IPv4 in the mapped form', () => {
     expect(parsePrefix('10.20.0.0/24')).toEqual({ ...ipv4Words(0x0a14_0000), bits: 120 });
     expect(parsePrefix('0.0.0.0/0')).toEqual({ ...ipv4Words(0), bits: 96 });
-    expect(parsePrefix('fd77::/64')).toEqual({ w0: 0xfd77_0000, w1: 0, w2: 0, w3: 0, bits: 64 });
+    expect(parsePrefix('fd77::/64')).toEqual({ w0: 0xfd77_0000 | 0, w1: 0, w2: 0, w3: 0, bits: 64 });
   });
 
   it('reads an address without a length as itself alone', () => {

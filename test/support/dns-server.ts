@@ -120,7 +120,7 @@ function addressBytes(text: string): Buffer {
   if (address === undefined) throw new Error(`no address: ${text}`);
   const bytes = Buffer.alloc(16);
   [address.w0, address.w1, address.w2, address.w3].forEach((word, index) =>
-    bytes.writeUInt32BE(word, index * 4),
+    bytes.writeInt32BE(word, index * 4),
   );
   return bytes;
 }

@@ -39,8 +39,8 @@ export const ETHERNET_FRAME = `${ETHERNET_ADDRESSES} 08 00 ${IPV4_PACKET}`;
 export const IPV6_PACKET = `${IPV6_HEADER} ${TCP_HEADER}`;
 
 /** The outer addresses of `ipv4Packet`: 198.51.100.1 > 198.51.100.2. */
-export const OUTER_SOURCE = 0xc6336401;
-export const OUTER_DESTINATION = 0xc6336402;
+export const OUTER_SOURCE = 0xc6336401 | 0;
+export const OUTER_DESTINATION = 0xc6336402 | 0;
 
 /** A packet of any protocol between `OUTER_SOURCE` and `OUTER_DESTINATION`, its length by the payload's. */
 export function ipv4Packet(protocol: number, payload: string, fragment = '00 00 00 00'): string {

@@ -63,28 +63,28 @@ export interface FlowMaps {
 
 /** Fills in the endpoints out of the FLOW_KEY at `offset`. */
 export function readEndpoints(counts: FlowCounts, keys: DataView, offset: number): void {
-  counts.source0 = keys.getUint32(offset + FLOW_KEY.source);
-  counts.source1 = keys.getUint32(offset + FLOW_KEY.source + 4);
-  counts.source2 = keys.getUint32(offset + FLOW_KEY.source + 8);
-  counts.source3 = keys.getUint32(offset + FLOW_KEY.source + 12);
-  counts.destination0 = keys.getUint32(offset + FLOW_KEY.destination);
-  counts.destination1 = keys.getUint32(offset + FLOW_KEY.destination + 4);
-  counts.destination2 = keys.getUint32(offset + FLOW_KEY.destination + 8);
-  counts.destination3 = keys.getUint32(offset + FLOW_KEY.destination + 12);
+  counts.source0 = keys.getInt32(offset + FLOW_KEY.source);
+  counts.source1 = keys.getInt32(offset + FLOW_KEY.source + 4);
+  counts.source2 = keys.getInt32(offset + FLOW_KEY.source + 8);
+  counts.source3 = keys.getInt32(offset + FLOW_KEY.source + 12);
+  counts.destination0 = keys.getInt32(offset + FLOW_KEY.destination);
+  counts.destination1 = keys.getInt32(offset + FLOW_KEY.destination + 4);
+  counts.destination2 = keys.getInt32(offset + FLOW_KEY.destination + 8);
+  counts.destination3 = keys.getInt32(offset + FLOW_KEY.destination + 12);
   counts.sourcePort = keys.getUint16(offset + FLOW_KEY.sourcePort);
   counts.destinationPort = keys.getUint16(offset + FLOW_KEY.destinationPort);
 }
 
 /** Writes a FLOW_KEY. */
 export function writeEndpoints(key: DataView, flow: FlowEndpoints): void {
-  key.setUint32(FLOW_KEY.source, flow.source0);
-  key.setUint32(FLOW_KEY.source + 4, flow.source1);
-  key.setUint32(FLOW_KEY.source + 8, flow.source2);
-  key.setUint32(FLOW_KEY.source + 12, flow.source3);
-  key.setUint32(FLOW_KEY.destination, flow.destination0);
-  key.setUint32(FLOW_KEY.destination + 4, flow.destination1);
-  key.setUint32(FLOW_KEY.destination + 8, flow.destination2);
-  key.setUint32(FLOW_KEY.destination + 12, flow.destination3);
+  key.setInt32(FLOW_KEY.source, flow.source0);
+  key.setInt32(FLOW_KEY.source + 4, flow.source1);
+  key.setInt32(FLOW_KEY.source + 8, flow.source2);
+  key.setInt32(FLOW_KEY.source + 12, flow.source3);
+  key.setInt32(FLOW_KEY.destination, flow.destination0);
+  key.setInt32(FLOW_KEY.destination + 4, flow.destination1);
+  key.setInt32(FLOW_KEY.destination + 8, flow.destination2);
+  key.setInt32(FLOW_KEY.destination + 12, flow.destination3);
   key.setUint16(FLOW_KEY.sourcePort, flow.sourcePort);
   key.setUint16(FLOW_KEY.destinationPort, flow.destinationPort);
 }

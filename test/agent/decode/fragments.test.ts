@@ -42,7 +42,7 @@ describe('FragmentCache', () => {
     expect([packet.payloadLength, packet.tcpFlags]).toEqual([4, 0x18]);
     expect(join(fragment(24, { hasMore: false }))).toBe('tcp');
     expect(packet).toMatchObject({
-      source3: 0xc0a80001,
+      source3: 0xc0a80001 | 0,
       sourcePort: 40_000,
       destinationPort: 43_800,
       tcpFlags: 0,
@@ -77,7 +77,7 @@ describe('FragmentCache', () => {
     expect(join(ipv4Packet(17, vxlan, '00 07 20 00'))).toBe('tcp');
     expect(join(ipv4Packet(17, 'ee '.repeat(16), '00 07 00 09'))).toBe('tcp');
     expect(packet).toMatchObject({
-      source3: 0xc0a80001,
+      source3: 0xc0a80001 | 0,
       destinationPort: 43_800,
       tunnel: 'vxlan',
       outerSource3: OUTER_SOURCE,

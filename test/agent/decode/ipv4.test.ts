@@ -24,7 +24,7 @@ describe('IPv4', () => {
       destination2,
       destination3,
     } = packet;
-    expect([ipVersion, source0, source1, source2, source3]).toEqual([4, 0, 0, 0xffff, 0xc0a80001]);
+    expect([ipVersion, source0, source1, source2, source3]).toEqual([4, 0, 0, 0xffff, 0xc0a80001 | 0]);
     expect([destination0, destination1, destination2, destination3]).toEqual([0, 0, 0xffff, 0x0ac80002]);
   });
 
@@ -35,9 +35,9 @@ describe('IPv4', () => {
   });
 
   it.each([
-    ['a loose source route to go', '83 07 04 cb 00 71 09 00', 0xcb007109],
-    ['a strict one behind another option', '01 89 07 04 cb 00 71 09', 0xcb007109],
-    ['two addresses to go', '83 0b 04 c6 33 64 07 cb 00 71 09 00', 0xcb007109],
+    ['a loose source route to go', '83 07 04 cb 00 71 09 00', 0xcb007109 | 0],
+    ['a strict one behind another option', '01 89 07 04 cb 00 71 09', 0xcb007109 | 0],
+    ['two addresses to go', '83 0b 04 c6 33 64 07 cb 00 71 09 00', 0xcb007109 | 0],
     ['a source route at its end', '83 07 08 cb 00 71 09 00', 0x0ac80002],
     ['a recorded route', '07 07 04 cb 00 71 09 00', 0x0ac80002],
     ['an option without a length', '83 00 00 00', 0x0ac80002],

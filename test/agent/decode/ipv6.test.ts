@@ -23,7 +23,7 @@ const AUTHENTICATION = (next: string) => `${next} 04 00 00 00 00 01 00  00 00 00
 const FRAGMENT = (next: string, offsetAndFlags: string) => `${next} 00 ${offsetAndFlags} 00 00 00 07`;
 
 describe('IPv6', () => {
-  it('gives the addresses as four unsigned words', () => {
+  it('gives the addresses as four signed words', () => {
     const { outcome, packet } = decodeIpv6(`${IPV6_HEADER} ${TCP_HEADER}`);
     const {
       ipVersion,
@@ -36,8 +36,15 @@ describe('IPv6', () => {
       destination2,
       destination3,
     } = packet;
-    expect([outcome, ipVersion, source0, source1, source2, source3]).toEqual(['tcp', 6, 0xfd000000, 0, 0, 1]);
-    expect([destination0, destination1, destination2, destination3]).toEqual([0xfe800000, 0, 0, 0xabcd]);
+    expect([outcome, ipVersion, source0, source1, source2, source3]).toEqual([
+      'tcp',
+      6,
+      0xfd000000 | 0,
+      0,
+      0,
+      1,
+    ]);
+    expect([destination0, destination1, destination2, destination3]).toEqual([0xfe800000 | 0, 0, 0, 0xabcd]);
   });
 
   it.each([
@@ -67,9 +74,9 @@ describe('IPv6', () => {
     ['a source route to go', ROUTING('06').replace('02 00 01', '02 00 01'), 0x20012001],
     ['a home address', ROUTING('06').replace('02 00 01', '02 02 01'), 0x20012001],
     ['segments to go', ROUTING('06').replace('02 00 01', '02 04 01'), 0x20012001],
-    ['a route at its end', ROUTING('06').replace('02 00 01', '02 00 00'), 0xfe800000],
-    ['a route of a type that is not known', ROUTING('06').replace('02 00 01', '02 fd 01'), 0xfe800000],
-    ['a route without an address', '06 00 00 01 00 00 00 00', 0xfe800000],
+    ['a route at its end', ROUTING('06').replace('02 00 01', '02 00 00'), 0xfe800000 | 0],
+    ['a route of a type that is not known', ROUTING('06').replace('02 00 01', '02 fd 01'), 0xfe800000 | 0],
+    ['a route without an address', '06 00 00 01 00 00 00 00', 0xfe800000 | 0],
   ])('is for the final destination of %s', (_name, header, destination) => {
     const { outcome, packet } = decodeIpv6(withExtensions('2b', `${header} ${TCP_HEADER}`));
     expect([outcome, packet.destination0]).toEqual(['tcp', destination]);

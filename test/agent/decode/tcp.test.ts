@@ -36,7 +36,7 @@ describe('TCP', () => {
     });
   });
 
-  it('reads numbers above 2^31 as unsigned', () => {
+  it('reads sequence numbers as signed, all else as unsigned', () => {
     const { packet } = decodeTcp('ff ff ff fe  ff ff ff fd  ff ff ff fc  50 10 ff ff  00 00 00 00');
     expect([
       packet.sourcePort,
@@ -44,7 +44,7 @@ describe('TCP', () => {
       packet.sequence,
       packet.acknowledgment,
       packet.window,
-    ]).toEqual([65_535, 65_534, 4_294_967_293, 4_294_967_292, 65_535]);
+    ]).toEqual([65_535, 65_534, -3, -4, 65_535]);
   });
 
   it('steps over options', () => {

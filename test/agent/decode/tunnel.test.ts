@@ -25,7 +25,7 @@ describe('a tunnel', () => {
     expect(outcome).toBe('tcp');
     expect(packet).toMatchObject({
       tunnel: 'vxlan',
-      source3: 0xc0a80001,
+      source3: 0xc0a80001 | 0,
       destination3: 0x0ac80002,
       outerSource2: 0xffff,
       outerSource3: OUTER_SOURCE,

@@ -8,7 +8,7 @@ import { FlowTable } from '../../../agent/flow/table.ts';
 import { IPV4_MAPPED_WORD } from '../../../common/address.ts';
 import { TUNNEL_TYPES } from '../../../common/tunnel.ts';
 
-const word = fc.nat(2 ** 32 - 1);
+const word = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
 const fields = fc.record({
   isIpv4: fc.boolean(),
   source: fc.tuple(word, word, word, word),

@@ -340,6 +340,19 @@ describe('FlowTable ends flows', () => {
     expect(table.size).toBe(0);
   });
 
+  it('in time, whichever of the same seconds was heard of last', () => {
+    const { send, table, ended } = createTable();
+    const from = (host: number, seconds: number) =>
+      send({ from: `10.0.1.${host}:1`, to: B, flags: 'S', seconds });
+    from(1, 1000);
+    from(2, 1001);
+    from(1, 1003);
+    table.expire(1011);
+    expect(ended.map(({ name }) => name.split(':')[0])).toEqual(['10.0.1.2']);
+    table.expire(1013);
+    expect(table.size).toBe(0);
+  });
+
   it('that are over, then attempts, then the quietest, when it is full', () => {
     const { send, table, ended } = createTable({ maxFlows: 3 });
     const from = (host: number, flags: string, seconds = 1000) =>
@@ -349,8 +362,8 @@ describe('FlowTable ends flows', () => {
     from(3, 'R');
     from(4, 'A');
     from(5, 'A');
-    from(1, 'A', 1001);
-    from(6, 'A', 1001);
+    from(1, 'A', 1008);
+    from(6, 'A', 1008);
     expect(ended.map(({ name, cause }) => `${name.split(':')[0]} ${cause}`)).toEqual([
       '10.0.1.3 evicted',
       '10.0.1.2 evicted',
