@@ -127,6 +127,7 @@ export async function runCommandLine(words: readonly string[], terminal: Termina
 
 /** The command that the first word names; all of them where it names none, for the help and for who made a slip. */
 function commandsFor([name]: readonly string[]): (typeof COMMANDS)[string][] {
+  if (name === '--version') return [];
   const command = name !== undefined && Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   return command === undefined ? Object.values(COMMANDS) : [command];
 }
