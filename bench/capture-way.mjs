@@ -9,18 +9,29 @@ import { PORT } from './live-traffic.mjs';
 
 const [way, device, folder] = process.argv.slice(2);
 const load = (file) => import(`../dist/${file}`);
-const [{ FlowTable }, { decode, Packet }, { Frame, PortSet }, { openLiveSource }, clock, log] =
-  await Promise.all(
-    [
-      'agent/flow/table.js',
-      'agent/decode/packet.js',
-      'agent/capture/source.js',
-      'agent/capture/live.js',
-      'common/clock.js',
-      'common/log.js',
-    ].map(load),
-  );
+const [
+  { preferSmallMemory },
+  { FlowTable },
+  { decode, Packet },
+  { Frame, PortSet },
+  { openLiveSource },
+  clock,
+  log,
+] = await Promise.all(
+  [
+    'cli/memory.js',
+    'agent/flow/table.js',
+    'agent/decode/packet.js',
+    'agent/capture/source.js',
+    'agent/capture/live.js',
+    'common/clock.js',
+    'common/log.js',
+  ].map(load),
+);
 
+const OPENERS = { 'npm cap': openNpmCap, 'npm pcap': openNpmPcap };
+// Ours run as in the agent.
+if (OPENERS[way] === undefined) preferSmallMemory();
 const table = new FlowTable({
   maxFlows: 65_536,
   isService: (_w0, _w1, _w2, _w3, port) => port === PORT,
@@ -37,7 +48,6 @@ const sink = {
   counts: (counts) => table.account(counts),
   blockEnd() {},
 };
-const OPENERS = { 'npm cap': openNpmCap, 'npm pcap': openNpmPcap };
 const source = await (OPENERS[way] ?? openOurs)();
 console.log('ready');
 for await (const line of createInterface(process.stdin)) {

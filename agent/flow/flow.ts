@@ -28,7 +28,7 @@ import type { TunnelType } from '../../common/tunnel.ts';
 import type { Packet } from '../decode/packet.ts';
 
 /** The tunnel that a flow's first packet came in: the ends of the outermost, the kind of the innermost. */
-interface FlowTunnel {
+export interface FlowTunnel {
   readonly type: TunnelType;
   /** On the sender's side of the first packet, and on the other one. */
   readonly endA: Address;

@@ -47,7 +47,7 @@ import {
   SIDE_PAYLOAD_BYTES,
   SIDE_STREAM_BYTES,
 } from './flow-store.ts';
-import { Flow, tunnelOf } from './flow.ts';
+import { Flow, tunnelOf, type FlowTunnel } from './flow.ts';
 import { noteSegment } from './stream.ts';
 import { SENT_ACK, SENT_SYN, SENT_SYN_ACK, factsOf, stateOf } from './tcp-state.ts';
 import type { Address } from '../../common/address.ts';
@@ -110,8 +110,10 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   /** What `account` makes of counts, so that look-ups see one kind of record. */
   readonly #countedFrame = new Frame();
   readonly #countedPacket = new Packet();
-  /** By slot. */
+  /** By slot: of the flows that somebody has asked for. 10,000 more objects cost a collection of garbage or two. */
   readonly #flows: (Flow<Tag> | undefined)[] = [];
+  /** By slot: of the few flows that came in one. */
+  readonly #tunnels = new Map<number, FlowTunnel>();
   /** By number. */
   readonly #queues: readonly [FlowQueue, FlowQueue, FlowQueue];
   #opened = 0;
@@ -240,8 +242,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
       let slot = queue.oldest;
       while (slot !== NO_SLOT) {
         const next = queue.newerThan(slot);
-        const flow = this.#flows[slot];
-        if (flow !== undefined) yield flow;
+        yield this.#flowAt(slot);
         slot = next;
       }
     }
@@ -264,7 +265,9 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     words[record + QUEUE] = ESTABLISHED;
     this.#queues[ESTABLISHED].add(slot);
     this.#index.add(slot);
-    this.#flows[slot] = new Flow<Tag>(this.#store, slot, tunnelOf(packet));
+    this.#flows[slot] = undefined;
+    const tunnel = tunnelOf(packet);
+    if (tunnel !== undefined) this.#tunnels.set(slot, tunnel);
     this.#opened++;
     return slot;
   }
@@ -322,9 +325,8 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
 
   #tell(slot: number, frame: Frame): void {
     const flow = this.#flows[slot];
-    if (flow === undefined) return;
-    flow.tag = undefined;
-    this.#options.opened?.(flow, frame);
+    if (flow !== undefined) flow.tag = undefined;
+    this.#options.opened?.(flow ?? this.#flowAt(slot), frame);
   }
 
   #expireQueue(queue: FlowQueue, limitSeconds: number, cause: FlowEndCause): void {
@@ -351,13 +353,16 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   #end(slot: number, cause: FlowEndCause): void {
     this.#queueOf(slot * RECORD_WORDS).remove(slot);
     this.#index.remove(slot);
-    const flow = this.#flows[slot];
+    const flow = this.#flowAt(slot);
     this.#flows[slot] = undefined;
-    if (flow !== undefined) {
-      this.#options.ended(flow, cause);
-      flow.leave();
-    }
+    this.#tunnels.delete(slot);
+    this.#options.ended(flow, cause);
+    flow.leave();
     this.#store.release(slot);
+  }
+
+  #flowAt(slot: number): Flow<Tag> {
+    return (this.#flows[slot] ??= new Flow<Tag>(this.#store, slot, this.#tunnels.get(slot)));
   }
 
   /** The queue that holds the record's flow. */

@@ -1,3 +1,4 @@
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ToldCounts } from '../../../../agent/capture/linux/told-counts.ts';
 
@@ -21,5 +22,32 @@ describe('ToldCounts', () => {
     told.forget(8);
     expect(told.update(9, 1, 2, 3)).toBe(true);
     expect([told.packets, told.bytes, told.payloadBytes]).toEqual([1, 2, 3]);
+  });
+
+  it('tells the same as a map does, whatever comes and goes', () => {
+    // Ids that meet in the same buckets, also beyond 32 bits.
+    const id = fc
+      .tuple(fc.nat(40), fc.constantFrom(0, 1024, 2048, 2 ** 32, 2 ** 40))
+      .map(([low, high]) => low + high);
+    const step = fc.tuple(id, fc.constantFrom('more', 'more', 'forget'));
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 100, maxLength: 2000 }), (steps) => {
+        const told = new ToldCounts();
+        const totals = new Map<number, number>();
+        steps.forEach(([entry, what], index) => {
+          if (what === 'forget') {
+            told.forget(entry);
+            totals.delete(entry);
+          } else {
+            const total = (totals.get(entry) ?? 0) + index;
+            const isMore = told.update(entry, total, total, total);
+            expect([isMore, told.packets]).toEqual([index > 0, index]);
+            totals.set(entry, total);
+          }
+          expect(told.size).toBe(totals.size);
+        });
+      }),
+      { numRuns: 50 },
+    );
   });
 });
