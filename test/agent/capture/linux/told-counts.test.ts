@@ -35,15 +35,12 @@ describe('ToldCounts', () => {
         const told = new ToldCounts();
         const totals = new Map<number, number>();
         steps.forEach(([entry, what], index) => {
-          if (what === 'forget') {
-            told.forget(entry);
-            totals.delete(entry);
-          } else {
-            const total = (totals.get(entry) ?? 0) + index;
-            const isMore = told.update(entry, total, total, total);
-            expect([isMore, told.packets]).toEqual([index > 0, index]);
-            totals.set(entry, total);
-          }
+          const total = totals.get(entry) ?? 0;
+          if (what === 'forget') told.forget(entry);
+          const more = what === 'forget' ? 0 : index;
+          const isMore = told.update(entry, more + (what === 'forget' ? 0 : total), 0, 0);
+          expect([isMore, told.packets]).toEqual([more > 0, more]);
+          totals.set(entry, what === 'forget' ? 0 : total + more);
           expect(told.size).toBe(totals.size);
         });
       }),
