@@ -10,6 +10,7 @@ import type { AgentConfig } from '../agent/config.ts';
 import { SharedMembers } from '../agent/membership/shared.ts';
 import { SocketOwners } from '../agent/process/socket-owners.ts';
 import { LocalProcesses } from '../agent/ray/local-processes.ts';
+import { OtherProcesses } from '../agent/ray/other-processes.ts';
 import { findRaylets, rayletAt } from '../agent/ray/raylet.ts';
 import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
 import { openedByRaylets } from '../agent/ray/sockets.ts';
@@ -76,7 +77,8 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     maxBytes: config.spool.maxSize,
     maxReports: MAX_SPOOLED_REPORTS,
   });
-  const raylets = rememberRaylets({ clock: systemClock, findRaylets: () => findRaylets() });
+  const others = new OtherProcesses(systemClock);
+  const raylets = rememberRaylets({ clock: systemClock, findRaylets: () => findRaylets({ others }) });
   const owners = await SocketOwners.open(systemClock, logger);
   const sharedMembers = new SharedMembers(systemClock, Math.random);
   let agent: Agent;

@@ -11,6 +11,7 @@ import { readProcessFacts, type ProcessFacts } from '../process/process-facts.ts
 import { listProcesses, readEnds, readLink, readStart, type ProcessSearch } from '../process/proc-files.ts';
 import { socketInodesOf } from '../process/socket-holder.ts';
 import { readSocketTable } from '../process/socket-table.ts';
+import type { OtherProcesses } from './other-processes.ts';
 import { findServicePorts, parsePort, type ServicePortsOfNode } from './service-ports.ts';
 
 /** A raylet in the network namespace of this process. */
@@ -49,14 +50,22 @@ const MAX_NUMBER_BYTES = 32;
 /** Where Ray's packages have it, under whatever folder they are installed in. */
 const RAYLET_FILE = '/ray/core/src/ray/raylet/raylet';
 
+interface RayletSearch extends ProcessSearch {
+  /** For who looks again and again: what is noted there is not asked. */
+  readonly others?: OtherProcesses;
+}
+
 /**
  * All raylets that share our network namespace, those that are proven first, by rising process id. Processes that vanish
  * meanwhile are left out.
  */
-export async function findRaylets({ proc = '/proc' }: ProcessSearch = {}): Promise<Raylet[]> {
+export async function findRaylets({ proc = '/proc', others }: RayletSearch = {}): Promise<Raylet[]> {
   const raylets: Raylet[] = [];
-  for (const pid of await listProcesses(proc)) {
-    const raylet = await rayletAt(pid, { proc });
+  const pids = await listProcesses(proc);
+  for (const pid of others?.toAsk(pids) ?? pids) {
+    const options = await readRayletOptions(proc, pid);
+    if (options === undefined) others?.note(pid);
+    const raylet = options === undefined ? undefined : await rayletOf(proc, pid, options);
     if (raylet !== undefined) raylets.push(raylet);
   }
   return raylets.toSorted((a, b) => Number(b.isProven) - Number(a.isProven));
@@ -71,7 +80,15 @@ export async function rayletAt(
   { proc = '/proc' }: ProcessSearch = {},
 ): Promise<Raylet | undefined> {
   const options = await readRayletOptions(proc, pid);
-  if (options === undefined) return undefined;
+  return options === undefined ? undefined : rayletOf(proc, pid, options);
+}
+
+/** The raylet of which the command line is known. */
+async function rayletOf(
+  proc: string,
+  pid: number,
+  options: ReadonlyMap<string, string>,
+): Promise<Raylet | undefined> {
   const namespace = await readLink(join(proc, 'self/ns/net'));
   // Where either namespace cannot be read (another user's process), the raylet counts as ours.
   const rayletNamespace = await readLink(join(proc, `${pid}/ns/net`));

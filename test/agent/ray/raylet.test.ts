@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { OtherProcesses } from '../../../agent/ray/other-processes.ts';
 import { findRaylet, findRaylets, parseRayletLog } from '../../../agent/ray/raylet.ts';
 import { freePort } from '../../support/free-port.ts';
 
@@ -126,6 +127,38 @@ describe('findRaylets', () => {
       nodeManagerPort: undefined,
       how: 'argv',
     });
+  });
+
+  it('asks a process that is none twice, and again a minute later, where it looks again and again', async () => {
+    const clock = { now: () => nowMs };
+    let nowMs = 0;
+    const others = new OtherProcesses(clock);
+    const pids = async (): Promise<number[]> => (await findRaylets({ proc, others })).map(({ pid }) => pid);
+    const become = (pid: number): Promise<void> => addFile(`${pid}/cmdline`, `${rayletArgv().join('\0')}\0`);
+    await addProcess(50, ['python', 'forked and about to be a raylet']);
+    await addProcess(60, ['python', 'train.py']);
+    await addProcess(70, rayletArgv(), { listensOn: [] });
+    expect(await pids()).toEqual([]);
+    await become(50);
+    await addProcess(80, rayletArgv());
+    expect(await pids()).toEqual([50, 80]);
+    await become(60);
+    // One that has the name and does not listen yet is no other process.
+    await addLink('70/fd/0', 'socket:[43800]');
+    await addFile('70/net/tcp6', listenerLine(43_800));
+    expect(await pids()).toEqual([50, 70, 80]);
+    nowMs = 60_000;
+    expect(await pids()).toEqual([50, 60, 70, 80]);
+  });
+
+  it('asks a process that has the number of one that is gone', async () => {
+    const others = new OtherProcesses({ now: () => 0 });
+    await addProcess(50, ['python']);
+    for (let look = 0; look < 3; look++) await findRaylets({ proc, others });
+    await rm(join(proc, '50'), { recursive: true });
+    await findRaylets({ proc, others });
+    await addProcess(50, rayletArgv());
+    expect(await findRaylets({ proc, others })).toHaveLength(1);
   });
 
   it('returns every raylet of a node, by process id, and none of another network namespace', async () => {
