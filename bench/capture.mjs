@@ -203,8 +203,8 @@ async function measureAgent(load) {
     ids.add(anomaly.id);
   });
   while (!log.includes('"capturing"')) await sleep(20);
-  // A flood may find it as it is; how little bulk costs is measured like in the other ways.
-  if (load.isBulk) await sleep(NODE_SETTLES_MS);
+  // A flood may find it as it is; how little bulk costs is measured as in the other ways.
+  if (load.isBulk) await Promise.all([sleep(NODE_SETTLES_MS), load.send(0)]);
   const before = cpuOf(child.pid);
   const rate = await load.send(1);
   await sleep(2500);
