@@ -291,7 +291,8 @@ export class Pipeline implements FrameSink {
     const timeMs = timeOf(flow);
     const { initiator, responder } = flow;
     const service = this.#services.serviceAt(responder, responder.port);
-    const verdict = service === undefined ? undefined : this.#verdictOn(flow, timeMs);
+    const ends = { initiator, responder };
+    const verdict = service === undefined ? undefined : this.#verdictOn(ends, timeMs);
     flow.tag = {
       service,
       verdict,
@@ -307,7 +308,7 @@ export class Pipeline implements FrameSink {
       const mayEnd = membership.isLeaving(initiator, timeMs) || membership.isLeaving(responder, timeMs);
       if (verdict !== undefined && mayEnd) this.#leaving.add(flow);
     } else {
-      const judged = this.#circumstances(flow, verdict, timeMs);
+      const judged = this.#circumstances(ends, verdict, timeMs);
       const waitsSinceMs = this.#waitsSince(flow, judged, timeMs);
       this.#unexpected.add({ flow, service, timeMs, waitsSinceMs, ...judged });
       if (this.#unexpected.heldCount > 0) this.#options.waiting?.ask();

@@ -5,7 +5,7 @@
  * What the first complete view holds was there before we looked; later members begin when their source says that they
  * did, at the latest with the view that showed them first. Who is missing in a view ended with it.
  */
-import type { Address } from '../../common/address.ts';
+import { copyAddress, sameAddress, type Address } from '../../common/address.ts';
 import type { Member } from './provider.ts';
 
 /** Ended intervals that are kept, over all addresses; the oldest are forgotten first. */
@@ -56,6 +56,11 @@ export class AddressHistory {
     this.#current = next;
   }
 
+  /** The intervals of an address that have ended. */
+  endedOf(address: Address): readonly Interval[] {
+    return this.#ended.size === 0 ? [] : (this.#ended.get(addressKey(address)) ?? []);
+  }
+
   /** The intervals of an address, those that have ended first. */
   of(address: Address): readonly Interval[] {
     const key = addressKey(address);
@@ -94,7 +99,19 @@ export class AddressHistory {
   }
 }
 
-/** A key for maps, made once for a connection and never for a packet. */
-export function addressKey({ w0, w1, w2, w3 }: Address): string {
-  return `${w0}.${w1}.${w2}.${w3}`;
+/** The keys of the addresses that were asked for last: a verdict asks a dozen times for the same two. */
+const RECENT_KEYS = 64;
+const recentKeys: ({ readonly address: Address; readonly key: string } | undefined)[] = Array.from({
+  length: RECENT_KEYS,
+});
+
+/** A key for maps, for a connection and never for a packet. */
+export function addressKey(address: Address): string {
+  const place = (address.w3 ^ address.w1) & (RECENT_KEYS - 1);
+  const recent = recentKeys[place];
+  if (recent !== undefined && sameAddress(recent.address, address)) return recent.key;
+  const copy = copyAddress(address);
+  const key = `${copy.w0}.${copy.w1}.${copy.w2}.${copy.w3}`;
+  recentKeys[place] = { address: copy, key };
+  return key;
 }

@@ -72,6 +72,8 @@ export interface SourceState {
 export class Membership implements MembershipView {
   readonly #clock: Clock;
   readonly #views = new Map<string, readonly StandingView[]>();
+  /** The views of all groups. */
+  readonly #standing: readonly StandingView[];
   readonly #approved: Approved | undefined;
   readonly #times: MembershipTimes;
   #changed: () => void = () => {};
@@ -87,6 +89,7 @@ export class Membership implements MembershipView {
         sources.map((provider) => new StandingView(provider, times.keepMs)),
       );
     }
+    this.#standing = [...this.#views.values()].flat();
   }
 
   /** Starts every provider and resolves when each has had its first look. */
@@ -104,7 +107,7 @@ export class Membership implements MembershipView {
 
   async stop(): Promise<void> {
     this.#changed = () => {};
-    await Promise.all(this.#standing().map(({ provider }) => provider.stop()));
+    await Promise.all(this.#standing.map(({ provider }) => provider.stop()));
   }
 
   /** Whether a source can be asked who is new. */
@@ -115,7 +118,7 @@ export class Membership implements MembershipView {
 
   /** Has the sources looked at anew, past every cache: `failed` where one does not answer that answered before. */
   async lookNow(): Promise<LookResult> {
-    const asked = this.#standing().filter((view) => view.canBeAsked);
+    const asked = this.#standing.filter((view) => view.canBeAsked);
     const results = await Promise.all(asked.map(({ provider }) => provider.refresh?.() ?? NOTHING_NEW));
     return results.includes('failed') ? 'failed' : 'answered';
   }
@@ -127,7 +130,7 @@ export class Membership implements MembershipView {
 
   /** Lets go of what a source has not said again for too long; to be called now and then. */
   expire(nowMs: number): void {
-    const expired = this.#standing().filter((view) => view.expire(nowMs));
+    const expired = this.#standing.filter((view) => view.expire(nowMs));
     if (expired.length > 0) this.#changed();
   }
 
@@ -225,18 +228,19 @@ export class Membership implements MembershipView {
 
   /** The nodes of the cluster that sources listed at the address at that time, those that have just left included. */
   membersAt(address: Address, timeMs: number): Member[] {
-    return this.#viewsOf(CLUSTER_GROUP)
-      .flatMap((view) => view.intervalsOf(address))
-      .filter((interval) => this.#holds(interval, timeMs))
-      .map(({ member }) => member);
+    const members: Member[] = [];
+    for (const view of this.#viewsOf(CLUSTER_GROUP)) {
+      for (const interval of view.intervalsOf(address)) {
+        if (this.#holds(interval, timeMs)) members.push(interval.member);
+      }
+    }
+    return members;
   }
 
   /** Whether the address is still in a group at that time, though its time there has ended: a verdict may not last. */
   isLeaving(address: Address, timeMs: number): boolean {
-    return this.#standing().some((view) =>
-      view
-        .intervalsOf(address)
-        .some((interval) => interval.untilMs !== Infinity && this.#holds(interval, timeMs)),
+    return this.#standing.some((view) =>
+      view.endedIntervalsOf(address).some((interval) => this.#holds(interval, timeMs)),
     );
   }
 
@@ -270,9 +274,5 @@ export class Membership implements MembershipView {
 
   #viewsOf(group: string): readonly StandingView[] {
     return this.#views.get(group) ?? [];
-  }
-
-  #standing(): StandingView[] {
-    return [...this.#views.values()].flat();
   }
 }

@@ -81,13 +81,13 @@ export class ServiceLocator {
     if (!this.#membership.inGroup(CLUSTER_GROUP, address, timeMs)) return [];
     const key = addressKey(address);
     // A node that has just left is still one for a while, and had its own ports.
-    const members = this.#membership.membersAt(address, timeMs);
-    return [...this.#places]
-      .filter(([service, place]) => {
-        const own = members.flatMap((member) => (place.isAuto ? rangesOf(member, service) : []));
-        return isAt(place, key, port) || own.some(({ first, last }) => port >= first && port <= last);
-      })
-      .map(([service]) => service);
+    const isOfMember = (service: string): boolean =>
+      this.#membership.membersAt(address, timeMs).some((member) => isIn(rangesOf(member, service), port));
+    const services: string[] = [];
+    for (const [service, place] of this.#places) {
+      if (isAt(place, key, port) || (place.isAuto && isOfMember(service))) services.push(service);
+    }
+    return services;
   }
 
   /**
@@ -139,9 +139,11 @@ function rangesOf({ ports, workerPorts }: Member, service: string): PortRange[] 
 
 function isAt({ own, common }: Place, key: string, port: number): boolean {
   const ranges = own.get(key);
-  return ranges === undefined
-    ? common.has(port)
-    : ranges.some(({ first, last }) => port >= first && port <= last);
+  return ranges === undefined ? common.has(port) : isIn(ranges, port);
+}
+
+function isIn(ranges: readonly PortRange[], port: number): boolean {
+  return ranges.some(({ first, last }) => port >= first && port <= last);
 }
 
 function portSet(ranges: readonly PortRange[]): PortSet {

@@ -81,6 +81,11 @@ export class StandingView {
     return this.#history.of(address);
   }
 
+  /** Those of them that have ended. */
+  endedIntervalsOf(address: Address): readonly Interval[] {
+    return this.#history.endedOf(address);
+  }
+
   /** Whether the address lies in one of the ranges. */
   covers({ w0, w1, w2, w3 }: Address): boolean {
     return this.#prefixes.some((prefix) => prefixContains(prefix, w0, w1, w2, w3));
