@@ -1,7 +1,8 @@
 /** Waiting for a condition, never for a fixed time. */
 import { setTimeout as delay } from 'node:timers/promises';
 
-const LOOK_INTERVAL_MS = 5;
+/** A collector takes a hundred requests a second of one address. */
+const LOOK_INTERVAL_MS = 20;
 
 /** Waits until the condition holds; fails, naming what it waited for, when it does not within the limit. */
 export async function waitFor(
