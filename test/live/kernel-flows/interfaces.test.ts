@@ -3,6 +3,7 @@ import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { describe, expect, it, vi } from 'vitest';
 import { openKernelFlows } from '../../../agent/capture/linux/kernel-flows.ts';
@@ -105,9 +106,13 @@ describe.skipIf(missing !== undefined)(
           await ip('link', 'set', link.interface, 'gso_max_segs', '1');
           await ip('-n', link.namespace, 'link', 'set', 'far0', 'gso_max_segs', '1');
           // Without IPv6 nothing speaks up between the looks at both counters.
-          const quiet = (name: string): string[] => ['sysctl', '-qw', `net.ipv6.conf.${name}.disable_ipv6=1`];
-          await promisify(execFile)('sysctl', quiet(link.interface).slice(1));
-          await ip('netns', 'exec', link.namespace, ...quiet('far0'));
+          const withoutIpv6 = (name: string): string[] => [
+            'sysctl',
+            '-qw',
+            `net.ipv6.conf.${name}.disable_ipv6=1`,
+          ];
+          await promisify(execFile)('sysctl', withoutIpv6(link.interface).slice(1));
+          await ip('netns', 'exec', link.namespace, ...withoutIpv6('far0'));
           const server = await startIperf(link, PORT);
           const others = new OtherTraffic(link.interface);
           try {
@@ -120,6 +125,8 @@ describe.skipIf(missing !== undefined)(
             const before = await interfaceBytes(link.interface);
             const seen = await observeFlows(source, isWatched, async () => {
               await promisify(execFile)('iperf3', ['-c', link.far.ipv4, '-p', `${PORT}`, '-t', '5']);
+              // The last acknowledgments come when iperf3 is gone already.
+              await quiet(link.interface);
             });
             const after = await interfaceBytes(link.interface);
             const bytes = seen.sides.reduce((sum, side) => sum + side.bytes, 0);
@@ -197,6 +204,16 @@ function recordedBytes(pcap: Buffer): number {
     bytes += pcap.readUInt32LE(at + 12);
   }
   return bytes;
+}
+
+/** Waits until an interface counts nothing more for a while. */
+async function quiet(name: string): Promise<void> {
+  for (let before = -1; ;) {
+    const now = await interfaceBytes(name);
+    if (now === before) return;
+    before = now;
+    await delay(200);
+  }
 }
 
 /** All bytes, in and out. */
