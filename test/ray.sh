@@ -9,6 +9,10 @@ if [ ! -x ../shared/raylab/raylab ]; then
   echo "no cluster to test with: ../shared/raylab is missing" >&2
   exit 2
 fi
+if ! command -v nmap > /dev/null; then
+  echo "no scan to test with: install the package nmap" >&2
+  exit 2
+fi
 export RAYLAB_VENV=${RAYLAB_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/plasmawatch/ray-venv}
 if [ ! -x "$RAYLAB_VENV/bin/ray" ]; then
   python3 -m venv "$RAYLAB_VENV"
