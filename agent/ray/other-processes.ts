@@ -1,6 +1,6 @@
 /**
  * The processes that are no raylets, so that looking for raylets again and again costs what is new, and not what a Ray
- * node has: a thousand processes, which take 150 ms of CPU time to be asked for their names.
+ * node has: a thousand processes, of which each takes some 160 µs of CPU time to be asked for its name.
  */
 import type { Clock } from '../../common/clock.ts';
 
