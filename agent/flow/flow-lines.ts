@@ -32,8 +32,8 @@ const LONGEST_LINE = 4096;
 
 /** What stands between the values. */
 const START = new FixedText('{"type":"flow","event":{"start":"');
-const END = new FixedText('","end":"');
-const SOURCE = new FixedText('"},"source":{"ip":"');
+const END = new FixedText('Z","end":"');
+const SOURCE = new FixedText('Z"},"source":{"ip":"');
 const DESTINATION = new FixedText('},"destination":{"ip":"');
 const NETWORK_IPV4 = new FixedText('},"network":{"transport":"tcp","type":"ipv4","community_id":"');
 const NETWORK_IPV6 = new FixedText('},"network":{"transport":"tcp","type":"ipv6","community_id":"');
@@ -47,7 +47,6 @@ const BYTES = new FixedText(',"bytes":');
 const OBJECT_END = new FixedText('}');
 const LINE_END = new FixedText('}}\n');
 const DOT = new FixedText('.');
-const UTC = new FixedText('Z');
 
 const NANOSECOND_DIGITS = 9;
 
@@ -78,11 +77,9 @@ export class FlowLines {
     writer.fixed(START);
     writer.fixed(this.#start.at(doubles[record / 2 + FIRST_SECONDS] as number));
     writer.digits(words[record + FIRST_NANOSECONDS] as number, NANOSECOND_DIGITS);
-    writer.fixed(UTC);
     writer.fixed(END);
     writer.fixed(this.#end.at(doubles[record / 2 + LAST_SECONDS] as number));
     writer.digits(words[record + LAST_NANOSECONDS] as number, NANOSECOND_DIGITS);
-    writer.fixed(UTC);
     writer.fixed(SOURCE);
     writeSide(writer, store, record, isB);
     writer.fixed(DESTINATION);

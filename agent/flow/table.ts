@@ -330,12 +330,13 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   }
 
   #expireQueue(queue: FlowQueue, limitSeconds: number, cause: FlowEndCause): void {
+    const lastStretch = stretchOf(limitSeconds);
     let slot = queue.oldest;
     while (slot !== NO_SLOT) {
       const record = slot * RECORD_WORDS;
       const { words, doubles } = this.#store;
       const seconds = doubles[record / 2 + LAST_SECONDS] as number;
-      if (stretchOf(seconds) > stretchOf(limitSeconds)) return;
+      if (stretchOf(seconds) > lastStretch) return;
       const next = queue.newerThan(slot);
       const isQuiet = seconds + (words[record + LAST_NANOSECONDS] as number) / 1e9 <= limitSeconds;
       if (isQuiet) this.#end(slot, cause);

@@ -220,21 +220,13 @@ export class Membership implements MembershipView {
   /** Who listed the address as a member of the cluster, where the rules do not approve of it; undefined otherwise. */
   admission(address: Address, timeMs: number): Admission | undefined {
     if (this.#approved === undefined || this.inGroup(CLUSTER_GROUP, address, timeMs)) return undefined;
-    const interval = this.#viewsOf(CLUSTER_GROUP)
-      .flatMap((view) => view.intervalsOf(address))
-      .findLast((candidate) => this.#holds(candidate, timeMs));
+    const interval = this.#nodesAt(address, timeMs).at(-1);
     return interval && { address, member: interval.member, sinceMs: interval.sinceMs };
   }
 
   /** The nodes of the cluster that sources listed at the address at that time, those that have just left included. */
   membersAt(address: Address, timeMs: number): Member[] {
-    const members: Member[] = [];
-    for (const view of this.#viewsOf(CLUSTER_GROUP)) {
-      for (const interval of view.intervalsOf(address)) {
-        if (this.#holds(interval, timeMs)) members.push(interval.member);
-      }
-    }
-    return members;
+    return this.#nodesAt(address, timeMs).map(({ member }) => member);
   }
 
   /** Whether the address is still in a group at that time, though its time there has ended: a verdict may not last. */
@@ -261,6 +253,17 @@ export class Membership implements MembershipView {
     const { ids, nodeGroups } = this.#approved;
     if (ids.has(member.id) || (member.group !== undefined && nodeGroups.has(member.group))) return true;
     return this.inGroup(APPROVED_GROUP, address, timeMs);
+  }
+
+  /** Which nodes of the cluster had the address at that time, whether they are admitted or not. */
+  #nodesAt(address: Address, timeMs: number): Interval[] {
+    const found: Interval[] = [];
+    for (const view of this.#viewsOf(CLUSTER_GROUP)) {
+      for (const interval of view.intervalsOf(address)) {
+        if (this.#holds(interval, timeMs)) found.push(interval);
+      }
+    }
+    return found;
   }
 
   #holds({ sinceMs, untilMs }: Interval, timeMs: number): boolean {
