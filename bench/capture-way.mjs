@@ -5,30 +5,17 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { openLiveSource } from '../agent/capture/live.ts';
+import { loadLibc } from '../agent/capture/linux/libc.ts';
+import { Frame, PortSet } from '../agent/capture/source.ts';
+import { decode, Packet } from '../agent/decode/packet.ts';
+import { FlowTable } from '../agent/flow/table.ts';
+import { preferSmallMemory } from '../cli/memory.ts';
+import { systemClock } from '../common/clock.ts';
+import { silentLogger } from '../common/log.ts';
 import { PORT } from './live-traffic.mjs';
 
 const [way, device, folder] = process.argv.slice(2);
-const load = (file) => import(`../dist/${file}`);
-const [
-  { preferSmallMemory },
-  { FlowTable },
-  { decode, Packet },
-  { Frame, PortSet },
-  { openLiveSource },
-  clock,
-  log,
-] = await Promise.all(
-  [
-    'cli/memory.js',
-    'agent/flow/table.js',
-    'agent/decode/packet.js',
-    'agent/capture/source.js',
-    'agent/capture/live.js',
-    'common/clock.js',
-    'common/log.js',
-  ].map(load),
-);
-
 const OPENERS = { 'npm cap': openNpmCap, 'npm pcap': openNpmPcap };
 // Ours run as in the agent.
 if (OPENERS[way] === undefined) preferSmallMemory();
@@ -62,7 +49,7 @@ for await (const line of createInterface(process.stdin)) {
 
 async function openOurs() {
   const options = { interface: device, ports: new PortSet([PORT]), prefer: way };
-  const dependencies = { clock: clock.systemClock, logger: log.silentLogger };
+  const dependencies = { clock: systemClock, logger: silentLogger };
   const { source: live } = await openLiveSource({ ...options, ...dependencies });
   const running = live.run(sink);
   return {
@@ -130,7 +117,6 @@ function totals() {
 
 /** Seconds that the newest socket filter of the machine has run, by the kernel's own clock (bpf(2)). */
 async function programTime() {
-  const { loadLibc } = await load('agent/capture/linux/libc.js');
   const libc = await loadLibc();
   const GET_NEXT_PROGRAM = 11;
   const GET_PROGRAM = 13;

@@ -17,6 +17,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { build } from 'rolldown';
+import built from '../rolldown.config.mjs';
 import {
   bulk,
   FRAME_LENGTH,
@@ -35,6 +37,8 @@ const FLOWS = 10_000;
 const STRANGER = '192.0.2.1';
 /** V8 tidies up eight seconds after its start, once: that belongs to no load. */
 const NODE_SETTLES_MS = 10_000;
+/** Built as the program is, and beside it. */
+const CAPTURE_WAY = join(import.meta.dirname, '../dist/bench/capture-way.js');
 const OURS = ['kernel', 'ring', 'cap', 'npm cap', 'npm pcap'];
 const PEERS = {
   tcpdump: (folder) => ['-i', NEAR, '-Z', 'root', '-s', '128', '-w', join(folder, 'out'), `tcp port ${PORT}`],
@@ -55,6 +59,11 @@ const { values } = parseArgs({
   },
 });
 const folder = mkdtempSync(join(tmpdir(), 'plasmawatch-bench-'));
+await build({
+  ...built,
+  input: join(import.meta.dirname, 'capture-way.mjs'),
+  output: Object.assign({}, built.output, { dir: join(CAPTURE_WAY, '..'), cleanDir: false }),
+});
 spawnSync('sysctl', ['-qw', 'kernel.bpf_stats_enabled=1']);
 try {
   makeLink();
@@ -109,7 +118,7 @@ function measure(tool, load) {
 }
 
 async function measureOurs(way, load) {
-  const words = [join(import.meta.dirname, 'capture-way.mjs'), way, NEAR, values.pcap ?? ''];
+  const words = [CAPTURE_WAY, way, NEAR, values.pcap ?? ''];
   const child = spawn(process.execPath, words, { stdio: ['pipe', 'pipe', 'inherit'] });
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
   const ask = async (word) => {

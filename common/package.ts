@@ -18,6 +18,11 @@ const packageRoot = findRoot(dirname(fileURLToPath(import.meta.url)));
 
 function findRoot(start: string): string {
   let folder = start;
-  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  while (!existsSync(join(folder, 'package.json'))) {
+    const parent = dirname(folder);
+    if (parent === folder)
+      throw new Error(`no package.json in ${start} or above: the installation is not whole`);
+    folder = parent;
+  }
   return folder;
 }

@@ -8,7 +8,6 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import type { Clock } from '../../common/clock.ts';
 import { PlasmawatchError } from '../../common/errors.ts';
 import { packagePath } from '../../common/package.ts';
@@ -38,10 +37,8 @@ const LINKTYPE_LINUX_SLL = 113;
 /** LINKTYPE_LINUX_SLL of the pcap registry: a header in network byte order in front of the network header. */
 const SLL = { length: 16, hardwareType: 2 } as const;
 
-/** Compiled, also for the tests: the oldest supported Node runs no TypeScript. */
-const CHILD_PROGRAM = import.meta.url.endsWith('.ts')
-  ? packagePath('dist/agent/capture/libpcap-child.js')
-  : fileURLToPath(new URL('libpcap-child.js', import.meta.url));
+/** Built, also for the tests: the oldest supported Node runs no TypeScript. */
+const CHILD_PROGRAM = packagePath('dist/agent/capture/libpcap-child.js');
 
 export interface LibpcapOptions {
   /** One interface by name; all interfaces without. */

@@ -3,12 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { packagePath } from '../../common/package.ts';
 
 export function setup(): void {
-  execFileSync(
-    process.execPath,
-    [packagePath('node_modules/typescript/bin/tsc'), '-p', 'tsconfig.build.json'],
-    {
-      cwd: packagePath('.'),
-      stdio: 'inherit',
-    },
-  );
+  const rolldown = packagePath('node_modules/rolldown/bin/cli.mjs');
+  execFileSync(process.execPath, [rolldown, '--config', '--logLevel', 'warn'], {
+    cwd: packagePath('.'),
+    stdio: 'inherit',
+  });
 }

@@ -3,7 +3,7 @@
  * TypeScript.
  */
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -11,26 +11,33 @@ import { promisify } from 'node:util';
 const PROJECT = resolve(import.meta.dirname, '../..');
 
 /**
- * Compiles the files (paths from the project's root) and what they import into a temporary folder of the same
- * layout, where they find the project's node_modules.
+ * Compiles the files (paths from the project's root) and what they import, a module each, into a temporary folder of
+ * the same layout, where they find the project's node_modules. Every user may read it, as what is installed.
  */
 export async function compile(...files: string[]): Promise<{ folder: string; remove: () => Promise<void> }> {
-  const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-compiled-'));
+  const root = await mkdtemp(join(tmpdir(), 'plasmawatch-compiled-'));
+  await chmod(root, 0o755);
+  const folder = join(root, 'dist');
   const config = {
-    extends: join(PROJECT, 'tsconfig.build.json'),
-    compilerOptions: { rootDir: PROJECT, outDir: folder, typeRoots: [join(PROJECT, 'node_modules/@types')] },
+    extends: join(PROJECT, 'tsconfig.json'),
+    compilerOptions: {
+      noEmit: false,
+      rootDir: PROJECT,
+      outDir: folder,
+      typeRoots: [join(PROJECT, 'node_modules/@types')],
+    },
     files: files.map((file) => join(PROJECT, file)),
     include: [],
   };
-  await symlink(join(PROJECT, 'node_modules'), join(folder, 'node_modules'));
-  await writeFile(join(folder, 'package.json'), '{"type":"module"}');
-  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(config));
-  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  await symlink(join(PROJECT, 'node_modules'), join(root, 'node_modules'));
+  await writeFile(join(root, 'package.json'), '{"type":"module"}');
+  await writeFile(join(root, 'tsconfig.json'), JSON.stringify(config));
+  const remove = (): Promise<void> => rm(root, { recursive: true, force: true });
   try {
     await promisify(execFile)(process.execPath, [
       join(PROJECT, 'node_modules/typescript/bin/tsc'),
       '-p',
-      join(folder, 'tsconfig.json'),
+      join(root, 'tsconfig.json'),
     ]);
   } catch (error) {
     await remove();

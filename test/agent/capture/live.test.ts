@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { chmod, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -21,7 +21,6 @@ describe.skipIf(missing !== undefined)(
 
     beforeAll(async () => {
       compiled = await compile('agent/capture/live.ts', 'agent/capture/libpcap-child.ts');
-      await chmod(compiled.folder, 0o755);
       await writeFile(join(compiled.folder, 'open.mjs'), OPEN_SCRIPT);
     });
     afterAll(() => compiled?.remove());
@@ -65,16 +64,17 @@ describe('openLiveSource without its optional packages', () => {
   it.skipIf(process.platform !== 'linux')('says in one line what to install (needs Linux)', async () => {
     const { folder, remove } = await compile('agent/capture/live.ts', 'agent/capture/libpcap-child.ts');
     try {
-      await rm(join(folder, 'node_modules'));
-      await mkdir(join(folder, 'node_modules'));
+      const modules = join(folder, '../node_modules');
+      await rm(modules);
+      await mkdir(modules);
       for (const name of await readdir(MODULES)) {
-        const place = join(folder, 'node_modules', name);
+        const place = join(modules, name);
         if (!OPTIONAL_PACKAGES.has(name)) await symlink(join(MODULES, name), place);
       }
       // An installation that lost its native part: what is there cannot be loaded.
       for (const name of OPTIONAL_PACKAGES) {
-        await mkdir(join(folder, 'node_modules', name));
-        await writeFile(join(folder, 'node_modules', name, 'package.json'), '{"main":"absent.js"}');
+        await mkdir(join(modules, name));
+        await writeFile(join(modules, name, 'package.json'), '{"main":"absent.js"}');
       }
       await writeFile(join(folder, 'open.mjs'), OPEN_SCRIPT);
       const { stdout } = await promisify(execFile)(process.execPath, [join(folder, 'open.mjs')]);

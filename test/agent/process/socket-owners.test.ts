@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ownerInWords, SocketOwners } from '../../../agent/process/socket-owners.ts';
 import { SockDiag, type SocketEnds } from '../../../agent/process/sock-diag.ts';
 import { parseAddress, type Address } from '../../../common/address.ts';
+import { compile } from '../../support/compile.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { waitFor } from '../../support/wait-for.ts';
 
@@ -141,13 +142,18 @@ describe.skipIf(!isLinux)('SocketOwners (needs Linux)', () => {
     'tells only the user where the process may not be looked into (needs root)',
     async () => {
       const { ends } = await startClient();
+      const { folder, remove } = await compile(
+        'agent/process/socket-owners.ts',
+        'agent/process/sock-diag.ts',
+      );
       // In a process without any capability, of another user than the client's.
-      const looker = spawn(process.execPath, ['--input-type=module', '-e', lookAt(ends)], {
+      const looker = spawn(process.execPath, ['--input-type=module', '-e', lookAt(ends, folder)], {
         stdio: ['ignore', 'pipe', 'inherit'],
         uid: NOBODY,
         gid: NOBODY,
       });
       const [line] = (await once(createInterface(looker.stdout), 'line')) as [string];
+      await remove();
       expect(JSON.parse(line)).toEqual({
         owner: { userId: 0, description: { user: { id: '0', name: 'root' } } },
         counters: { looks: 1, unattributed: 1, givenUp: 0, turnedAway: 0 },
@@ -165,12 +171,11 @@ it('puts an owner in words', () => {
   expect(ownerInWords({ user: { id: '1000' } })).toBe('a process of user 1000');
 });
 
-/** A program that looks up these ends with the built files. */
-function lookAt(ends: SocketEnds): string {
-  const folder = new URL('../../../dist/', import.meta.url).href;
+/** A program that looks up these ends with the compiled files in the folder. */
+function lookAt(ends: SocketEnds, folder: string): string {
   return `
-    import { SocketOwners } from '${folder}agent/process/socket-owners.js';
-    import { SockDiag } from '${folder}agent/process/sock-diag.js';
+    import { SocketOwners } from '${folder}/agent/process/socket-owners.js';
+    import { SockDiag } from '${folder}/agent/process/sock-diag.js';
     const owners = new SocketOwners({ clock: { now: () => 0 }, sockDiag: await SockDiag.open() });
     const owner = await owners.find(${JSON.stringify(ends)});
     console.log(JSON.stringify({ owner, counters: owners.counters }));`;

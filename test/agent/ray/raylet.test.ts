@@ -5,9 +5,10 @@ import { copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { OtherProcesses } from '../../../agent/ray/other-processes.ts';
 import { findRaylet, findRaylets, parseRayletLog } from '../../../agent/ray/raylet.ts';
+import { compile } from '../../support/compile.ts';
 import { freePort } from '../../support/free-port.ts';
 
 const SAMPLES = resolve(import.meta.dirname, '../../../../shared/raylab/samples');
@@ -251,6 +252,12 @@ describe.skipIf(process.getuid?.() !== 0)(
     let folder = '';
     let child: ChildProcess;
     let port = 0;
+    let compiled: Awaited<ReturnType<typeof compile>>;
+
+    beforeAll(async () => {
+      compiled = await compile('agent/ray/raylet.ts');
+    });
+    afterAll(() => compiled.remove());
 
     beforeEach(async () => {
       folder = await mkdtemp(join(tmpdir(), 'plasmawatch-raylet-'));
@@ -286,7 +293,7 @@ describe.skipIf(process.getuid?.() !== 0)(
       ['with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH', '-all,+sys_ptrace,+dac_read_search', true],
     ])('is found by another user %s', async (_title, capabilities, isProven) => {
       const look = `
-      import { rayletAt } from '${new URL('../../../dist/agent/ray/raylet.js', import.meta.url).href}';
+      import { rayletAt } from '${compiled.folder}/agent/ray/raylet.js';
       console.log(JSON.stringify(await rayletAt(${child.pid})));`;
       const user = ['--reuid=65534', '--regid=65534', '--clear-groups'];
       const granted = [`--inh-caps=${capabilities}`, `--ambient-caps=${capabilities}`];

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { describe, expect, it, vi } from 'vitest';
 import { openKernelFlows } from '../../../agent/capture/linux/kernel-flows.ts';
 import { PortSet } from '../../../agent/capture/source.ts';
-import { packagePath } from '../../../common/package.ts';
+import { compile } from '../../support/compile.ts';
 import { FlowWatcher, observeFlows } from '../../support/flow-watcher.ts';
 import { startIperf } from '../../support/iperf.ts';
 import { endChild, ip, missingForNamespaces, withNamespace } from '../../support/netns.ts';
@@ -77,10 +77,16 @@ describe.skipIf(missing !== undefined)(
       `goes on when its own network namespace is removed, ${FLAP_ROUNDS} times`,
       { timeout: 20_000 + FLAP_ROUNDS * 3000 },
       async () => {
+        const compiled = await compile(
+          'agent/capture/linux/kernel-flows.ts',
+          'common/clock.ts',
+          'common/log.ts',
+        );
+        const program = countPackets(compiled.folder);
         for (let round = 0; round < FLAP_ROUNDS; round++) {
           await withNamespace(async (link) => {
             const words = ['netns', 'exec', link.namespace, process.execPath, '--input-type=module'];
-            const child = spawn('ip', [...words, '-e', COUNT_PACKETS], {
+            const child = spawn('ip', [...words, '-e', program], {
               stdio: ['pipe', 'pipe', 'inherit'],
             });
             const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
@@ -94,6 +100,7 @@ describe.skipIf(missing !== undefined)(
             expect((await lines.next()).value).toBe('1000 packets, 0 descriptors left');
           });
         }
+        await compiled.remove();
       },
     );
 
@@ -143,12 +150,12 @@ describe.skipIf(missing !== undefined)(
   },
 );
 
-/** Counts until its standard input ends. */
-const COUNT_PACKETS = `
-  import { openKernelFlows } from '${packagePath('dist/agent/capture/linux/kernel-flows.js')}';
-  import { PortSet } from '${packagePath('dist/agent/capture/source.js')}';
-  import { systemClock as clock } from '${packagePath('dist/common/clock.js')}';
-  import { silentLogger as logger } from '${packagePath('dist/common/log.js')}';
+/** A program of the compiled files in the folder. It counts until its standard input ends. */
+const countPackets = (folder: string): string => `
+  import { openKernelFlows } from '${folder}/agent/capture/linux/kernel-flows.js';
+  import { PortSet } from '${folder}/agent/capture/source.js';
+  import { systemClock as clock } from '${folder}/common/clock.js';
+  import { silentLogger as logger } from '${folder}/common/log.js';
   import { once } from 'node:events';
   import { readdirSync, readlinkSync } from 'node:fs';
   const source = await openKernelFlows({ ports: new PortSet([${PORT}]), clock, logger });
