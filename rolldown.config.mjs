@@ -1,11 +1,12 @@
 /**
- * How the program is built: the modules of a command become one file, with a few shared by several. Node loads that in
- * half the time, which is most of what a short command takes, and V8 need not ask at every call of the packet path
- * whether the module it comes from has been loaded yet (bench/replay: a quarter of the whole).
+ * How the program is built: the modules of a command become one file, with a few shared by several, in CommonJS.
+ *
+ * Node loads that in a third of the time that a hundred ECMAScript modules take, and most of what a short command costs is
+ * loading. And V8 need not ask at each call of the packet path whether the module it is in has been loaded by now.
  */
 import { defineConfig } from 'rolldown';
 
-/** The package that every command needs before it can do anything, with what it needs itself; all others stay outside. */
+/** What every command needs before it can do anything becomes part of it; all other packages stay outside. */
 const COMMAND_LINE =
   /^(yargs|yargs-parser|cliui|y18n|escalade|get-caller-file|require-directory|string-width)(\/|$)/;
 
@@ -21,8 +22,11 @@ export default defineConfig({
   output: {
     dir: 'dist',
     cleanDir: true,
-    chunkFileNames: 'shared/[name].js',
+    format: 'cjs',
+    entryFileNames: '[name].cjs',
+    chunkFileNames: 'shared/[name].cjs',
     sourcemap: true,
+    // Names stay, for stack traces.
     minify: { compress: true, mangle: false, codegen: false },
   },
 });

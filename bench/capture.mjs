@@ -38,7 +38,7 @@ const STRANGER = '192.0.2.1';
 /** V8 tidies up eight seconds after its start, once: that belongs to no load. */
 const NODE_SETTLES_MS = 10_000;
 /** Built as the program is, and beside it. */
-const CAPTURE_WAY = join(import.meta.dirname, '../dist/bench/capture-way.js');
+const CAPTURE_WAY = join(import.meta.dirname, '../dist/bench/capture-way.mjs');
 const OURS = ['kernel', 'ring', 'cap', 'npm cap', 'npm pcap'];
 const PEERS = {
   tcpdump: (folder) => ['-i', NEAR, '-Z', 'root', '-s', '128', '-w', join(folder, 'out'), `tcp port ${PORT}`],
@@ -62,7 +62,13 @@ const folder = mkdtempSync(join(tmpdir(), 'plasmawatch-bench-'));
 await build({
   ...built,
   input: join(import.meta.dirname, 'capture-way.mjs'),
-  output: Object.assign({}, built.output, { dir: join(CAPTURE_WAY, '..'), cleanDir: false }),
+  output: Object.assign({}, built.output, {
+    dir: join(CAPTURE_WAY, '..'),
+    format: 'esm',
+    entryFileNames: '[name].mjs',
+    chunkFileNames: '[name].mjs',
+    cleanDir: false,
+  }),
 });
 spawnSync('sysctl', ['-qw', 'kernel.bpf_stats_enabled=1']);
 try {
@@ -199,7 +205,7 @@ async function measureAgent(load) {
     spool: { path: join(folder, 'spool.db') },
   };
   const config = fileOf('agent.yaml', JSON.stringify(settings));
-  const program = join(import.meta.dirname, '../dist/cli/main.js');
+  const program = join(import.meta.dirname, '../dist/cli/main.cjs');
   const child = spawn(process.execPath, [program, 'agent', '--json', '--config', config]);
   const ids = new Set();
   let latency;

@@ -20,7 +20,7 @@ import { PORT, writeCapture } from './recording.mjs';
 delete process.env.NODE_EXTRA_CA_CERTS;
 
 const PACKET_BYTES = 90;
-const MAIN = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+const MAIN = fileURLToPath(new URL('../dist/cli/main.cjs', import.meta.url));
 const LOOP = fileURLToPath(new URL('pcap-parser-flows.mjs', import.meta.url));
 const OURS = 'plasmawatch flows --json';
 

@@ -111,11 +111,6 @@ async function countAll(
   return unreadable;
 }
 
-/** What the owner of a flow notes: the name of its interface, which the file knows only while it is read. */
-interface Note {
-  readonly interfaceName: string;
-}
-
 /** Counts packets to flows, over all files as if they were one. No flow ends by being quiet. */
 class FlowCounter implements FrameSink {
   readonly #ports: PortSet;
@@ -123,7 +118,8 @@ class FlowCounter implements FrameSink {
   readonly #packet = new Packet();
   readonly #skipped = new SkippedPackets();
   readonly #fragments = new FragmentCache();
-  readonly #table: FlowTable<Note>;
+  /** The tag of a flow is the name of its interface, which the file knows only while it is read. */
+  readonly #table: FlowTable<string>;
   #tcpPackets = 0;
   #otherPackets = 0;
   #skippedPackets = 0;
@@ -136,14 +132,11 @@ class FlowCounter implements FrameSink {
   constructor(ports: PortSet, list: FlowList) {
     this.#ports = ports;
     this.#list = list;
-    this.#table = new FlowTable<Note>({
+    this.#table = new FlowTable({
       maxFlows: MAX_FLOWS,
       countOnOneInterface: false,
       isService: () => false,
-      opened: (flow, frame) => {
-        const interfaceName = this.#source?.interfaceName(frame.interfaceIndex);
-        if (interfaceName !== undefined) flow.tag = { interfaceName };
-      },
+      tagOf: (frame) => this.#source?.interfaceName(frame.interfaceIndex),
       ended: (flow) => this.#tell(flow),
     });
   }
@@ -202,7 +195,7 @@ class FlowCounter implements FrameSink {
     return counted + others + (reasons.length === 0 ? '' : `; skipped ${reasons.join(', ')}`);
   }
 
-  #tell(flow: Flow<Note>): void {
-    this.#list.add(flow, flow.tag?.interfaceName);
+  #tell(flow: Flow<string>): void {
+    this.#list.add(flow, flow.tag);
   }
 }

@@ -175,5 +175,8 @@ function isProgram(): boolean {
 }
 
 if (isProgram()) {
-  process.exitCode = await runCommandLine(process.argv.slice(2), processTerminal());
+  // Awaited by nothing: the build is CommonJS (rolldown.config.mjs), where a module cannot wait.
+  void runCommandLine(process.argv.slice(2), processTerminal()).then((status) => {
+    process.exitCode = status;
+  });
 }

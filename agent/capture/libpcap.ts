@@ -38,7 +38,7 @@ const LINKTYPE_LINUX_SLL = 113;
 const SLL = { length: 16, hardwareType: 2 } as const;
 
 /** Built, also for the tests: the oldest supported Node runs no TypeScript. */
-const CHILD_PROGRAM = packagePath('dist/agent/capture/libpcap-child.js');
+const CHILD_PROGRAM = packagePath('dist/agent/capture/libpcap-child.cjs');
 
 export interface LibpcapOptions {
   /** One interface by name; all interfaces without. */

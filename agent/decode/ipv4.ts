@@ -9,11 +9,10 @@ import {
 } from './ip-packet.ts';
 import type { Packet, Step } from './packet.ts';
 
-const VERSION_AND_HEADER_LENGTH = 0;
-const TOTAL_LENGTH = 2;
+/** Two words, each read at once: version, header length, type of service and total length; where fragments lie, time to live, protocol. */
+const FIRST_WORD = 0;
+const FRAGMENT_AND_PROTOCOL = 6;
 const IDENTIFICATION = 4;
-const FLAGS_AND_FRAGMENT_OFFSET = 6;
-const PROTOCOL = 9;
 const SOURCE = 12;
 const DESTINATION = 16;
 const MINIMUM_HEADER_LENGTH = 20;
@@ -38,11 +37,11 @@ const FRAGMENT_UNIT = 8;
 export function decodeIpv4(view: DataView, packet: Packet): Step {
   const { offset } = packet;
   if (packet.capturedEnd - offset < MINIMUM_HEADER_LENGTH) return 'truncated';
-  const versionAndLength = view.getUint8(offset + VERSION_AND_HEADER_LENGTH);
-  const headerLength = (versionAndLength & 0x0f) * 4;
-  if (versionAndLength >>> 4 !== 4 || headerLength < MINIMUM_HEADER_LENGTH) return 'malformed';
+  const first = view.getInt32(offset + FIRST_WORD);
+  const headerLength = ((first >>> 24) & 0x0f) * 4;
+  if (first >>> 28 !== 4 || headerLength < MINIMUM_HEADER_LENGTH) return 'malformed';
 
-  const totalLength = view.getUint16(offset + TOTAL_LENGTH);
+  const totalLength = first & 0xffff;
   // Total length 0: a segment of 64 KiB or more that the card cuts up later; the frame's length holds.
   const wireEnd = totalLength === 0 ? packet.wireEnd : offset + totalLength;
   if (wireEnd - offset < headerLength) return 'malformed';
@@ -60,8 +59,9 @@ export function decodeIpv4(view: DataView, packet: Packet): Step {
   if (headerLength > MINIMUM_HEADER_LENGTH) takeFinalDestination(view, packet, offset + headerLength);
   packet.offset = offset + headerLength;
 
-  const protocol = view.getUint8(offset + PROTOCOL);
-  const fragment = view.getUint16(offset + FLAGS_AND_FRAGMENT_OFFSET);
+  const second = view.getInt32(offset + FRAGMENT_AND_PROTOCOL);
+  const protocol = second & 0xff;
+  const fragment = second >>> 16;
   if ((fragment & FRAGMENT_MASK) !== 0) {
     const fragmentOffset = (fragment & FRAGMENT_OFFSET_MASK) * FRAGMENT_UNIT;
     noteFragment(packet, protocol, view.getUint16(offset + IDENTIFICATION), fragmentOffset);

@@ -1,13 +1,11 @@
 /** Transmission Control Protocol: RFC 9293, section 3.1. */
 import type { DecodeOutcome, Packet } from './packet.ts';
 
-const SOURCE_PORT = 0;
-const DESTINATION_PORT = 2;
+/** Words, each read at once: both ports; data offset, flags and window. */
+const PORTS = 0;
 const SEQUENCE = 4;
 const ACKNOWLEDGMENT = 8;
-const DATA_OFFSET = 12;
-const FLAGS = 13;
-const WINDOW = 14;
+const DATA_OFFSET_FLAGS_WINDOW = 12;
 const MINIMUM_HEADER_LENGTH = 20;
 
 /** The part of the header that a flow needs at least. */
@@ -17,19 +15,21 @@ const PORTS_LENGTH = 4;
 export function decodeTcp(view: DataView, packet: Packet): DecodeOutcome {
   const { offset, capturedEnd, wireEnd } = packet;
   if (capturedEnd - offset < MINIMUM_HEADER_LENGTH) return decodePorts(view, packet);
-  const headerLength = (view.getUint8(offset + DATA_OFFSET) >>> 4) * 4;
+  const word = view.getInt32(offset + DATA_OFFSET_FLAGS_WINDOW);
+  const headerLength = (word >>> 28) * 4;
   const payloadOffset = offset + headerLength;
   // The options of a first fragment may go on in the next one.
   if (headerLength < MINIMUM_HEADER_LENGTH || (payloadOffset > wireEnd && !packet.isFragment)) {
     return decodePorts(view, packet);
   }
 
-  packet.sourcePort = view.getUint16(offset + SOURCE_PORT);
-  packet.destinationPort = view.getUint16(offset + DESTINATION_PORT);
+  const ports = view.getInt32(offset + PORTS);
+  packet.sourcePort = ports >>> 16;
+  packet.destinationPort = ports & 0xffff;
   packet.sequence = view.getInt32(offset + SEQUENCE);
   packet.acknowledgment = view.getInt32(offset + ACKNOWLEDGMENT);
-  packet.tcpFlags = view.getUint8(offset + FLAGS);
-  packet.window = view.getUint16(offset + WINDOW);
+  packet.tcpFlags = (word >>> 16) & 0xff;
+  packet.window = word & 0xffff;
   packet.payloadLength = wireEnd > payloadOffset ? wireEnd - payloadOffset : 0;
   packet.payloadOffset = payloadOffset;
   packet.payloadCaptured = capturedEnd > payloadOffset ? capturedEnd - payloadOffset : 0;
@@ -44,8 +44,9 @@ function decodePorts(view: DataView, packet: Packet): DecodeOutcome {
   const { offset, capturedEnd, wireEnd } = packet;
   if (wireEnd - offset < PORTS_LENGTH) return 'malformed';
   if (capturedEnd - offset < PORTS_LENGTH) return 'truncated';
-  packet.sourcePort = view.getUint16(offset + SOURCE_PORT);
-  packet.destinationPort = view.getUint16(offset + DESTINATION_PORT);
+  const ports = view.getInt32(offset + PORTS);
+  packet.sourcePort = ports >>> 16;
+  packet.destinationPort = ports & 0xffff;
   packet.sequence = 0;
   packet.acknowledgment = 0;
   packet.tcpFlags = 0;

@@ -1,9 +1,10 @@
 /** ASCII text put together as bytes, for lists of many lines: no string is made of it. */
 
-const DIGIT_0 = 0x30;
-/** Numbers of up to nine digits are written by whole-number arithmetic. */
-const LARGEST_SHORT_NUMBER = 999_999_999;
 const WORD_BYTES = 4;
+const DIGIT_0 = 0x30;
+const POINT = 0x2e;
+/** Numbers below are written by whole-number arithmetic. */
+const LONG_NUMBER = 1_000_000_000;
 
 /** Text that is written again and again. */
 export class FixedText {
@@ -15,14 +16,30 @@ export class FixedText {
   constructor(text: string) {
     this.length = text.length;
     this.words = new Int32Array(Math.ceil(text.length / WORD_BYTES));
-    const view = new DataView(new ArrayBuffer(this.words.length * WORD_BYTES));
-    for (let index = 0; index < text.length; index++) view.setUint8(index, text.charCodeAt(index));
-    for (let index = 0; index < this.words.length; index++)
-      this.words[index] = view.getInt32(index * WORD_BYTES);
+    for (let index = 0; index < text.length; index++) {
+      const shift = 8 * (WORD_BYTES - 1 - (index % WORD_BYTES));
+      (this.words[Math.floor(index / WORD_BYTES)] as number) |= text.charCodeAt(index) << shift;
+    }
   }
 }
 
-/** Writes one text behind the other. Who writes knows that there is room: nothing grows here. */
+/** The numbers below 1,000 as a word of text, without zeros in front; a point behind fills it up. */
+const SHORT_NUMBERS = new Int32Array(1000);
+/** The same with zeros in front. */
+const THREE_DIGITS = new Int32Array(1000);
+for (let number = 0; number < 1000; number++) {
+  const hundreds = DIGIT_0 + Math.floor(number / 100);
+  const tens = DIGIT_0 + (Math.floor(number / 10) % 10);
+  const ones = DIGIT_0 + (number % 10);
+  const digits = (hundreds << 24) | (tens << 16) | (ones << 8) | POINT;
+  THREE_DIGITS[number] = digits;
+  SHORT_NUMBERS[number] = number < 10 ? digits << 16 : number < 100 ? digits << 8 : digits;
+}
+
+/**
+ * Writes one text behind the other. Who writes knows that there is room: nothing grows here. Four bytes are written at
+ * a time: those that are too many are overwritten by what comes next.
+ */
 export class AsciiWriter {
   /** Bytes written so far. */
   length = 0;
@@ -44,7 +61,6 @@ export class AsciiWriter {
     return written;
   }
 
-  /** Four bytes at a time: those that are too many are overwritten by what comes next. */
   fixed({ words, length }: FixedText): void {
     const view = this.#view;
     let end = this.length;
@@ -70,25 +86,53 @@ export class AsciiWriter {
 
   /** A whole number that is not negative. */
   number(value: number): void {
-    if (value > LARGEST_SHORT_NUMBER) {
+    if (value >= LONG_NUMBER) {
       this.text(String(value));
       return;
     }
-    let digits = 1;
-    for (let limit = 10; value >= limit; limit *= 10) digits++;
-    this.digits(value, digits);
+    const whole = value | 0;
+    const thousands = (whole / 1000) | 0;
+    if (thousands === 0) {
+      this.#short(whole);
+      return;
+    }
+    const millions = (thousands / 1000) | 0;
+    if (millions === 0) {
+      this.#short(thousands);
+    } else {
+      this.#short(millions);
+      this.#threeDigits(thousands - millions * 1000);
+    }
+    this.#threeDigits(whole - thousands * 1000);
   }
 
-  /** Exactly so many digits of a number below 2^31. */
-  digits(value: number, digits: number): void {
-    const bytes = this.#bytes;
-    let rest = value | 0;
-    for (let index = this.length + digits - 1; index >= this.length; index--) {
-      const quotient = (rest / 10) | 0;
-      bytes[index] = DIGIT_0 + rest - quotient * 10;
-      rest = quotient;
+  /** Exactly nine digits of a number below 10^9. */
+  nineDigits(value: number): void {
+    const thousands = (value / 1000) | 0;
+    const millions = (thousands / 1000) | 0;
+    this.#threeDigits(millions);
+    this.#threeDigits(thousands - millions * 1000);
+    this.#threeDigits(value - thousands * 1000);
+  }
+
+  /** An IPv4 address: four bytes, the first in the upper bits. */
+  ipv4(address: number): void {
+    for (let shift = 24; shift > 0; shift -= 8) {
+      this.#short((address >>> shift) & 0xff);
+      // The point is there already.
+      this.length++;
     }
-    this.length += digits;
+    this.#short(address & 0xff);
+  }
+
+  #short(number: number): void {
+    this.#view.setInt32(this.length, SHORT_NUMBERS[number] as number);
+    this.length += number < 10 ? 1 : number < 100 ? 2 : 3;
+  }
+
+  #threeDigits(number: number): void {
+    this.#view.setInt32(this.length, THREE_DIGITS[number] as number);
+    this.length += 3;
   }
 }
 

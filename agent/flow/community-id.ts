@@ -12,8 +12,8 @@ const IP_PROTOCOL_TCP = 6;
 
 /** What is hashed: the seed, two addresses, the protocol and a zero, two ports. */
 const SEED_LENGTH = 2;
-const IPV4_INPUT = new DataView(new ArrayBuffer(SEED_LENGTH + 2 * 4 + 2 + 4));
-const IPV6_INPUT = new DataView(new ArrayBuffer(SEED_LENGTH + 2 * 16 + 2 + 4));
+const IPV4_INPUT = createInput(4);
+const IPV6_INPUT = createInput(16);
 
 /** An address with a port. */
 interface Endpoint extends Address {
@@ -42,14 +42,27 @@ export function communityIdAt(words: Int32Array, record: number): string {
   const first = record + (isInOrder ? ADDRESS_A : ADDRESS_B);
   const second = record + (isInOrder ? ADDRESS_B : ADDRESS_A);
   // One buffer for all, hashed in one go: 0.5 µs; a hash object that is fed field by field takes 3 µs.
-  const input = isIpv4At(words, first) && isIpv4At(words, second) ? IPV4_INPUT : IPV6_INPUT;
-  input.setUint16(0, SEED);
-  let offset = writeAddress(input, SEED_LENGTH, words, first);
-  offset = writeAddress(input, offset, words, second);
-  input.setUint16(offset, IP_PROTOCOL_TCP << 8);
-  input.setUint16(offset + 2, portAt(words, record, !isInOrder));
-  input.setUint16(offset + 4, portAt(words, record, isInOrder));
+  const isIpv4 = isIpv4At(words, first) && isIpv4At(words, second);
+  const input = isIpv4 ? IPV4_INPUT : IPV6_INPUT;
+  const addressLength = isIpv4 ? 4 : 16;
+  let offset = SEED_LENGTH;
+  for (let word = isIpv4 ? ADDRESS_WORDS - 1 : 0; word < ADDRESS_WORDS; word++) {
+    input.setInt32(offset, words[first + word] as number);
+    input.setInt32(offset + addressLength, words[second + word] as number);
+    offset += 4;
+  }
+  offset += addressLength + 2;
+  input.setUint16(offset, portAt(words, record, !isInOrder));
+  input.setUint16(offset + 2, portAt(words, record, isInOrder));
   return `1:${hash('sha1', input, 'base64')}`;
+}
+
+/** With all that is always the same. */
+function createInput(addressLength: number): DataView {
+  const input = new DataView(new ArrayBuffer(SEED_LENGTH + 2 * addressLength + 2 + 4));
+  input.setUint16(0, SEED);
+  input.setUint8(SEED_LENGTH + 2 * addressLength, IP_PROTOCOL_TCP);
+  return input;
 }
 
 function setAddress(address: number, { w0, w1, w2, w3 }: Address): void {
@@ -67,14 +80,4 @@ function isAFirst(words: Int32Array, record: number): boolean {
     if (a !== b) return a >>> 0 < b >>> 0;
   }
   return portAt(words, record, false) <= portAt(words, record, true);
-}
-
-/** Writes four bytes or sixteen, in network order; returns where they end. */
-function writeAddress(input: DataView, start: number, words: Int32Array, address: number): number {
-  let offset = start;
-  for (let index = input === IPV4_INPUT ? ADDRESS_WORDS - 1 : 0; index < ADDRESS_WORDS; index++) {
-    input.setInt32(offset, words[address + index] as number);
-    offset += 4;
-  }
-  return offset;
 }

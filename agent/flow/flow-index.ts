@@ -22,8 +22,11 @@ import {
 const SLOT_MASK = MAX_SLOTS;
 const TAG_MASK = ~SLOT_MASK;
 const FREE = 0;
-/** Buckets to begin with; always a power of two. */
-const FIRST_BUCKETS = 1024;
+/** Buckets to begin with, 256 KiB of which the system gives what is used; always a power of two. */
+const FIRST_BUCKETS = 65_536;
+
+/** Where no search has begun. */
+const NO_BUCKET = -1;
 
 /** What `find` answers when there is no such flow. */
 export const NOT_FOUND = -1;
@@ -50,22 +53,30 @@ export class FlowIndex {
     return this.#size;
   }
 
-  /** The hash of the packet's connection: the same for both directions. */
+  /**
+   * The hash of the packet's connection: the same for both directions. Of each end, every word is multiplied by an odd
+   * number of its own (from the fractional parts of square roots), and the sum scrambled by the finalizer of MurmurHash3
+   * (Austin Appleby, public domain), so that every bit counts in all.
+   */
   hashOf(packet: Packet): number {
     const seed = this.#seed;
-    const { source0, source1, source2, source3, sourcePort } = packet;
-    const { destination0, destination1, destination2, destination3, destinationPort } = packet;
-    const source = hashEndpoint(seed, source0, source1, source2, source3, sourcePort);
-    const destination = hashEndpoint(
-      seed,
-      destination0,
-      destination1,
-      destination2,
-      destination3,
-      destinationPort,
-    );
+    let source = seed + Math.imul(packet.source3 ^ seed, 0x6a09e667);
+    let destination = seed + Math.imul(packet.destination3 ^ seed, 0x6a09e667);
+    source += Math.imul(packet.sourcePort ^ seed, 0xbb67ae85);
+    destination += Math.imul(packet.destinationPort ^ seed, 0xbb67ae85);
+    // The upper words of an IPv4 address are always the same and say nothing.
+    if (packet.source2 !== IPV4_MAPPED_WORD || (packet.source0 | packet.source1) !== 0) {
+      source += hashUpperWords(seed, packet.source0, packet.source1, packet.source2);
+    }
+    if (packet.destination2 !== IPV4_MAPPED_WORD || (packet.destination0 | packet.destination1) !== 0) {
+      destination += hashUpperWords(seed, packet.destination0, packet.destination1, packet.destination2);
+    }
+    source = Math.imul(source ^ (source >>> 16), 0x85ebca6b);
+    destination = Math.imul(destination ^ (destination >>> 16), 0x85ebca6b);
+    source = Math.imul(source ^ (source >>> 13), 0xc2b2ae35);
+    destination = Math.imul(destination ^ (destination >>> 13), 0xc2b2ae35);
     // Both are scrambled, and so is their sum.
-    return (source + destination) | 0;
+    return ((source ^ (source >>> 16)) + (destination ^ (destination >>> 16))) | 0;
   }
 
   /**
@@ -75,23 +86,31 @@ export class FlowIndex {
    */
   find(packet: Packet): number {
     const { words } = this.#store;
-    const latest = this.#latest;
-    if (latest !== NO_SLOT) {
-      const end = senderOf(words, latest * RECORD_WORDS, packet);
-      if (end !== NOT_FOUND) return latest * 2 + end;
-    }
-    const hash = this.hashOf(packet);
     const buckets = this.#buckets;
     const mask = this.#mask;
-    for (let bucket = hash & mask; ; bucket = (bucket + 1) & mask) {
-      const entry = buckets[bucket] as number;
+    let hash = 0;
+    let bucket = NO_BUCKET;
+    // The flow found last needs no search.
+    for (let slot = this.#latest; ; slot = slotOf(buckets[bucket] as number)) {
+      if (slot !== NO_SLOT) {
+        const end = senderOf(words, slot * RECORD_WORDS, packet);
+        if (end !== NOT_FOUND) {
+          this.#latest = slot;
+          return slot * 2 + end;
+        }
+      }
+      if (bucket === NO_BUCKET) {
+        hash = this.hashOf(packet);
+        bucket = hash & mask;
+      } else {
+        bucket = (bucket + 1) & mask;
+      }
+      let entry = buckets[bucket] as number;
+      while (entry !== FREE && ((entry ^ hash) & TAG_MASK) !== 0) {
+        bucket = (bucket + 1) & mask;
+        entry = buckets[bucket] as number;
+      }
       if (entry === FREE) return NOT_FOUND;
-      if (((entry ^ hash) & TAG_MASK) !== 0) continue;
-      const slot = slotOf(entry);
-      const end = senderOf(words, slot * RECORD_WORDS, packet);
-      if (end === NOT_FOUND) continue;
-      this.#latest = slot;
-      return slot * 2 + end;
     }
   }
 
@@ -147,65 +166,40 @@ function slotOf(entry: number): number {
 
 /** Which end of the record's flow sent the packet: 0 for A, 1 for B; `NOT_FOUND` where it is another flow's. */
 function senderOf(words: Int32Array, record: number, packet: Packet): number {
-  const ports = words[record + PORTS];
   const { sourcePort, destinationPort } = packet;
+  const ports = words[record + PORTS];
+  // What differs most often comes first.
   if (
     ports === ((sourcePort << 16) | destinationPort) &&
-    isSource(words, record + ADDRESS_A, packet) &&
-    isDestination(words, record + ADDRESS_B, packet)
+    words[record + ADDRESS_A + 3] === packet.source3 &&
+    words[record + ADDRESS_B + 3] === packet.destination3 &&
+    words[record + ADDRESS_A + 2] === packet.source2 &&
+    words[record + ADDRESS_B + 2] === packet.destination2 &&
+    words[record + ADDRESS_A + 1] === packet.source1 &&
+    words[record + ADDRESS_B + 1] === packet.destination1 &&
+    words[record + ADDRESS_A] === packet.source0 &&
+    words[record + ADDRESS_B] === packet.destination0
   ) {
     return 0;
   }
   if (
     ports === ((destinationPort << 16) | sourcePort) &&
-    isSource(words, record + ADDRESS_B, packet) &&
-    isDestination(words, record + ADDRESS_A, packet)
+    words[record + ADDRESS_B + 3] === packet.source3 &&
+    words[record + ADDRESS_A + 3] === packet.destination3 &&
+    words[record + ADDRESS_B + 2] === packet.source2 &&
+    words[record + ADDRESS_A + 2] === packet.destination2 &&
+    words[record + ADDRESS_B + 1] === packet.source1 &&
+    words[record + ADDRESS_A + 1] === packet.destination1 &&
+    words[record + ADDRESS_B] === packet.source0 &&
+    words[record + ADDRESS_A] === packet.destination0
   ) {
     return 1;
   }
   return NOT_FOUND;
 }
 
-function isSource(words: Int32Array, address: number, packet: Packet): boolean {
+function hashUpperWords(seed: number, w0: number, w1: number, w2: number): number {
   return (
-    words[address + 3] === packet.source3 &&
-    words[address + 2] === packet.source2 &&
-    words[address + 1] === packet.source1 &&
-    words[address] === packet.source0
+    Math.imul(w0 ^ seed, 0x3c6ef373) + Math.imul(w1 ^ seed, 0xa54ff53b) + Math.imul(w2 ^ seed, 0x510e527f)
   );
-}
-
-function isDestination(words: Int32Array, address: number, packet: Packet): boolean {
-  return (
-    words[address + 3] === packet.destination3 &&
-    words[address + 2] === packet.destination2 &&
-    words[address + 1] === packet.destination1 &&
-    words[address] === packet.destination0
-  );
-}
-
-/**
- * Each word times its own odd number, the sum scrambled: odd numbers from the fractional parts of square roots. The
- * upper words of an IPv4 address are always the same and say nothing.
- */
-function hashEndpoint(seed: number, w0: number, w1: number, w2: number, w3: number, port: number): number {
-  let sum = (seed + Math.imul(w3 ^ seed, 0x6a09e667) + Math.imul(port ^ seed, 0xbb67ae85)) | 0;
-  if ((w0 | w1 | (w2 ^ IPV4_MAPPED_WORD)) !== 0) {
-    sum =
-      (sum +
-        Math.imul(w0 ^ seed, 0x3c6ef373) +
-        Math.imul(w1 ^ seed, 0xa54ff53b) +
-        Math.imul(w2 ^ seed, 0x510e527f)) |
-      0;
-  }
-  return scramble(sum);
-}
-
-/** Spreads every bit over all: the finalizer of MurmurHash3 (Austin Appleby, public domain). */
-function scramble(value: number): number {
-  let hash = value ^ (value >>> 16);
-  hash = Math.imul(hash, 0x85ebca6b);
-  hash ^= hash >>> 13;
-  hash = Math.imul(hash, 0xc2b2ae35);
-  return hash ^ (hash >>> 16);
 }

@@ -20,7 +20,6 @@ import {
   SIDE_PACKETS,
   SIDE_PAYLOAD_BYTES,
   SIDE_STREAM_BYTES,
-  type FlowStore,
 } from './flow-store.ts';
 import type { Flow } from './flow.ts';
 import { recordInterface, recordTunnel } from './record.ts';
@@ -30,25 +29,45 @@ const PIECE_BYTES = 64 * 1024;
 /** No line is longer: the longest name of an interface takes 1,536 bytes, all else together less than 1,024. */
 const LONGEST_LINE = 4096;
 
-/** What stands between the values. */
-const START = new FixedText('{"type":"flow","event":{"start":"');
-const END = new FixedText('Z","end":"');
-const SOURCE = new FixedText('Z"},"source":{"ip":"');
-const DESTINATION = new FixedText('},"destination":{"ip":"');
-const NETWORK_IPV4 = new FixedText('},"network":{"transport":"tcp","type":"ipv4","community_id":"');
-const NETWORK_IPV6 = new FixedText('},"network":{"transport":"tcp","type":"ipv6","community_id":"');
-const STATE = new FixedText('"},"plasmawatch":{"state":"');
-const PAYLOAD_SOURCE = new FixedText('","service":null,"payload":{"source":');
-const OF_DESTINATION = new FixedText(',"destination":');
-const STREAM_SOURCE = new FixedText('},"stream":{"source":');
-const PORT = new FixedText('","port":');
-const PACKETS = new FixedText(',"packets":');
-const BYTES = new FixedText(',"bytes":');
-const OBJECT_END = new FixedText('}');
-const LINE_END = new FixedText('}}\n');
-const DOT = new FixedText('.');
+const INITIATOR = 0;
+const RESPONDER = 1;
 
-const NANOSECOND_DIGITS = 9;
+/** A value of a line, with the text before it. */
+interface Part {
+  readonly before: FixedText;
+  readonly value: 'first' | 'last' | 'address' | 'port' | 'total' | 'family' | 'id' | 'state' | 'rest';
+  /** `INITIATOR` or `RESPONDER`, where each has one. */
+  readonly end: number;
+  /** Of a total: its place among those of a side. */
+  readonly field: number;
+}
+
+/** What a line is made of, in order. A loop over it is soon compiled; a call for each part was not, until the end. */
+const LINE: readonly Part[] = [
+  part('{"type":"flow","event":{"start":"', 'first'),
+  part('Z","end":"', 'last'),
+  part('Z"},"source":{"ip":"', 'address', INITIATOR),
+  part('","port":', 'port', INITIATOR),
+  part(',"packets":', 'total', INITIATOR, SIDE_PACKETS),
+  part(',"bytes":', 'total', INITIATOR, SIDE_BYTES),
+  part('},"destination":{"ip":"', 'address', RESPONDER),
+  part('","port":', 'port', RESPONDER),
+  part(',"packets":', 'total', RESPONDER, SIDE_PACKETS),
+  part(',"bytes":', 'total', RESPONDER, SIDE_BYTES),
+  part('},"network":{"transport":"tcp","type":"', 'family'),
+  part('","community_id":"', 'id'),
+  part('"},"plasmawatch":{"state":"', 'state'),
+  part('","service":null,"payload":{"source":', 'total', INITIATOR, SIDE_PAYLOAD_BYTES),
+  part(',"destination":', 'total', RESPONDER, SIDE_PAYLOAD_BYTES),
+  part('},"stream":{"source":', 'total', INITIATOR, SIDE_STREAM_BYTES),
+  part(',"destination":', 'total', RESPONDER, SIDE_STREAM_BYTES),
+  part('}', 'rest'),
+];
+const LINE_END = new FixedText('}}\n');
+
+function part(before: string, value: Part['value'], end = INITIATOR, field = 0): Part {
+  return { before: new FixedText(before), value, end, field };
+}
 
 /**
  * Gathers the same text as `JSON.stringify(flowRecord(flow, { interfaceName }))` and a line feed for each flow; a test
@@ -69,36 +88,41 @@ export class FlowLines {
     const writer = this.#writer;
     const { store, record } = flow;
     const { words, doubles } = store;
-    const isB = words[record + IS_B_INITIATOR] === 1;
-    const totals = (record + (isB ? SIDE_B : SIDE_A)) / 2;
-    const otherTotals = (record + (isB ? SIDE_A : SIDE_B)) / 2;
-    const isIpv4 = isIpv4At(words, record + ADDRESS_A) && isIpv4At(words, record + ADDRESS_B);
-
-    writer.fixed(START);
-    writer.fixed(this.#start.at(doubles[record / 2 + FIRST_SECONDS] as number));
-    writer.digits(words[record + FIRST_NANOSECONDS] as number, NANOSECOND_DIGITS);
-    writer.fixed(END);
-    writer.fixed(this.#end.at(doubles[record / 2 + LAST_SECONDS] as number));
-    writer.digits(words[record + LAST_NANOSECONDS] as number, NANOSECOND_DIGITS);
-    writer.fixed(SOURCE);
-    writeSide(writer, store, record, isB);
-    writer.fixed(DESTINATION);
-    writeSide(writer, store, record, !isB);
-    writer.fixed(isIpv4 ? NETWORK_IPV4 : NETWORK_IPV6);
-    writer.text(communityIdAt(words, record));
-    writer.fixed(STATE);
-    writer.text(flow.state);
-    writer.fixed(PAYLOAD_SOURCE);
-    writer.number(doubles[totals + SIDE_PAYLOAD_BYTES] as number);
-    writer.fixed(OF_DESTINATION);
-    writer.number(doubles[otherTotals + SIDE_PAYLOAD_BYTES] as number);
-    writer.fixed(STREAM_SOURCE);
-    writer.number(doubles[totals + SIDE_STREAM_BYTES] as number);
-    writer.fixed(OF_DESTINATION);
-    writer.number(doubles[otherTotals + SIDE_STREAM_BYTES] as number);
-    writer.fixed(OBJECT_END);
-    const rest = restOf(flow, interfaceName);
-    if (rest !== '') writer.utf8(rest);
+    const initiator = words[record + IS_B_INITIATOR] as number;
+    for (const { before, value, end, field } of LINE) {
+      writer.fixed(before);
+      const isB = (end ^ initiator) === 1;
+      switch (value) {
+        case 'total':
+          writer.number(doubles[((record + (isB ? SIDE_B : SIDE_A)) >> 1) + field] as number);
+          break;
+        case 'port':
+          writer.number(portAt(words, record, isB));
+          break;
+        case 'address':
+          writeAddress(writer, words, record + (isB ? ADDRESS_B : ADDRESS_A));
+          break;
+        case 'first':
+          writer.fixed(this.#start.at(doubles[(record >> 1) + FIRST_SECONDS] as number));
+          writer.nineDigits(words[record + FIRST_NANOSECONDS] as number);
+          break;
+        case 'last':
+          writer.fixed(this.#end.at(doubles[(record >> 1) + LAST_SECONDS] as number));
+          writer.nineDigits(words[record + LAST_NANOSECONDS] as number);
+          break;
+        case 'family':
+          writer.text(isIpv4(words, record) ? 'ipv4' : 'ipv6');
+          break;
+        case 'id':
+          writer.text(communityIdAt(words, record));
+          break;
+        case 'state':
+          writer.text(flow.state);
+          break;
+        default:
+          writeRest(writer, flow, interfaceName);
+      }
+    }
     writer.fixed(LINE_END);
   }
 
@@ -106,16 +130,6 @@ export class FlowLines {
   take(): Uint8Array {
     return this.#writer.take();
   }
-}
-
-/** What few flows have. */
-function restOf(flow: Flow<unknown>, interfaceName: string | undefined): string {
-  const name = recordInterface({ interfaceName });
-  const tunnel = recordTunnel(flow);
-  return (
-    (name === undefined ? '' : `,"interface":${JSON.stringify(name)}`) +
-    (tunnel === undefined ? '' : `,"tunnel":${JSON.stringify(tunnel)}`)
-  );
 }
 
 /** The text of a second up to its fraction. Most times are in the same second as the one before. */
@@ -132,28 +146,24 @@ class SecondText {
   }
 }
 
-/** The address, the port and the counts of an end. */
-function writeSide(writer: AsciiWriter, { words, doubles }: FlowStore, record: number, isB: boolean): void {
-  writeAddress(writer, words, record + (isB ? ADDRESS_B : ADDRESS_A));
-  writer.fixed(PORT);
-  writer.number(portAt(words, record, isB));
-  const totals = (record + (isB ? SIDE_B : SIDE_A)) / 2;
-  writer.fixed(PACKETS);
-  writer.number(doubles[totals + SIDE_PACKETS] as number);
-  writer.fixed(BYTES);
-  writer.number(doubles[totals + SIDE_BYTES] as number);
+function isIpv4(words: Int32Array, record: number): boolean {
+  return isIpv4At(words, record + ADDRESS_A) && isIpv4At(words, record + ADDRESS_B);
 }
 
 function writeAddress(writer: AsciiWriter, words: Int32Array, address: number): void {
-  if (!isIpv4At(words, address)) {
-    const [w0 = 0, w1 = 0, w2 = 0, w3 = 0] = words.subarray(address, address + ADDRESS_WORDS);
-    writer.text(formatAddress({ w0, w1, w2, w3 }));
+  if (isIpv4At(words, address)) {
+    writer.ipv4(words[address + ADDRESS_WORDS - 1] as number);
     return;
   }
-  const word = words[address + ADDRESS_WORDS - 1] as number;
-  writer.number(word >>> 24);
-  for (let shift = 16; shift >= 0; shift -= 8) {
-    writer.fixed(DOT);
-    writer.number((word >>> shift) & 0xff);
+  const [w0 = 0, w1 = 0, w2 = 0, w3 = 0] = words.subarray(address, address + ADDRESS_WORDS);
+  writer.text(formatAddress({ w0, w1, w2, w3 }));
+}
+
+/** What few flows have. */
+function writeRest(writer: AsciiWriter, flow: Flow<unknown>, interfaceName: string | undefined): void {
+  if (interfaceName !== undefined) {
+    writer.utf8(`,"interface":${JSON.stringify(recordInterface({ interfaceName }))}`);
   }
+  const tunnel = recordTunnel(flow);
+  if (tunnel !== undefined) writer.utf8(`,"tunnel":${JSON.stringify(tunnel)}`);
 }

@@ -41,35 +41,39 @@ const NO_HOLES = 1;
  */
 export function noteSegment(store: FlowStore, record: number, isB: boolean, packet: Packet): void {
   const { tcpFlags, payloadLength: length } = packet;
-  // Without flags it is no segment of a connection, or one of which only the ports are known.
-  if (tcpFlags === 0 || (tcpFlags & TCP_RST) !== 0) return;
   const isSyn = (tcpFlags & TCP_SYN) !== 0;
-  if (length === 0 && !isSyn) return;
+  // Without flags it is no segment of a connection, or one of which only the ports are known.
+  if ((length === 0 && !isSyn) || tcpFlags === 0 || (tcpFlags & TCP_RST) !== 0) return;
   const { words } = store;
   const side = record + (isB ? SIDE_B : SIDE_A);
   // A SYN takes a number of its own, before the data that may come with it (RFC 7413).
   const start = isSyn ? (packet.sequence + 1) | 0 : packet.sequence;
-  const isKnown = words[side + SIDE_STREAM_STATE] !== NEXT_IS_UNKNOWN;
-  const expected = words[side + SIDE_NEXT_SEQUENCE] as number;
-  const ahead = (start - expected) | 0;
-  if (ahead === 0 && isKnown) {
-    addToStream(store, side, length);
-    words[side + SIDE_NEXT_SEQUENCE] = (start + length) | 0;
-  } else if (!isKnown || ahead > LARGEST_WINDOW || ahead < -LARGEST_WINDOW) {
-    words[side + SIDE_STREAM_STATE] = NO_HOLES;
-    addToStream(store, side, length);
-    words[side + SIDE_NEXT_SEQUENCE] = (start + length) | 0;
-  } else {
-    noteOutOfOrder(store, side, record + (isB ? HOLES_B : HOLES_A), start, length);
+  const state = words[side + SIDE_STREAM_STATE];
+  if (state !== NEXT_IS_UNKNOWN && start !== words[side + SIDE_NEXT_SEQUENCE]) {
+    noteUnexpected(store, side, record + (isB ? HOLES_B : HOLES_A), start, length);
+    return;
   }
+  if (state === NEXT_IS_UNKNOWN) words[side + SIDE_STREAM_STATE] = NO_HOLES;
+  addToStream(store, side, length);
+  words[side + SIDE_NEXT_SEQUENCE] = (start + length) | 0;
 }
 
-/** @param holes the word at which the side's holes start */
-function noteOutOfOrder(store: FlowStore, side: number, holes: number, start: number, length: number): void {
+/**
+ * A segment that starts at another number than the one expected next.
+ *
+ * @param holes the word at which the side's holes start
+ */
+function noteUnexpected(store: FlowStore, side: number, holes: number, start: number, length: number): void {
   const { words } = store;
   const expected = words[side + SIDE_NEXT_SEQUENCE] as number;
   const end = (start + length) | 0;
   const ahead = (start - expected) | 0;
+  if (ahead > LARGEST_WINDOW || ahead < -LARGEST_WINDOW) {
+    words[side + SIDE_STREAM_STATE] = NO_HOLES;
+    addToStream(store, side, length);
+    words[side + SIDE_NEXT_SEQUENCE] = end;
+    return;
+  }
   if (ahead > 0) {
     if (length === 0) return;
     openHole(words, side, holes, expected, start);

@@ -79,6 +79,11 @@ export interface FlowTableOptions<Tag> {
    * way round.
    */
   readonly opened?: (flow: Flow<Tag>, frame: Frame) => void;
+  /**
+   * What to tag a flow with that begins with this frame, or whose initiator and responder turn out by it to be the
+   * other way round. For owners who need to know no more of a flow that opens: it takes no object for each.
+   */
+  readonly tagOf?: (frame: Frame) => Tag | undefined;
   /** Takes each flow when it leaves the table: for the last time, unless it is kept (`Flow.keep`). */
   readonly ended: (flow: Flow<Tag>, cause: FlowEndCause) => void;
   /** A random 32-bit number, where strangers choose the packets. */
@@ -110,7 +115,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   /** What `account` makes of counts, so that look-ups see one kind of record. */
   readonly #countedFrame = new Frame();
   readonly #countedPacket = new Packet();
-  /** By slot: of the flows that somebody has asked for. 10,000 more objects cost a collection of garbage or two. */
+  /** By slot: of the flows that the owner was told of. 10,000 more objects cost a collection of garbage or two. */
   readonly #flows: (Flow<Tag> | undefined)[] = [];
   /** By slot: of the few flows that came in one. */
   readonly #tunnels = new Map<number, FlowTunnel>();
@@ -138,20 +143,16 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
 
   /** Counts a packet to its flow, which it may open. */
   observe(frame: Frame, packet: Packet): void {
+    const { tcpFlags } = packet;
+    const openedBefore = this.#opened;
     let found = this.#index.find(packet);
-    if (found !== NOT_FOUND && isSyn(packet.tcpFlags) && this.#beginsAnother(found, packet)) {
-      this.#end(found >> 1, 'reused');
-      found = NOT_FOUND;
-    }
-    const isNew = found === NOT_FOUND;
-    if (isNew) found = this.#open(frame, packet) * 2;
-    const slot = found >> 1;
-    const record = slot * RECORD_WORDS;
+    if (found === NOT_FOUND || isSyn(tcpFlags)) found = this.#begin(found, frame, packet);
+    const record = (found >> 1) * RECORD_WORDS;
     const store = this.#store;
     const { words, doubles } = store;
     const isB = (found & 1) === 1;
     const side = record + (isB ? SIDE_B : SIDE_A);
-    const totals = side / 2;
+    const totals = side >> 1;
     if (doubles[totals + SIDE_PACKETS] === 0) {
       words[side + SIDE_INTERFACE] = frame.interfaceIndex;
     } else if (this.#countOnOneInterface && words[side + SIDE_INTERFACE] !== frame.interfaceIndex) {
@@ -165,12 +166,18 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
       noteSegment(store, record, isB, packet);
     }
     const isLater = noteTime(store, record, frame);
-    // Known after the first packets, and the record's first part tells it: the other side's need not be touched.
-    if (words[record + KNOWN_INITIALS] !== (INITIAL_OF_A | INITIAL_OF_B)) {
-      noteInitialSequences(words, record, isB, packet);
+    const facts = factsOf(tcpFlags);
+    const known = words[record + (isB ? FACTS_B : FACTS_A)] as number;
+    if (
+      (known | facts) !== known ||
+      (facts & (SENT_SYN | SENT_SYN_ACK)) !== 0 ||
+      words[record + KNOWN_INITIALS] !== (INITIAL_OF_A | INITIAL_OF_B)
+    ) {
+      // Among the first packets of a connection, and the few that end it.
+      this.#learn(found, frame, packet, isLater, this.#opened !== openedBefore);
+    } else if (isLater) {
+      this.#queueOf(record).renew(found >> 1);
     }
-    const isTurned = this.#noteSender(slot, isB, factsOf(packet.tcpFlags), isLater);
-    if (isNew || isTurned) this.#tell(slot, frame);
   }
 
   /**
@@ -236,16 +243,32 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     }
   }
 
-  /** The flows in the table. The one just handed out may end before the next is asked for; others may not. */
+  /**
+   * The flows in the table. The one just handed out may end before the next is asked for; others may not. To an owner
+   * who was not told of a flow it is an object for the moment, not to be kept.
+   */
   *[Symbol.iterator](): Iterator<Flow<Tag>> {
     for (const queue of this.#queues) {
       let slot = queue.oldest;
       while (slot !== NO_SLOT) {
         const next = queue.newerThan(slot);
-        yield this.#flowAt(slot);
+        yield this.#flows[slot] ?? this.#windowOn(slot);
         slot = next;
       }
     }
+  }
+
+  /**
+   * The flow of a packet that may begin one: the one that was found, or a new one.
+   *
+   * @param found as `FlowIndex.find` answers; so is the result
+   */
+  #begin(found: number, frame: Frame, packet: Packet): number {
+    if (found !== NOT_FOUND) {
+      if (!this.#beginsAnother(found, packet)) return found;
+      this.#end(found >> 1, 'reused');
+    }
+    return this.#open(frame, packet) * 2;
   }
 
   /** The slot of a new flow whose end A is the packet's sender. */
@@ -299,6 +322,15 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     return isKnown && words[record + (isB ? SIDE_B : SIDE_A) + SIDE_INITIAL_SEQUENCE] !== packet.sequence;
   }
 
+  /** Takes in what a counted packet may tell of its flow beyond numbers. */
+  #learn(found: number, frame: Frame, packet: Packet, isLater: boolean, isNew: boolean): void {
+    const slot = found >> 1;
+    const isB = (found & 1) === 1;
+    noteInitialSequences(this.#store.words, slot * RECORD_WORDS, isB, packet);
+    const isTurned = this.#noteSender(slot, isB, factsOf(packet.tcpFlags), isLater);
+    if (isNew || isTurned) this.#tell(slot, frame);
+  }
+
   /** Takes in what a segment proves of its sender: mostly nothing new. Returns whether the sides changed places. */
   #noteSender(slot: number, isB: boolean, facts: number, isLater: boolean): boolean {
     const { words } = this.#store;
@@ -324,9 +356,12 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   }
 
   #tell(slot: number, frame: Frame): void {
+    const { opened, tagOf } = this.#options;
+    const tag = tagOf?.(frame);
     const flow = this.#flows[slot];
-    if (flow !== undefined) flow.tag = undefined;
-    this.#options.opened?.(flow ?? this.#flowAt(slot), frame);
+    if (flow !== undefined) flow.tag = tag;
+    else if (tag !== undefined) this.#flowAt(slot).tag = tag;
+    opened?.(this.#flowAt(slot), frame);
   }
 
   #expireQueue(queue: FlowQueue, limitSeconds: number, cause: FlowEndCause): void {
@@ -363,7 +398,11 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   }
 
   #flowAt(slot: number): Flow<Tag> {
-    return (this.#flows[slot] ??= new Flow<Tag>(this.#store, slot, this.#tunnels.get(slot)));
+    return (this.#flows[slot] ??= this.#windowOn(slot));
+  }
+
+  #windowOn(slot: number): Flow<Tag> {
+    return new Flow<Tag>(this.#store, slot, this.#tunnels.get(slot));
   }
 
   /** The queue that holds the record's flow. */
@@ -434,23 +473,35 @@ function describeCounts(counts: FlowCounts, frame: Frame, packet: Packet): void 
  * the flow's last packet is in a later stretch of time now (see expiry.ts).
  */
 function noteTime({ words, doubles }: FlowStore, record: number, { seconds, nanoseconds }: Frame): boolean {
-  const lastSeconds = doubles[record / 2 + LAST_SECONDS] as number;
-  const isSameSecond = seconds === lastSeconds;
-  if (isSameSecond ? nanoseconds > (words[record + LAST_NANOSECONDS] as number) : seconds > lastSeconds) {
+  const lastSeconds = doubles[(record >> 1) + LAST_SECONDS] as number;
+  if (seconds === lastSeconds) {
+    if (nanoseconds > (words[record + LAST_NANOSECONDS] as number)) {
+      words[record + LAST_NANOSECONDS] = nanoseconds;
+      return false;
+    }
+  } else if (seconds > lastSeconds) {
+    doubles[(record >> 1) + LAST_SECONDS] = seconds;
     words[record + LAST_NANOSECONDS] = nanoseconds;
-    if (isSameSecond) return false;
-    doubles[record / 2 + LAST_SECONDS] = seconds;
     return stretchOf(seconds) > stretchOf(lastSeconds);
   }
-  const firstSeconds = doubles[record / 2 + FIRST_SECONDS] as number;
-  if (
-    seconds < firstSeconds ||
-    (seconds === firstSeconds && nanoseconds < (words[record + FIRST_NANOSECONDS] as number))
-  ) {
-    doubles[record / 2 + FIRST_SECONDS] = seconds;
-    words[record + FIRST_NANOSECONDS] = nanoseconds;
-  }
+  noteEarlierTime(words, doubles, record, seconds, nanoseconds);
   return false;
+}
+
+function noteEarlierTime(
+  words: Int32Array,
+  doubles: Float64Array,
+  record: number,
+  seconds: number,
+  nanoseconds: number,
+): void {
+  const firstSeconds = doubles[(record >> 1) + FIRST_SECONDS] as number;
+  const isEarlier =
+    seconds < firstSeconds ||
+    (seconds === firstSeconds && nanoseconds < (words[record + FIRST_NANOSECONDS] as number));
+  if (!isEarlier) return;
+  doubles[(record >> 1) + FIRST_SECONDS] = seconds;
+  words[record + FIRST_NANOSECONDS] = nanoseconds;
 }
 
 /**

@@ -23,7 +23,7 @@ export class Program {
 
   /** Starts `plasmawatch` with these words. */
   constructor(words: readonly string[], { namespace, within = [], env, user }: ProgramOptions = {}) {
-    const command = [process.execPath, packagePath('dist/cli/main.js'), ...words];
+    const command = [process.execPath, packagePath('dist/cli/main.cjs'), ...words];
     const place = namespace === undefined ? within : ['ip', 'netns', 'exec', namespace];
     const [file = '', ...args] = [...place, ...command];
     const child = spawn(file, args, {

@@ -212,7 +212,7 @@ describe('FlowTable takes for the initiator', () => {
   });
 
   it('the other side, once a SYN that was captured late proves it, and clears the tag', () => {
-    const { send, table } = createTable();
+    const { send, table } = createTable({ opened: () => {} });
     const guessed = send({ ...ACK, from: B, to: A, sequence: 101, acknowledgment: 501 });
     guessed.tag = 'judged';
     expect(nameOf(guessed)).toBe(`${A} > ${B}`);
