@@ -30,10 +30,14 @@ export function decodeTcp(view: DataView, packet: Packet): DecodeOutcome {
   packet.acknowledgment = view.getInt32(offset + ACKNOWLEDGMENT);
   packet.tcpFlags = (word >>> 16) & 0xff;
   packet.window = word & 0xffff;
-  packet.payloadLength = wireEnd > payloadOffset ? wireEnd - payloadOffset : 0;
+  packet.payloadLength = orNothing(wireEnd - payloadOffset);
   packet.payloadOffset = payloadOffset;
-  packet.payloadCaptured = capturedEnd > payloadOffset ? capturedEnd - payloadOffset : 0;
+  packet.payloadCaptured = orNothing(capturedEnd - payloadOffset);
   return 'tcp';
+}
+
+function orNothing(length: number): number {
+  return length > 0 ? length : 0;
 }
 
 /**

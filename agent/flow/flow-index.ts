@@ -22,8 +22,8 @@ import {
 const SLOT_MASK = MAX_SLOTS;
 const TAG_MASK = ~SLOT_MASK;
 const FREE = 0;
-/** Buckets to begin with, 256 KiB of which the system gives what is used; always a power of two. */
-const FIRST_BUCKETS = 65_536;
+/** Buckets to begin with, 512 KiB of which the system gives what is used; always a power of two. */
+const FIRST_BUCKETS = 131_072;
 
 /** Where no search has begun. */
 const NO_BUCKET = -1;
@@ -168,34 +168,27 @@ function slotOf(entry: number): number {
 function senderOf(words: Int32Array, record: number, packet: Packet): number {
   const { sourcePort, destinationPort } = packet;
   const ports = words[record + PORTS];
-  // What differs most often comes first.
-  if (
-    ports === ((sourcePort << 16) | destinationPort) &&
-    words[record + ADDRESS_A + 3] === packet.source3 &&
-    words[record + ADDRESS_B + 3] === packet.destination3 &&
-    words[record + ADDRESS_A + 2] === packet.source2 &&
-    words[record + ADDRESS_B + 2] === packet.destination2 &&
-    words[record + ADDRESS_A + 1] === packet.source1 &&
-    words[record + ADDRESS_B + 1] === packet.destination1 &&
-    words[record + ADDRESS_A] === packet.source0 &&
-    words[record + ADDRESS_B] === packet.destination0
-  ) {
-    return 0;
-  }
-  if (
-    ports === ((destinationPort << 16) | sourcePort) &&
-    words[record + ADDRESS_B + 3] === packet.source3 &&
-    words[record + ADDRESS_A + 3] === packet.destination3 &&
-    words[record + ADDRESS_B + 2] === packet.source2 &&
-    words[record + ADDRESS_A + 2] === packet.destination2 &&
-    words[record + ADDRESS_B + 1] === packet.source1 &&
-    words[record + ADDRESS_A + 1] === packet.destination1 &&
-    words[record + ADDRESS_B] === packet.source0 &&
-    words[record + ADDRESS_A] === packet.destination0
-  ) {
-    return 1;
-  }
-  return NOT_FOUND;
+  const isA = ports === ((sourcePort << 16) | destinationPort);
+  if (!isA && ports !== ((destinationPort << 16) | sourcePort)) return NOT_FOUND;
+  const a = record + ADDRESS_A;
+  const b = record + ADDRESS_B;
+  if (isBetween(words, isA ? a : b, isA ? b : a, packet)) return isA ? 0 : 1;
+  // Two equal ports do not tell the direction.
+  return isA && sourcePort === destinationPort && isBetween(words, b, a, packet) ? 1 : NOT_FOUND;
+}
+
+/** Whether the packet goes from the address that starts at one word to that at another. What differs most comes first. */
+function isBetween(words: Int32Array, source: number, destination: number, packet: Packet): boolean {
+  return (
+    words[source + 3] === packet.source3 &&
+    words[destination + 3] === packet.destination3 &&
+    words[source + 2] === packet.source2 &&
+    words[destination + 2] === packet.destination2 &&
+    words[source + 1] === packet.source1 &&
+    words[destination + 1] === packet.destination1 &&
+    words[source] === packet.source0 &&
+    words[destination] === packet.destination0
+  );
 }
 
 function hashUpperWords(seed: number, w0: number, w1: number, w2: number): number {

@@ -141,21 +141,26 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     return { opened: this.#opened, evicted: this.#evicted, duplicates: this.#duplicates };
   }
 
-  /** Counts a packet to its flow, which it may open. */
+  /**
+   * Counts a packet to its flow, which it may open.
+   *
+   * The first of a connection take other ways through here than the ones that come after. Where it costs nothing, the
+   * same is done for all of them: V8 compiles for what it has seen, and anew when something else comes.
+   */
   observe(frame: Frame, packet: Packet): void {
     const { tcpFlags } = packet;
     const openedBefore = this.#opened;
     let found = this.#index.find(packet);
-    if (found === NOT_FOUND || isSyn(tcpFlags)) found = this.#begin(found, frame, packet);
+    if (isSyn(tcpFlags) || found === NOT_FOUND) found = this.#begin(found, frame, packet);
     const record = (found >> 1) * RECORD_WORDS;
     const store = this.#store;
     const { words, doubles } = store;
     const isB = (found & 1) === 1;
     const side = record + (isB ? SIDE_B : SIDE_A);
     const totals = side >> 1;
-    if (doubles[totals + SIDE_PACKETS] === 0) {
-      words[side + SIDE_INTERFACE] = frame.interfaceIndex;
-    } else if (this.#countOnOneInterface && words[side + SIDE_INTERFACE] !== frame.interfaceIndex) {
+    const { interfaceIndex } = frame;
+    if (doubles[totals + SIDE_PACKETS] === 0) words[side + SIDE_INTERFACE] = interfaceIndex;
+    if (words[side + SIDE_INTERFACE] !== interfaceIndex && this.#countOnOneInterface) {
       this.#duplicates++;
       return;
     }
@@ -167,16 +172,11 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     }
     const isLater = noteTime(store, record, frame);
     const facts = factsOf(tcpFlags);
-    const known = words[record + (isB ? FACTS_B : FACTS_A)] as number;
-    if (
-      (known | facts) !== known ||
-      (facts & (SENT_SYN | SENT_SYN_ACK)) !== 0 ||
-      words[record + KNOWN_INITIALS] !== (INITIAL_OF_A | INITIAL_OF_B)
-    ) {
-      // Among the first packets of a connection, and the few that end it.
+    const newFacts = facts & ~(words[record + (isB ? FACTS_B : FACTS_A)] as number);
+    const unknownInitials = (words[record + KNOWN_INITIALS] as number) ^ (INITIAL_OF_A | INITIAL_OF_B);
+    // Few packets of a connection: those that open and end it, and one in eight seconds.
+    if ((newFacts | (facts & (SENT_SYN | SENT_SYN_ACK)) | unknownInitials) !== 0 || isLater) {
       this.#learn(found, frame, packet, isLater, this.#opened !== openedBefore);
-    } else if (isLater) {
-      this.#queueOf(record).renew(found >> 1);
     }
   }
 
@@ -474,12 +474,8 @@ function describeCounts(counts: FlowCounts, frame: Frame, packet: Packet): void 
  */
 function noteTime({ words, doubles }: FlowStore, record: number, { seconds, nanoseconds }: Frame): boolean {
   const lastSeconds = doubles[(record >> 1) + LAST_SECONDS] as number;
-  if (seconds === lastSeconds) {
-    if (nanoseconds > (words[record + LAST_NANOSECONDS] as number)) {
-      words[record + LAST_NANOSECONDS] = nanoseconds;
-      return false;
-    }
-  } else if (seconds > lastSeconds) {
+  const lastNanoseconds = words[record + LAST_NANOSECONDS] as number;
+  if (seconds > lastSeconds || (seconds === lastSeconds && nanoseconds > lastNanoseconds)) {
     doubles[(record >> 1) + LAST_SECONDS] = seconds;
     words[record + LAST_NANOSECONDS] = nanoseconds;
     return stretchOf(seconds) > stretchOf(lastSeconds);

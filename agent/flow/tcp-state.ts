@@ -15,11 +15,15 @@ export const SENT_ACK = 4;
 export const SENT_FIN = 8;
 export const SENT_RST = 16;
 
-/** The fact that a segment with these flags of the TCP header proves; 0 for a segment without any flag. */
-export function factsOf(tcpFlags: number): number {
+const FACTS = Uint8Array.from({ length: 256 }, (_, tcpFlags) => {
   if ((tcpFlags & TCP_RST) !== 0) return SENT_RST;
   if ((tcpFlags & TCP_SYN) !== 0) return (tcpFlags & TCP_ACK) !== 0 ? SENT_SYN_ACK : SENT_SYN;
   return ((tcpFlags & TCP_FIN) !== 0 ? SENT_FIN : 0) | ((tcpFlags & TCP_ACK) !== 0 ? SENT_ACK : 0);
+});
+
+/** The fact that a segment with these flags, byte 13 of the TCP header, proves; 0 for a segment without any flag. */
+export function factsOf(tcpFlags: number): number {
+  return FACTS[tcpFlags] as number;
 }
 
 /** The state that follows from the facts about initiator and responder. */

@@ -20,7 +20,7 @@ describe.skipIf(missing !== undefined)(
     let compiled: Awaited<ReturnType<typeof compile>> | undefined;
 
     beforeAll(async () => {
-      compiled = await compile('agent/capture/live.ts', 'agent/capture/libpcap-child.ts');
+      compiled = await compileLive();
       await writeFile(join(compiled.folder, 'open.mjs'), OPEN_SCRIPT);
     });
     afterAll(() => compiled?.remove());
@@ -62,7 +62,7 @@ describe.skipIf(missing !== undefined)(
 
 describe('openLiveSource without its optional packages', () => {
   it.skipIf(process.platform !== 'linux')('says in one line what to install (needs Linux)', async () => {
-    const { folder, remove } = await compile('agent/capture/live.ts', 'agent/capture/libpcap-child.ts');
+    const { folder, remove } = await compileLive();
     try {
       const modules = join(folder, '../node_modules');
       await rm(modules);
@@ -100,6 +100,14 @@ describe('probeCapture', () => {
     expect(probes[1]?.available).toBe(canCapture);
   });
 });
+
+/** The ways to capture, with libpcap's child under the name that the build gives it. */
+async function compileLive(): ReturnType<typeof compile> {
+  const compiled = await compile('agent/capture/live.ts', 'agent/capture/libpcap-child.ts');
+  const child = join(compiled.folder, 'agent/capture/libpcap-child');
+  await writeFile(`${child}.cjs`, `void import('${child}.js');`);
+  return compiled;
+}
 
 const OPEN_SCRIPT = `
   import { openLiveSource } from './agent/capture/live.js';
