@@ -49,8 +49,8 @@ export function noteSegment(store: FlowStore, record: number, isB: boolean, pack
   // A SYN takes a number of its own, before the data that may come with it (RFC 7413).
   const start = isSyn ? (packet.sequence + 1) | 0 : packet.sequence;
   const state = words[side + SIDE_STREAM_STATE];
-  const expected = words[side + SIDE_NEXT_SEQUENCE];
-  if (state !== NEXT_IS_UNKNOWN && start !== expected) {
+  const isExpected = start === words[side + SIDE_NEXT_SEQUENCE];
+  if (state !== NEXT_IS_UNKNOWN && !isExpected) {
     noteUnexpected(store, side, record + (isB ? HOLES_B : HOLES_A), start, length);
     return;
   }

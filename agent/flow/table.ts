@@ -151,7 +151,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const { tcpFlags } = packet;
     const openedBefore = this.#opened;
     let found = this.#index.find(packet);
-    if (isSyn(tcpFlags) || found === NOT_FOUND) found = this.#begin(found, frame, packet);
+    if (found === NOT_FOUND || isSyn(tcpFlags)) found = this.#begin(found, frame, packet);
     const record = (found >> 1) * RECORD_WORDS;
     const store = this.#store;
     const { words, doubles } = store;
@@ -335,10 +335,8 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   #noteSender(slot: number, isB: boolean, facts: number, isLater: boolean): boolean {
     const { words } = this.#store;
     const record = slot * RECORD_WORDS;
-    const known = words[record + (isB ? FACTS_B : FACTS_A)] as number;
-    if ((known | facts) !== known || (facts & (SENT_SYN | SENT_SYN_ACK)) !== 0) {
-      return this.#noteFacts(slot, isB, facts);
-    }
+    const newFacts = facts & ~(words[record + (isB ? FACTS_B : FACTS_A)] as number);
+    if ((newFacts | (facts & (SENT_SYN | SENT_SYN_ACK))) !== 0) return this.#noteFacts(slot, isB, facts);
     if (isLater) this.#queueOf(record).renew(slot);
     return false;
   }
