@@ -1,5 +1,6 @@
 /** Flows as lines of JSON, for lists of many: bytes that are put together directly. */
 import { formatAddress } from '../../common/address.ts';
+import type { FlowState } from '../../common/event.ts';
 import { formatTime } from '../../common/time.ts';
 import { AsciiWriter, FixedText } from './ascii-writer.ts';
 import { communityIdAt } from './community-id.ts';
@@ -63,6 +64,17 @@ const LINE: readonly Part[] = [
   part(',"destination":', 'total', RESPONDER, SIDE_STREAM_BYTES),
   part('}', 'rest'),
 ];
+const IPV4 = new FixedText('ipv4');
+const IPV6 = new FixedText('ipv6');
+const STATES: Readonly<Record<FlowState, FixedText>> = {
+  attempt: new FixedText('attempt'),
+  refused: new FixedText('refused'),
+  established: new FixedText('established'),
+  midstream: new FixedText('midstream'),
+  'half-closed': new FixedText('half-closed'),
+  closed: new FixedText('closed'),
+  reset: new FixedText('reset'),
+};
 const LINE_END = new FixedText('}}\n');
 
 function part(before: string, value: Part['value'], end = INITIATOR, field = 0): Part {
@@ -111,13 +123,13 @@ export class FlowLines {
           writer.nineDigits(words[record + LAST_NANOSECONDS] as number);
           break;
         case 'family':
-          writer.text(isIpv4(words, record) ? 'ipv4' : 'ipv6');
+          writer.fixed(isIpv4(words, record) ? IPV4 : IPV6);
           break;
         case 'id':
           writer.text(communityIdAt(words, record));
           break;
         case 'state':
-          writer.text(flow.state);
+          writer.fixed(STATES[flow.state]);
           break;
         default:
           writeRest(writer, flow, interfaceName);
