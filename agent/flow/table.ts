@@ -247,15 +247,17 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
    * The flows in the table. The one just handed out may end before the next is asked for; others may not. To an owner
    * who was not told of a flow it is an object for the moment, not to be kept.
    */
-  *[Symbol.iterator](): Iterator<Flow<Tag>> {
-    for (const queue of this.#queues) {
-      let slot = queue.oldest;
-      while (slot !== NO_SLOT) {
-        const next = queue.newerThan(slot);
-        yield this.#flows[slot] ?? this.#windowOn(slot);
-        slot = next;
-      }
-    }
+  [Symbol.iterator](): Iterator<Flow<Tag>> {
+    let number = CLOSED;
+    let slot = this.#queues[number as 0 | 1 | 2].oldest;
+    const next = (): IteratorResult<Flow<Tag>> => {
+      while (slot === NO_SLOT && number < ESTABLISHED) slot = this.#queues[++number as 0 | 1 | 2].oldest;
+      if (slot === NO_SLOT) return { done: true, value: undefined };
+      const value = this.#flows[slot] ?? this.#windowOn(slot);
+      slot = this.#queues[number as 0 | 1 | 2].newerThan(slot);
+      return { done: false, value };
+    };
+    return { next };
   }
 
   /**

@@ -98,18 +98,24 @@ export class PcapFormat implements CaptureFormat {
     const frame = this.#frame;
     const isLittleEndian = this.#isLittleEndian;
     const headerLength = this.#recordHeaderLength;
+    const nanosecondsPerUnit = this.#nanosecondsPerUnit;
+    const areLengthsSettled = this.#minorVersion > LENGTHS_SETTLED_MINOR;
     frame.view = view;
     let position = start;
     while (end - position >= headerLength) {
-      const captured = this.#capturedLength(view, position);
+      const captured = areLengthsSettled
+        ? view.getUint32(position + CAPTURED_LENGTH, isLittleEndian)
+        : this.#capturedLength(view, position);
       if (captured > MAX_CAPTURED_BYTES) throw tooLong(captured, position);
       const next = position + headerLength + captured;
       if (next > end) break;
       frame.offset = position + headerLength;
       frame.capturedLength = captured;
-      frame.originalLength = this.#originalLength(view, position);
+      frame.originalLength = areLengthsSettled
+        ? view.getUint32(position + ORIGINAL_LENGTH, isLittleEndian)
+        : this.#originalLength(view, position);
       frame.seconds = view.getUint32(position + SECONDS, isLittleEndian);
-      frame.nanoseconds = view.getUint32(position + FRACTION, isLittleEndian) * this.#nanosecondsPerUnit;
+      frame.nanoseconds = view.getUint32(position + FRACTION, isLittleEndian) * nanosecondsPerUnit;
       if (frame.nanoseconds >= 1e9) carryOver(frame);
       this.packets++;
       sink.frame(frame);
