@@ -221,6 +221,13 @@ describe('FlowTable takes for the initiator', () => {
     expect([flow.initiator.packets, flow.responder.packets, table.counters.opened]).toEqual([2, 0, 1]);
   });
 
+  it('the other side, and tags the flow anew by the frame that proves it', () => {
+    const { send } = createTable({ tagOf: ({ interfaceIndex }) => `eth${interfaceIndex}` });
+    const guessed = { ...ACK, from: B, to: A, sequence: 101, acknowledgment: 501, interfaceIndex: 1 };
+    expect(send(guessed).tag).toBe('eth1');
+    expect(send({ ...SYN, from: B, to: A, sequence: 100, interfaceIndex: 2 }).tag).toBe('eth2');
+  });
+
   it('the other side, once a SYN-ACK proves it', () => {
     const { send } = createTable({ isService: () => false });
     send({ ...ACK, from: B, to: A, sequence: 501, acknowledgment: 101 });
