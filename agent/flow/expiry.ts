@@ -69,11 +69,4 @@ export class FlowQueue {
     if (newer === NO_SLOT) this.#newest = older;
     else words[newer * RECORD_WORDS + OLDER] = older;
   }
-
-  /** Makes a flow of this queue its newest. */
-  renew(slot: number): void {
-    if (this.#newest === slot) return;
-    this.remove(slot);
-    this.add(slot);
-  }
 }

@@ -338,9 +338,8 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const { words } = this.#store;
     const record = slot * RECORD_WORDS;
     const newFacts = facts & ~(words[record + (isB ? FACTS_B : FACTS_A)] as number);
-    if ((newFacts | (facts & (SENT_SYN | SENT_SYN_ACK))) !== 0) return this.#noteFacts(slot, isB, facts);
-    if (isLater) this.#queueOf(record).renew(slot);
-    return false;
+    const isTold = (newFacts | (facts & (SENT_SYN | SENT_SYN_ACK))) === 0;
+    return !isTold || isLater ? this.#noteFacts(slot, isB, facts) : false;
   }
 
   /** Adds what a segment proves of its sender. Returns whether the sides changed places. */
@@ -508,7 +507,7 @@ function noteInitialSequences(words: Int32Array, record: number, isB: boolean, p
   const { tcpFlags } = packet;
   // Without flags it is no segment of a connection, or one of which only the ports are known.
   if (tcpFlags === 0) return;
-  const sequence = isSyn(tcpFlags) ? packet.sequence : packet.sequence - 1;
+  const sequence = packet.sequence - (isSyn(tcpFlags) ? 0 : 1);
   learnInitialSequence(words, record, isB, sequence);
   if ((tcpFlags & TCP_ACK) !== 0) learnInitialSequence(words, record, !isB, packet.acknowledgment - 1);
 }
