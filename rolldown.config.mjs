@@ -6,10 +6,6 @@
  */
 import { defineConfig } from 'rolldown';
 
-/** What every command needs before it can do anything becomes part of it; all other packages stay outside. */
-const COMMAND_LINE =
-  /^(yargs|yargs-parser|cliui|y18n|escalade|get-caller-file|require-directory|string-width)(\/|$)/;
-
 export default defineConfig({
   input: {
     'cli/main': 'cli/main.ts',
@@ -17,7 +13,8 @@ export default defineConfig({
     'agent/capture/libpcap-child': 'agent/capture/libpcap-child.ts',
   },
   platform: 'node',
-  external: (id) => isPackage(id) && !COMMAND_LINE.test(id),
+  // What every command needs before it can do anything becomes part of it; all other packages stay outside.
+  external: (id, importer = '') => isPackage(id) && id !== 'yargs' && !importer.includes('/node_modules/'),
   optimization: { inlineConst: { mode: 'all', pass: 3 } },
   output: {
     dir: 'dist',

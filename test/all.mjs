@@ -15,7 +15,7 @@ const CHECKS = [
   ['lint', ['oxlint', '--type-aware', '--max-warnings', '0']],
   ['unused code', ['knip']],
   ['types', ['tsc', '-p', 'tsconfig.json']],
-  ['build', ['rolldown', '--config', '--logLevel', 'warn']],
+  ['build', ['rolldown', '--config']],
 ];
 
 const counts = { passed: 0, failed: 0, skipped: 0 };

@@ -9,7 +9,10 @@ import {
 } from './ip-packet.ts';
 import type { Packet, Step } from './packet.ts';
 
-/** Two words, each read at once: version, header length, type of service and total length; where fragments lie, time to live, protocol. */
+/**
+ * Two words, each read at once: version, header length, type of service, total length; flags and fragment offset, time
+ * to live, protocol.
+ */
 const FIRST_WORD = 0;
 const FRAGMENT_AND_PROTOCOL = 6;
 const IDENTIFICATION = 4;

@@ -26,7 +26,7 @@ import { decodeInfiniband } from './infiniband.ts';
 import { decodeIpv4 } from './ipv4.ts';
 import { decodeAuthentication } from './ipv6-extension.ts';
 import { decodeIpv6 } from './ipv6.ts';
-import { headerOfLinkType, LINKTYPE_ETHERNET } from './link-type.ts';
+import { headerOfLinkType } from './link-type.ts';
 import { decodeLinuxCooked1, decodeLinuxCooked2 } from './linux-cooked.ts';
 import { decodeLlc } from './llc.ts';
 import { decodeNullLoopback, decodeOpenbsdLoopback } from './loopback.ts';
@@ -216,7 +216,7 @@ export function decode(frame: Frame, packet: Packet): DecodeOutcome {
   packet.isFragment = false;
   packet.tunnel = 'none';
   packet.linkType = frame.linkType;
-  let step: Step = frame.linkType === LINKTYPE_ETHERNET ? 'ethernet' : headerOfLinkType(frame.linkType);
+  let step = headerOfLinkType(frame.linkType);
   for (let headers = 0; headers < MAX_HEADERS; headers++) {
     switch (step) {
       case 'ethernet':

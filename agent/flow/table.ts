@@ -15,7 +15,7 @@
  * are over, else among unanswered attempts, else among all. A flood of SYNs thus drives out attempts, not connections.
  */
 import { Frame, type FlowCounts } from '../capture/source.ts';
-import { Packet, TCP_ACK, TCP_RST, TCP_SYN } from '../decode/packet.ts';
+import { Packet, TCP_ACK } from '../decode/packet.ts';
 import { DEFAULT_TIMEOUTS, FlowQueue, stretchOf, type FlowTimeouts } from './expiry.ts';
 import { FlowIndex, NOT_FOUND } from './flow-index.ts';
 import {
@@ -48,8 +48,9 @@ import {
   SIDE_STREAM_BYTES,
 } from './flow-store.ts';
 import { Flow, tunnelOf, type FlowTunnel } from './flow.ts';
+import { isSyn, noteInitialSequences, noteOpening } from './opening.ts';
 import { noteSegment } from './stream.ts';
-import { SENT_ACK, SENT_SYN, SENT_SYN_ACK, factsOf, stateOf } from './tcp-state.ts';
+import { SENT_SYN, SENT_SYN_ACK, factsOf, stateOf } from './tcp-state.ts';
 import type { Address } from '../../common/address.ts';
 import type { FlowState } from '../../common/event.ts';
 
@@ -144,8 +145,8 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   /**
    * Counts a packet to its flow, which it may open.
    *
-   * The first of a connection take other ways through here than the ones that come after. Where it costs nothing, the
-   * same is done for all of them: V8 compiles for what it has seen, and anew when something else comes.
+   * The first packets of a connection need other work than the later ones. Where it costs nothing the same is done for
+   * all: V8 compiles for what it has seen, and anew when something else comes.
    */
   observe(frame: Frame, packet: Packet): void {
     const { tcpFlags } = packet;
@@ -171,11 +172,10 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
       noteSegment(store, record, isB, packet);
     }
     const isLater = noteTime(store, record, frame);
-    const facts = factsOf(tcpFlags);
-    const newFacts = facts & ~(words[record + (isB ? FACTS_B : FACTS_A)] as number);
+    const news = newsOf(words, record, isB, factsOf(tcpFlags));
     const unknownInitials = (words[record + KNOWN_INITIALS] as number) ^ (INITIAL_OF_A | INITIAL_OF_B);
     // Few packets of a connection: those that open and end it, and one in eight seconds.
-    if ((newFacts | (facts & (SENT_SYN | SENT_SYN_ACK)) | unknownInitials) !== 0 || isLater) {
+    if ((news | unknownInitials) !== 0 || isLater) {
       this.#learn(found, frame, packet, isLater, this.#opened !== openedBefore);
     }
   }
@@ -248,13 +248,18 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
    * who was not told of a flow it is an object for the moment, not to be kept.
    */
   [Symbol.iterator](): Iterator<Flow<Tag>> {
-    let number = CLOSED;
-    let slot = this.#queues[number as 0 | 1 | 2].oldest;
+    const queues: FlowQueue[] = [...this.#queues];
+    let queue = queues.shift();
+    let slot = queue?.oldest ?? NO_SLOT;
+    // No generator: V8 takes longer to compile one than a list of some thousand flows takes.
     const next = (): IteratorResult<Flow<Tag>> => {
-      while (slot === NO_SLOT && number < ESTABLISHED) slot = this.#queues[++number as 0 | 1 | 2].oldest;
-      if (slot === NO_SLOT) return { done: true, value: undefined };
+      while (slot === NO_SLOT && queue !== undefined) {
+        queue = queues.shift();
+        slot = queue?.oldest ?? NO_SLOT;
+      }
+      if (queue === undefined) return { done: true, value: undefined };
       const value = this.#flows[slot] ?? this.#windowOn(slot);
-      slot = this.#queues[number as 0 | 1 | 2].newerThan(slot);
+      slot = queue.newerThan(slot);
       return { done: false, value };
     };
     return { next };
@@ -335,11 +340,8 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
 
   /** Takes in what a segment proves of its sender: mostly nothing new. Returns whether the sides changed places. */
   #noteSender(slot: number, isB: boolean, facts: number, isLater: boolean): boolean {
-    const { words } = this.#store;
-    const record = slot * RECORD_WORDS;
-    const newFacts = facts & ~(words[record + (isB ? FACTS_B : FACTS_A)] as number);
-    const isTold = (newFacts | (facts & (SENT_SYN | SENT_SYN_ACK))) === 0;
-    return !isTold || isLater ? this.#noteFacts(slot, isB, facts) : false;
+    const news = newsOf(this.#store.words, slot * RECORD_WORDS, isB, facts);
+    return news !== 0 || isLater ? this.#noteFacts(slot, isB, facts) : false;
   }
 
   /** Adds what a segment proves of its sender. Returns whether the sides changed places. */
@@ -424,14 +426,16 @@ function queueFor(state: FlowState): number {
   }
 }
 
-function isSyn(tcpFlags: number): boolean {
-  return (tcpFlags & (TCP_SYN | TCP_RST)) === TCP_SYN;
-}
-
 function stateAt(words: Int32Array, record: number): FlowState {
   const factsA = words[record + FACTS_A] as number;
   const factsB = words[record + FACTS_B] as number;
   return words[record + IS_B_INITIATOR] === 1 ? stateOf(factsB, factsA) : stateOf(factsA, factsB);
+}
+
+/** What the facts of a segment tell of its sender that was not known. A SYN is always news: of another attempt, mostly. */
+function newsOf(words: Int32Array, record: number, isB: boolean, facts: number): number {
+  const known = words[record + (isB ? FACTS_B : FACTS_A)] as number;
+  return (facts & ~known) | (facts & (SENT_SYN | SENT_SYN_ACK));
 }
 
 function writeEndpoints(words: Int32Array, record: number, packet: Packet): void {
@@ -497,62 +501,4 @@ function noteEarlierTime(
   if (!isEarlier) return;
   doubles[(record >> 1) + FIRST_SECONDS] = seconds;
   words[record + FIRST_NANOSECONDS] = nanoseconds;
-}
-
-/**
- * Learns the initial sequence numbers. Without the SYN the number before the first one seen must do: good enough to
- * tell a SYN that was captured late from the SYN of another connection.
- */
-function noteInitialSequences(words: Int32Array, record: number, isB: boolean, packet: Packet): void {
-  const { tcpFlags } = packet;
-  // Without flags it is no segment of a connection, or one of which only the ports are known.
-  if (tcpFlags === 0) return;
-  const sequence = packet.sequence - (isSyn(tcpFlags) ? 0 : 1);
-  learnInitialSequence(words, record, isB, sequence);
-  if ((tcpFlags & TCP_ACK) !== 0) learnInitialSequence(words, record, !isB, packet.acknowledgment - 1);
-}
-
-/** Sets it unless it is known. */
-function learnInitialSequence(words: Int32Array, record: number, isB: boolean, sequence: number): void {
-  const known = words[record + KNOWN_INITIALS] as number;
-  const bit = isB ? INITIAL_OF_B : INITIAL_OF_A;
-  if ((known & bit) !== 0) return;
-  words[record + KNOWN_INITIALS] = known | bit;
-  words[record + (isB ? SIDE_B : SIDE_A) + SIDE_INITIAL_SEQUENCE] = sequence;
-}
-
-/** What a SYN or SYN-ACK says of the flow before it. Returns whether the sides changed places. */
-function noteOpening(words: Int32Array, record: number, isB: boolean, facts: number): boolean {
-  const isBInitiator = words[record + IS_B_INITIATOR] === 1;
-  const initiatorFacts = words[record + (isBInitiator ? FACTS_B : FACTS_A)] as number;
-  const responderFacts = words[record + (isBInitiator ? FACTS_A : FACTS_B)] as number;
-  const isInitiator = isB === isBInitiator;
-  if (isOtherWayRound(initiatorFacts, responderFacts, isInitiator, facts)) {
-    words[record + IS_B_INITIATOR] = isBInitiator ? 0 : 1;
-    return true;
-  }
-  if (isInitiator && facts === SENT_SYN && hasFailed(initiatorFacts, responderFacts)) {
-    words[record + FACTS_A] = 0;
-    words[record + FACTS_B] = 0;
-  }
-  return false;
-}
-
-/** Whether a SYN or SYN-ACK shows that who was taken for the initiator is the responder. */
-function isOtherWayRound(initiator: number, responder: number, isInitiator: boolean, facts: number): boolean {
-  // With a SYN of each side both open the connection (RFC 9293, section 3.5); the first one counts.
-  if ((initiator & SENT_SYN) !== 0) return false;
-  if (facts === SENT_SYN) return !isInitiator;
-  return isInitiator && (responder & SENT_SYN_ACK) === 0;
-}
-
-/**
- * Whether the attempt was turned away, so that a SYN with the same number is the next attempt, of which what came
- * before says nothing: it was refused, or it met the rest of an old connection, which its initiator reset
- * (RFC 9293, section 3.5.1).
- */
-function hasFailed(initiator: number, responder: number): boolean {
-  const state = stateOf(initiator, responder);
-  const isNeverOpen = (initiator & SENT_ACK) === 0 && (responder & SENT_SYN_ACK) === 0;
-  return state === 'refused' || (state === 'reset' && isNeverOpen);
 }

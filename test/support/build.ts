@@ -4,7 +4,7 @@ import { packagePath } from '../../common/package.ts';
 
 export function setup(): void {
   const rolldown = packagePath('node_modules/rolldown/bin/cli.mjs');
-  execFileSync(process.execPath, [rolldown, '--config', '--logLevel', 'warn'], {
+  execFileSync(process.execPath, [rolldown, '--config'], {
     cwd: packagePath('.'),
     stdio: 'inherit',
   });

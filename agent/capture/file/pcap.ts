@@ -66,7 +66,9 @@ export class PcapFormat implements CaptureFormat {
     if (length < headerLength) {
       throw truncated(`a packet header is cut short: ${headerLength} bytes expected, ${length} there`, start);
     }
-    const captured = this.#capturedLength(view, start);
+    const first = view.getUint32(start + CAPTURED_LENGTH, this.#isLittleEndian);
+    const second = view.getUint32(start + ORIGINAL_LENGTH, this.#isLittleEndian);
+    const captured = areLengthsSwapped(this.#minorVersion, first, second) ? second : first;
     throw truncated(
       `a packet is cut short: ${captured} bytes expected, ${length - headerLength} there`,
       start,
@@ -99,21 +101,20 @@ export class PcapFormat implements CaptureFormat {
     const isLittleEndian = this.#isLittleEndian;
     const headerLength = this.#recordHeaderLength;
     const nanosecondsPerUnit = this.#nanosecondsPerUnit;
-    const areLengthsSettled = this.#minorVersion > LENGTHS_SETTLED_MINOR;
+    const minorVersion = this.#minorVersion;
     frame.view = view;
     let position = start;
     while (end - position >= headerLength) {
-      const captured = areLengthsSettled
-        ? view.getUint32(position + CAPTURED_LENGTH, isLittleEndian)
-        : this.#capturedLength(view, position);
+      const first = view.getUint32(position + CAPTURED_LENGTH, isLittleEndian);
+      const second = view.getUint32(position + ORIGINAL_LENGTH, isLittleEndian);
+      const areSwapped = areLengthsSwapped(minorVersion, first, second);
+      const captured = areSwapped ? second : first;
       if (captured > MAX_CAPTURED_BYTES) throw tooLong(captured, position);
       const next = position + headerLength + captured;
       if (next > end) break;
       frame.offset = position + headerLength;
       frame.capturedLength = captured;
-      frame.originalLength = areLengthsSettled
-        ? view.getUint32(position + ORIGINAL_LENGTH, isLittleEndian)
-        : this.#originalLength(view, position);
+      frame.originalLength = areSwapped ? first : second;
       frame.seconds = view.getUint32(position + SECONDS, isLittleEndian);
       frame.nanoseconds = view.getUint32(position + FRACTION, isLittleEndian) * nanosecondsPerUnit;
       if (frame.nanoseconds >= 1e9) carryOver(frame);
@@ -123,20 +124,11 @@ export class PcapFormat implements CaptureFormat {
     }
     return position;
   }
+}
 
-  #capturedLength(view: DataView, position: number): number {
-    const first = view.getUint32(position + CAPTURED_LENGTH, this.#isLittleEndian);
-    if (this.#minorVersion > LENGTHS_SETTLED_MINOR) return first;
-    const second = view.getUint32(position + ORIGINAL_LENGTH, this.#isLittleEndian);
-    return this.#minorVersion < LENGTHS_SETTLED_MINOR ? second : Math.min(first, second);
-  }
-
-  #originalLength(view: DataView, position: number): number {
-    const second = view.getUint32(position + ORIGINAL_LENGTH, this.#isLittleEndian);
-    if (this.#minorVersion > LENGTHS_SETTLED_MINOR) return second;
-    const first = view.getUint32(position + CAPTURED_LENGTH, this.#isLittleEndian);
-    return this.#minorVersion < LENGTHS_SETTLED_MINOR ? first : Math.max(first, second);
-  }
+/** Whether the captured length of a record comes behind the original one. It is never the larger of both. */
+function areLengthsSwapped(minorVersion: number, first: number, second: number): boolean {
+  return minorVersion < LENGTHS_SETTLED_MINOR || (minorVersion === LENGTHS_SETTLED_MINOR && first > second);
 }
 
 function isMagic(value: number): boolean {

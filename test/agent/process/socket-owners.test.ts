@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { ownerInWords, SocketOwners } from '../../../agent/process/socket-owners.ts';
 import { SockDiag, type SocketEnds } from '../../../agent/process/sock-diag.ts';
 import { parseAddress, type Address } from '../../../common/address.ts';
@@ -146,6 +146,7 @@ describe.skipIf(!isLinux)('SocketOwners (needs Linux)', () => {
         'agent/process/socket-owners.ts',
         'agent/process/sock-diag.ts',
       );
+      onTestFinished(remove);
       // In a process without any capability, of another user than the client's.
       const looker = spawn(process.execPath, ['--input-type=module', '-e', lookAt(ends, folder)], {
         stdio: ['ignore', 'pipe', 'inherit'],
@@ -153,7 +154,6 @@ describe.skipIf(!isLinux)('SocketOwners (needs Linux)', () => {
         gid: NOBODY,
       });
       const [line] = (await once(createInterface(looker.stdout), 'line')) as [string];
-      await remove();
       expect(JSON.parse(line)).toEqual({
         owner: { userId: 0, description: { user: { id: '0', name: 'root' } } },
         counters: { looks: 1, unattributed: 1, givenUp: 0, turnedAway: 0 },

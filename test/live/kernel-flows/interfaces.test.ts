@@ -5,7 +5,7 @@ import { readdir, readFile, readlink } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { openKernelFlows } from '../../../agent/capture/linux/kernel-flows.ts';
 import { PortSet } from '../../../agent/capture/source.ts';
 import { compile } from '../../support/compile.ts';
@@ -77,12 +77,13 @@ describe.skipIf(missing !== undefined)(
       `goes on when its own network namespace is removed, ${FLAP_ROUNDS} times`,
       { timeout: 20_000 + FLAP_ROUNDS * 3000 },
       async () => {
-        const compiled = await compile(
+        const { folder, remove } = await compile(
           'agent/capture/linux/kernel-flows.ts',
           'common/clock.ts',
           'common/log.ts',
         );
-        const program = countPackets(compiled.folder);
+        onTestFinished(remove);
+        const program = countPackets(folder);
         for (let round = 0; round < FLAP_ROUNDS; round++) {
           await withNamespace(async (link) => {
             const words = ['netns', 'exec', link.namespace, process.execPath, '--input-type=module'];
@@ -100,7 +101,6 @@ describe.skipIf(missing !== undefined)(
             expect((await lines.next()).value).toBe('1000 packets, 0 descriptors left');
           });
         }
-        await compiled.remove();
       },
     );
 
