@@ -60,10 +60,9 @@ export function addSilenceRoutes(
 
   server.post('/api/silences', (request, reply) => {
     checkQuery(noQuery, request.query);
-    const { matchers, reason, start, end, duration = 0 } = checkBody(silenceBody, request.body);
-    const startMs = Math.max(start ?? 0, clock.now());
+    const { matchers, reason, start, end, duration } = checkBody(silenceBody, request.body);
     const added = silences.add(
-      { matchers, reason, startMs, endMs: end ?? startMs + duration },
+      { matchers, reason, startMs: start, endMs: end, durationMs: duration },
       request.actor,
     );
     if ('refusal' in added) {

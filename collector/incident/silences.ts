@@ -17,7 +17,10 @@ export interface SilenceRequest {
   readonly reason: string;
   /** Milliseconds since the epoch; from now on when left out or in the past. */
   readonly startMs?: number | undefined;
-  readonly endMs: number;
+  /** The first moment that is not silent any more. */
+  readonly endMs?: number | undefined;
+  /** How long it lasts where it has no `endMs`. */
+  readonly durationMs?: number | undefined;
 }
 
 /** The silence, or in one line why there is none. */
@@ -48,10 +51,11 @@ export class Silences {
    * @param author the name of who asks
    * @throws PlasmawatchError PW_STORE, and then nothing has changed
    */
-  add({ matchers, reason, startMs = 0, endMs }: SilenceRequest, author: string): Added {
+  add({ matchers, reason, ...times }: SilenceRequest, author: string): Added {
     const { store, clock, metrics } = this.#options;
     const nowMs = clock.now();
-    const fromMs = Math.max(startMs, nowMs);
+    const fromMs = Math.max(times.startMs ?? 0, nowMs);
+    const endMs = times.endMs ?? fromMs + (times.durationMs ?? 0);
     if (endMs <= fromMs) return { refusal: 'time', message: 'it would end before it begins' };
     if (endMs - fromMs > MAX_SILENCE_MS || fromMs - nowMs > MAX_SILENCE_MS) {
       const message = `it may begin within ${MAX_DAYS} days and last ${MAX_DAYS} days at most`;

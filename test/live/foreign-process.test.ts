@@ -7,11 +7,12 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { anomalySchema, type Anomaly } from '../../common/event.ts';
+import { freePort } from '../support/free-port.ts';
 import { endChild, missingForNamespaces, withEchoServer, withNamespace } from '../support/netns.ts';
 import { Program } from '../support/program.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const PORT = 43_800;
+const PORT = await freePort('::');
 const NOBODY = 65_534;
 const missing = missingForNamespaces('nc', 'python3', 'setpriv');
 

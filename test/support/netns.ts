@@ -146,7 +146,10 @@ export async function withEchoServer(
   const [file, ...words] = [...place, process.execPath, '-e', echoServer(ports)];
   const child = spawn(file, words, { stdio: ['pipe', 'pipe', 'inherit'] });
   try {
-    await once(createInterface(child.stdout), 'line');
+    const ended = once(child, 'exit').then(() =>
+      Promise.reject(new Error('the echo server could not listen')),
+    );
+    await Promise.race([once(createInterface(child.stdout), 'line'), ended]);
     await work();
   } finally {
     await endChild(child);

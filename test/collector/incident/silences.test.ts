@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { MAX_SILENCES, Silences, type SilenceRequest } from '../../../collector/incident/silences.ts';
+import type { Silence } from '../../../collector/store/silence-table.ts';
 import { openParts, sampleIncident } from '../../support/collector-parts.ts';
 
 const MINUTE_MS = 60_000;
@@ -53,6 +54,17 @@ describe('a silence', () => {
 
   it('that would have begun in the past begins now', () => {
     expect(add({ startMs: 0 })).toMatchObject({ silence: { startMs: parts.clock.now() } });
+  });
+
+  it('lasts exactly as long as was asked, while the clock goes on', () => {
+    let nowMs = parts.clock.now();
+    const silences = new Silences({ ...parts, clock: { now: () => nowMs++ } });
+    const request = { matchers: { kind: ['scan' as const] }, reason: 'a drill', durationMs: MINUTE_MS };
+    for (const startMs of [undefined, 0, nowMs + DAY_MS]) {
+      const { silence } = silences.add({ ...request, startMs }, 'on-call') as { silence: Silence };
+      expect(silence.endMs - silence.startMs).toBe(MINUTE_MS);
+    }
+    expect(silences.add({ ...request, durationMs: 0 }, 'on-call')).toMatchObject({ refusal: 'time' });
   });
 
   it('can be ended once before its time, by name', () => {
