@@ -34,15 +34,16 @@ describe('the memory of flows', () => {
   afterAll(() => compiled.remove());
 
   it('does not grow with the size of the file', async () => {
-    const small = await peakMemoryKb(compiled.folder, 20);
+    // The chunks of a stream are collected when some dozen MiB of them are there: both are past that.
+    const small = await peakMemoryKb(compiled.folder, 200);
     // When the collector runs is chance on a busy machine: what grows with the file does so both times.
     const large = Math.min(
-      await peakMemoryKb(compiled.folder, 400),
-      await peakMemoryKb(compiled.folder, 400),
+      await peakMemoryKb(compiled.folder, 600),
+      await peakMemoryKb(compiled.folder, 600),
     );
     expect(small).toBeGreaterThan(30_000);
-    // What is held of 380 MiB more is less than a tenth of them.
-    expect(large - small).toBeLessThan(38_000);
+    // What is held of 400 MiB more is less than a twentieth of them.
+    expect(large - small).toBeLessThan(20_000);
   });
 });
 
