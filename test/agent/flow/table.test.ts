@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FlowCounts, Frame } from '../../../agent/capture/source.ts';
 import { LINKTYPE_ETHERNET } from '../../../agent/decode/link-type.ts';
-import { decode, Packet } from '../../../agent/decode/packet.ts';
+import { decode, Packet, TCP_ACK } from '../../../agent/decode/packet.ts';
 import type { Flow } from '../../../agent/flow/flow.ts';
 import { flowRecord } from '../../../agent/flow/record.ts';
 import { FlowTable, type FlowEndCause, type FlowTableOptions } from '../../../agent/flow/table.ts';
@@ -415,6 +415,25 @@ describe('FlowTable finds', () => {
       }),
       { numRuns: 10 },
     );
+  });
+
+  it('every flow again in both directions after its memory has grown', () => {
+    const connections = 150_000;
+    const { table } = createTable({ maxFlows: connections });
+    const frame = new Frame();
+    const packet = new Packet();
+    packet.tcpFlags = TCP_ACK;
+    for (const way of ['there', 'back']) {
+      for (let client = 1; client <= connections; client++) {
+        packet.source3 = way === 'there' ? client : 0;
+        packet.destination3 = way === 'there' ? 0 : client;
+        table.observe(frame, packet);
+      }
+    }
+    expect([table.size, table.counters.opened]).toEqual([connections, connections]);
+    let counted = 0;
+    for (const { initiator, responder } of table) counted += initiator.packets * responder.packets;
+    expect(counted).toBe(connections);
   });
 });
 
