@@ -40,7 +40,7 @@ function describeAgent({ name, state, capture, lastHeard, viewAgeSeconds, counte
     'agent',
     state === 'connected',
     `${name} is ${state}, captures by ${capture}, heard at ${lastHeard}${knows}`,
-    'docs/operating.md, "When an agent is missing"',
+    'docs/troubleshooting.md, "When an agent is missing"',
   );
 }
 
@@ -49,6 +49,6 @@ function describeLosses({ losses }: AgentAnswer): Check {
     'losses',
     Object.keys(losses).length === 0,
     lossesInWords(losses, 'the agent has lost nothing since its start'),
-    'docs/operating.md, "Counters", says what each counts',
+    'docs/monitoring.md, "Counters", says what each counts',
   );
 }

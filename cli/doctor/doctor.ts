@@ -201,7 +201,7 @@ async function checkProcesses({ readCapabilities }: DoctorDependencies): Promise
   );
 }
 
-const LOOK_FIX = 'docs/operating.md, "Let the agent look into processes"';
+const LOOK_FIX = 'docs/install.md, "Let the agent look into processes"';
 const UNKNOWN_PORT_FIX =
   "start Ray with --object-manager-port=N, or let the agent read the logs in Ray's session directory";
 

@@ -5,7 +5,7 @@ import type { CollectorMetrics } from '../metrics.ts';
 
 const LOG_INTERVAL_MS = 60_000;
 
-/** Each with a row in docs/operating.md. */
+/** Each with a row in docs/troubleshooting.md. */
 export const REFUSAL_REASONS = [
   'connecting-too-often',
   'crowded-out',

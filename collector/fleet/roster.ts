@@ -15,7 +15,7 @@ import type { FleetWatch } from './watch.ts';
  */
 type AgentState = 'connected' | 'blind' | 'away' | 'missing' | 'stopped' | 'retired';
 
-/** Counters of an agent (docs/operating.md) that say that something was not seen, or not told. */
+/** Counters of an agent (docs/monitoring.md) that say that something was not seen, or not told. */
 const LOSSES = [
   'capture_dropped',
   'packets_undecodable',

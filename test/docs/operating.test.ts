@@ -1,6 +1,7 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Webhook } from 'standardwebhooks';
 import { describe, expect, it } from 'vitest';
@@ -11,8 +12,11 @@ import { REFUSAL_REASONS } from '../../collector/edge/refusals.ts';
 import { createCollectorMetrics } from '../../collector/metrics.ts';
 import { receiversSchema } from '../../collector/notify/receivers.ts';
 import { parseYaml } from '../../common/config-file.ts';
+import { packagePath } from '../../common/package.ts';
 
-const page = await readFile(resolve(import.meta.dirname, '../../docs/operating.md'), 'utf8');
+const page = ['install', 'alerts', 'troubleshooting', 'monitoring']
+  .map((name) => readFileSync(packagePath(`docs/${name}.md`), 'utf8'))
+  .join('\n');
 
 /** The fenced blocks of a language, without the indentation of a list. */
 function blocksOf(language: string): string[] {
@@ -28,7 +32,7 @@ function rowsOf(heading: string): string[] {
   return Array.from(table.matchAll(/^\| `([\w-]+)` +\|/gm), ([, name = '']) => name);
 }
 
-describe("the operators' page", () => {
+describe("the operators' pages", () => {
   it('has a row for every counter of an agent, and none besides', () => {
     const section = page.slice(page.indexOf('## Counters'));
     const names = Array.from(section.matchAll(/^\| `((?!plasmawatch_)\w+)` +\|/gm), ([, name]) => name);
@@ -56,7 +60,7 @@ describe("the operators' page", () => {
 
   it.each(settings)('shows settings that the agent or the collector accepts: %s', (text) => {
     const schema = text.startsWith('# agent.yaml') ? agentConfigSchema : collectorConfigSchema;
-    expect(parseYaml(schema, text, 'docs/operating.md').diagnostics).toEqual([]);
+    expect(parseYaml(schema, text, 'docs').diagnostics).toEqual([]);
   });
 
   it('shows a check of signatures that accepts ours and nothing else', async () => {
