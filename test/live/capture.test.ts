@@ -13,12 +13,13 @@ import { openLiveSource } from '../../agent/capture/live.ts';
 import { type Frame, type FrameSink, type PacketSource, PortSet } from '../../agent/capture/source.ts';
 import { systemClock } from '../../common/clock.ts';
 import { silentLogger } from '../../common/log.ts';
+import { freePort } from '../support/free-port.ts';
 import { endChild, ip, missingForNamespaces, withEchoServer, withNamespace } from '../support/netns.ts';
 
 const missing = missingForNamespaces('tcpdump');
-/** Apart for each test process: a source on all interfaces sees the others' traffic, too. */
-const PORT = 10_000 + (process.pid % 10_000) * 2;
-const OTHER_PORT = PORT + 1;
+/** No other test's: a source on all interfaces sees the others' traffic, too. */
+const PORT = await freePort();
+const OTHER_PORT = await freePort();
 /** More than one segment, and many packets. */
 const PAYLOAD_BYTES = 300_000;
 

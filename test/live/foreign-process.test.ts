@@ -12,7 +12,7 @@ import { endChild, missingForNamespaces, withEchoServer, withNamespace } from '.
 import { Program } from '../support/program.ts';
 import { waitFor } from '../support/wait-for.ts';
 
-const PORT = await freePort('::');
+const PORT = await freePort();
 const NOBODY = 65_534;
 const missing = missingForNamespaces('nc', 'python3', 'setpriv');
 
@@ -90,7 +90,7 @@ describe.skipIf(missing !== undefined)(
 
     it('are not taken for a raylet because of their command line', { timeout: 60_000 }, async () => {
       await withNode(async (node) => {
-        const words = ['--object_manager_port=43800', '--node_ip_address=10.0.0.1'];
+        const words = [`--object_manager_port=${PORT}`, '--node_ip_address=10.0.0.1'];
         // `exec -a` gives a program another name for itself.
         const script = 'exec -a /opt/ray/core/src/ray/raylet/raylet "$0" -c "$1" "${@:2}"';
         node.start(['bash', '-c', script, 'python3', pythonClient(node.member), ...words], 0);

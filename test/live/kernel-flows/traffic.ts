@@ -1,11 +1,12 @@
 /** What the tests of the kernel's flow table send, and what they share. */
 import { systemClock } from '../../../common/clock.ts';
 import { silentLogger } from '../../../common/log.ts';
+import { freePort } from '../../support/free-port.ts';
 import { tcpFrame } from '../../support/pcap-bytes.ts';
 
 /** Ports that no other test process of the moment has. */
-export const PORT = 30_000 + (process.pid % 10_000) * 2;
-export const OTHER_PORT = PORT + 1;
+export const PORT = await freePort();
+export const OTHER_PORT = await freePort();
 export const WAIT = { timeout: 15_000, interval: 20 };
 export const dependencies = { clock: systemClock, logger: silentLogger };
 
