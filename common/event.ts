@@ -70,7 +70,15 @@ export const flowRecordSchema = z.strictObject({
      * The innermost tunnel that the connection's first packet came in, and the two ends of the outermost: `source` is
      * the one on the initiator's side.
      */
-    tunnel: z.strictObject({ type: z.enum(TUNNEL_TYPES), source: ip, destination: ip }).optional(),
+    tunnel: z
+      .strictObject({
+        type: z.enum(TUNNEL_TYPES),
+        source: ip,
+        destination: ip,
+        /** The outermost tunnel's number where it has one: VNI, key, label or tunnel endpoint identifier. */
+        id: z.number().int().min(0).max(0xffff_ffff).optional(),
+      })
+      .optional(),
   }),
 });
 export type FlowRecord = z.infer<typeof flowRecordSchema>;
@@ -103,9 +111,11 @@ export const ANOMALY_KINDS = [
   'scan',
   'not-ray',
   'volume',
+  'connection-attempts',
   'blind',
   'missing',
   'stale-membership',
+  'raylet-conflict',
 ] as const;
 export type AnomalyKind = (typeof ANOMALY_KINDS)[number];
 
@@ -142,6 +152,20 @@ const socketOwnerFields = {
 const socketOwnerSchema = z.strictObject(socketOwnerFields);
 export type SocketOwner = z.infer<typeof socketOwnerSchema>;
 
+/** How many prefixes and ports an aggregate of attempts lists at most. */
+export const MAX_LISTED_ATTEMPTS = 16;
+
+/** Connection attempts without an answer, or refused, that are reported in one sum: where they came from and went to. */
+export const attemptsSchema = z.strictObject({
+  /** Sources by prefix (/24 of IPv4, /64 of IPv6), the most frequent first; the rest is the difference to `count`. */
+  sources: z.array(z.strictObject({ prefix: z.string().max(64), count })).max(MAX_LISTED_ATTEMPTS),
+  /** Destination ports, the most frequent first. */
+  ports: z
+    .array(z.strictObject({ port: z.number().int().min(0).max(65_535), count }))
+    .max(MAX_LISTED_ATTEMPTS),
+});
+export type Attempts = z.infer<typeof attemptsSchema>;
+
 /**
  * What an agent reports. One anomaly is one story on one node (this peer, this service); the agent repeats it
  * with the same `id` and higher counts while the story goes on.
@@ -162,6 +186,8 @@ export const anomalySchema = z.strictObject({
   flow: flowRecordSchema.nullable(),
   /** Who has this node's end of one of the story's connections: the first that could be looked up. */
   ...socketOwnerFields,
+  /** What a sum of connection attempts is made of (`connection-attempts`). */
+  attempts: attemptsSchema.optional(),
   /** Connections in the story so far (for `blind`: lost packets; for `missing` and `stale-membership`: 0). */
   count,
   /** Wire bytes of all connections in the story so far. */

@@ -32,6 +32,8 @@ const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
   blind: 'blind',
   missing: 'missing',
   'stale-membership': 'stale-membership',
+  'connection-attempts': 'attempt',
+  'raylet-conflict': 'raylet-conflict',
 };
 
 /** The story that an anomaly is part of. */
@@ -107,6 +109,14 @@ export function titleOf(story: Titled): string {
     volume: [
       `${who} moves more than allowed through ${service} on ${where}`,
       `${peerCount} addresses move more than allowed through ${service} on ${where}`,
+    ],
+    'connection-attempts': [
+      `Unanswered connection attempts to ${where}`,
+      `Unanswered connection attempts to ${nodeCount} nodes: ${where}`,
+    ],
+    'raylet-conflict': [
+      `Two users run a raylet on ${where}`,
+      `Two users run a raylet on ${nodeCount} nodes: ${where}`,
     ],
     blind: [`Node ${where} is partly blind`, `${nodeCount} nodes are partly blind: ${where}`],
     'stale-membership': [
