@@ -13,11 +13,14 @@ import type { OpenConnection } from './detect/unseen.ts';
 import { UnexpectedDetector, type Ends, type Look } from './detect/unexpected.ts';
 import type { Judged } from './detect/wording.ts';
 import { Evidence } from './evidence/evidence.ts';
-import type { Flow } from './flow/flow.ts';
+import type { Flow, FlowSide } from './flow/flow.ts';
 import { flowRecord } from './flow/record.ts';
+import { DEFAULT_TIMEOUTS } from './flow/expiry.ts';
 import { FlowTable, type FlowEndCause } from './flow/table.ts';
+import { TunnelEnds, type TunnelEndsOptions } from './flow/tunnel-ends.ts';
 import type { Membership } from './membership/membership.ts';
 import { ServiceLocator } from './membership/services.ts';
+import type { SocketRoles } from './process/socket-roles.ts';
 import type { Address } from '../common/address.ts';
 import type { Clock } from '../common/clock.ts';
 import type { Anomaly, EvidenceReport, FlowReport, Verdict } from '../common/event.ts';
@@ -26,6 +29,10 @@ import { CLUSTER_GROUP, OBJECT_MANAGER } from '../rules/schema.ts';
 
 /** A watched connection that goes on is reported again at most this often. */
 const FLOW_REPORT_INTERVAL_MS = 60_000;
+/** An attempt is over so many seconds after its last SYN: a flood of forged ones must not fill the table for long. */
+const ATTEMPT_SECONDS = 10;
+/** Attempts that are judged in a second; what a flood has more is counted. */
+const MAX_ATTEMPTS_JUDGED = 1000;
 
 /** What is known of a flow beyond its packets: the owner's slot in the flow table. */
 interface Judgement {
@@ -41,6 +48,9 @@ interface Judgement {
   /** Who has this node's end of it, once that is known. */
   process: FoundProcess | undefined;
 }
+
+/** Of a flow that nobody watches. */
+const UNWATCHED = { service: undefined, verdict: undefined, reportedPackets: 0, process: undefined } as const;
 
 /** Rules and membership as they hold at the moment. */
 export interface Policy {
@@ -65,6 +75,10 @@ interface PipelineOptions {
   readonly interfaceName: (index: number) => string | undefined;
   /** Finds the process at this node's end of a connection; left out in a replay, whose processes are gone. */
   readonly processes?: ProcessFinder;
+  /** Who opened the connections of this node's sockets; left out in a replay. */
+  readonly socketRoles?: Pick<SocketRoles, 'of'>;
+  /** The tunnels that end at this machine; left out in a replay. */
+  readonly tunnels?: TunnelEndsOptions;
   /** Called after reports that belong to no block of packets. */
   readonly reportedLater?: () => void;
   /** Left out in a replay, where the intervals that are known decide. */
@@ -104,6 +118,12 @@ export interface PipelineTotals {
   /** Flows that were forgotten while open because the table was full. */
   readonly evictedFlows: number;
   readonly openFlows: number;
+  /** Packets in tunnels that end at this machine: what they carry is captured on the tunnel's interface. */
+  readonly unwrappedPackets: number;
+  /** Connections in tunnels that end nowhere we know of, in which a member seemed to do what no rule allows. */
+  readonly disregardedFlows: number;
+  /** Attempts to reach watched services that were counted and not looked at, because there were too many. */
+  readonly countedAttempts: number;
   /** Unexpected connections that are in no anomaly because there were too many stories. */
   readonly suppressedAnomalies: number;
   /** Anomalies without evidence because there were too many at a time. */
@@ -112,13 +132,14 @@ export interface PipelineTotals {
 
 export class Pipeline implements FrameSink {
   readonly #options: PipelineOptions;
-  readonly #packet = new Packet();
+  readonly #packet: Packet;
   readonly #flows: FlowTable<Judgement>;
   readonly #unexpected: UnexpectedDetector<Judgement>;
   readonly #foreign: ForeignProcessDetector<Judgement>;
   readonly #attribution: Attribution<Judgement> | undefined;
   readonly #skipped = new SkippedPackets();
   readonly #fragments: FragmentCache;
+  readonly #tunnels: TunnelEnds;
   readonly #evidence: Evidence;
   /** Connections that are allowed because of a member that has left; their next packets may be too late. */
   readonly #leaving = new Set<Flow<Judgement>>();
@@ -128,18 +149,26 @@ export class Pipeline implements FrameSink {
   #bytes = 0;
   #allowed = 0;
   #unexpectedFlows = 0;
+  #unwrapped = 0;
+  #disregarded = 0;
+  #countedAttempts = 0;
+  /** Attempts that were judged since the last tick. */
+  #judgedAttempts = 0;
 
   constructor(options: PipelineOptions) {
     this.#options = options;
     this.#policy = options.policy;
     this.#services = locate(options.policy);
+    this.#packet = new Packet(options.hashSeed);
     this.#fragments = new FragmentCache(options.hashSeed);
+    this.#tunnels = new TunnelEnds(options.policy.ruleset.tunnels, options.tunnels);
     this.#flows = new FlowTable<Judgement>({
       maxFlows: options.maxFlows,
       countOnOneInterface: options.countOnOneInterface,
       hashSeed: options.hashSeed ?? 0,
       isService: (w0, w1, w2, w3, port) => this.#services.serviceAt({ w0, w1, w2, w3 }, port) !== undefined,
-      opened: (flow) => this.#judge(flow),
+      timeouts: { ...DEFAULT_TIMEOUTS, attemptSeconds: ATTEMPT_SECONDS },
+      changed: (flow) => (flow.standing === 'attempt' ? this.#judgeAttempt(flow) : this.#judge(flow)),
       ended: (flow, cause) => this.#flowEnded(flow, cause),
     });
     this.#evidence = new Evidence({
@@ -188,6 +217,7 @@ export class Pipeline implements FrameSink {
       this.#skipped.count(outcome, this.#packet);
       return;
     }
+    if (this.#packet.tunnelKey !== 0 && !this.#enterTunnel(this.#packet)) return;
     this.#flows.observe(frame, this.#packet);
     // After the table: the packet may have begun a recording that it belongs to.
     this.#evidence.frame(frame, this.#packet);
@@ -196,7 +226,21 @@ export class Pipeline implements FrameSink {
   counts(counts: FlowCounts): void {
     this.#packets += counts.packets;
     this.#bytes += counts.bytes;
+    if (counts.tunnelKey !== 0) {
+      const place = this.#tunnels.placeOfKey(counts.tunnelKey);
+      if (place === 'here') this.#unwrapped += counts.packets;
+      if (place === 'here') return;
+      if (place === 'trusted') counts.tunnelKey = 0;
+    }
     this.#flows.account(counts);
+  }
+
+  /** Whether a packet in a tunnel is to be followed; what is trusted counts to the plain connection. */
+  #enterTunnel(packet: Packet): boolean {
+    const place = this.#tunnels.placeOf(packet);
+    if (place === 'trusted') packet.tunnelKey = 0;
+    if (place === 'here') this.#unwrapped++;
+    return place !== 'here';
   }
 
   blockEnd(): void {}
@@ -206,6 +250,7 @@ export class Pipeline implements FrameSink {
    * clock's time or in replay with the packets' time.
    */
   tick(nowMs: number): void {
+    this.#judgedAttempts = 0;
     this.#flows.expire(nowMs / 1000);
     for (const flow of this.#leaving) if (timeOf(flow) !== flow.tag?.timeMs) this.#judge(flow);
     this.#unexpected.tick(nowMs);
@@ -228,6 +273,7 @@ export class Pipeline implements FrameSink {
   setPolicy(policy: Policy): void {
     this.#policy = policy;
     this.#services = locate(policy);
+    this.#tunnels.setTrusted(policy.ruleset.tunnels);
     this.#evidence.setLimits(policy.ruleset.evidence);
     this.#judgeAgain();
   }
@@ -251,6 +297,11 @@ export class Pipeline implements FrameSink {
   observeRayletConnection(address: Address, port: number, nowMs: number): void {
     if (this.#policy.membership.inGroup(CLUSTER_GROUP, address, nowMs)) return;
     if (this.#services.observe(address, port)) this.#judgeAgain();
+  }
+
+  /** Reads anew which tunnels end at this machine; to be called now and then. */
+  refreshTunnels(): void {
+    this.#tunnels.refresh();
   }
 
   /** Whether the connection is in the flow table. */
@@ -280,12 +331,80 @@ export class Pipeline implements FrameSink {
       turnedAwayFragments: this.#fragments.turnedAway,
       evictedFlows: evicted,
       openFlows: this.#flows.size,
+      unwrappedPackets: this.#unwrapped,
+      disregardedFlows: this.#disregarded,
+      countedAttempts: this.#countedAttempts,
       suppressedAnomalies: this.#unexpected.suppressed + this.#foreign.suppressed,
       turnedAwayEvidence: this.#evidence.turnedAway,
     };
   }
 
+  /** Judges a connection that is more than an attempt. */
   #judge(flow: Flow<Judgement>): void {
+    if (flow.standing === 'attempt') return;
+    this.#orient(flow);
+    this.#judgeAsItIs(flow);
+  }
+
+  /** Judges an attempt that is over. */
+  #judgeAttempt(flow: Flow<Judgement>): void {
+    const { responder } = flow;
+    if (this.#services.serviceAt(responder, responder.port) === undefined) return;
+    if (this.#judgedAttempts >= MAX_ATTEMPTS_JUDGED) {
+      this.#countedAttempts++;
+      return;
+    }
+    this.#judgedAttempts++;
+    this.#judgeAsItIs(flow);
+  }
+
+  /**
+   * Makes the end the responder at which the connection is judged. A handshake can be forged and packets are missed, so
+   * what a socket of this node says comes first; where nothing proves the direction, the end with the stricter verdict
+   * is the responder.
+   */
+  #orient(flow: Flow<Judgement>): void {
+    const { initiator, responder } = flow;
+    const isOtherWatched = this.#services.serviceAt(initiator, initiator.port) !== undefined;
+    if (!isOtherWatched && flow.isDirectionProven) return;
+    const server = this.#serverOf(flow);
+    if (server === 'initiator') flow.turn();
+    if (server !== undefined || flow.isDirectionProven || !isOtherWatched) return;
+    const timeMs = timeOf(flow);
+    const reverse = { initiator: responder, responder: initiator };
+    if (this.#strictnessOf(reverse, timeMs) > this.#strictnessOf({ initiator, responder }, timeMs))
+      flow.turn();
+  }
+
+  /** The end that was called, as far as this node's sockets tell. */
+  #serverOf({
+    initiator,
+    responder,
+    isDirectionProven,
+    tunnelKey,
+  }: Flow<Judgement>): 'initiator' | 'responder' | undefined {
+    const { socketRoles } = this.#options;
+    if (socketRoles === undefined || tunnelKey !== 0) return undefined;
+    const roleOf = (local: FlowSide, remote: FlowSide) =>
+      socketRoles.of({ local, localPort: local.port, remote, remotePort: remote.port });
+    const asResponder = roleOf(responder, initiator);
+    if (asResponder === 'server') return 'responder';
+    const asInitiator = roleOf(initiator, responder);
+    if (asInitiator === 'server') return 'initiator';
+    // Who listened may have closed its socket since: against a handshake that says nothing.
+    if (isDirectionProven) return undefined;
+    if (asInitiator === 'client') return 'responder';
+    return asResponder === 'client' ? 'initiator' : undefined;
+  }
+
+  /** 2 for a connection that is not allowed, 1 for one that is, 0 for one that nobody watches. */
+  #strictnessOf(ends: Pick<Ends, 'initiator' | 'responder'>, timeMs: number): number {
+    const { responder } = ends;
+    if (this.#services.serviceAt(responder, responder.port) === undefined) return 0;
+    return this.#verdictOn(ends, timeMs).allowed ? 1 : 2;
+  }
+
+  #judgeAsItIs(flow: Flow<Judgement>): void {
     // A flow without a tag is new, or its sides were swapped and it belongs to another story.
     if (flow.tag === undefined) this.#forget(flow);
     const timeMs = timeOf(flow);
@@ -293,6 +412,13 @@ export class Pipeline implements FrameSink {
     const service = this.#services.serviceAt(responder, responder.port);
     const ends = { initiator, responder };
     const verdict = service === undefined ? undefined : this.#verdictOn(ends, timeMs);
+    const isDisregarded = verdict !== undefined && this.#accusesMember(flow, verdict, timeMs);
+    if (isDisregarded) {
+      if (flow.tag === undefined) this.#disregarded++;
+      this.#unexpected.release(flow);
+      flow.tag = { ...UNWATCHED, timeMs, reportedAtMs: timeMs };
+      return;
+    }
     flow.tag = {
       service,
       verdict,
@@ -309,8 +435,10 @@ export class Pipeline implements FrameSink {
       if (verdict !== undefined && mayEnd) this.#leaving.add(flow);
     } else {
       const judged = this.#circumstances(ends, verdict, timeMs);
-      const waitsSinceMs = this.#waitsSince(flow, judged, timeMs);
-      this.#unexpected.add({ flow, service, timeMs, waitsSinceMs, ...judged });
+      // What is in a tunnel that ends nowhere may be forged as a whole: it accuses nobody of more than trying.
+      const standing = flow.tunnelKey === 0 ? flow.standing : 'attempt';
+      const waitsSinceMs = standing === 'attempt' ? undefined : this.#waitsSince(flow, judged, timeMs);
+      this.#unexpected.add({ flow, service, timeMs, waitsSinceMs, standing, ...judged });
       if (this.#unexpected.heldCount > 0) this.#options.waiting?.ask();
     }
     if (this.#attribution !== undefined) this.#attribute(flow, flow.tag, this.#attribution);
@@ -394,7 +522,18 @@ export class Pipeline implements FrameSink {
     for (const flow of this.#flows) this.#judge(flow);
   }
 
+  /**
+   * Whether a connection that no rule allows seems to be a member's deed, and comes in a tunnel that ends nowhere we
+   * know of: one datagram of anybody makes such a connection.
+   */
+  #accusesMember(flow: Flow<Judgement>, verdict: Verdict, timeMs: number): boolean {
+    if (flow.tunnelKey === 0 || verdict.allowed) return false;
+    const isMember = this.#policy.membership.inGroup(CLUSTER_GROUP, flow.initiator, timeMs);
+    return isMember || verdict.reason === 'former-member' || verdict.reason === 'not-approved';
+  }
+
   #flowEnded(flow: Flow<Judgement>, cause: FlowEndCause): void {
+    if (flow.tag === undefined && flow.standing === 'attempt') this.#attemptEnded(flow, cause);
     if (this.#leaving.delete(flow) && timeOf(flow) !== flow.tag?.timeMs) this.#judge(flow);
     this.#attribution?.ended(flow);
     this.#unexpected.release(flow);
@@ -405,6 +544,11 @@ export class Pipeline implements FrameSink {
     else this.#unexpectedFlows++;
     // A flood of SYNs: a report of each would drive out of the spool what matters. They are counted as evicted.
     if (cause !== 'evicted' || flow.state !== 'attempt') this.#reportFlow(flow);
+  }
+
+  #attemptEnded(flow: Flow<Judgement>, cause: FlowEndCause): void {
+    if (cause !== 'evicted') this.#judgeAttempt(flow);
+    else if (this.#services.ports().has(flow.responder.port)) this.#countedAttempts++;
   }
 
   #reportFlow(flow: Flow<Judgement>): void {

@@ -16,9 +16,9 @@ const shortText = z.string().max(256);
 
 /**
  * The state of a TCP connection, as seen by a third party.
- * - `attempt`: SYN without an answer
+ * - `attempt`: SYN without an answer, or answered and not acknowledged
  * - `refused`: SYN answered by RST
- * - `established`: handshake seen
+ * - `established`: the initiator has acknowledged the answer to its SYN
  * - `half-closed`: one side has sent FIN
  * - `closed`: both sides have sent FIN
  * - `reset`: RST after the handshake

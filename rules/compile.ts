@@ -1,8 +1,9 @@
 /** Rule files that were checked, made into a `Ruleset`. */
 import { dirname, resolve } from 'node:path';
+import { parsePrefix } from '../common/address.ts';
 import type { Locate } from '../common/yaml-document.ts';
 import { parseHours } from './hours.ts';
-import { DEFAULT_EVIDENCE, Ruleset, type EvidenceLimits, type Rule } from './match.ts';
+import { DEFAULT_EVIDENCE, Ruleset, type EvidenceLimits, type Rule, type TrustedTunnel } from './match.ts';
 import {
   CLUSTER_GROUP,
   OBJECT_MANAGER,
@@ -34,6 +35,7 @@ export function compileRules(sources: readonly RuleSource[]): Ruleset {
     groups: compileGroups(sources),
     approvals: compileApprovals(sources),
     evidence: compileEvidence(sources),
+    tunnels: compileTunnels(sources),
   });
 }
 
@@ -86,6 +88,16 @@ function compileEvidence(sources: readonly RuleSource[]): EvidenceLimits {
   const evidence = sources.find(({ content }) => content.evidence !== undefined)?.content.evidence ?? {};
   const { packets = DEFAULT_EVIDENCE.packets, payload = DEFAULT_EVIDENCE.payloadBytes } = evidence;
   return { packets, payloadBytes: payload };
+}
+
+function compileTunnels(sources: readonly RuleSource[]): TrustedTunnel[] {
+  return sources
+    .flatMap(({ content }) => content.tunnels ?? [])
+    .map(({ type, id, ends }) => ({
+      type,
+      id,
+      ends: ends.map(parsePrefix).filter((prefix) => prefix !== undefined),
+    }));
 }
 
 function compileGroups(sources: readonly RuleSource[]): Map<string, GroupSources> {

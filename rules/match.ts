@@ -4,8 +4,9 @@
  * The command line, the tests and the live path ask the same `Ruleset`. It is asked once for a connection and again
  * when rules or membership change, never for each packet.
  */
-import type { Address } from '../common/address.ts';
+import type { Address, Prefix } from '../common/address.ts';
 import type { Verdict, VerdictReason } from '../common/event.ts';
+import type { TunnelType } from '../common/tunnel.ts';
 import type { Hours } from './hours.ts';
 import {
   CLUSTER_GROUP,
@@ -75,6 +76,17 @@ export interface RulesetParts {
   readonly approvals?: Approvals | undefined;
   /** `DEFAULT_EVIDENCE` when left out. */
   readonly evidence?: EvidenceLimits;
+  /** Tunnels whose inside is plain traffic; none when left out. */
+  readonly tunnels?: readonly TrustedTunnel[];
+}
+
+/** A tunnel that ends where it is meant to: what it carries counts as if it came in none. */
+export interface TrustedTunnel {
+  readonly type: TunnelType;
+  /** Its number (VNI); undefined for all. */
+  readonly id: number | undefined;
+  /** Both outer ends lie in one of these. */
+  readonly ends: readonly Prefix[];
 }
 
 /** Compiled rules; immutable. */
@@ -86,15 +98,24 @@ export class Ruleset {
   /** Whom the rules approve of as members; undefined where whoever a source lists is one. */
   readonly approvals: Approvals | undefined;
   readonly evidence: EvidenceLimits;
+  readonly tunnels: readonly TrustedTunnel[];
   /** Made once and shared: a change of rules judges every open connection again. */
   readonly #verdicts: readonly RuleVerdicts[];
 
-  constructor({ rules, services, groups, approvals, evidence = DEFAULT_EVIDENCE }: RulesetParts) {
+  constructor({
+    rules,
+    services,
+    groups,
+    approvals,
+    evidence = DEFAULT_EVIDENCE,
+    tunnels = [],
+  }: RulesetParts) {
     this.rules = rules;
     this.services = services;
     this.groups = groups;
     this.approvals = approvals;
     this.evidence = evidence;
+    this.tunnels = tunnels;
     this.#verdicts = rules.map(({ name }) => ({
       allowed: verdict(true, name, 'allowed'),
       expired: verdict(false, name, 'expired'),

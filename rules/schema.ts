@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { formatPrefix, isCanonicalPrefix, parsePrefix, type Prefix } from '../common/address.ts';
 import { expected } from '../common/schema-message.ts';
 import { checkedText } from '../common/text-field.ts';
+import { TUNNEL_TYPES } from '../common/tunnel.ts';
 import { parseSize } from '../common/units.ts';
 import { parseHours } from './hours.ts';
 
@@ -200,6 +201,18 @@ const requireSchema = z
     when: hasNoIssueYet,
   });
 
+const tunnelSchema = z.strictObject({
+  type: z.enum(TUNNEL_TYPES).describe('The kind of tunnel.'),
+  id: z
+    .number()
+    .int()
+    .min(0)
+    .max(16_777_215)
+    .optional()
+    .describe('Its number (VNI), where it is VXLAN or Geneve; every number when left out.'),
+  ends: z.array(cidr).min(1).max(MAX_ENTRIES).describe('Address ranges in which both outer ends lie.'),
+});
+
 const evidenceSchema = z.strictObject({
   packets: z
     .number()
@@ -270,6 +283,13 @@ export const rulesSchema = z.strictObject({
     .describe('Who may reach what; the first rule that matches counts.'),
   limits: z.array(limitSchema).max(MAX_ENTRIES).optional().describe('More than this is an anomaly.'),
   require: z.array(requireSchema).max(MAX_ENTRIES).optional().describe('How connections must be protected.'),
+  tunnels: z
+    .array(tunnelSchema)
+    .max(MAX_NAMES)
+    .optional()
+    .describe(
+      'Tunnels whose inside counts as plain traffic, such as a mirror port or an overlay in a recording. Those that an interface of the node ends need not be named; what comes in any other is told apart, and accuses no member.',
+    ),
   evidence: evidenceSchema
     .optional()
     .describe('What is kept of the packets of an unexpected connection; in one file only.'),

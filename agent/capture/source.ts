@@ -42,6 +42,8 @@ export class FlowCounts {
   destination3 = 0;
   sourcePort = 0;
   destinationPort = 0;
+  /** `Packet.tunnelKey` of the packets. */
+  tunnelKey = 0;
   /** Packets as they were on the wire, also where the kernel handled many as one. */
   packets = 0;
   /** Their bytes on the wire, link headers included. */
@@ -60,7 +62,7 @@ export class FlowCounts {
 export type FlowEndpoints = Readonly<
   Pick<
     FlowCounts,
-    `source${0 | 1 | 2 | 3}` | `destination${0 | 1 | 2 | 3}` | 'sourcePort' | 'destinationPort'
+    `source${0 | 1 | 2 | 3}` | `destination${0 | 1 | 2 | 3}` | 'sourcePort' | 'destinationPort' | 'tunnelKey'
   >
 >;
 

@@ -28,6 +28,7 @@ const KEY_PROTOCOL = 36;
 const IP_VERSION = 37;
 /** 0 for none, else one more than the place in `TUNNEL_TYPES`. */
 const TUNNEL = 38;
+const TUNNEL_DEPTH = 39;
 const SECONDS = 40;
 const SOURCE = 44;
 const DESTINATION = 60;
@@ -35,7 +36,9 @@ const OUTER_SOURCE = 76;
 const OUTER_DESTINATION = 92;
 const SOURCE_PORT = 108;
 const DESTINATION_PORT = 110;
-const ENTRY_BYTES = 112;
+const TUNNEL_KEY = 112;
+const OUTER_TUNNEL_ID = 116;
+const ENTRY_BYTES = 120;
 
 const NOT_FOUND = -1;
 
@@ -141,6 +144,9 @@ function writeKey(view: DataView, entry: number, fragment: Fragment): void {
 function writeConnection(view: DataView, entry: number, packet: Packet): void {
   view.setUint8(entry + IP_VERSION, packet.ipVersion);
   view.setUint8(entry + TUNNEL, packet.tunnel === 'none' ? 0 : TUNNEL_TYPES.indexOf(packet.tunnel) + 1);
+  view.setUint8(entry + TUNNEL_DEPTH, packet.tunnelDepth);
+  view.setInt32(entry + TUNNEL_KEY, packet.tunnelKey);
+  view.setInt32(entry + OUTER_TUNNEL_ID, packet.outerTunnelId);
   view.setInt32(entry + SOURCE, packet.source0);
   view.setInt32(entry + SOURCE + 4, packet.source1);
   view.setInt32(entry + SOURCE + 8, packet.source2);
@@ -165,6 +171,9 @@ function writeConnection(view: DataView, entry: number, packet: Packet): void {
 function readConnection(view: DataView, entry: number, packet: Packet): void {
   packet.ipVersion = view.getUint8(entry + IP_VERSION) === 4 ? 4 : 6;
   packet.tunnel = TUNNEL_TYPES[view.getUint8(entry + TUNNEL) - 1] ?? 'none';
+  packet.tunnelDepth = view.getUint8(entry + TUNNEL_DEPTH);
+  packet.tunnelKey = view.getInt32(entry + TUNNEL_KEY);
+  packet.outerTunnelId = view.getInt32(entry + OUTER_TUNNEL_ID);
   packet.source0 = view.getInt32(entry + SOURCE);
   packet.source1 = view.getInt32(entry + SOURCE + 4);
   packet.source2 = view.getInt32(entry + SOURCE + 8);

@@ -5,6 +5,7 @@ import { enterTunnel } from './tunnel.ts';
 
 const VERSION_AND_OPTIONS_LENGTH = 0;
 const PROTOCOL_TYPE = 2;
+const IDENTIFIER = 4;
 const HEADER_LENGTH = 8;
 
 const VERSION_MASK = 0xc0;
@@ -18,6 +19,6 @@ export function decodeGeneve(view: DataView, packet: Packet): Step {
   const versionAndLength = view.getUint8(offset + VERSION_AND_OPTIONS_LENGTH);
   if ((versionAndLength & VERSION_MASK) !== 0) return 'not-tcp';
   packet.offset = offset + HEADER_LENGTH + (versionAndLength & OPTIONS_LENGTH_MASK) * 4;
-  enterTunnel(packet, 'geneve');
+  enterTunnel(packet, 'geneve', view.getUint32(offset + IDENTIFIER) >>> 8);
   return headerOfEtherType(view.getUint16(offset + PROTOCOL_TYPE));
 }

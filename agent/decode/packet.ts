@@ -123,6 +123,9 @@ export const TCP_SYN = 0x02;
 export const TCP_RST = 0x04;
 export const TCP_ACK = 0x10;
 
+/** Stands for a tunnel without a number. */
+export const NO_TUNNEL_ID = -1;
+
 /** What tells the fragments of one IP packet from all others, and where in it this one lies. */
 export class Fragment {
   source0 = 0;
@@ -192,6 +195,15 @@ export class Packet {
   outerDestination1 = 0;
   outerDestination2 = 0;
   outerDestination3 = 0;
+  /** The number of the outermost tunnel (VNI), or `NO_TUNNEL_ID`; stale where `tunnel` is `none`. */
+  outerTunnelId = NO_TUNNEL_ID;
+  /**
+   * Stands for the tunnels that the packet came in, the same for both directions: their kinds, ends and numbers. 0 where
+   * it came in none. Whoever takes a tunnel's inside for plain traffic sets it to 0.
+   */
+  tunnelKey = 0;
+  /** How many tunnels it came in, one in the other. */
+  tunnelDepth = 0;
   /** The frame's link type, or the one that it names itself (see pktap.ts). May be read after any outcome. */
   linkType = 0;
 
@@ -201,6 +213,13 @@ export class Packet {
   capturedEnd = 0;
   /** Where the frame, then the IP packet, ends on the wire; may lie beyond the view. The decoder's own. */
   wireEnd = 0;
+
+  /** Any 32-bit number; an unknown one keeps others from making two tunnels look the same. The decoder's own. */
+  readonly tunnelSeed: number;
+
+  constructor(tunnelSeed = 0) {
+    this.tunnelSeed = tunnelSeed | 0;
+  }
 }
 
 /**
@@ -215,6 +234,8 @@ export function decode(frame: Frame, packet: Packet): DecodeOutcome {
   packet.wireEnd = offset + (originalLength > capturedLength ? originalLength : capturedLength);
   packet.isFragment = false;
   packet.tunnel = 'none';
+  packet.tunnelKey = 0;
+  packet.tunnelDepth = 0;
   packet.linkType = frame.linkType;
   let step = headerOfLinkType(frame.linkType);
   for (let headers = 0; headers < MAX_HEADERS; headers++) {

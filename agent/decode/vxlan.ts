@@ -1,12 +1,13 @@
 /**
  * Virtual eXtensible LAN: RFC 7348, section 5, and its Generic Protocol Extension, draft-ietf-nvo3-vxlan-gpe-13,
- * section 3. The network identifier is read by nobody: see `FlowTable` on what tells two flows apart.
+ * section 3.
  */
 import type { Packet, Step } from './packet.ts';
 import { enterTunnel } from './tunnel.ts';
 
 const FLAGS = 0;
 const NEXT_PROTOCOL = 3;
+const IDENTIFIER = 4;
 const HEADER_LENGTH = 8;
 
 /** The header has a network identifier: always set in VXLAN. */
@@ -25,7 +26,7 @@ export function decodeVxlan(view: DataView, packet: Packet): Step {
   if (packet.capturedEnd - offset < HEADER_LENGTH) return 'truncated';
   if ((view.getUint8(offset + FLAGS) & HAS_IDENTIFIER) === 0) return 'not-tcp';
   packet.offset = offset + HEADER_LENGTH;
-  enterTunnel(packet, 'vxlan');
+  enterTunnel(packet, 'vxlan', view.getUint32(offset + IDENTIFIER) >>> 8);
   return 'ethernet';
 }
 
@@ -34,7 +35,7 @@ export function decodeVxlanGpe(view: DataView, packet: Packet): Step {
   const { offset } = packet;
   if (packet.capturedEnd - offset < HEADER_LENGTH) return 'truncated';
   packet.offset = offset + HEADER_LENGTH;
-  enterTunnel(packet, 'vxlan');
+  enterTunnel(packet, 'vxlan', view.getUint32(offset + IDENTIFIER) >>> 8);
   if ((view.getUint8(offset + FLAGS) & HAS_NEXT_PROTOCOL) === 0) return 'ethernet';
   switch (view.getUint8(offset + NEXT_PROTOCOL)) {
     case NEXT_IPV4:

@@ -7,6 +7,7 @@
  * grace time is over.
  */
 import type { Flow } from '../flow/flow.ts';
+import type { Standing } from '../flow/standing.ts';
 import type { LookResult } from '../membership/provider.ts';
 import { ownerInWords } from '../process/socket-owners.ts';
 import { Stories, type StoriesOptions, type Story, type StorySubject } from './stories.ts';
@@ -30,6 +31,8 @@ export interface Ends {
 export interface UnexpectedConnection<Tag> extends Judged {
   readonly flow: Flow<Tag>;
   readonly service: string;
+  /** How much its packets prove of it. */
+  readonly standing: Standing;
   /** The time of the packet that it was judged by. */
   readonly timeMs: number;
   /** Since when its story waits for a fresh look, in ms since the epoch; left out where it is told at once. */

@@ -38,6 +38,8 @@ interface EvidenceOptions {
 export interface Connection {
   readonly initiator: Address & { readonly port: number };
   readonly responder: Address & { readonly port: number };
+  /** `Packet.tunnelKey` of its packets. */
+  readonly tunnelKey: number;
 }
 
 interface Recording {
@@ -47,6 +49,7 @@ interface Recording {
   /** The ends, by value: a flow's own go on changing. */
   readonly ends: readonly [Address, Address];
   readonly key: number;
+  readonly tunnelKey: number;
   readonly writer: PcapngWriter;
   readonly beganMs: number;
 }
@@ -76,7 +79,7 @@ export class Evidence {
   }
 
   /** Begins to keep the packets of a connection for an anomaly; again for the same anomaly it changes nothing. */
-  begin(anomaly: string, { initiator, responder }: Connection, nowMs: number): void {
+  begin(anomaly: string, { initiator, responder, tunnelKey }: Connection, nowMs: number): void {
     if (this.#limits.packets === 0 || this.#byAnomaly.has(anomaly)) return;
     if (!this.#hasRoom(nowMs)) {
       this.turnedAway++;
@@ -92,11 +95,11 @@ export class Evidence {
     });
     const key = keyOf(initiator.port, responder.port);
     const ends = [copyAddress(initiator), copyAddress(responder)] as const;
-    const recording = { limits: this.#limits, anomaly, ends, key, writer, beganMs: nowMs };
+    const recording = { limits: this.#limits, anomaly, ends, key, tunnelKey, writer, beganMs: nowMs };
     this.#byAnomaly.set(anomaly, recording);
     this.#byPorts.set(key, [...(this.#byPorts.get(key) ?? []), recording]);
-    this.#options.wantPackets(directionOf(initiator, responder), this.#limits.packets);
-    this.#options.wantPackets(directionOf(responder, initiator), this.#limits.packets);
+    this.#options.wantPackets(directionOf(initiator, responder, tunnelKey), this.#limits.packets);
+    this.#options.wantPackets(directionOf(responder, initiator, tunnelKey), this.#limits.packets);
   }
 
   /** Keeps the packet where a recording wants it. To be called after the table has seen it: it may begin one. */
@@ -106,7 +109,8 @@ export class Evidence {
     // What follows the first fragment has no TCP header to end the headers at, and is all payload.
     if (recordings === undefined || (packet.isFragment && packet.fragment.offset > 0)) return;
     const recording = recordings.find(
-      ({ ends: [a, b] }) => isBetween(packet, a, b) || isBetween(packet, b, a),
+      ({ ends: [a, b], tunnelKey }) =>
+        packet.tunnelKey === tunnelKey && (isBetween(packet, a, b) || isBetween(packet, b, a)),
     );
     if (recording === undefined) return;
     recording.writer.add(frame, partOf(frame, packet, recording.limits));
@@ -193,7 +197,11 @@ function keyOf(portA: number, portB: number): number {
   return portA < portB ? portA * 65_536 + portB : portB * 65_536 + portA;
 }
 
-function directionOf(from: Connection['initiator'], to: Connection['initiator']): FlowEndpoints {
+function directionOf(
+  from: Connection['initiator'],
+  to: Connection['initiator'],
+  tunnelKey: number,
+): FlowEndpoints {
   return {
     source0: from.w0,
     source1: from.w1,
@@ -205,6 +213,7 @@ function directionOf(from: Connection['initiator'], to: Connection['initiator'])
     destination3: to.w3,
     sourcePort: from.port,
     destinationPort: to.port,
+    tunnelKey,
   };
 }
 

@@ -1,5 +1,5 @@
 /**
- * Finds a flow by the addresses and ports of a packet: a hash table with open addressing (linear probing) over a
+ * Finds a flow by the addresses, ports and tunnel of a packet: a hash table with open addressing (linear probing) over a
  * typed array, so that a look-up makes no key. Both directions of a connection have the same hash.
  */
 import type { Packet } from '../decode/packet.ts';
@@ -12,6 +12,7 @@ import {
   NO_SLOT,
   PORTS,
   RECORD_WORDS,
+  TUNNEL,
   type FlowStore,
 } from './flow-store.ts';
 
@@ -77,8 +78,8 @@ export class FlowIndex {
     destination = Math.imul(destination ^ (destination >>> 16), 0x85ebca6b);
     source = Math.imul(source ^ (source >>> 13), 0xc2b2ae35);
     destination = Math.imul(destination ^ (destination >>> 13), 0xc2b2ae35);
-    // Both are scrambled, and so is their sum.
-    return ((source ^ (source >>> 16)) + (destination ^ (destination >>> 16))) | 0;
+    // Both are scrambled, and so is their sum; a tunnel's key is, too.
+    return ((source ^ (source >>> 16)) + (destination ^ (destination >>> 16)) + packet.tunnelKey) | 0;
   }
 
   /**
@@ -171,6 +172,7 @@ function senderOf(words: Int32Array, record: number, packet: Packet): number {
   const { sourcePort, destinationPort } = packet;
   const ports = words[record + PORTS];
   const isA = ports === ((sourcePort << 16) | destinationPort);
+  if (words[record + TUNNEL] !== packet.tunnelKey) return NOT_FOUND;
   if (!isA && ports !== ((destinationPort << 16) | sourcePort)) return NOT_FOUND;
   const a = record + ADDRESS_A;
   const b = record + ADDRESS_B;

@@ -7,14 +7,15 @@ import { communityIdAt } from './community-id.ts';
 import {
   ADDRESS_A,
   ADDRESS_B,
+  B_IS_INITIATOR,
   ADDRESS_WORDS,
   FIRST_NANOSECONDS,
   FIRST_SECONDS,
-  IS_B_INITIATOR,
   isIpv4At,
   LAST_NANOSECONDS,
   LAST_SECONDS,
   portAt,
+  ROLES,
   SIDE_A,
   SIDE_B,
   SIDE_BYTES,
@@ -100,7 +101,7 @@ export class FlowLines {
     const writer = this.#writer;
     const { store, record } = flow;
     const { words, doubles } = store;
-    const initiator = words[record + IS_B_INITIATOR] as number;
+    const initiator = (words[record + ROLES] as number) & B_IS_INITIATOR;
     for (const { before, value, end, field } of LINE) {
       writer.fixed(before);
       const isB = (end ^ initiator) === 1;

@@ -21,13 +21,13 @@ export const PORTS = 8;
 /** Facts of tcp-state.ts. */
 export const FACTS_A = 9;
 export const FACTS_B = 10;
-/** The number of the queue (expiry.ts) that holds the flow. */
-export const QUEUE = 11;
+/** `Packet.tunnelKey`: which tunnels the flow's packets come in; 0 for none. */
+export const TUNNEL = 11;
 /** The latest packet: seconds as a double (of which this is the place among the doubles), nanoseconds. */
 export const LAST_SECONDS = 6;
 export const LAST_NANOSECONDS = 14;
-/** Of which ends the initial sequence number is known. */
-export const KNOWN_INITIALS = 15;
+/** What is known of the initial sequence numbers, and whether the handshake waits for its last segment: bits. */
+export const INITIALS = 15;
 /** What each end has sent. */
 export const SIDE_A = 16;
 export const SIDE_B = 32;
@@ -40,8 +40,8 @@ export const FIRST_NANOSECONDS = 30;
 export const HASH = 31;
 /** `Frame.interfaceIndex` of the first packet. */
 export const INTERFACE = 44;
-/** 1 where end B is the initiator. */
-export const IS_B_INITIATOR = 45;
+/** Who opened the connection, and how far that is proven: bits; and the number of the queue that holds the flow. */
+export const ROLES = 45;
 /** Slots of the neighbours in the queue. */
 export const OLDER = 46;
 export const NEWER = 47;
@@ -61,9 +61,28 @@ export const SIDE_STREAM_STATE = 11;
 export const HOLE_WORDS = 2;
 export const MAX_HOLES = 4;
 
-/** Bits of `KNOWN_INITIALS`. */
+/** Bits of `INITIALS`. The initial sequence number of an end is known, by its SYN or about. */
 export const INITIAL_OF_A = 1;
 export const INITIAL_OF_B = 2;
+/** A handshake was answered, and the initiator has not acknowledged the answer yet. */
+export const AWAITS_ACK = 4;
+
+/** Bits of `ROLES`. End B is taken for the initiator. */
+export const B_IS_INITIATOR = 1;
+/** A handshake was seen that this end began: its SYN, and the SYN-ACK that acknowledges it. */
+export const PROVEN_A = 2;
+export const PROVEN_B = 4;
+/** The initiator has acknowledged the SYN-ACK. */
+export const COMPLETED = 8;
+/** The end's initial sequence number was read from a SYN. */
+export const EXACT_A = 16;
+export const EXACT_B = 32;
+/** The end has sent a SYN, in this flow or in one before it between the same ends. */
+export const OPENED_A = 64;
+export const OPENED_B = 128;
+/** The number of the queue (expiry.ts) stands above the bits. */
+export const QUEUE_SHIFT = 8;
+export const ROLES_MASK = (1 << QUEUE_SHIFT) - 1;
 
 /** Whether the address that starts there is one of IPv4. */
 export function isIpv4At(words: Int32Array, address: number): boolean {

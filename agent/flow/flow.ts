@@ -2,30 +2,34 @@
 import {
   ADDRESS_A,
   ADDRESS_B,
+  B_IS_INITIATOR,
   FACTS_A,
   FACTS_B,
   FIRST_NANOSECONDS,
   FIRST_SECONDS,
   INTERFACE,
-  IS_B_INITIATOR,
   LAST_NANOSECONDS,
   LAST_SECONDS,
   NO_SLOT,
   portAt,
   RECORD_WORDS,
+  ROLES,
   SIDE_A,
   SIDE_B,
   SIDE_BYTES,
   SIDE_PACKETS,
   SIDE_PAYLOAD_BYTES,
   SIDE_STREAM_BYTES,
+  TUNNEL,
   type FlowStore,
 } from './flow-store.ts';
+import { isDirectionProven, turn } from './opening.ts';
+import { STANDINGS, standingOf, type Standing } from './standing.ts';
 import { stateOf } from './tcp-state.ts';
 import type { Address } from '../../common/address.ts';
 import type { FlowState } from '../../common/event.ts';
 import type { TunnelType } from '../../common/tunnel.ts';
-import type { Packet } from '../decode/packet.ts';
+import { NO_TUNNEL_ID, type Packet } from '../decode/packet.ts';
 
 /** The tunnel that a flow's first packet came in: the ends of the outermost, the kind of the innermost. */
 export interface FlowTunnel {
@@ -33,6 +37,8 @@ export interface FlowTunnel {
   /** On the sender's side of the first packet, and on the other one. */
   readonly endA: Address;
   readonly endB: Address;
+  /** The number of the outermost, where it has one. */
+  readonly id: number | undefined;
 }
 
 /** A tunnel as seen from the initiator. */
@@ -40,6 +46,7 @@ export interface OrientedTunnel {
   readonly type: TunnelType;
   readonly source: Address;
   readonly destination: Address;
+  readonly id: number | undefined;
 }
 
 /** The tunnel of a flow that begins with this packet; undefined where there is none. */
@@ -47,6 +54,7 @@ export function tunnelOf(packet: Packet): FlowTunnel | undefined {
   if (packet.tunnel === 'none') return undefined;
   return {
     type: packet.tunnel,
+    id: packet.outerTunnelId === NO_TUNNEL_ID ? undefined : packet.outerTunnelId,
     endA: {
       w0: packet.outerSource0,
       w1: packet.outerSource1,
@@ -84,10 +92,10 @@ export class Flow<Tag> {
   /** The tunnel that its first packet came in; undefined where it came in none. */
   get tunnel(): OrientedTunnel | undefined {
     if (this.#tunnel === undefined) return undefined;
-    const { type, endA, endB } = this.#tunnel;
+    const { type, endA, endB, id } = this.#tunnel;
     return this.#isBInitiator
-      ? { type, source: endB, destination: endA }
-      : { type, source: endA, destination: endB };
+      ? { type, source: endB, destination: endA, id }
+      : { type, source: endA, destination: endB, id };
   }
 
   /** Who opened the connection, or is taken for who did (see `FlowTable`). */
@@ -125,6 +133,26 @@ export class Flow<Tag> {
     return this.#isBInitiator ? stateOf(factsB, factsA) : stateOf(factsA, factsB);
   }
 
+  /** How much its packets prove of it. */
+  get standing(): Standing {
+    return STANDINGS[standingOf(this.#word(ROLES), this.#word(FACTS_A), this.#word(FACTS_B))] as Standing;
+  }
+
+  /** Whether a handshake proves who opened it. */
+  get isDirectionProven(): boolean {
+    return isDirectionProven(this.#word(ROLES));
+  }
+
+  /** `Packet.tunnelKey` of its packets: 0 where they come in no tunnel, or in one that ends here. */
+  get tunnelKey(): number {
+    return this.#word(TUNNEL);
+  }
+
+  /** Lets initiator and responder change places, where its owner knows better than its packets. */
+  turn(): void {
+    turn(this.#store.words, this.record);
+  }
+
   /** `Frame.interfaceIndex` of the first packet. */
   get interfaceIndex(): number {
     return this.#word(INTERFACE);
@@ -153,7 +181,7 @@ export class Flow<Tag> {
   }
 
   get #isBInitiator(): boolean {
-    return this.#word(IS_B_INITIATOR) === 1;
+    return (this.#word(ROLES) & B_IS_INITIATOR) !== 0;
   }
 
   #word(field: number): number {

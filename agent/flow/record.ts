@@ -28,6 +28,7 @@ export function recordTunnel({ tunnel }: Flow<unknown>): FlowRecord['plasmawatch
     type: tunnel.type,
     source: formatAddress(tunnel.source),
     destination: formatAddress(tunnel.destination),
+    ...(tunnel.id === undefined ? {} : { id: tunnel.id }),
   };
 }
 

@@ -1,18 +1,21 @@
 /**
  * Packets to connections: counts each packet to its flow, opens flows, and ends them.
  *
- * Who opened a connection is told by its SYN. Joined midstream, the side whose endpoint is a known service is taken
- * for the responder; where neither or both are, the sender of the first packet is taken for the initiator (of a
- * SYN-ACK, for the responder). When a later SYN proves otherwise the sides change places and `tag` is cleared.
+ * Who opened a connection is proven by its handshake (see opening.ts). Until then the sender of a SYN, or the receiver
+ * of a SYN-ACK, is taken for the initiator; joined midstream, the side whose endpoint is no known service, and where
+ * neither or both are, the sender of the first packet. When it turns out to be the other way round the sides change
+ * places and `tag` is cleared.
  *
- * A flow is told by its addresses and ports alone. That of a tunnel's inside is one flow whichever way it takes; the
- * price is that two tenants of an overlay who use the same addresses and ports at the same time are taken for one.
+ * A flow is told by its addresses, its ports and the tunnel that its packets come in: what somebody wraps into a tunnel
+ * never counts to the plain connection of the same addresses.
  *
  * A SYN with another initial sequence number than the one known for its sender begins a new flow, as a new
- * `tcp.stream` begins in tshark; the same SYN again is a retransmission.
+ * `tcp.stream` begins in tshark; the same SYN again is a retransmission. The new flow keeps what handshakes have proven
+ * between these ends: one in the other direction leaves nothing proven.
  *
  * The table is bounded: when it is full, the flow that was quiet longest, to eight seconds, gives way: among those that
- * are over, else among unanswered attempts, else among all. A flood of SYNs thus drives out attempts, not connections.
+ * are over, else among unanswered attempts, else among those that no handshake proves, else among all. A flood of forged
+ * packets thus drives out itself, not connections.
  */
 import { Frame, type FlowCounts } from '../capture/source.ts';
 import { Packet, TCP_ACK } from '../decode/packet.ts';
@@ -21,6 +24,8 @@ import { FlowIndex, NOT_FOUND } from './flow-index.ts';
 import {
   ADDRESS_A,
   ADDRESS_B,
+  AWAITS_ACK,
+  B_IS_INITIATOR,
   FACTS_A,
   FACTS_B,
   FIRST_NANOSECONDS,
@@ -29,15 +34,20 @@ import {
   HASH,
   INITIAL_OF_A,
   INITIAL_OF_B,
+  INITIALS,
   INTERFACE,
-  IS_B_INITIATOR,
-  KNOWN_INITIALS,
   LAST_NANOSECONDS,
   LAST_SECONDS,
   NO_SLOT,
+  OPENED_A,
+  OPENED_B,
   PORTS,
-  QUEUE,
+  PROVEN_A,
+  PROVEN_B,
+  QUEUE_SHIFT,
   RECORD_WORDS,
+  ROLES,
+  ROLES_MASK,
   SIDE_A,
   SIDE_B,
   SIDE_BYTES,
@@ -46,11 +56,13 @@ import {
   SIDE_PACKETS,
   SIDE_PAYLOAD_BYTES,
   SIDE_STREAM_BYTES,
+  TUNNEL,
 } from './flow-store.ts';
 import { Flow, tunnelOf, type FlowTunnel } from './flow.ts';
-import { isSyn, noteInitialSequences, noteOpening } from './opening.ts';
+import { isSyn, noteCompletion, noteInitialSequences, noteOpening } from './opening.ts';
+import { standingOf } from './standing.ts';
 import { noteSegment } from './stream.ts';
-import { SENT_SYN, SENT_SYN_ACK, factsOf, stateOf } from './tcp-state.ts';
+import { SENT_ACK, SENT_SYN, SENT_SYN_ACK, factsOf, stateOf } from './tcp-state.ts';
 import type { Address } from '../../common/address.ts';
 import type { FlowState } from '../../common/event.ts';
 
@@ -76,10 +88,11 @@ export interface FlowTableOptions<Tag> {
    */
   readonly countOnOneInterface: boolean;
   /**
-   * Takes each flow with its first packet counted, and again when initiator and responder turned out to be the other
-   * way round.
+   * Takes each flow that is more than an attempt, its first packets counted, and again when more of it is proven or
+   * initiator and responder turned out to be the other way round; and each attempt that is refused. Other attempts
+   * are handed over when they end: a flood of forged SYNs costs their owner nothing before that.
    */
-  readonly opened?: (flow: Flow<Tag>, frame: Frame) => void;
+  readonly changed?: (flow: Flow<Tag>) => void;
   /**
    * What to tag a flow with that begins with this frame, or whose initiator and responder turn out by it to be the
    * other way round. For owners who need to know no more of a flow that opens: it takes no object for each.
@@ -106,7 +119,10 @@ const MOST_FIRST_SLOTS = 131_072;
 /** Numbers of the queues, as in the flows' records. */
 const CLOSED = 0;
 const ATTEMPTS = 1;
-const ESTABLISHED = 2;
+const UNPROVEN = 2;
+const ESTABLISHED = 3;
+/** The queue of a flow that has proven so much, by its standing. */
+const QUEUE_OF_STANDING = [ATTEMPTS, UNPROVEN, ESTABLISHED] as const;
 
 export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   readonly #options: FlowTableOptions<Tag>;
@@ -121,7 +137,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   /** By slot: of the few flows that came in one. */
   readonly #tunnels = new Map<number, FlowTunnel>();
   /** By number. */
-  readonly #queues: readonly [FlowQueue, FlowQueue, FlowQueue];
+  readonly #queues: readonly [FlowQueue, FlowQueue, FlowQueue, FlowQueue];
   #opened = 0;
   #evicted = 0;
   #duplicates = 0;
@@ -131,7 +147,8 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     this.#countOnOneInterface = options.countOnOneInterface;
     this.#store = new FlowStore(Math.min(options.maxFlows, MOST_FIRST_SLOTS));
     this.#index = new FlowIndex(this.#store, options.hashSeed ?? 0);
-    this.#queues = [new FlowQueue(this.#store), new FlowQueue(this.#store), new FlowQueue(this.#store)];
+    const newQueue = (): FlowQueue => new FlowQueue(this.#store);
+    this.#queues = [newQueue(), newQueue(), newQueue(), newQueue()];
   }
 
   get size(): number {
@@ -161,21 +178,20 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const totals = side >> 1;
     const { interfaceIndex } = frame;
     if (doubles[totals + SIDE_PACKETS] === 0) words[side + SIDE_INTERFACE] = interfaceIndex;
-    if (words[side + SIDE_INTERFACE] !== interfaceIndex && this.#countOnOneInterface) {
+    const isDuplicate = words[side + SIDE_INTERFACE] !== interfaceIndex && this.#countOnOneInterface;
+    if (isDuplicate) {
       this.#duplicates++;
-      return;
-    }
-    if (!frame.isCounted) {
+    } else if (!frame.isCounted) {
       (doubles[totals + SIDE_PACKETS] as number) += 1;
       (doubles[totals + SIDE_BYTES] as number) += frame.originalLength;
       (doubles[totals + SIDE_PAYLOAD_BYTES] as number) += packet.payloadLength;
       noteSegment(store, record, isB, packet);
     }
     const isLater = noteTime(store, record, frame);
-    const news = newsOf(words, record, isB, factsOf(tcpFlags));
-    const unknownInitials = (words[record + KNOWN_INITIALS] as number) ^ (INITIAL_OF_A | INITIAL_OF_B);
+    const news = newsOf(words, record, isB, factsOf(tcpFlags, packet.payloadLength));
+    const openInitials = (words[record + INITIALS] as number) ^ (INITIAL_OF_A | INITIAL_OF_B);
     // Few packets of a connection: those that open and end it, and one in eight seconds.
-    if ((news | unknownInitials) !== 0 || isLater) {
+    if ((news | openInitials) !== 0 || isLater) {
       this.#learn(found, frame, packet, isLater, this.#opened !== openedBefore);
     }
   }
@@ -203,12 +219,13 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     (doubles[totals + SIDE_PAYLOAD_BYTES] as number) += counts.payloadBytes;
     (doubles[totals + SIDE_STREAM_BYTES] as number) += counts.payloadBytes;
     const isLater = noteTime(this.#store, record, frame);
+    if (isNew) this.#tag(slot, frame);
     // SYNs are not among the flags that counts have, so a flow's sides stay as they are.
-    this.#noteSender(slot, isB, factsOf(packet.tcpFlags), isLater);
-    if (isNew) this.#tell(slot, frame);
+    const facts = factsOf(packet.tcpFlags, counts.payloadBytes);
+    if (newsOf(words, record, isB, facts) !== 0 || isLater) this.#noteFacts(slot, isB, facts, packet, frame);
   }
 
-  /** Whether there is a flow between these two ends, in either direction. */
+  /** Whether there is a flow between these two ends, in either direction and in no tunnel. */
   has(end: Address, port: number, otherEnd: Address, otherPort: number): boolean {
     const packet = this.#countedPacket;
     packet.source0 = end.w0;
@@ -216,6 +233,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     packet.source2 = end.w2;
     packet.source3 = end.w3;
     packet.sourcePort = port;
+    packet.tunnelKey = 0;
     packet.destination0 = otherEnd.w0;
     packet.destination1 = otherEnd.w1;
     packet.destination2 = otherEnd.w2;
@@ -233,6 +251,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const { attemptSeconds, establishedSeconds, closedSeconds } = this.#options.timeouts ?? DEFAULT_TIMEOUTS;
     this.#expireQueue(this.#queues[CLOSED], seconds - closedSeconds, 'closed');
     this.#expireQueue(this.#queues[ATTEMPTS], seconds - attemptSeconds, 'idle');
+    this.#expireQueue(this.#queues[UNPROVEN], seconds - establishedSeconds, 'idle');
     this.#expireQueue(this.#queues[ESTABLISHED], seconds - establishedSeconds, 'idle');
   }
 
@@ -271,11 +290,13 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
    * @param found as `FlowIndex.find` answers; so is the result
    */
   #begin(found: number, frame: Frame, packet: Packet): number {
-    if (found !== NOT_FOUND) {
-      if (!this.#beginsAnother(found, packet)) return found;
-      this.#end(found >> 1, 'reused');
-    }
-    return this.#open(frame, packet) * 2;
+    if (found === NOT_FOUND) return this.#open(frame, packet) * 2;
+    if (!this.#beginsAnother(found, packet)) return found;
+    const openings = openingsBySender(this.#store.words, found);
+    this.#end(found >> 1, 'reused');
+    const slot = this.#open(frame, packet);
+    (this.#store.words[slot * RECORD_WORDS + ROLES] as number) |= openings;
+    return slot * 2;
   }
 
   /** The slot of a new flow whose end A is the packet's sender. */
@@ -291,9 +312,10 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     words[record + LAST_NANOSECONDS] = frame.nanoseconds;
     words[record + INTERFACE] = frame.interfaceIndex;
     words[record + HASH] = this.#index.hashOf(packet);
-    words[record + IS_B_INITIATOR] = this.#isSenderInitiator(packet) ? 0 : 1;
-    words[record + QUEUE] = ESTABLISHED;
-    this.#queues[ESTABLISHED].add(slot);
+    words[record + TUNNEL] = packet.tunnelKey;
+    words[record + ROLES] =
+      (this.#isSenderInitiator(packet) ? 0 : B_IS_INITIATOR) | (ATTEMPTS << QUEUE_SHIFT);
+    this.#queues[ATTEMPTS].add(slot);
     this.#index.add(slot);
     this.#flows[slot] = undefined;
     const tunnel = tunnelOf(packet);
@@ -324,45 +346,54 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const { words } = this.#store;
     const record = (found >> 1) * RECORD_WORDS;
     const isB = (found & 1) === 1;
-    const known = words[record + KNOWN_INITIALS] as number;
+    const known = words[record + INITIALS] as number;
     const isKnown = (known & (isB ? INITIAL_OF_B : INITIAL_OF_A)) !== 0;
     return isKnown && words[record + (isB ? SIDE_B : SIDE_A) + SIDE_INITIAL_SEQUENCE] !== packet.sequence;
   }
 
-  /** Takes in what a counted packet may tell of its flow beyond numbers. */
+  /** Takes in what a packet may tell of its flow beyond numbers. */
   #learn(found: number, frame: Frame, packet: Packet, isLater: boolean, isNew: boolean): void {
     const slot = found >> 1;
     const isB = (found & 1) === 1;
-    noteInitialSequences(this.#store.words, slot * RECORD_WORDS, isB, packet);
-    const isTurned = this.#noteSender(slot, isB, factsOf(packet.tcpFlags), isLater);
-    if (isNew || isTurned) this.#tell(slot, frame);
-  }
-
-  /** Takes in what a segment proves of its sender: mostly nothing new. Returns whether the sides changed places. */
-  #noteSender(slot: number, isB: boolean, facts: number, isLater: boolean): boolean {
-    const news = newsOf(this.#store.words, slot * RECORD_WORDS, isB, facts);
-    return news !== 0 || isLater ? this.#noteFacts(slot, isB, facts) : false;
-  }
-
-  /** Adds what a segment proves of its sender. Returns whether the sides changed places. */
-  #noteFacts(slot: number, isB: boolean, facts: number): boolean {
+    if (isNew) this.#tag(slot, frame);
     const { words } = this.#store;
     const record = slot * RECORD_WORDS;
-    const isTurned = (facts & (SENT_SYN | SENT_SYN_ACK)) !== 0 && noteOpening(words, record, isB, facts);
-    (words[record + (isB ? FACTS_B : FACTS_A)] as number) |= facts;
-    this.#queueOf(record).remove(slot);
-    words[record + QUEUE] = queueFor(stateAt(words, record));
-    this.#queueOf(record).add(slot);
-    return isTurned;
+    const facts = factsOf(packet.tcpFlags, packet.payloadLength);
+    const isAwaited = ((words[record + INITIALS] as number) & AWAITS_ACK) !== 0;
+    if (newsOf(words, record, isB, facts) !== 0 || isAwaited || isLater) {
+      this.#noteFacts(slot, isB, facts, packet, frame);
+    }
+    noteInitialSequences(words, record, isB, packet);
   }
 
-  #tell(slot: number, frame: Frame): void {
-    const { opened, tagOf } = this.#options;
-    const tag = tagOf?.(frame);
+  /** Adds what a segment proves of its sender, and hands the flow over where that says more of it. */
+  #noteFacts(slot: number, isB: boolean, facts: number, packet: Packet, frame: Frame): void {
+    const { words } = this.#store;
+    const record = slot * RECORD_WORDS;
+    const before = profileOf(words, record);
+    if ((facts & (SENT_SYN | SENT_SYN_ACK)) !== 0) noteOpening(words, record, isB, facts, packet);
+    else if ((facts & SENT_ACK) !== 0 && ((words[record + INITIALS] as number) & AWAITS_ACK) !== 0) {
+      noteCompletion(words, record, isB, packet);
+    }
+    (words[record + (isB ? FACTS_B : FACTS_A)] as number) |= facts;
+    this.#queueOf(record).remove(slot);
+    const state = stateAt(words, record);
+    const queue = isOver(state) ? CLOSED : QUEUE_OF_STANDING[standingAt(words, record)];
+    words[record + ROLES] = ((words[record + ROLES] as number) & ROLES_MASK) | ((queue ?? 0) << QUEUE_SHIFT);
+    this.#queueOf(record).add(slot);
+    const after = profileOf(words, record);
+    if (after === before) return;
+    // The sides have changed places: what was known of the flow is of another one.
+    if (((after ^ before) & B_IS_INITIATOR) !== 0) this.#tag(slot, frame);
+    if (standingAt(words, record) > 0 || state === 'refused') this.#options.changed?.(this.#flowAt(slot));
+  }
+
+  /** Tags a flow that begins with this frame, or whose sides have changed places by it. */
+  #tag(slot: number, frame: Frame): void {
+    const tag = this.#options.tagOf?.(frame);
     const flow = this.#flows[slot];
     if (flow !== undefined) flow.tag = tag;
     else if (tag !== undefined) this.#flowAt(slot).tag = tag;
-    opened?.(this.#flowAt(slot), frame);
   }
 
   #expireQueue(queue: FlowQueue, limitSeconds: number, cause: FlowEndCause): void {
@@ -408,28 +439,44 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
 
   /** The queue that holds the record's flow. */
   #queueOf(record: number): FlowQueue {
-    return this.#queues[this.#store.words[record + QUEUE] as number] as FlowQueue;
+    return this.#queues[(this.#store.words[record + ROLES] as number) >>> QUEUE_SHIFT] as FlowQueue;
   }
 }
 
-/** The queue of the flows in this state: in the order in which flows give way when the table is full. */
-function queueFor(state: FlowState): number {
-  switch (state) {
-    case 'closed':
-    case 'reset':
-    case 'refused':
-      return CLOSED;
-    case 'attempt':
-      return ATTEMPTS;
-    default:
-      return ESTABLISHED;
-  }
+function isOver(state: FlowState): boolean {
+  return state === 'closed' || state === 'reset' || state === 'refused';
 }
 
 function stateAt(words: Int32Array, record: number): FlowState {
   const factsA = words[record + FACTS_A] as number;
   const factsB = words[record + FACTS_B] as number;
-  return words[record + IS_B_INITIATOR] === 1 ? stateOf(factsB, factsA) : stateOf(factsA, factsB);
+  const isB = ((words[record + ROLES] as number) & B_IS_INITIATOR) !== 0;
+  return isB ? stateOf(factsB, factsA) : stateOf(factsA, factsB);
+}
+
+function standingAt(words: Int32Array, record: number): number {
+  return standingOf(
+    words[record + ROLES] as number,
+    words[record + FACTS_A] as number,
+    words[record + FACTS_B] as number,
+  );
+}
+
+const PROFILE_ROLES = B_IS_INITIATOR | PROVEN_A | PROVEN_B | OPENED_A | OPENED_B;
+
+/** What the owner of a flow wants to know of anew when it changes, as one number. */
+function profileOf(words: Int32Array, record: number): number {
+  const roles = (words[record + ROLES] as number) & PROFILE_ROLES;
+  const isRefused = stateAt(words, record) === 'refused' ? 1 : 0;
+  return (standingAt(words, record) << 9) | (isRefused << 8) | roles;
+}
+
+/** What is known of who opened connections between the ends of a flow, for a flow whose end A is the found sender. */
+function openingsBySender(words: Int32Array, found: number): number {
+  const roles = words[(found >> 1) * RECORD_WORDS + ROLES] as number;
+  const ofA = roles & (PROVEN_A | OPENED_A);
+  const ofB = roles & (PROVEN_B | OPENED_B);
+  return (found & 1) === 0 ? ofA | ofB : (ofA << 1) | (ofB >> 1);
 }
 
 /** What the facts of a segment tell of its sender that was not known. A SYN is always news: of another attempt, mostly. */
@@ -468,6 +515,8 @@ function describeCounts(counts: FlowCounts, frame: Frame, packet: Packet): void 
   packet.destination3 = counts.destination3;
   packet.sourcePort = counts.sourcePort;
   packet.destinationPort = counts.destinationPort;
+  packet.tunnelKey = counts.tunnelKey;
+  packet.acknowledgment = 0;
   packet.tcpFlags = counts.tcpFlags & TCP_ACK;
 }
 

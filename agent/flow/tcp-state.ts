@@ -14,16 +14,23 @@ export const SENT_SYN_ACK = 2;
 export const SENT_ACK = 4;
 export const SENT_FIN = 8;
 export const SENT_RST = 16;
+/** An ordinary segment with payload. */
+export const SENT_PAYLOAD = 32;
+/** A segment of which only the ports are known: it may have been any. */
+export const SENT_UNKNOWN = 64;
 
 const FACTS = Uint8Array.from({ length: 256 }, (_, tcpFlags) => {
+  if (tcpFlags === 0) return SENT_UNKNOWN;
   if ((tcpFlags & TCP_RST) !== 0) return SENT_RST;
   if ((tcpFlags & TCP_SYN) !== 0) return (tcpFlags & TCP_ACK) !== 0 ? SENT_SYN_ACK : SENT_SYN;
   return ((tcpFlags & TCP_FIN) !== 0 ? SENT_FIN : 0) | ((tcpFlags & TCP_ACK) !== 0 ? SENT_ACK : 0);
 });
 
-/** The fact that a segment with these flags, byte 13 of the TCP header, proves; 0 for a segment without any flag. */
-export function factsOf(tcpFlags: number): number {
-  return FACTS[tcpFlags] as number;
+/** The facts that a segment with these flags, byte 13 of the TCP header, and so much payload proves of its sender. */
+export function factsOf(tcpFlags: number, payloadLength: number): number {
+  const facts = FACTS[tcpFlags] as number;
+  // What a SYN or RST carries has reached nobody yet.
+  return payloadLength > 0 && (facts & SENT_ACK) !== 0 ? facts | SENT_PAYLOAD : facts;
 }
 
 /** The state that follows from the facts about initiator and responder. */
@@ -31,14 +38,14 @@ export function stateOf(initiator: number, responder: number): FlowState {
   const both = initiator | responder;
   if ((initiator & responder & SENT_FIN) !== 0) return 'closed';
   const hasSyn = (initiator & SENT_SYN) !== 0;
-  // An initiator that sends on has had its answer, even when only its own packets are captured.
-  const isAnswered = (responder & (SENT_SYN_ACK | SENT_ACK)) !== 0 || (initiator & SENT_ACK) !== 0;
+  // A SYN-ACK alone says nothing of the initiator, whose address may be forged: only who got it can go on.
+  const isOpen = (both & (SENT_ACK | SENT_UNKNOWN)) !== 0;
   if ((both & SENT_RST) !== 0) {
-    if (!hasSyn || isAnswered) return 'reset';
-    // A reset by the initiator itself: it gave up before an answer came.
+    if (!hasSyn || isOpen) return 'reset';
+    // A reset by the initiator itself: it gave up, or it only wanted to know whether somebody answers.
     return (responder & SENT_RST) !== 0 ? 'refused' : 'attempt';
   }
   if ((both & SENT_FIN) !== 0) return 'half-closed';
   if (!hasSyn) return 'midstream';
-  return isAnswered ? 'established' : 'attempt';
+  return isOpen ? 'established' : 'attempt';
 }

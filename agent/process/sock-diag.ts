@@ -2,7 +2,7 @@
  * One socket of this network namespace by its two ends, asked of the kernel over netlink (sock_diag(7)): one look into
  * its hash table, however many sockets there are, and no privilege. That is what `ss` does, for one socket.
  */
-import { isIpv4, type Address } from '../../common/address.ts';
+import { IPV4_MAPPED_WORD, isIpv4, type Address } from '../../common/address.ts';
 import {
   AF_INET,
   AF_INET6,
@@ -47,6 +47,10 @@ const REQUEST_BYTES = NLMSGHDR.size + INET_DIAG_REQ_V2.size;
 /** An answer with its attributes has about 130 bytes. */
 const ANSWER_BYTES = 1024;
 const ALL_STATES = 0xffff_ffff;
+/** net/tcp_states.h */
+const TCP_LISTEN = 10;
+const ANY_IPV4: Address = { w0: 0, w1: 0, w2: IPV4_MAPPED_WORD, w3: 0 };
+const ANY_IPV6: Address = { w0: 0, w1: 0, w2: 0, w3: 0 };
 
 export class SockDiag {
   readonly #libc: Libc;
@@ -93,6 +97,17 @@ export class SockDiag {
       userId: answer.getUint32(NLMSGHDR.size + INET_DIAG_MSG.userId, HOST_IS_LITTLE_ENDIAN),
       inode: answer.getUint32(NLMSGHDR.size + INET_DIAG_MSG.inode, HOST_IS_LITTLE_ENDIAN),
     };
+  }
+
+  /**
+   * Whether a socket of this network namespace listens at a local port, for this address or for all.
+   * @throws PlasmawatchError PW_SYSTEM_CALL where the kernel does not answer
+   */
+  listensAt(local: Address, localPort: number): boolean {
+    // No connection has port 0 at its other end: the kernel gives whoever listens.
+    const remote = isIpv4(local) ? ANY_IPV4 : ANY_IPV6;
+    const answer = this.#ask(NLM_F_REQUEST, 1 << TCP_LISTEN, { local, localPort, remote, remotePort: 0 });
+    return answer.getUint16(NLMSGHDR.type, HOST_IS_LITTLE_ENDIAN) === SOCK_DIAG_BY_FAMILY;
   }
 
   close(): void {

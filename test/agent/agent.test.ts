@@ -15,7 +15,7 @@ import { writeFile } from 'node:fs/promises';
 import { FakeClock } from '../support/fake-clock.ts';
 import { FakeSource } from '../support/fake-source.ts';
 import { noProcesses } from '../support/no-processes.ts';
-import { sendConnection, sendPacket } from '../support/tcp-traffic.ts';
+import { sendConnection, sendHandshake } from '../support/tcp-traffic.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const NODE = '10.0.0.1:43800';
@@ -98,7 +98,7 @@ describe('Agent', () => {
 
   function strangerTalks(source = sources[0]): void {
     source?.deliver((sink) =>
-      sendPacket(sink, { from: '192.0.2.9:5000', to: NODE, flags: 'syn', time: clock.now() / 1000 }),
+      sendHandshake(sink, { from: '192.0.2.9:5000', to: NODE, time: clock.now() / 1000 }),
     );
   }
 
@@ -123,7 +123,7 @@ describe('Agent', () => {
 
   it('takes over rules: other ports are captured, open connections judged again', async () => {
     sources[0]?.deliver((sink) =>
-      sendPacket(sink, { from: '10.0.0.2:5000', to: NODE, flags: 'syn', time: clock.now() / 1000 }),
+      sendHandshake(sink, { from: '10.0.0.2:5000', to: NODE, time: clock.now() / 1000 }),
     );
     await agent.setRules(await rules(['10.0.0.1'], [43_800, 45_000]));
     expect(sources[0]?.ports.ranges()).toEqual([

@@ -10,7 +10,7 @@ import { noProcesses } from '../support/no-processes.ts';
 import { sampleRaylet } from '../support/sample-raylet.ts';
 import { sampleRule } from '../support/sample-rule.ts';
 import { settle } from '../support/settle.ts';
-import { sendConnection, sendPacket } from '../support/tcp-traffic.ts';
+import { sendConnection, sendHandshake } from '../support/tcp-traffic.ts';
 
 const OWN = '10.77.0.11';
 const MINUTE_S = 60;
@@ -148,7 +148,7 @@ describe('an agent that learns the members from the dashboard of the head', () =
     const call = (): void => {
       const time = clock.now() / 1000;
       source.deliver((sink) =>
-        sendPacket(sink, { from: `192.0.2.${++port % 256}:5000`, to: `${OWN}:43800`, flags: 'syn', time }),
+        sendHandshake(sink, { from: `192.0.2.${++port % 256}:5000`, to: `${OWN}:43800`, time }),
       );
     };
     for (let stranger = 0; stranger < 5; stranger++) {

@@ -10,7 +10,7 @@ import type { ServicePorts } from '../../rules/schema.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { FakeProvider, membersView } from '../support/fake-provider.ts';
 import { frameOf, IPV4_PACKET } from '../support/packet-bytes.ts';
-import { sendConnection, sendPacket } from '../support/tcp-traffic.ts';
+import { sendConnection, sendHandshake, sendPacket } from '../support/tcp-traffic.ts';
 import { sampleRule } from '../support/sample-rule.ts';
 
 const MEMBERS = ['10.0.0.1', '10.0.0.2'];
@@ -57,8 +57,8 @@ describe('Pipeline', () => {
     expect(flows[0]?.verdict).toEqual({ allowed: true, rule: 'nodes exchange objects', reason: 'allowed' });
   });
 
-  it('reports a stranger at the first packet', () => {
-    sendPacket(pipeline, { from: '192.0.2.9:5000', to: NODE, flags: 'syn', time: START });
+  it('reports an unknown peer at the segment that completes its handshake', () => {
+    sendHandshake(pipeline, { from: '192.0.2.9:5000', to: NODE, time: START });
     expect(anomalies).toHaveLength(1);
     expect(anomalies[0]).toMatchObject({
       phase: 'opened',
@@ -66,12 +66,12 @@ describe('Pipeline', () => {
       severity: 'critical',
       node: 'w1',
       count: 1,
-      bytes: 40,
+      bytes: 120,
       first: '2026-11-23T12:00:00.000000000Z',
       verdict: { allowed: false, rule: null, reason: 'no-rule' },
       flow: {
-        source: { ip: '192.0.2.9', port: 5000, packets: 1, bytes: 40 },
-        plasmawatch: { state: 'attempt', service: 'object-manager' },
+        source: { ip: '192.0.2.9', port: 5000, packets: 2, bytes: 80 },
+        plasmawatch: { state: 'established', service: 'object-manager' },
       },
       message: 'Unexpected peer 192.0.2.9 talks to object-manager port 43800 of 10.0.0.1 (no rule allows it)',
     });
@@ -99,7 +99,7 @@ describe('Pipeline', () => {
   });
 
   it('reports what leaves to a stranger who listens on the port', () => {
-    sendPacket(pipeline, { from: '10.0.0.1:5000', to: '192.0.2.9:43800', flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: '10.0.0.1:5000', to: '192.0.2.9:43800', time: START });
     expect(anomalies[0]).toMatchObject({
       kind: 'unexpected-destination',
       message:
@@ -118,13 +118,13 @@ describe('Pipeline', () => {
     }
     pipeline.end(START * 1000);
     expect(anomalies.map(({ phase, id, count, bytes }) => ({ phase, id, count, bytes }))).toEqual([
-      { phase: 'opened', id: 'anomaly-1', count: 1, bytes: 40 },
+      { phase: 'opened', id: 'anomaly-1', count: 1, bytes: 120 },
       { phase: 'over', id: 'anomaly-1', count: 100, bytes: 100 * (240 + 60) },
     ]);
   });
 
   it('repeats a story while it grows, and not while it stands still', () => {
-    sendPacket(pipeline, { from: '192.0.2.9:5000', to: NODE, flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: '192.0.2.9:5000', to: NODE, time: START });
     pipeline.tick((START + 9) * 1000);
     pipeline.tick((START + 11) * 1000);
     expect(anomalies).toHaveLength(1);
@@ -138,8 +138,8 @@ describe('Pipeline', () => {
     pipeline.tick((START + 12) * 1000);
     pipeline.tick((START + 13) * 1000);
     expect(anomalies.map(({ phase, bytes }) => [phase, bytes])).toEqual([
-      ['opened', 40],
-      ['growing', 1080],
+      ['opened', 120],
+      ['growing', 1160],
     ]);
   });
 
@@ -155,7 +155,7 @@ describe('Pipeline', () => {
   });
 
   it('judges open connections again when the rules change', () => {
-    sendPacket(pipeline, { from: '10.0.0.2:5000', to: NODE, flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: '10.0.0.2:5000', to: NODE, time: START });
     pipeline.setPolicy({ ruleset: rulesetOf([]), membership });
     expect(anomalies.map(({ kind, flow }) => [kind, flow?.source.ip])).toEqual([
       ['unexpected-peer', '10.0.0.2'],
@@ -183,7 +183,7 @@ describe('Pipeline', () => {
   });
 
   it('watches an endpoint outside the cluster that the raylet connected to, whatever its port', () => {
-    sendPacket(pipeline, { from: '10.0.0.1:5000', to: '192.0.2.9:7777', flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: '10.0.0.1:5000', to: '192.0.2.9:7777', time: START });
     expect(anomalies).toEqual([]);
     pipeline.observeRayletConnection(address('192.0.2.9'), 7777, START * 1000);
     expect(anomalies[0]).toMatchObject({
@@ -199,7 +199,7 @@ describe('Pipeline', () => {
   });
 
   it('reports a long connection once a minute, when it carried something', () => {
-    sendPacket(pipeline, { from: '10.0.0.2:5000', to: NODE, flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: '10.0.0.2:5000', to: NODE, time: START });
     pipeline.reportOpenFlows((START + 61) * 1000);
     pipeline.reportOpenFlows((START + 122) * 1000);
     sendPacket(pipeline, {
@@ -211,7 +211,7 @@ describe('Pipeline', () => {
     });
     pipeline.reportOpenFlows((START + 124) * 1000);
     pipeline.reportOpenFlows((START + 190) * 1000);
-    expect(flows.map(({ flow }) => flow.source.packets)).toEqual([1, 2]);
+    expect(flows.map(({ flow }) => flow.source.packets)).toEqual([2, 3]);
   });
 
   it('counts what is no TCP, and ignores connections to other ports', () => {
@@ -241,7 +241,7 @@ describe('Pipeline', () => {
   it('keeps ten thousand stories at a time, and counts the connections beyond', () => {
     for (let stranger = 0; stranger < 10_005; stranger++) {
       const from = `172.16.${stranger >> 8}.${stranger & 255}:5000`;
-      sendPacket(pipeline, { from, to: NODE, flags: 'syn', time: START });
+      sendHandshake(pipeline, { from, to: NODE, time: START });
     }
     expect(anomalies).toHaveLength(10_000);
     expect(pipeline.totals()).toMatchObject({ flows: 10_005, openFlows: 1024, suppressedAnomalies: 5 });

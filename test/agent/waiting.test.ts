@@ -12,7 +12,7 @@ import { FakeProvider, membersView } from '../support/fake-provider.ts';
 import { NaiveWaiting, type Entry } from '../support/naive-waiting.ts';
 import { sampleRule } from '../support/sample-rule.ts';
 import { settle } from '../support/settle.ts';
-import { sendPacket } from '../support/tcp-traffic.ts';
+import { sendHandshake } from '../support/tcp-traffic.ts';
 
 const NODE = '10.0.0.100';
 const ADDRESSES = ['10.0.0.1', '10.0.0.2'];
@@ -163,7 +163,7 @@ async function play(steps: readonly Step[]) {
     else if (event === 'packet') {
       log.push({ type: 'packet', from: address, atMs: clock.now() });
       const time = clock.now() / 1000;
-      sendPacket(pipeline, { from: `${address}:${++port}`, to: `${NODE}:43800`, flags: 'syn', time });
+      sendHandshake(pipeline, { from: `${address}:${++port}`, to: `${NODE}:43800`, time });
     } else source.isAway = event === 'away';
   }
   await pass(12_000);

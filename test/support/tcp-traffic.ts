@@ -13,12 +13,13 @@ interface Packet {
   /** Seconds since the epoch, with a fraction. */
   readonly time?: number;
   readonly sequence?: number;
+  readonly acknowledgment?: number;
 }
 
 /** Hands one packet to the sink. */
 export function sendPacket(
   sink: FrameSink,
-  { from, to, flags, payloadLength = 0, time = 0, sequence = 1 }: Packet,
+  { from, to, flags, payloadLength = 0, time = 0, sequence = 1, acknowledgment = 0 }: Packet,
 ): void {
   const length = 40 + payloadLength;
   const view = new DataView(new ArrayBuffer(length));
@@ -33,6 +34,7 @@ export function sendPacket(
   view.setUint16(20, sourcePort);
   view.setUint16(22, destinationPort);
   view.setUint32(24, sequence);
+  view.setUint32(28, acknowledgment);
   view.setUint8(32, 5 << 4);
   view.setUint8(33, FLAGS[flags]);
   const frame = new Frame();
@@ -45,17 +47,21 @@ export function sendPacket(
   sink.frame(frame);
 }
 
-/** A handshake and its end: six packets, 240 bytes and the payload of the initiator. */
-export function sendConnection(
-  sink: FrameSink,
-  { from, to, time = 0, payloadLength = 0 }: Pick<Packet, 'from' | 'to' | 'time' | 'payloadLength'>,
-): void {
+type Connection = Pick<Packet, 'from' | 'to' | 'time' | 'payloadLength'>;
+
+/** A handshake: three packets, 120 bytes. */
+export function sendHandshake(sink: FrameSink, { from, to, time = 0 }: Connection): void {
   sendPacket(sink, { from, to, time, flags: 'syn' });
-  sendPacket(sink, { from: to, to: from, time, flags: 'syn-ack' });
-  sendPacket(sink, { from, to, time, flags: 'ack' });
-  sendPacket(sink, { from, to, time, flags: 'ack', payloadLength });
-  sendPacket(sink, { from, to, time, flags: 'fin' });
-  sendPacket(sink, { from: to, to: from, time, flags: 'fin' });
+  sendPacket(sink, { from: to, to: from, time, flags: 'syn-ack', acknowledgment: 2 });
+  sendPacket(sink, { from, to, time, flags: 'ack', sequence: 2, acknowledgment: 2 });
+}
+
+/** A handshake and its end: six packets, 240 bytes and the payload of the initiator. */
+export function sendConnection(sink: FrameSink, { from, to, time = 0, payloadLength = 0 }: Connection): void {
+  sendHandshake(sink, { from, to, time });
+  sendPacket(sink, { from, to, time, flags: 'ack', sequence: 2, acknowledgment: 2, payloadLength });
+  sendPacket(sink, { from, to, time, flags: 'fin', sequence: 2 + payloadLength, acknowledgment: 2 });
+  sendPacket(sink, { from: to, to: from, time, flags: 'fin', sequence: 2, acknowledgment: 2 });
 }
 
 function endpoint(text: string): [address: number, port: number] {

@@ -73,10 +73,15 @@ export const CAP_SYS_PTRACE = 19;
 export const CAP_BPF = 39;
 
 /** linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h */
+export const NETLINK_ROUTE = 0;
 export const NETLINK_SOCK_DIAG = 4;
 export const NLM_F_REQUEST = 1;
 export const NLM_F_DUMP = 0x300;
+export const NLMSG_ERROR = 2;
 export const NLMSG_DONE = 3;
+/** linux/rtnetlink.h */
+export const RTM_NEWLINK = 16;
+export const RTM_GETLINK = 18;
 export const SOCK_DIAG_BY_FAMILY = 20;
 export const INET_DIAG_NOCOOKIE = 0xffff_ffff;
 

@@ -2,13 +2,15 @@
 import type { FlowCounts, FlowEndpoints } from '../source.ts';
 import { HOST_IS_LITTLE_ENDIAN } from './constants.ts';
 
-/** A direction of a flow: addresses as 16 bytes (IPv4 mapped into IPv6) and ports, in network byte order. */
+/** A direction of a flow: addresses as 16 bytes (IPv4 mapped into IPv6) and ports, in network byte order; and its tunnel. */
 export const FLOW_KEY = {
   size: 40,
   source: 0,
   destination: 16,
   sourcePort: 32,
   destinationPort: 34,
+  /** `Packet.tunnelKey`, in the machine's byte order. */
+  tunnel: 36,
 } as const;
 
 /** What is known of a direction; numbers in the machine's byte order. */
@@ -73,6 +75,7 @@ export function readEndpoints(counts: FlowCounts, keys: DataView, offset: number
   counts.destination3 = keys.getInt32(offset + FLOW_KEY.destination + 12);
   counts.sourcePort = keys.getUint16(offset + FLOW_KEY.sourcePort);
   counts.destinationPort = keys.getUint16(offset + FLOW_KEY.destinationPort);
+  counts.tunnelKey = keys.getInt32(offset + FLOW_KEY.tunnel, HOST_IS_LITTLE_ENDIAN);
 }
 
 /** Writes a FLOW_KEY. */
@@ -87,6 +90,7 @@ export function writeEndpoints(key: DataView, flow: FlowEndpoints): void {
   key.setInt32(FLOW_KEY.destination + 12, flow.destination3);
   key.setUint16(FLOW_KEY.sourcePort, flow.sourcePort);
   key.setUint16(FLOW_KEY.destinationPort, flow.destinationPort);
+  key.setInt32(FLOW_KEY.tunnel, flow.tunnelKey, HOST_IS_LITTLE_ENDIAN);
 }
 
 /** Copies the FLOW_KEY at `offset` to the start of another view. */

@@ -9,7 +9,7 @@ import { Ruleset } from '../../../rules/match.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { FakeProvider, membersView } from '../../support/fake-provider.ts';
 import { sampleRule } from '../../support/sample-rule.ts';
-import { sendConnection, sendPacket } from '../../support/tcp-traffic.ts';
+import { sendConnection, sendHandshake } from '../../support/tcp-traffic.ts';
 
 const NODE = '10.0.0.1';
 const MEMBER = '10.0.0.2:43800';
@@ -97,7 +97,7 @@ describe("the processes at this node's ends of connections", () => {
   }
 
   it('make a program that is no raylet an anomaly of its own, though the rules allow the node', async () => {
-    sendPacket(pipeline, { from: `${NODE}:5000`, to: MEMBER, flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: `${NODE}:5000`, to: MEMBER, time: START });
     expect(finder.asked.map(({ ends }) => ends)).toEqual([`${NODE}:5000 ${MEMBER}`]);
     expect(anomalies).toEqual([]);
     await answer(NC);
@@ -116,22 +116,22 @@ describe("the processes at this node's ends of connections", () => {
   });
 
   it('say nothing of the raylet, and nothing where it cannot be told', async () => {
-    sendPacket(pipeline, { from: `${NODE}:5000`, to: MEMBER, flags: 'syn', time: START });
-    sendPacket(pipeline, { from: `${NODE}:5001`, to: MEMBER, flags: 'syn', time: START });
-    sendPacket(pipeline, { from: `${NODE}:5002`, to: MEMBER, flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: `${NODE}:5000`, to: MEMBER, time: START });
+    sendHandshake(pipeline, { from: `${NODE}:5001`, to: MEMBER, time: START });
+    sendHandshake(pipeline, { from: `${NODE}:5002`, to: MEMBER, time: START });
     await answer(RAYLET, undefined, { ...NC, isRaylet: undefined });
     pipeline.end(START * 1000);
     expect(anomalies).toEqual([]);
   });
 
   it('are not asked for where another node opened a connection that is allowed', () => {
-    sendPacket(pipeline, { from: MEMBER, to: `${NODE}:43800`, flags: 'syn', time: START });
-    sendPacket(pipeline, { from: '10.0.0.2:5000', to: `${NODE}:43800`, flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: MEMBER, to: `${NODE}:43800`, time: START });
+    sendHandshake(pipeline, { from: '10.0.0.2:5000', to: `${NODE}:43800`, time: START });
     expect(finder.asked).toEqual([]);
   });
 
   it('are in the report of a connection that ends later', async () => {
-    sendPacket(pipeline, { from: `${NODE}:5000`, to: MEMBER, flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: `${NODE}:5000`, to: MEMBER, time: START });
     await answer(RAYLET);
     pipeline.end(START * 1000);
     expect(flows.map(({ process, user }) => [process?.pid, user?.name])).toEqual([[61, 'ray']]);
@@ -151,7 +151,7 @@ describe("the processes at this node's ends of connections", () => {
 
   it('are one story for a program that is started again and again, and another for another user', async () => {
     for (let port = 5000; port < 5004; port++) {
-      sendPacket(pipeline, { from: `${NODE}:${port}`, to: MEMBER, flags: 'syn', time: START });
+      sendHandshake(pipeline, { from: `${NODE}:${port}`, to: MEMBER, time: START });
     }
     const again = { ...NC, description: { ...NC.description, process: { ...process(NC), pid: 813 } } };
     const root = { ...NC, description: { ...NC.description, user: { id: '0', name: 'root' } } };
@@ -165,20 +165,20 @@ describe("the processes at this node's ends of connections", () => {
   });
 
   it('are told of an unexpected peer in a second report of the story, by the first connection that could be looked at', async () => {
-    sendPacket(pipeline, { from: `${STRANGER}:5000`, to: `${NODE}:43800`, flags: 'syn', time: START });
-    sendPacket(pipeline, { from: `${STRANGER}:5001`, to: `${NODE}:43800`, flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: `${STRANGER}:5000`, to: `${NODE}:43800`, time: START });
+    sendHandshake(pipeline, { from: `${STRANGER}:5001`, to: `${NODE}:43800`, time: START });
     await answer(undefined, RAYLET);
     expect(kinds()).toEqual([
       ['unexpected-peer', 1, undefined],
       ['unexpected-peer', 2, 61],
     ]);
     expect(anomalies[1]?.message).toMatch(/; here it is process 61 of user ray \(raylet\)$/);
-    sendPacket(pipeline, { from: `${STRANGER}:5002`, to: `${NODE}:43800`, flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: `${STRANGER}:5002`, to: `${NODE}:43800`, time: START });
     expect(finder.asked).toHaveLength(2);
   });
 
   it('are asked for once more, a tick later, where the connection was too young to have one', async () => {
-    sendPacket(pipeline, { from: `${STRANGER}:5000`, to: `${NODE}:43800`, flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: `${STRANGER}:5000`, to: `${NODE}:43800`, time: START });
     await answer(undefined);
     pipeline.tick((START + 1) * 1000);
     await answer(undefined, RAYLET);
@@ -199,7 +199,7 @@ describe("the processes at this node's ends of connections", () => {
   });
 
   it('are both an unexpected destination and a foreign process where a program pushes to a stranger', async () => {
-    sendPacket(pipeline, { from: `${NODE}:5000`, to: `${STRANGER}:43800`, flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: `${NODE}:5000`, to: `${STRANGER}:43800`, time: START });
     await answer(NC);
     expect(kinds()).toEqual([
       ['unexpected-destination', 1, undefined],
@@ -209,7 +209,7 @@ describe("the processes at this node's ends of connections", () => {
   });
 
   it('are not asked for again when rules or members change', async () => {
-    sendPacket(pipeline, { from: `${NODE}:5000`, to: MEMBER, flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: `${NODE}:5000`, to: MEMBER, time: START });
     await answer(NC);
     pipeline.membershipChanged();
     expect(finder.asked).toHaveLength(1);
@@ -217,7 +217,7 @@ describe("the processes at this node's ends of connections", () => {
   });
 
   it('are told to nobody after the end', async () => {
-    sendPacket(pipeline, { from: `${NODE}:5000`, to: MEMBER, flags: 'syn', time: START });
+    sendHandshake(pipeline, { from: `${NODE}:5000`, to: MEMBER, time: START });
     pipeline.end(START * 1000);
     await answer(NC);
     expect(anomalies).toEqual([]);

@@ -41,7 +41,7 @@ function setUp(limits: EvidenceLimits = { packets: 3, payloadBytes: 0 }) {
     evidence.frame(frame, packet);
   };
   const begin = (anomaly: string, from = STRANGER): void =>
-    evidence.begin(anomaly, { initiator: end(from), responder: end(NODE) }, START_MS);
+    evidence.begin(anomaly, { initiator: end(from), responder: end(NODE), tunnelKey: 0 }, START_MS);
   return { evidence, reports, see, begin, wanted, held };
 }
 

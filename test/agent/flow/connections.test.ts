@@ -63,7 +63,7 @@ describe.skipIf(entries.size === 0)('connections by others (skipped without ../s
       'a reset, then a second connection from the same port',
       'files/suricata/issue-3341-tcphdr-01.pcap',
       [
-        '192.168.1.24:31337 > 178.128.142.56:443 reset 3/1',
+        '192.168.1.24:31337 > 178.128.142.56:443 attempt 3/1',
         '192.168.1.24:31337 > 178.128.142.56:443 reset 3/1',
       ],
     ],

@@ -157,7 +157,7 @@ describe('FlowTable with a kernel that counts', () => {
 
   it('opens a flow midstream whose first frame was lost, from the side that is no service', () => {
     const opened: string[] = [];
-    const { table } = createTable({ opened: (flow) => opened.push(nameOf(flow)) });
+    const { table } = createTable({ changed: (flow) => opened.push(nameOf(flow)) });
     table.account(
       countsOf({
         source3: 0x0a000002,
@@ -212,8 +212,8 @@ describe('FlowTable takes for the initiator', () => {
   });
 
   it('the other side, once a SYN that was captured late proves it, and clears the tag', () => {
-    const { send, table } = createTable({ opened: () => {} });
-    const guessed = send({ ...ACK, from: B, to: A, sequence: 101, acknowledgment: 501 });
+    const { send, table } = createTable({ changed: () => {} });
+    const guessed = send({ ...ACK, from: B, to: A, sequence: 101, acknowledgment: 501, payload: 1 });
     guessed.tag = 'judged';
     expect(nameOf(guessed)).toBe(`${A} > ${B}`);
     const flow = send({ ...SYN, from: B, to: A, sequence: 100 });
@@ -240,12 +240,14 @@ describe('FlowTable takes for the initiator', () => {
     send({ ...SYN, from: B, to: A, sequence: 500 });
     send(SYN_ACK);
     const flow = send({ ...SYN_ACK, from: A, to: B, sequence: 100, acknowledgment: 501 });
-    expect([nameOf(flow), flow.state]).toEqual([`${A} > ${B}`, 'established']);
+    expect([nameOf(flow), flow.state]).toEqual([`${A} > ${B}`, 'attempt']);
+    expect(send(ACK).state).toBe('established');
   });
 
   it('the same side as before when it judged right', () => {
-    const { send } = createTable();
-    const flow = send(SYN_ACK);
+    const { send } = createTable({ changed: () => {} });
+    send(SYN_ACK);
+    const flow = send({ ...ACK, payload: 1 });
     flow.tag = 'judged';
     send(SYN);
     expect([nameOf(flow), flow.tag, flow.state]).toEqual([`${A} > ${B}`, 'judged', 'established']);
@@ -279,7 +281,8 @@ describe('FlowTable begins a new flow', () => {
     send(SYN);
     expect(send({ from: B, to: A, flags: 'RA', acknowledgment: 101 }).state).toBe('refused');
     expect(send(SYN).state).toBe('attempt');
-    expect(send(SYN_ACK).state).toBe('established');
+    expect(send(SYN_ACK).state).toBe('attempt');
+    expect(send(ACK).state).toBe('established');
   });
 });
 
@@ -290,14 +293,15 @@ describe('FlowTable tells the state of', () => {
     send({ from: B, to: A, flags: 'A', sequence: 77, acknowledgment: 88 });
     expect(send({ from: A, to: B, flags: 'R', sequence: 88 }).state).toBe('reset');
     expect(send(SYN).state).toBe('attempt');
-    expect(send(SYN_ACK).state).toBe('established');
+    expect(send(SYN_ACK).state).toBe('attempt');
+    expect(send(ACK).state).toBe('established');
   });
 
-  it('a SYN scan: it stays a reset when the SYN was sent twice', () => {
+  it('a SYN scan: an attempt, also when the SYN was sent twice', () => {
     const { send } = createTable();
     for (const segment of [SYN, SYN_ACK]) send(segment);
     send({ from: A, to: B, flags: 'R', sequence: 101 });
-    expect(send(SYN).state).toBe('reset');
+    expect(send(SYN).state).toBe('attempt');
   });
 
   it('a closed connection under a storm of resets', () => {
@@ -315,7 +319,7 @@ describe('FlowTable ends flows', () => {
   it('by the time limit of their state', () => {
     const { send, table, ended } = createTable();
     send(SYN);
-    for (const segment of [SYN, SYN_ACK])
+    for (const segment of [SYN, SYN_ACK, ACK])
       send({
         ...segment,
         from: segment.from.replace('10.0.0.1', '10.0.0.7'),
@@ -363,7 +367,7 @@ describe('FlowTable ends flows', () => {
   it('that are over, then attempts, then the quietest, when it is full', () => {
     const { send, table, ended } = createTable({ maxFlows: 3 });
     const from = (host: number, flags: string, seconds = 1000) =>
-      send({ from: `10.0.1.${host}:1`, to: B, flags, seconds });
+      send({ from: `10.0.1.${host}:1`, to: B, flags, seconds, payload: flags === 'A' ? 1 : 0 });
     from(1, 'A');
     from(2, 'S');
     from(3, 'R');

@@ -12,7 +12,7 @@ import { Ruleset } from '../../../rules/match.ts';
 import { createHastenedClock } from '../../support/hastened-clock.ts';
 import { KubernetesApiServer } from '../../support/kubernetes-api.ts';
 import { seededRandom } from '../../support/seeded-random.ts';
-import { sendPacket } from '../../support/tcp-traffic.ts';
+import { sendHandshake } from '../../support/tcp-traffic.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import { sampleRule } from '../../support/sample-rule.ts';
 
@@ -275,9 +275,9 @@ describe('createKubernetesProvider', () => {
     server.put({ name: 'w2', ip: '10.1.0.2' });
     await waitFor(() => changes > 0, 'the event in the membership');
     const time = systemClock.now() / 1000;
-    sendPacket(pipeline, { from: '10.1.0.2:5000', to: '10.1.0.1:43800', flags: 'syn', time });
+    sendHandshake(pipeline, { from: '10.1.0.2:5000', to: '10.1.0.1:43800', time });
     expect(anomalies).toEqual([]);
-    sendPacket(pipeline, { from: '10.1.0.3:5000', to: '10.1.0.1:43800', flags: 'syn', time });
+    sendHandshake(pipeline, { from: '10.1.0.3:5000', to: '10.1.0.1:43800', time });
     // Where strangers may still turn out to be members, they are told of after a while.
     pipeline.tick(systemClock.now() + 60_000);
     expect(anomalies.map(({ flow }) => flow?.source.ip)).toEqual(['10.1.0.3']);

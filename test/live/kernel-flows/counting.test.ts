@@ -137,6 +137,7 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
         ...mapped('destination', 0x0a090002),
         sourcePort: 5,
         destinationPort: PORT,
+        tunnelKey: 0,
       };
       const seen = await observeFlows(source, isWatched, async (watcher) => {
         await replay(link, [frame], '--loop', '10');
