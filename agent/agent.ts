@@ -9,12 +9,14 @@ import type { Reporting } from './detect/reporting.ts';
 import { StaleMembershipDetector } from './detect/stale-membership.ts';
 import { SETTLE_MS, type Look } from './detect/unexpected.ts';
 import { UnseenConnections } from './detect/unseen.ts';
+import type { TunnelInterface } from './capture/linux/tunnel-interfaces.ts';
 import { FreshLook } from './membership/fresh-look.ts';
 import { createMembership, type MembershipDependencies } from './membership/from-rules.ts';
 import type { Membership } from './membership/membership.ts';
 import type { LookResult } from './membership/provider.ts';
 import { agentCounters, type AgentCounters } from './metrics.ts';
 import { Pipeline } from './pipeline.ts';
+import type { SocketRoles } from './process/socket-roles.ts';
 import type { SocketOwnerCounters } from './process/socket-owners.ts';
 import type { ProcessSocket } from './ray/sockets.ts';
 import type { Uplink } from './uplink/client.ts';
@@ -36,19 +38,25 @@ export interface AgentOptions {
   readonly ruleset: Ruleset;
   /** Bound of the flow table. */
   readonly maxFlows: number;
+  /** Whether packets are captured on all interfaces; so it is when left out. */
+  readonly isCapturedEverywhere?: boolean;
   /** The age past which it is reported that nobody tells who is a member, in ms; five minutes when left out. */
   readonly staleAfterMs?: number;
 }
 
 export interface AgentDependencies extends MembershipDependencies {
-  /** Opens a packet source for these ports. */
-  readonly openSource: (ports: PortSet) => Promise<PacketSource>;
+  /** Opens a packet source for these ports; a source that tells tunnels apart by itself uses the seed. */
+  readonly openSource: (ports: PortSet, tunnelSeed: number) => Promise<PacketSource>;
   /** Stays the caller's: to be closed after `stop`. */
   readonly spool: Spool;
   /** Makes the uplink once the way of capture is known. */
   readonly createUplink: (capture: string, counters: () => AgentCounters) => Uplink;
   /** The processes at this node's ends of connections, and how many looks that took. */
   readonly processes: ProcessFinder;
+  /** Who opened the connections of this node's sockets. */
+  readonly socketRoles?: Pick<SocketRoles, 'of'>;
+  /** The interfaces of this machine that end tunnels. */
+  readonly tunnelInterfaces?: () => readonly TunnelInterface[];
   readonly processCounters: () => SocketOwnerCounters;
   /** The TCP connections that this node's raylets opened. */
   readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
@@ -95,6 +103,7 @@ export class Agent {
     this.#blind = new BlindDetector(this.#reporting);
     this.#stale = new StaleMembershipDetector(this.#reporting, options.staleAfterMs ?? STALE_AFTER_MS);
     this.#known = new KnownMembers(dependencies.membersStore);
+    const hashSeed = Math.floor(dependencies.random() * 2 ** 32);
     this.#pipeline = new Pipeline({
       node,
       maxFlows,
@@ -106,9 +115,15 @@ export class Agent {
       wantPackets: (direction, packets) => this.#capture.wantPackets(direction, packets),
       interfaceName: (index) => this.#capture.interfaceName(index),
       processes: dependencies.processes,
+      ...(dependencies.socketRoles === undefined ? {} : { socketRoles: dependencies.socketRoles }),
+      tunnels: {
+        interfaces: dependencies.tunnelInterfaces ?? (() => []),
+        isLocal: (address) => dependencies.processes.isLocal(address),
+        isUnwrappedSeen: options.isCapturedEverywhere ?? true,
+      },
       reportedLater: () => this.#queue.flush(),
       countOnOneInterface: true,
-      hashSeed: Math.floor(dependencies.random() * 2 ** 32),
+      hashSeed,
       waiting: {
         clock,
         graceMs: (dependencies.times ?? DEFAULT_TIMES).graceMs,
@@ -126,7 +141,7 @@ export class Agent {
       isKnown: (connection) => this.#pipeline.knows(connection),
     });
     this.#capture = new CaptureLoop({
-      open: dependencies.openSource,
+      open: (ports) => dependencies.openSource(ports, hashSeed),
       sink: {
         frame: (frame) => this.#pipeline.frame(frame),
         counts: (counts) => this.#pipeline.counts(counts),
@@ -242,6 +257,7 @@ export class Agent {
     this.#blind.observe({ received, lost, isCapturing, unseenConnections: this.#unseen.count }, nowMs);
     this.#membership.expire(nowMs);
     this.#stale.observe(this.#membership.ageMs(nowMs), nowMs);
+    this.#pipeline.refreshTunnels();
     this.#pipeline.reportOpenFlows(nowMs);
     this.#known.save();
     this.#queue.flush();

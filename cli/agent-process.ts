@@ -5,10 +5,13 @@ import { WebSocket } from 'ws';
 import { openMembersFile } from '../agent/members-file.ts';
 import { Agent } from '../agent/agent.ts';
 import { openLiveSource } from '../agent/capture/live.ts';
+import { loadLibc, type Libc } from '../agent/capture/linux/libc.ts';
+import { readTunnelInterfaces, type TunnelInterface } from '../agent/capture/linux/tunnel-interfaces.ts';
 import type { PacketSource, PortSet } from '../agent/capture/source.ts';
 import type { AgentConfig } from '../agent/config.ts';
 import { SharedMembers } from '../agent/membership/shared.ts';
 import { SocketOwners } from '../agent/process/socket-owners.ts';
+import { SocketRoles } from '../agent/process/socket-roles.ts';
 import { LocalProcesses } from '../agent/ray/local-processes.ts';
 import { OtherProcesses } from '../agent/ray/other-processes.ts';
 import { findRaylets, rayletAt } from '../agent/ray/raylet.ts';
@@ -80,6 +83,14 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   const others = new OtherProcesses(systemClock);
   const raylets = rememberRaylets({ clock: systemClock, findRaylets: () => findRaylets({ others }) });
   const owners = await SocketOwners.open(systemClock, logger);
+  const processes = new LocalProcesses({
+    clock: systemClock,
+    owners,
+    localAddresses,
+    rayletAt: (pid) => rayletAt(pid),
+    raylets,
+  });
+  const tunnelInterfaces = await openTunnelInterfaces(logger);
   const sharedMembers = new SharedMembers(systemClock, Math.random);
   let agent: Agent;
   try {
@@ -90,6 +101,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         ruleset: rules.ruleset,
         maxFlows: config.capture.maxFlows,
         staleAfterMs: config.membership.staleAfter,
+        isCapturedEverywhere: config.capture.interface === undefined,
       },
       {
         spool,
@@ -109,20 +121,20 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         sharedMembers,
         rayToken,
         openKubernetes: kubernetesOpener(terminal),
-        processes: new LocalProcesses({
-          clock: systemClock,
-          owners,
-          localAddresses,
-          rayletAt: (pid) => rayletAt(pid),
-          raylets,
+        processes,
+        socketRoles: new SocketRoles({
+          isLocal: (address) => processes.isLocal(address),
+          sockDiag: owners.sockDiag,
         }),
+        tunnelInterfaces,
         processCounters: () => owners.counters,
         rayletSockets: async () => openedByRaylets(await raylets()),
         createId: randomUUID,
         random: Math.random,
         rulesRefused: () => rules.refused,
         onAnomaly: options.onAnomaly,
-        openSource: options.openSource ?? ((ports) => openNetwork(config, ports, logger)),
+        openSource:
+          options.openSource ?? ((ports, tunnelSeed) => openNetwork(config, ports, tunnelSeed, logger)),
         createUplink: (capture, counters) =>
           createUplink({
             url: config.collector.url,
@@ -161,9 +173,36 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   };
 }
 
-async function openNetwork({ capture }: AgentConfig, ports: PortSet, logger: Logger): Promise<PacketSource> {
+/** Reads which tunnels end here; without the C library none is known to, and each is told apart from plain traffic. */
+async function openTunnelInterfaces(logger: Logger): Promise<() => readonly TunnelInterface[]> {
+  let libc: Libc;
+  try {
+    libc = await loadLibc();
+  } catch (error) {
+    if (!(error instanceof PlasmawatchError)) throw error;
+    logger.info({ reason: messageOf(error) }, 'tunnel interfaces cannot be read');
+    return () => [];
+  }
+  let known: readonly TunnelInterface[] = [];
+  return () => {
+    try {
+      known = readTunnelInterfaces(libc);
+    } catch (error) {
+      logger.warn({ reason: messageOf(error) }, 'tunnel interfaces cannot be read');
+    }
+    return known;
+  };
+}
+
+async function openNetwork(
+  { capture }: AgentConfig,
+  ports: PortSet,
+  tunnelSeed: number,
+  logger: Logger,
+): Promise<PacketSource> {
   const { source, passedOver } = await openLiveSource({
     ports,
+    tunnelSeed,
     interface: capture.interface,
     prefer: capture.way === 'auto' ? undefined : capture.way,
     clock: systemClock,

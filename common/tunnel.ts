@@ -1,4 +1,5 @@
-/** The kinds of tunnels that are looked into. */
+/** The kinds of tunnels that are looked into, and the ones whose inside is taken for plain traffic. */
+import type { Prefix } from './address.ts';
 
 /**
  * What a connection may have come in on its way past the place of capture.
@@ -22,3 +23,15 @@ export const TUNNEL_TYPES = [
   'etherip',
 ] as const;
 export type TunnelType = (typeof TUNNEL_TYPES)[number];
+
+/** Stands for a tunnel without a number. */
+export const NO_TUNNEL_ID = -1;
+
+/** A tunnel that ends where it is meant to: what it carries counts as if it came in none. */
+export interface TrustedTunnel {
+  readonly type: TunnelType;
+  /** Its number (VNI); undefined for all. */
+  readonly id: number | undefined;
+  /** Both outer ends lie in one of these. */
+  readonly ends: readonly Prefix[];
+}

@@ -1,9 +1,11 @@
 /** Rule files that were checked, made into a `Ruleset`. */
 import { dirname, resolve } from 'node:path';
 import { parsePrefix } from '../common/address.ts';
+import type { TrustedTunnel } from '../common/tunnel.ts';
 import type { Locate } from '../common/yaml-document.ts';
 import { parseHours } from './hours.ts';
-import { DEFAULT_EVIDENCE, Ruleset, type EvidenceLimits, type Rule, type TrustedTunnel } from './match.ts';
+import { DEFAULT_EVIDENCE, Ruleset, type EvidenceLimits, type Rule } from './match.ts';
+
 import {
   CLUSTER_GROUP,
   OBJECT_MANAGER,

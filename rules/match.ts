@@ -4,9 +4,9 @@
  * The command line, the tests and the live path ask the same `Ruleset`. It is asked once for a connection and again
  * when rules or membership change, never for each packet.
  */
-import type { Address, Prefix } from '../common/address.ts';
+import type { Address } from '../common/address.ts';
 import type { Verdict, VerdictReason } from '../common/event.ts';
-import type { TunnelType } from '../common/tunnel.ts';
+import type { TrustedTunnel } from '../common/tunnel.ts';
 import type { Hours } from './hours.ts';
 import {
   CLUSTER_GROUP,
@@ -78,15 +78,6 @@ export interface RulesetParts {
   readonly evidence?: EvidenceLimits;
   /** Tunnels whose inside is plain traffic; none when left out. */
   readonly tunnels?: readonly TrustedTunnel[];
-}
-
-/** A tunnel that ends where it is meant to: what it carries counts as if it came in none. */
-export interface TrustedTunnel {
-  readonly type: TunnelType;
-  /** Its number (VNI); undefined for all. */
-  readonly id: number | undefined;
-  /** Both outer ends lie in one of these. */
-  readonly ends: readonly Prefix[];
 }
 
 /** Compiled rules; immutable. */

@@ -17,6 +17,8 @@ export interface LiveSourceOptions {
   readonly ports: PortSet;
   /** Only this way. */
   readonly prefer?: CaptureWay | undefined;
+  /** That of the `Packet` which is filled with what is delivered. */
+  readonly tunnelSeed?: number;
   readonly clock: Clock;
   readonly logger: Logger;
 }

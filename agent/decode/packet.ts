@@ -13,7 +13,7 @@
  * kept beside it. What an ICMP error quotes is no packet of a connection and is left alone.
  */
 import type { Frame } from '../capture/source.ts';
-import type { TunnelType } from '../../common/tunnel.ts';
+import { NO_TUNNEL_ID, type TunnelType } from '../../common/tunnel.ts';
 import { decodeAyiya } from './ayiya.ts';
 import { decodeErspan2, decodeErspan3 } from './erspan.ts';
 import { decodeEthernet } from './ethernet.ts';
@@ -122,9 +122,6 @@ export const TCP_FIN = 0x01;
 export const TCP_SYN = 0x02;
 export const TCP_RST = 0x04;
 export const TCP_ACK = 0x10;
-
-/** Stands for a tunnel without a number. */
-export const NO_TUNNEL_ID = -1;
 
 /** What tells the fragments of one IP packet from all others, and where in it this one lies. */
 export class Fragment {

@@ -1,12 +1,15 @@
 /** What all tunnels share. */
-import { TUNNEL_TYPES, type TunnelType } from '../../common/tunnel.ts';
-import { NO_TUNNEL_ID, type Packet } from './packet.ts';
+import { NO_TUNNEL_ID, TUNNEL_TYPES, type TunnelType } from '../../common/tunnel.ts';
+import type { Packet } from './packet.ts';
 
 /** Odd multipliers: the second of MurmurHash3 (Austin Appleby, public domain), and one of xxHash (Yann Collet). */
 export const TUNNEL_WORD_MULTIPLIER = 0x85ebca6b;
 export const TUNNEL_ID_MULTIPLIER = 0x9e3779b1;
 /** The number of a kind of tunnel stands above the 24 bits of its number. */
 const TYPE_SHIFT = 24;
+const KIND_BY_INSIDE: Readonly<Partial<Record<TunnelType, TunnelType>>> = { '4in6': 'ipip', '6in6': '6in4' };
+/** How far a hash is shifted into itself. */
+export const TUNNEL_HASH_SHIFT = 15;
 
 /**
  * Notes that what follows is inside a tunnel between the two addresses just read. In a tunnel within a tunnel the
@@ -31,9 +34,11 @@ export function enterTunnel(packet: Packet, type: TunnelType, id: number = NO_TU
   packet.tunnelKey = keyOf(packet, tunnelNumber(type, id));
 }
 
-/** The kind of a tunnel and its number as one; never 0. */
-export function tunnelNumber(type: TunnelType, id: number): number {
-  return ((TUNNEL_TYPES.indexOf(type) + 1) << TYPE_SHIFT) | (id === NO_TUNNEL_ID ? 0 : id);
+/** The kind of a tunnel and its number as one; never 0. Whether the outer header is IPv4 or IPv6 is in its addresses. */
+export function tunnelNumber(type: TunnelType, id: number = NO_TUNNEL_ID): number {
+  return (
+    ((TUNNEL_TYPES.indexOf(KIND_BY_INSIDE[type] ?? type) + 1) << TYPE_SHIFT) | (id === NO_TUNNEL_ID ? 0 : id)
+  );
 }
 
 /** Adds the tunnel to those that it is in. Never 0. The program of the kernel computes the same (flow-program/tunnel.ts). */
@@ -57,5 +62,5 @@ function hashEnd(seed: number, w0: number, w1: number, w2: number, w3: number): 
 
 function mix(hash: number, word: number): number {
   const mixed = Math.imul(hash ^ word, TUNNEL_WORD_MULTIPLIER);
-  return mixed ^ (mixed >>> 15);
+  return mixed ^ (mixed >>> TUNNEL_HASH_SHIFT);
 }

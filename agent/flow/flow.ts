@@ -28,8 +28,8 @@ import { STANDINGS, standingOf, type Standing } from './standing.ts';
 import { stateOf } from './tcp-state.ts';
 import type { Address } from '../../common/address.ts';
 import type { FlowState } from '../../common/event.ts';
-import type { TunnelType } from '../../common/tunnel.ts';
-import { NO_TUNNEL_ID, type Packet } from '../decode/packet.ts';
+import { NO_TUNNEL_ID, type TunnelType } from '../../common/tunnel.ts';
+import type { Packet } from '../decode/packet.ts';
 
 /** The tunnel that a flow's first packet came in: the ends of the outermost, the kind of the innermost. */
 export interface FlowTunnel {

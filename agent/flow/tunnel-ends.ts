@@ -2,21 +2,10 @@
  * Where the tunnels end that packets come in. What somebody wraps into a tunnel reaches a host only where an interface
  * unwraps it; everything else is bytes that nobody reads, and may be forged as a whole.
  */
+import type { TunnelInterface } from '../capture/linux/tunnel-interfaces.ts';
 import type { Packet } from '../decode/packet.ts';
 import { prefixContains, sameAddress, type Address } from '../../common/address.ts';
-import type { TunnelType } from '../../common/tunnel.ts';
-import type { TrustedTunnel } from '../../rules/match.ts';
-
-/** An interface of this machine that ends a tunnel. */
-export interface TunnelInterface {
-  /** The kinds of tunnel that it unwraps. */
-  readonly types: readonly TunnelType[];
-  /** Undefined where it takes all numbers, or its kind has none. */
-  readonly id: number | undefined;
-  /** The outer addresses; undefined where it takes any: at this side, an address of this machine. */
-  readonly local: Address | undefined;
-  readonly remote: Address | undefined;
-}
+import type { TrustedTunnel } from '../../common/tunnel.ts';
 
 /**
  * - `here`: an interface of this machine ends the tunnel, and its inside is captured there, too

@@ -45,7 +45,7 @@ export interface SocketOwnerCounters {
 interface SocketOwnersDependencies {
   readonly clock: Pick<Clock, 'now'>;
   /** Undefined where the kernel does not offer it: then the table of all sockets is read. */
-  readonly sockDiag: Pick<SockDiag, 'find' | 'close'> | undefined;
+  readonly sockDiag: Pick<SockDiag, 'find' | 'listensAt' | 'close'> | undefined;
   /** For tests: another root than /proc. */
   readonly proc?: string;
   readonly userNames?: UserNames;
@@ -54,7 +54,7 @@ interface SocketOwnersDependencies {
 export class SocketOwners {
   readonly #clock: Pick<Clock, 'now'>;
   readonly #proc: string;
-  readonly #sockDiag: Pick<SockDiag, 'find' | 'close'> | undefined;
+  readonly #sockDiag: Pick<SockDiag, 'find' | 'listensAt' | 'close'> | undefined;
   readonly #userNames: UserNames;
   readonly #holders: SocketHolders;
   readonly #counters = { looks: 0, unattributed: 0, givenUp: 0, turnedAway: 0 };
@@ -80,6 +80,11 @@ export class SocketOwners {
       logger.info({ reason: messageOf(error) }, 'sockets are looked up in /proc/net/tcp');
       return new SocketOwners({ clock, sockDiag: undefined });
     }
+  }
+
+  /** The kernel's list of sockets, undefined where it offers none. It ends with `close`. */
+  get sockDiag(): Pick<SockDiag, 'find' | 'listensAt'> | undefined {
+    return this.#sockDiag;
   }
 
   get counters(): SocketOwnerCounters {

@@ -20,6 +20,7 @@ const ARITHMETIC = {
   divide: 0x30,
   or: 0x40,
   and: 0x50,
+  shiftLeft: 0x60,
   shiftRight: 0x70,
   xor: 0xa0,
   move: 0xb0,

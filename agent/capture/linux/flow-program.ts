@@ -8,7 +8,7 @@
  * packets of flows that found no room go up as well: the counts stay exact, only the price rises.
  *
  * Tunnels that overlays use (VXLAN, Geneve, GRE, IP in IP) are looked into: the connection inside is the flow, as it is
- * for agent/decode.
+ * for agent/decode; the key says which tunnel it came in.
  *
  * An exception from the rule are packets that the network card is to cut up, or has put together: they stand for many
  * on the wire, which only the kernel can tell. They are counted here even when they go up, and go up one byte shorter
@@ -34,14 +34,18 @@ export const FLOW_SNAPLEN_BYTES = 512;
 /** What is left of a packet that goes up although it is counted. Such a packet is always longer. */
 export const COUNTED_SNAPLEN_BYTES = FLOW_SNAPLEN_BYTES - 1;
 
-/** The program in the layout of `struct bpf_insn[]`. */
-export function buildFlowProgram(maps: FlowMaps): Uint8Array {
+/**
+ * The program in the layout of `struct bpf_insn[]`.
+ *
+ * @param tunnelSeed that of the `Packet` which is filled with what goes up
+ */
+export function buildFlowProgram(maps: FlowMaps, tunnelSeed: number): Uint8Array {
   return assemble([
     ...readLink,
     ...readVlanTags,
     ...readIpv4,
     ...readIpv6,
-    ...readTunnel,
+    ...readTunnel(tunnelSeed | 0),
     ...readPorts(maps),
     ...readSegment,
     ...endFlowBefore(maps),

@@ -31,6 +31,8 @@ export interface KernelFlowsOptions {
   readonly maxDirections?: number;
   /** One in so many of the packets that stay in the kernel comes up instead. 0: none. */
   readonly sampleEvery?: number;
+  /** That of the `Packet` which is filled with what comes up; 0 when left out. */
+  readonly tunnelSeed?: number;
 }
 
 /**
@@ -87,15 +89,15 @@ class FlowFilter implements RingFilter {
       this.#tellProgram('sampleEvery', options.sampleEvery ?? 0);
       this.#tellProgram('firstPackets', 1);
       this.setPorts(options.ports);
-      const program = buildFlowProgram({
+      const fds = {
         flows: flows.fd,
         ended: ended.fd,
         wanted: wanted.fd,
         ports: this.#ports.fd,
         control: this.#control.fd,
         statistics: this.#statistics.fd,
-      });
-      attach(libc, socket, program, device);
+      };
+      attach(libc, socket, buildFlowProgram(fds, options.tunnelSeed ?? 0), device);
       this.#isAttached = true;
     } catch (error) {
       this.close();

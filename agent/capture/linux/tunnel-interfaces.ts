@@ -4,7 +4,6 @@
  */
 import { IPV4_MAPPED_WORD, type Address } from '../../../common/address.ts';
 import type { TunnelType } from '../../../common/tunnel.ts';
-import type { TunnelInterface } from '../../flow/tunnel-ends.ts';
 import {
   AF_NETLINK,
   HOST_IS_LITTLE_ENDIAN,
@@ -21,6 +20,17 @@ import {
   SOCK_RAW,
 } from './constants.ts';
 import type { Libc } from './libc.ts';
+
+/** An interface of this machine that ends a tunnel. */
+export interface TunnelInterface {
+  /** The kinds of tunnel that it unwraps. */
+  readonly types: readonly TunnelType[];
+  /** Undefined where it takes all numbers, or its kind has none. */
+  readonly id: number | undefined;
+  /** The outer addresses; undefined where it takes any: at this side, an address of this machine. */
+  readonly local: Address | undefined;
+  readonly remote: Address | undefined;
+}
 
 const DEVICE = 'rtnetlink';
 /** `struct ifinfomsg` of linux/rtnetlink.h. */

@@ -29,6 +29,7 @@ export const IS_FRAGMENT = -184;
 export const EXTENSIONS = -192;
 export const ARRAY_INDEX = -200;
 export const TUNNEL_COUNT = -208;
+export const TUNNEL_NUMBER = -216;
 
 /** Copies the bytes at r7 to `HEADER`. */
 export function loadHeader(lengthBytes: number, tooShort: string): Line[] {

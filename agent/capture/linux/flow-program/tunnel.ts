@@ -1,11 +1,30 @@
 /** Tunnels that overlays use: the connection inside is the flow. */
-import { compute, jump, jumpIf, label, type Line, load, move, store } from '../bpf-assembler.ts';
+import {
+  compute,
+  fromNetworkOrder,
+  jump,
+  jumpIf,
+  label,
+  type Line,
+  load,
+  move,
+  type Register,
+  store,
+} from '../bpf-assembler.ts';
+import { FLOW_KEY } from '../flow-layout.ts';
 import * as linux from '../constants.ts';
+import {
+  TUNNEL_HASH_SHIFT,
+  TUNNEL_ID_MULTIPLIER,
+  TUNNEL_WORD_MULTIPLIER,
+  tunnelNumber,
+} from '../../../decode/tunnel.ts';
 import { IPPROTO_IPIP, IPPROTO_UDP, IPPROTO_GRE } from './headers.ts';
 import {
   KEY,
   HEADER,
   TUNNEL_COUNT,
+  TUNNEL_NUMBER,
   loadHeader,
   loadNetwork16,
   hidePosition,
@@ -29,24 +48,37 @@ const GRE = {
   type: 2,
   options: [0x80, 0x20, 0x10],
 } as const;
+/** The 24 bits before the last byte of a VXLAN or Geneve header, the VNI: from here on. */
+const IDENTIFIER = 4;
 const ETHERNET = { length: 14, type: 12 } as const;
 
-/** Looks into tunnels, where the IP header of another packet follows. r8: the protocol of what starts at r7. */
-export const readTunnel: readonly Line[] = [
+/**
+ * Looks into tunnels, where the IP header of another packet follows. r8: the protocol of what starts at r7.
+ *
+ * @param seed that of `Packet`
+ */
+export const readTunnel = (seed: number): Line[] => [
   label('tunnel'),
   jumpIf('r8', '==', IPPROTO_GRE, 'gre'),
   jumpIf('r8', '==', IPPROTO_UDP, 'udp'),
+  store(8, 'r10', TUNNEL_NUMBER, tunnelNumber('ipip')),
   move('r1', linux.ETH_P_IP),
   jumpIf('r8', '==', IPPROTO_IPIP, 'inside'),
+  store(8, 'r10', TUNNEL_NUMBER, tunnelNumber('6in4')),
   move('r1', linux.ETH_P_IPV6),
   jump('inside'),
 
   label('udp'),
   ...loadHeader(UDP.length + VXLAN.length, 'drop'),
   ...loadNetwork16('r1', HEADER + UDP.destinationPort),
+  load(4, 'r3', 'r10', HEADER + UDP.length + IDENTIFIER),
+  fromNetworkOrder('r3', 32),
+  compute('shiftRight', 'r3', 8),
   compute('add', 'r7', UDP.length),
   ...VXLAN.ports.map((port) => jumpIf('r1', '==', port, 'vxlan')),
   jumpIf('r1', '!=', GENEVE.port, 'drop'),
+  compute('or', 'r3', tunnelNumber('geneve')),
+  store(8, 'r10', TUNNEL_NUMBER, 'r3'),
   load(1, 'r2', 'r10', HEADER + UDP.length + GENEVE.optionsLength),
   compute('and', 'r2', GENEVE.optionsLengthMask),
   compute('multiply', 'r2', 4),
@@ -55,10 +87,13 @@ export const readTunnel: readonly Line[] = [
   ...loadNetwork16('r1', HEADER + UDP.length + GENEVE.type),
   jump('inner type'),
   label('vxlan'),
+  compute('or', 'r3', tunnelNumber('vxlan')),
+  store(8, 'r10', TUNNEL_NUMBER, 'r3'),
   compute('add', 'r7', VXLAN.length),
   jump('inner ethernet'),
 
   label('gre'),
+  store(8, 'r10', TUNNEL_NUMBER, tunnelNumber('gre')),
   ...loadHeader(GRE.length, 'drop'),
   load(1, 'r1', 'r10', HEADER + GRE.version),
   jumpIf('r1', 'has', GRE.versionMask, 'drop'),
@@ -86,8 +121,46 @@ export const readTunnel: readonly Line[] = [
   compute('add', 'r2', 1),
   jumpIf('r2', '>', MAX_TUNNELS, 'hand up'),
   store(8, 'r10', TUNNEL_COUNT, 'r2'),
+  ...noteTunnel(seed),
   ...[0, 8, 16, 24].map((offset) => store(8, 'r10', KEY + offset, 0)),
   ...hidePosition(),
   ...jumpByEtherType('r1'),
   jump('drop'),
 ];
+
+/** Puts `Packet.tunnelKey` into the key (decode/tunnel.ts), whose addresses are those of the tunnel's ends. Keeps r1. */
+function noteTunnel(seed: number): Line[] {
+  return [
+    load(8, 'r8', 'r10', TUNNEL_NUMBER),
+    compute('xor', 'r8', seed),
+    compute('multiply', 'r8', TUNNEL_ID_MULTIPLIER | 0),
+    ...hashEnd(seed, FLOW_KEY.source),
+    compute('add', 'r8', 'r2'),
+    ...hashEnd(seed, FLOW_KEY.destination),
+    compute('add', 'r8', 'r2'),
+    compute('or', 'r8', 1),
+    store(4, 'r10', KEY + FLOW_KEY.tunnel, 'r8'),
+  ];
+}
+
+/** r2: the hash of an end in the lower 32 bits. Uses r3. */
+function hashEnd(seed: number, end: number): Line[] {
+  return [
+    move('r2', seed),
+    ...keepLower32('r2'),
+    ...[0, 4, 8, 12].flatMap((word) => [
+      load(4, 'r3', 'r10', KEY + end + word),
+      fromNetworkOrder('r3', 32),
+      compute('xor', 'r2', 'r3'),
+      compute('multiply', 'r2', TUNNEL_WORD_MULTIPLIER | 0),
+      ...keepLower32('r2'),
+      move('r3', 'r2'),
+      compute('shiftRight', 'r3', TUNNEL_HASH_SHIFT),
+      compute('xor', 'r2', 'r3'),
+    ]),
+  ];
+}
+
+function keepLower32(register: Register): Line[] {
+  return [compute('shiftLeft', register, 32), compute('shiftRight', register, 32)];
+}
