@@ -15,13 +15,12 @@ import type { Judged } from './detect/wording.ts';
 import { Evidence } from './evidence/evidence.ts';
 import type { Flow, FlowSide } from './flow/flow.ts';
 import { flowRecord } from './flow/record.ts';
-import { DEFAULT_TIMEOUTS } from './flow/expiry.ts';
 import { FlowTable, type FlowEndCause } from './flow/table.ts';
 import { TunnelEnds, type TunnelEndsOptions } from './flow/tunnel-ends.ts';
 import type { Membership } from './membership/membership.ts';
 import { ServiceLocator } from './membership/services.ts';
 import type { SocketRoles } from './process/socket-roles.ts';
-import type { Address } from '../common/address.ts';
+import { copyAddress, type Address } from '../common/address.ts';
 import type { Clock } from '../common/clock.ts';
 import type { Anomaly, EvidenceReport, FlowReport, Verdict } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
@@ -29,8 +28,6 @@ import { CLUSTER_GROUP, OBJECT_MANAGER } from '../rules/schema.ts';
 
 /** A watched connection that goes on is reported again at most this often. */
 const FLOW_REPORT_INTERVAL_MS = 60_000;
-/** An attempt is over so many seconds after its last SYN: a flood of forged ones must not fill the table for long. */
-const ATTEMPT_SECONDS = 10;
 /** Attempts that are judged in a second; what a flood has more is counted. */
 const MAX_ATTEMPTS_JUDGED = 1000;
 
@@ -167,7 +164,6 @@ export class Pipeline implements FrameSink {
       countOnOneInterface: options.countOnOneInterface,
       hashSeed: options.hashSeed ?? 0,
       isService: (w0, w1, w2, w3, port) => this.#services.serviceAt({ w0, w1, w2, w3 }, port) !== undefined,
-      timeouts: { ...DEFAULT_TIMEOUTS, attemptSeconds: ATTEMPT_SECONDS },
       changed: (flow) => (flow.standing === 'attempt' ? this.#judgeAttempt(flow) : this.#judge(flow)),
       ended: (flow, cause) => this.#flowEnded(flow, cause),
     });
@@ -346,10 +342,10 @@ export class Pipeline implements FrameSink {
     this.#judgeAsItIs(flow);
   }
 
-  /** Judges an attempt that is over. */
+  /** Judges an attempt that is refused or stays unanswered. */
   #judgeAttempt(flow: Flow<Judgement>): void {
-    const { responder } = flow;
-    if (this.#services.serviceAt(responder, responder.port) === undefined) return;
+    const { responder, tag } = flow;
+    if (tag !== undefined || this.#services.serviceAt(responder, responder.port) === undefined) return;
     if (this.#judgedAttempts >= MAX_ATTEMPTS_JUDGED) {
       this.#countedAttempts++;
       return;
@@ -364,37 +360,43 @@ export class Pipeline implements FrameSink {
    * is the responder.
    */
   #orient(flow: Flow<Judgement>): void {
-    const { initiator, responder } = flow;
+    const { initiator, responder, isDirectionProven } = flow;
     const isOtherWatched = this.#services.serviceAt(initiator, initiator.port) !== undefined;
-    if (!isOtherWatched && flow.isDirectionProven) return;
+    if (!isOtherWatched && isDirectionProven) return;
     const server = this.#serverOf(flow);
-    if (server === 'initiator') flow.turn();
-    if (server !== undefined || flow.isDirectionProven || !isOtherWatched) return;
+    if (server.isListening || (server.end !== undefined && !isDirectionProven)) {
+      if (server.end === 'initiator') flow.turn();
+      return;
+    }
+    // Who listened may have closed its socket since, so a socket that says otherwise only leaves the direction open.
+    const isSure = isDirectionProven && server.end !== 'initiator';
+    if (isSure || !isOtherWatched) return;
     const timeMs = timeOf(flow);
     const reverse = { initiator: responder, responder: initiator };
     if (this.#strictnessOf(reverse, timeMs) > this.#strictnessOf({ initiator, responder }, timeMs))
       flow.turn();
   }
 
-  /** The end that was called, as far as this node's sockets tell. */
-  #serverOf({
-    initiator,
-    responder,
-    isDirectionProven,
-    tunnelKey,
-  }: Flow<Judgement>): 'initiator' | 'responder' | undefined {
+  /** The end that was called, as far as this node's sockets tell, and whether somebody listens there. */
+  #serverOf({ initiator, responder, tunnelKey }: Flow<Judgement>): {
+    readonly end: 'initiator' | 'responder' | undefined;
+    readonly isListening: boolean;
+  } {
     const { socketRoles } = this.#options;
-    if (socketRoles === undefined || tunnelKey !== 0) return undefined;
+    if (socketRoles === undefined || tunnelKey !== 0) return { end: undefined, isListening: false };
     const roleOf = (local: FlowSide, remote: FlowSide) =>
-      socketRoles.of({ local, localPort: local.port, remote, remotePort: remote.port });
+      socketRoles.of({
+        local: copyAddress(local),
+        localPort: local.port,
+        remote: copyAddress(remote),
+        remotePort: remote.port,
+      });
     const asResponder = roleOf(responder, initiator);
-    if (asResponder === 'server') return 'responder';
+    if (asResponder === 'server') return { end: 'responder', isListening: true };
     const asInitiator = roleOf(initiator, responder);
-    if (asInitiator === 'server') return 'initiator';
-    // Who listened may have closed its socket since: against a handshake that says nothing.
-    if (isDirectionProven) return undefined;
-    if (asInitiator === 'client') return 'responder';
-    return asResponder === 'client' ? 'initiator' : undefined;
+    if (asInitiator === 'server') return { end: 'initiator', isListening: true };
+    if (asInitiator === 'client') return { end: 'responder', isListening: false };
+    return { end: asResponder === 'client' ? 'initiator' : undefined, isListening: false };
   }
 
   /** 2 for a connection that is not allowed, 1 for one that is, 0 for one that nobody watches. */

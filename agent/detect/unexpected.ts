@@ -91,12 +91,17 @@ export class UnexpectedDetector<Tag> {
 
   /** Takes a connection that was judged unexpected; calling it again for the same flow changes nothing. */
   add(connection: UnexpectedConnection<Tag>): void {
-    const { flow, service, verdict, timeMs, waitsSinceMs } = connection;
-    if (this.#stories.of(flow) !== undefined) return;
+    const { flow, service, verdict, timeMs, waitsSinceMs, standing } = connection;
+    const known = this.#stories.of(flow);
+    if (known !== undefined && (standing === 'attempt' || !known.key.startsWith(ATTEMPT))) return;
+    if (known !== undefined) this.#stories.release(flow);
     const record = this.#options.describe(flow, service);
     const opening = () =>
-      Object.assign(subjectOf(record, service, connection), { isHeld: waitsSinceMs !== undefined });
-    this.#stories.add(flow, storyKey(verdict, service, record), opening, timeMs);
+      Object.assign(subjectOf(record, service, connection), {
+        isHeld: waitsSinceMs !== undefined,
+        ...(standing === 'attempt' ? { severity: 'warning' as const } : {}),
+      });
+    this.#stories.add(flow, storyKey(verdict, service, record, standing), opening, timeMs);
     const story = this.#stories.of(flow);
     if (story?.isHeld !== true || waitsSinceMs === undefined || this.#waiting.has(story.id)) return;
     this.#waiting.set(story.id, { story, ends: endsOf(flow, timeMs), sinceMs: waitsSinceMs });
@@ -155,8 +160,15 @@ export class UnexpectedDetector<Tag> {
   }
 }
 
-function storyKey({ reason }: Verdict, service: string, { source, destination }: FlowRecord): string {
-  return `${reason} ${source.ip} ${destination.ip} ${service}`;
+const ATTEMPT = 'attempt ';
+
+function storyKey(
+  { reason }: Verdict,
+  service: string,
+  { source, destination }: FlowRecord,
+  standing: Standing = 'answered',
+): string {
+  return `${standing === 'attempt' ? ATTEMPT : ''}${reason} ${source.ip} ${destination.ip} ${service}`;
 }
 
 function subjectOf(record: FlowRecord, service: string, judged: Judged): StorySubject {

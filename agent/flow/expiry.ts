@@ -1,5 +1,5 @@
 /**
- * When a flow ends: three queues, one for each time limit, each in the order of the last packet, to eight seconds. So the
+ * When a flow ends: a queue for each time limit, each in the order of the last packet, to eight seconds. So the
  * flows to end, or to evict when the table is full, are at the front, and a flow costs one move to the back in eight
  * seconds: a move touches the records of three other flows, which mostly are in no cache.
  */
@@ -7,8 +7,10 @@ import { NEWER, NO_SLOT, OLDER, RECORD_WORDS, type FlowStore } from './flow-stor
 
 /** How long a flow stays after its last packet, in seconds. */
 export interface FlowTimeouts {
-  /** A SYN without an answer. */
+  /** A SYN without an answer: so long its sender may be answered. */
   readonly attemptSeconds: number;
+  /** After so long without another SYN an attempt is handed over as unanswered. */
+  readonly unansweredSeconds: number;
   /** An open connection, one joined midstream or half closed. Ray's are silent when idle: hours, not minutes. */
   readonly establishedSeconds: number;
   /** A connection that is over, so that its last stray packets are not taken for a new one. */
@@ -18,6 +20,8 @@ export interface FlowTimeouts {
 export const DEFAULT_TIMEOUTS: FlowTimeouts = {
   // Linux gives up a connect after 127 s (tcp_syn_retries 6), and its longest silence before is 64 s.
   attemptSeconds: 130,
+  // Above the silences of its first four tries, which come within 15 s.
+  unansweredSeconds: 10,
   establishedSeconds: 2 * 60 * 60,
   // Twice the maximum segment lifetime as Linux has it (TCP_TIMEWAIT_LEN, include/net/tcp.h).
   closedSeconds: 60,

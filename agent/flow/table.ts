@@ -89,8 +89,8 @@ export interface FlowTableOptions<Tag> {
   readonly countOnOneInterface: boolean;
   /**
    * Takes each flow that is more than an attempt, its first packets counted, and again when more of it is proven or
-   * initiator and responder turned out to be the other way round; and each attempt that is refused. Other attempts
-   * are handed over when they end: a flood of forged SYNs costs their owner nothing before that.
+   * initiator and responder turned out to be the other way round; and each attempt that is refused, or that stays
+   * unanswered for some seconds: a flood of forged SYNs costs its owner nothing before that.
    */
   readonly changed?: (flow: Flow<Tag>) => void;
   /**
@@ -118,9 +118,10 @@ const MOST_FIRST_SLOTS = 131_072;
 
 /** Numbers of the queues, as in the flows' records. */
 const CLOSED = 0;
-const ATTEMPTS = 1;
-const UNPROVEN = 2;
-const ESTABLISHED = 3;
+const UNANSWERED = 1;
+const ATTEMPTS = 2;
+const UNPROVEN = 3;
+const ESTABLISHED = 4;
 /** The queue of a flow that has proven so much, by its standing. */
 const QUEUE_OF_STANDING = [ATTEMPTS, UNPROVEN, ESTABLISHED] as const;
 
@@ -137,7 +138,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   /** By slot: of the few flows that came in one. */
   readonly #tunnels = new Map<number, FlowTunnel>();
   /** By number. */
-  readonly #queues: readonly [FlowQueue, FlowQueue, FlowQueue, FlowQueue];
+  readonly #queues: readonly [FlowQueue, FlowQueue, FlowQueue, FlowQueue, FlowQueue];
   #opened = 0;
   #evicted = 0;
   #duplicates = 0;
@@ -148,7 +149,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     this.#store = new FlowStore(Math.min(options.maxFlows, MOST_FIRST_SLOTS));
     this.#index = new FlowIndex(this.#store, options.hashSeed ?? 0);
     const newQueue = (): FlowQueue => new FlowQueue(this.#store);
-    this.#queues = [newQueue(), newQueue(), newQueue(), newQueue()];
+    this.#queues = [newQueue(), newQueue(), newQueue(), newQueue(), newQueue()];
   }
 
   get size(): number {
@@ -248,7 +249,10 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
    * @param seconds now, since the epoch: of the clock, or of the packets in replay
    */
   expire(seconds: number): void {
-    const { attemptSeconds, establishedSeconds, closedSeconds } = this.#options.timeouts ?? DEFAULT_TIMEOUTS;
+    const timeouts = this.#options.timeouts ?? DEFAULT_TIMEOUTS;
+    const { attemptSeconds, unansweredSeconds, establishedSeconds, closedSeconds } = timeouts;
+    this.#ageAttempts(seconds - unansweredSeconds);
+    this.#expireQueue(this.#queues[UNANSWERED], seconds - attemptSeconds, 'idle');
     this.#expireQueue(this.#queues[CLOSED], seconds - closedSeconds, 'closed');
     this.#expireQueue(this.#queues[ATTEMPTS], seconds - attemptSeconds, 'idle');
     this.#expireQueue(this.#queues[UNPROVEN], seconds - establishedSeconds, 'idle');
@@ -396,7 +400,24 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     else if (tag !== undefined) this.#flowAt(slot).tag = tag;
   }
 
+  /** Hands over the attempts that have been quiet since then; they stay until their time is up. */
+  #ageAttempts(limitSeconds: number): void {
+    const { words } = this.#store;
+    this.#forQuiet(this.#queues[ATTEMPTS], limitSeconds, (slot) => {
+      const record = slot * RECORD_WORDS;
+      this.#queues[ATTEMPTS].remove(slot);
+      words[record + ROLES] = ((words[record + ROLES] as number) & ROLES_MASK) | (UNANSWERED << QUEUE_SHIFT);
+      this.#queues[UNANSWERED].add(slot);
+      this.#options.changed?.(this.#flowAt(slot));
+    });
+  }
+
   #expireQueue(queue: FlowQueue, limitSeconds: number, cause: FlowEndCause): void {
+    this.#forQuiet(queue, limitSeconds, (slot) => this.#end(slot, cause));
+  }
+
+  /** Calls `act`, which takes the flow out of the queue, for each whose last packet is not later. */
+  #forQuiet(queue: FlowQueue, limitSeconds: number, act: (slot: number) => void): void {
     const lastStretch = stretchOf(limitSeconds);
     let slot = queue.oldest;
     while (slot !== NO_SLOT) {
@@ -406,7 +427,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
       if (stretchOf(seconds) > lastStretch) return;
       const next = queue.newerThan(slot);
       const isQuiet = seconds + (words[record + LAST_NANOSECONDS] as number) / 1e9 <= limitSeconds;
-      if (isQuiet) this.#end(slot, cause);
+      if (isQuiet) act(slot);
       slot = next;
     }
   }

@@ -34,7 +34,7 @@ function createTable(options: Partial<FlowTableOptions<string>> = {}) {
     countOnOneInterface: false,
     ended: (flow, cause) =>
       ended.push({ name: nameOf(flow), cause, packets: flow.initiator.packets + flow.responder.packets }),
-    timeouts: { attemptSeconds: 10, establishedSeconds: 100, closedSeconds: 5 },
+    timeouts: { attemptSeconds: 10, unansweredSeconds: 10, establishedSeconds: 100, closedSeconds: 5 },
     ...options,
   });
   const packet = new Packet();
