@@ -8,7 +8,7 @@ import { decode, Packet } from './decode/packet.ts';
 import { SkippedPackets } from './decode/skipped.ts';
 import { Attribution, type FoundProcess, type ProcessFinder } from './detect/attribution.ts';
 import { ForeignProcessDetector } from './detect/foreign-process.ts';
-import type { StoriesOptions, StoryPhase } from './detect/stories.ts';
+import type { ActivityOptions, ActivityPhase } from './detect/activities.ts';
 import type { OpenConnection } from './detect/unseen.ts';
 import { UnexpectedDetector, type Ends, type Look } from './detect/unexpected.ts';
 import type { Judged } from './detect/wording.ts';
@@ -63,7 +63,7 @@ interface PipelineOptions {
   readonly node: string;
   readonly policy: Policy;
   /** Takes what is unexpected, at the first connection of a story and as it grows. */
-  readonly reportAnomaly: (anomaly: Anomaly, phase: StoryPhase) => void;
+  readonly reportAnomaly: (anomaly: Anomaly, phase: ActivityPhase) => void;
   /** Takes the connections to watched services, when they end and now and then before. */
   readonly reportFlow: (report: FlowReport) => void;
   /** Takes the first packets of each story's first connection, after the anomaly. */
@@ -177,28 +177,28 @@ export class Pipeline implements FrameSink {
       report: options.reportEvidence,
       interfaceName: options.interfaceName,
       wantPackets: options.wantPackets,
-      isHeld: (story) => this.#unexpected.isHeld(story),
+      isPending: (activity) => this.#unexpected.isPending(activity),
     });
-    const stories: StoriesOptions<Judgement> = {
+    const activities: ActivityOptions<Judgement> = {
       node: options.node,
       report: options.reportAnomaly,
       createId: options.createId,
-      began: (story, flow) => this.#evidence.begin(story, flow, timeOf(flow)),
-      firstEnded: (story) => this.#evidence.ended(story),
+      record: (activity, flow, claim) => this.#evidence.begin(activity, flow, claim, timeOf(flow)),
+      firstEnded: (activity) => this.#evidence.ended(activity),
       describe: (flow, service) =>
         flowRecord(flow, { service, interfaceName: options.interfaceName(flow.interfaceIndex) }),
     };
     this.#unexpected = new UnexpectedDetector({
-      ...stories,
+      ...activities,
       graceMs: options.waiting?.graceMs ?? 0,
-      told: (story) => this.#evidence.told(story),
-      dropped: (story, open) => {
-        this.#evidence.forget(story);
+      confirmed: (activity) => this.#evidence.confirmed(activity),
+      dropped: (activity, open) => {
+        this.#evidence.forget(activity);
         for (const flow of open) this.#judge(flow);
       },
       judgeAgain: (ends) => this.#judgeEnds(ends),
     });
-    this.#foreign = new ForeignProcessDetector(stories);
+    this.#foreign = new ForeignProcessDetector(activities);
     if (options.processes !== undefined) this.#attribution = new Attribution(options.processes);
   }
 
@@ -287,7 +287,7 @@ export class Pipeline implements FrameSink {
   /** Takes a look that was asked for, and returns whether strangers still wait for another. */
   decideHeld(look: Look, nowMs: number): boolean {
     this.#unexpected.decide(look, nowMs);
-    return this.#unexpected.heldCount > 0;
+    return this.#unexpected.pendingCount > 0;
   }
 
   /**
@@ -437,9 +437,9 @@ export class Pipeline implements FrameSink {
       const judged = this.#circumstances(ends, verdict, timeMs);
       // What is in a tunnel that ends nowhere may be forged as a whole: it accuses nobody of more than trying.
       const standing = flow.tunnelKey === 0 ? flow.standing : 'attempt';
-      const waitsSinceMs = standing === 'attempt' ? undefined : this.#waitsSince(flow, judged, timeMs);
-      this.#unexpected.add({ flow, service, timeMs, waitsSinceMs, standing, ...judged });
-      if (this.#unexpected.heldCount > 0) this.#options.waiting?.ask();
+      const pendingSinceMs = standing === 'attempt' ? undefined : this.#pendingSince(flow, judged, timeMs);
+      this.#unexpected.add({ flow, service, timeMs, pendingSinceMs, standing, ...judged });
+      if (this.#unexpected.pendingCount > 0) this.#options.waiting?.ask();
     }
     if (this.#attribution !== undefined) this.#attribute(flow, flow.tag, this.#attribution);
   }
@@ -455,14 +455,17 @@ export class Pipeline implements FrameSink {
       const asking = story ?? this.#unexpected.unattributed(flow);
       if (asking !== undefined) this.#unexpected.attribute(asking, found.description, timeOf(flow));
       if (!isToObjectManager || found.isRaylet !== false) return;
-      this.#foreign.add({ flow, service, verdict, owner: found.description }, timeOf(flow));
+      this.#foreign.add(
+        { flow, service, standing: flow.standing, verdict, owner: found.description },
+        timeOf(flow),
+      );
     };
     if (process !== undefined) take(process);
     else if (story !== undefined || isToObjectManager) {
-      attribution.ask(flow, end, (found, hasEnded) => {
+      attribution.ask(flow, end, isToObjectManager ? 'outgoing' : flow.standing, (found, hasEnded) => {
         if (flow.tag !== undefined) flow.tag.process = found;
         take(found);
-        if (hasEnded) this.#foreign.release(flow);
+        if (hasEnded) this.#foreign.flowEnded(flow);
         this.#options.reportedLater?.();
       });
     }
@@ -500,7 +503,7 @@ export class Pipeline implements FrameSink {
   }
 
   /** From when on somebody is waited for who may have joined just now; undefined where a look would change nothing. */
-  #waitsSince(
+  #pendingSince(
     { initiator }: Flow<Judgement>,
     { verdict, toMember }: Judged,
     timeMs: number,
@@ -536,8 +539,8 @@ export class Pipeline implements FrameSink {
     if (flow.tag === undefined && flow.standing === 'attempt') this.#attemptEnded(flow, cause);
     if (this.#leaving.delete(flow) && timeOf(flow) !== flow.tag?.timeMs) this.#judge(flow);
     this.#attribution?.ended(flow);
-    this.#unexpected.release(flow);
-    this.#foreign.release(flow);
+    this.#unexpected.flowEnded(flow);
+    this.#foreign.flowEnded(flow);
     const verdict = flow.tag?.verdict;
     if (verdict === undefined) return;
     if (verdict.allowed) this.#allowed++;
