@@ -124,10 +124,14 @@ export interface PipelineTotals {
   readonly disregardedFlows: number;
   /** Attempts to reach watched services that were counted and not looked at, because there were too many. */
   readonly countedAttempts: number;
-  /** Unexpected connections that are in no anomaly because there were too many stories. */
+  /** Unexpected connections that are, or were, in no activity because there was no room. */
   readonly suppressedAnomalies: number;
-  /** Anomalies without evidence because there were too many at a time. */
+  /** Connections that were not recorded because there were too many at a time. */
   readonly turnedAwayEvidence: number;
+  /** Connections that ended before their process could be looked for, because there were too many at a time. */
+  readonly turnedAwayLooks: number;
+  /** Those of them that this node opened to an object manager. */
+  readonly unknownPrograms: number;
 }
 
 export class Pipeline implements FrameSink {
@@ -320,6 +324,7 @@ export class Pipeline implements FrameSink {
 
   totals(): PipelineTotals {
     const { opened, evicted } = this.#flows.counters;
+    const { outgoing = 0, answered = 0, unproven = 0, attempt = 0 } = this.#attribution?.turnedAway ?? {};
     return {
       packets: this.#packets,
       bytes: this.#bytes,
@@ -336,6 +341,8 @@ export class Pipeline implements FrameSink {
       countedAttempts: this.#countedAttempts,
       suppressedAnomalies: this.#unexpected.suppressed + this.#foreign.suppressed,
       turnedAwayEvidence: this.#evidence.turnedAway,
+      turnedAwayLooks: outgoing + answered + unproven + attempt,
+      unknownPrograms: outgoing,
     };
   }
 

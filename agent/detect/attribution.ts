@@ -78,8 +78,8 @@ export class Attribution<Tag> {
   };
   /** Looks that are left until the next tick. */
   #left = { ...LOOKS_A_TICK };
-  /** Connections that ended before there was a look for them. */
-  turnedAway = 0;
+  /** Connections that ended before there was a look for them, by priority. */
+  readonly turnedAway: Record<LookPriority, number> = { outgoing: 0, answered: 0, unproven: 0, attempt: 0 };
 
   constructor(finder: ProcessFinder) {
     this.#finder = finder;
@@ -121,7 +121,7 @@ export class Attribution<Tag> {
       flow.keep();
       return;
     }
-    if (question.tries === 0) this.turnedAway++;
+    if (question.tries === 0) this.turnedAway[question.priority]++;
     this.forget(flow);
   }
 

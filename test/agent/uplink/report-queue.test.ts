@@ -97,6 +97,6 @@ describe('reports on their way to the disk', () => {
     queue.end();
     expect(tries).toBe(2);
     expect(queue.counters()).toMatchObject({ waiting: 0, lost: 1 });
-    expect(log.at(-1)?.msg).toBe('the disk refuses to the end: 1 reports are lost');
+    expect(log.at(-1)?.msg).toBe('1 reports lost: the spool could not be written before shutdown');
   });
 });
