@@ -21,13 +21,10 @@ import { formatTime } from '../../common/time.ts';
 const REPORT_INTERVAL_MS = 10_000;
 /** An activity without open connections ends after this time without a new one. */
 const QUIET_MS = 60_000;
-/**
- * Activities that are opened by connections which can be forged, or which were in an activity before. A flood of forged
- * segments is reported so often, and no more.
- */
-const OPENINGS = { perSecond: 100, burst: 1000 };
-/** Connections that come back into an activity at a time; each costs another its place. */
-const MAX_RETURNS = 100;
+/** Activities that unproven connections open at once: a flood of forged segments is reported so often, and no more. */
+const FORGEABLE = { perSecond: 100, burst: 1000 };
+/** Connections that come back into an activity; each costs another its place. Kept apart: no flood uses this up. */
+const RETURNS = { perSecond: 100, burst: 100 };
 /** What moved as much is never left out: the sender pays for each one with its bandwidth. */
 const HEAVY_BYTES = 1_000_000;
 
@@ -57,7 +54,8 @@ export class ActivityTracker<Tag> {
   readonly #activityOfFlow = new Map<Flow<Tag>, Activity<Tag>>();
   readonly #unfollowed = new UnfollowedFlows<Tag>();
   readonly #victims = new Victims<Tag>();
-  readonly #openings = new Allowance(OPENINGS);
+  readonly #forgeable = new Allowance(FORGEABLE);
+  readonly #returns = new Allowance(RETURNS);
   /** Connections that are, or were, in no activity because there was no room. */
   suppressed = 0;
 
@@ -159,7 +157,7 @@ export class ActivityTracker<Tag> {
     if (unfollowed !== undefined) {
       const growth = growthOf(unfollowed);
       const nowMs = timeOf(flow);
-      const isReported = growth >= HEAVY_BYTES || (growth > 0 && this.#openings.take(nowMs));
+      const isReported = growth >= HEAVY_BYTES || (growth > 0 && this.#returns.take(nowMs));
       if (isReported || this.has(unfollowed.candidate.key)) this.#enter(unfollowed.candidate, nowMs);
     }
     this.release(flow);
@@ -198,7 +196,7 @@ export class ActivityTracker<Tag> {
       this.#unfollowed.update(unfollowed, candidate);
       return false;
     }
-    if (candidate.standing !== 'unproven' || this.#openings.take(nowMs)) return true;
+    if (candidate.standing !== 'unproven' || this.#forgeable.take(nowMs)) return true;
     this.#unfollowed.add(candidate, 0);
     this.suppressed++;
     return false;
@@ -284,9 +282,8 @@ export class ActivityTracker<Tag> {
 
   #takeBack(nowMs: number): void {
     for (const candidate of this.#unfollowed.withActivity(this.#activities)) this.#enter(candidate, nowMs);
-    const room = Math.min(MAX_RETURNS, this.#openings.left(nowMs));
-    for (const candidate of this.#unfollowed.grown(room)) {
-      if (this.has(candidate.key) || this.#openings.take(nowMs)) this.#enter(candidate, nowMs);
+    for (const candidate of this.#unfollowed.grown(this.#returns.left(nowMs))) {
+      if (this.has(candidate.key) || this.#returns.take(nowMs)) this.#enter(candidate, nowMs);
     }
   }
 
