@@ -254,7 +254,7 @@ export class Agent {
     const nowMs = this.#dependencies.clock.now();
     const { received, dropped } = this.#capture.counters();
     const totals = this.#pipeline.totals();
-    const lost = (dropped ?? 0) + totals.undecodable + totals.evictedFlows;
+    const lost = (dropped ?? 0) + totals.undecodable + totals.evictedConnections;
     const { isCapturing } = this.#capture;
     const unseenConnections = this.#unseen.count;
     const unrecorded = this.#unrecorded(totals);

@@ -117,6 +117,8 @@ export interface PipelineTotals {
   readonly turnedAwayFragments: number;
   /** Flows that were forgotten while open because the table was full. */
   readonly evictedFlows: number;
+  /** Those of them that were connections, and not over. */
+  readonly evictedConnections: number;
   readonly openFlows: number;
   /** Packets in tunnels that end at this machine: what they carry is captured on the tunnel's interface. */
   readonly unwrappedPackets: number;
@@ -156,6 +158,7 @@ export class Pipeline implements FrameSink {
   #unwrapped = 0;
   #disregarded = 0;
   #countedAttempts = 0;
+  #evictedConnections = 0;
   /** Attempts that were judged since the last tick. */
   #judgedAttempts = 0;
 
@@ -335,6 +338,7 @@ export class Pipeline implements FrameSink {
       undecodable: this.#skipped.undecodable,
       turnedAwayFragments: this.#fragments.turnedAway,
       evictedFlows: evicted,
+      evictedConnections: this.#evictedConnections,
       openFlows: this.#flows.size,
       unwrappedPackets: this.#unwrapped,
       disregardedFlows: this.#disregarded,
@@ -358,7 +362,7 @@ export class Pipeline implements FrameSink {
     const { responder } = flow;
     if (this.#services.serviceAt(responder, responder.port) === undefined) return;
     if (this.#judgedAttempts >= MAX_ATTEMPTS_JUDGED) {
-      this.#countedAttempts++;
+      this.#countAttempt(flow);
       return;
     }
     this.#judgedAttempts++;
@@ -543,6 +547,7 @@ export class Pipeline implements FrameSink {
   }
 
   #flowEnded(flow: Flow<Judgement>, cause: FlowEndCause): void {
+    if (cause === 'evicted' && isOpen(flow)) this.#evictedConnections++;
     if (flow.tag === undefined && flow.standing === 'attempt') this.#attemptEnded(flow, cause);
     if (this.#leaving.delete(flow) && timeOf(flow) !== flow.tag?.timeMs) this.#judge(flow);
     this.#attribution?.ended(flow);
@@ -558,7 +563,12 @@ export class Pipeline implements FrameSink {
 
   #attemptEnded(flow: Flow<Judgement>, cause: FlowEndCause): void {
     if (cause !== 'evicted') this.#judgeAttempt(flow);
-    else if (this.#services.ports().has(flow.responder.port)) this.#countedAttempts++;
+    else if (this.#services.ports().has(flow.responder.port)) this.#countAttempt(flow);
+  }
+
+  #countAttempt({ initiator, responder }: Flow<Judgement>): void {
+    this.#countedAttempts++;
+    this.#unexpected.countAttempt(initiator, responder.port);
   }
 
   #reportFlow(flow: Flow<Judgement>): void {
@@ -575,6 +585,11 @@ export class Pipeline implements FrameSink {
       ...tag.process?.description,
     });
   }
+}
+
+/** Whether it is more than an attempt, and not over. */
+function isOpen({ standing, state }: Flow<unknown>): boolean {
+  return standing !== 'attempt' && state !== 'closed' && state !== 'reset';
 }
 
 /** The time of the newest packet, in ms since the epoch. */

@@ -33,6 +33,8 @@ export class AttemptDetector<Tag> {
   readonly #options: ActivityOptions<Tag>;
   readonly #activities: ActivityTracker<Tag>;
   readonly #sum = new AttemptSum();
+  /** Open flows that are in the sum; bounded by the flow table. */
+  readonly #summed = new Set<Flow<Tag>>();
   #episode: Episode | undefined;
 
   constructor(options: ActivityOptions<Tag>) {
@@ -44,10 +46,11 @@ export class AttemptDetector<Tag> {
   /** Takes an attempt. Calling it again for the same flow changes nothing. */
   add(candidate: Candidate<Tag>, nowMs: number): void {
     const { flow, key } = candidate;
-    if (this.#activities.of(flow) !== undefined) return;
+    if (this.#activities.of(flow) !== undefined || this.#summed.has(flow)) return;
     if (this.#activities.has(key) || this.#activities.size < MAX_ATTEMPT_ACTIVITIES) {
       this.#activities.add(candidate, nowMs);
     } else {
+      this.#summed.add(flow);
       this.count(flow.initiator, flow.responder.port);
     }
   }
@@ -59,6 +62,7 @@ export class AttemptDetector<Tag> {
 
   /** Lets a flow go that is no attempt, or has ended. */
   release(flow: Flow<Tag>): void {
+    this.#summed.delete(flow);
     this.#activities.release(flow);
   }
 

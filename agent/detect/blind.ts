@@ -19,7 +19,7 @@ const REPORT_INTERVAL_MS = 60_000;
 export interface LossTotals {
   /** Packets that passed the filter, lost ones included. */
   readonly received: number;
-  /** Packets lost in the kernel, plus those that could not be decoded, plus flows evicted while open. */
+  /** Packets lost in the kernel, plus those that could not be decoded, plus connections evicted while open. */
   readonly lost: number;
   /** Whether the capture runs. */
   readonly isCapturing: boolean;

@@ -32,7 +32,7 @@ export function sentenceOf(record: FlowRecord, service: string, judged: Judged, 
   const kind = kindOf(judged);
   const isAttempt = standing === 'attempt';
   const what = `${service} port ${destination.port} of ${destination.ip}`;
-  const outcome = !isAttempt ? '' : plasmawatch.state === 'refused' ? ', refused' : ', without an answer';
+  const outcome = isAttempt ? `, ${outcomeOf(plasmawatch)}` : '';
   if (kind === 'unexpected-destination') {
     const does = isAttempt ? 'tried to connect to' : 'connects to';
     return `Member ${source.ip} ${does} ${what}, which is no member${outcome} (${because})`;
@@ -40,6 +40,12 @@ export function sentenceOf(record: FlowRecord, service: string, judged: Judged, 
   const who = kind === 'former-member' ? 'Former member' : 'Unexpected peer';
   const does = isAttempt ? 'tried to connect to' : 'talks to';
   return `${who} ${source.ip} ${does} ${what}${outcome} (${because})`;
+}
+
+/** Why nothing more than an attempt is proven. */
+function outcomeOf({ state, tunnel }: FlowRecord['plasmawatch']): string {
+  if (state === 'refused') return 'refused';
+  return tunnel === undefined ? 'without an answer' : 'in a tunnel that does not end here';
 }
 
 const REASON_TEXT: Readonly<Record<Verdict['reason'], string>> = {

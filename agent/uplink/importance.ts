@@ -39,8 +39,9 @@ export function importanceOf(report: Report, phase: ActivityPhase = 'opened'): I
   if (report.kind === 'connection-attempts') return 'attempt';
   if (report.kind === 'new-member') return 'unproven';
   if (report.flow === null) return 'node';
-  const { state } = report.flow.plasmawatch;
-  if (report.severity === 'warning' && (state === 'attempt' || state === 'refused')) return 'attempt';
+  const { state, tunnel } = report.flow.plasmawatch;
+  const isAttempt = state === 'attempt' || state === 'refused' || tunnel !== undefined;
+  if (report.severity === 'warning' && isAttempt) return 'attempt';
   if (phase === 'growing' || phase === 'over') return 'update';
   return state === 'midstream' && phase === 'opened' ? 'unproven' : 'first';
 }

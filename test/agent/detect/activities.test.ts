@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ActivityTracker, type ActivityPhase, type EvidenceClaim } from '../../../agent/detect/activities.ts';
 import type { Candidate } from '../../../agent/detect/activity.ts';
-import type { Standing } from '../../../agent/detect/standing.ts';
+import type { Standing } from '../../../agent/flow/standing.ts';
 import { anomalySchema, type Anomaly } from '../../../common/event.ts';
 import { describeFake, FakeFlow, manyPeers } from '../../support/fake-flow.ts';
 

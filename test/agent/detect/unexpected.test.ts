@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { ActivityPhase } from '../../../agent/detect/activities.ts';
 import { MAX_ATTEMPT_ACTIVITIES } from '../../../agent/detect/attempts.ts';
-import type { Standing } from '../../../agent/detect/standing.ts';
+import type { Standing } from '../../../agent/flow/standing.ts';
 import { MAX_PENDING, UnexpectedDetector } from '../../../agent/detect/unexpected.ts';
 import type { Judged } from '../../../agent/detect/wording.ts';
 import { parseAddress } from '../../../common/address.ts';
