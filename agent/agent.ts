@@ -2,7 +2,7 @@
 import { CaptureLoop } from './capture/loop.ts';
 import type { PacketSource, PortSet } from './capture/source.ts';
 import type { ProcessFinder } from './detect/attribution.ts';
-import { BlindDetector } from './detect/blind.ts';
+import { BlindDetector, type Unrecorded } from './detect/blind.ts';
 import { KnownMembers, type MembersStore } from './detect/known-members.ts';
 import { reportNewMembers } from './detect/new-members.ts';
 import type { Reporting } from './detect/reporting.ts';
@@ -15,11 +15,12 @@ import { createMembership, type MembershipDependencies } from './membership/from
 import type { Membership } from './membership/membership.ts';
 import type { LookResult } from './membership/provider.ts';
 import { agentCounters, type AgentCounters } from './metrics.ts';
-import { Pipeline } from './pipeline.ts';
+import { Pipeline, type PipelineTotals } from './pipeline.ts';
 import type { SocketRoles } from './process/socket-roles.ts';
 import type { SocketOwnerCounters } from './process/socket-owners.ts';
 import type { ProcessSocket } from './ray/sockets.ts';
 import type { Uplink } from './uplink/client.ts';
+import { importanceOf } from './uplink/importance.ts';
 import { ReportQueue } from './uplink/report-queue.ts';
 import type { Spool } from './uplink/spool.ts';
 import type { Timer } from '../common/clock.ts';
@@ -90,6 +91,8 @@ export class Agent {
   #socketLook: Promise<void> = Promise.resolve();
   /** Reports of anomalies that reached the disk. */
   #anomalies = 0;
+  /** Up to the last survey. */
+  #turnedAwayEvidence = 0;
 
   /** @param membership that of `options.ruleset`, started; the agent stops it */
   private constructor(options: AgentOptions, membership: Membership, dependencies: AgentDependencies) {
@@ -98,8 +101,7 @@ export class Agent {
     this.#dependencies = dependencies;
     this.#membership = membership;
     this.#queue = new ReportQueue({ spool, clock, logger, stored: (reports) => this.#stored(reports) });
-    const report = (anomaly: Anomaly): void => this.#queue.push(anomaly);
-    this.#reporting = { node, createId, report };
+    this.#reporting = { node, createId, report: (anomaly) => this.#queue.push(anomaly) };
     this.#blind = new BlindDetector(this.#reporting);
     this.#stale = new StaleMembershipDetector(this.#reporting, options.staleAfterMs ?? STALE_AFTER_MS);
     this.#known = new KnownMembers(dependencies.membersStore);
@@ -109,7 +111,7 @@ export class Agent {
       maxFlows,
       createId,
       policy: { ruleset, membership },
-      reportAnomaly: report,
+      reportAnomaly: (anomaly, phase) => this.#queue.push(anomaly, importanceOf(anomaly, phase)),
       reportFlow: (flowReport) => this.#queue.push(flowReport),
       reportEvidence: (evidence) => this.#queue.push(evidence),
       wantPackets: (direction, packets) => this.#capture.wantPackets(direction, packets),
@@ -252,15 +254,39 @@ export class Agent {
     const nowMs = this.#dependencies.clock.now();
     const { received, dropped } = this.#capture.counters();
     const totals = this.#pipeline.totals();
-    const lost = (dropped ?? 0) + totals.undecodable + totals.evictedFlows;
+    const lost = (dropped ?? 0) + totals.undecodable + totals.evictedConnections;
     const { isCapturing } = this.#capture;
-    this.#blind.observe({ received, lost, isCapturing, unseenConnections: this.#unseen.count }, nowMs);
+    const unseenConnections = this.#unseen.count;
+    const unrecorded = this.#unrecorded(totals);
+    this.#blind.observe({ received, lost, isCapturing, unseenConnections, unrecorded }, nowMs);
+    this.#logTurnedAwayEvidence(totals.turnedAwayEvidence);
     this.#membership.expire(nowMs);
     this.#stale.observe(this.#membership.ageMs(nowMs), nowMs);
     this.#pipeline.refreshTunnels();
     this.#pipeline.reportOpenFlows(nowMs);
     this.#known.save();
     this.#queue.flush();
+  }
+
+  /** What found no room in a table, the queue or the spool. */
+  #unrecorded(totals: PipelineTotals): Unrecorded {
+    const { turnedAwayAnomalies, turnedAwayFlowReports, turnedAwayInvalid } =
+      this.#dependencies.spool.counters();
+    return {
+      connections: totals.suppressedAnomalies,
+      fragments: totals.turnedAwayFragments,
+      processes: totals.unknownPrograms,
+      unchecked: this.#unseen.unchecked,
+      reports: this.#queue.counters().lost + turnedAwayAnomalies + turnedAwayFlowReports + turnedAwayInvalid,
+    };
+  }
+
+  /** Nothing is unseen by it, so it does not make the node blind. */
+  #logTurnedAwayEvidence(turnedAway: number): void {
+    const connections = turnedAway - this.#turnedAwayEvidence;
+    this.#turnedAwayEvidence = turnedAway;
+    if (connections === 0) return;
+    this.#dependencies.logger.warn({ connections }, 'evidence not recorded: too many connections at a time');
   }
 
   /** A raylet that connects outside the cluster is watched there, whatever the port. */

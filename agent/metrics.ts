@@ -26,8 +26,9 @@ export const AGENT_COUNTERS = {
   flows_allowed: 'ended connections to watched services that a rule allows',
   flows_unexpected: 'ended connections to watched services that no rule allows',
   anomalies: 'reports of anomalies',
-  anomalies_suppressed: 'unexpected connections in no anomaly, because there were too many at a time',
-  evidence_turned_away: 'anomalies without evidence, because there were too many at a time',
+  anomalies_suppressed:
+    'unexpected connections in no anomaly, at least for a while, because there were too many',
+  evidence_turned_away: 'connections whose packets were not kept, because there were too many at a time',
   process_looks: "looks for the process at this node's end of a connection",
   process_unattributed:
     'of those, looks that found none: the connection had ended, or the process may not be looked into',
@@ -92,7 +93,7 @@ export function agentCounters(sources: CounterSources): AgentCounters {
     process_looks: processes.looks,
     process_unattributed: processes.unattributed,
     process_looks_given_up: processes.givenUp,
-    process_looks_turned_away: processes.turnedAway,
+    process_looks_turned_away: processes.turnedAway + pipeline.turnedAwayLooks,
     reports_waiting: queue.waiting,
     reports_lost: queue.lost,
     spool_pending: spool.pending,

@@ -8,7 +8,7 @@ import { decode, Packet } from './decode/packet.ts';
 import { SkippedPackets } from './decode/skipped.ts';
 import { Attribution, type FoundProcess, type ProcessFinder } from './detect/attribution.ts';
 import { ForeignProcessDetector } from './detect/foreign-process.ts';
-import type { StoriesOptions, StoryPhase } from './detect/stories.ts';
+import type { ActivityOptions, ActivityPhase } from './detect/activities.ts';
 import type { OpenConnection } from './detect/unseen.ts';
 import { UnexpectedDetector, type Ends, type Look } from './detect/unexpected.ts';
 import type { Judged } from './detect/wording.ts';
@@ -60,7 +60,7 @@ interface PipelineOptions {
   readonly node: string;
   readonly policy: Policy;
   /** Takes what is unexpected, at the first connection of a story and as it grows. */
-  readonly reportAnomaly: (anomaly: Anomaly, phase: StoryPhase) => void;
+  readonly reportAnomaly: (anomaly: Anomaly, phase: ActivityPhase) => void;
   /** Takes the connections to watched services, when they end and now and then before. */
   readonly reportFlow: (report: FlowReport) => void;
   /** Takes the first packets of each story's first connection, after the anomaly. */
@@ -114,6 +114,8 @@ export interface PipelineTotals {
   readonly turnedAwayFragments: number;
   /** Flows that were forgotten while open because the table was full. */
   readonly evictedFlows: number;
+  /** Those of them that were connections, and not over. */
+  readonly evictedConnections: number;
   readonly openFlows: number;
   /** Packets in tunnels that end at this machine: what they carry is captured on the tunnel's interface. */
   readonly unwrappedPackets: number;
@@ -121,10 +123,14 @@ export interface PipelineTotals {
   readonly disregardedFlows: number;
   /** Attempts to reach watched services that were counted and not looked at, because there were too many. */
   readonly countedAttempts: number;
-  /** Unexpected connections that are in no anomaly because there were too many stories. */
+  /** Unexpected connections that are, or were, in no activity because there was no room. */
   readonly suppressedAnomalies: number;
-  /** Anomalies without evidence because there were too many at a time. */
+  /** Connections that were not recorded because there were too many at a time. */
   readonly turnedAwayEvidence: number;
+  /** Connections that ended before their process could be looked for, because there were too many at a time. */
+  readonly turnedAwayLooks: number;
+  /** Those of them that this node opened to an object manager. */
+  readonly unknownPrograms: number;
 }
 
 export class Pipeline implements FrameSink {
@@ -149,6 +155,7 @@ export class Pipeline implements FrameSink {
   #unwrapped = 0;
   #disregarded = 0;
   #countedAttempts = 0;
+  #evictedConnections = 0;
   /** Attempts that were judged since the last tick. */
   #judgedAttempts = 0;
 
@@ -173,28 +180,28 @@ export class Pipeline implements FrameSink {
       report: options.reportEvidence,
       interfaceName: options.interfaceName,
       wantPackets: options.wantPackets,
-      isHeld: (story) => this.#unexpected.isHeld(story),
+      isPending: (activity) => this.#unexpected.isPending(activity),
     });
-    const stories: StoriesOptions<Judgement> = {
+    const activities: ActivityOptions<Judgement> = {
       node: options.node,
       report: options.reportAnomaly,
       createId: options.createId,
-      began: (story, flow) => this.#evidence.begin(story, flow, timeOf(flow)),
-      firstEnded: (story) => this.#evidence.ended(story),
+      record: (activity, flow, claim) => this.#evidence.begin(activity, flow, claim, timeOf(flow)),
+      firstEnded: (activity) => this.#evidence.ended(activity),
       describe: (flow, service) =>
         flowRecord(flow, { service, interfaceName: options.interfaceName(flow.interfaceIndex) }),
     };
     this.#unexpected = new UnexpectedDetector({
-      ...stories,
+      ...activities,
       graceMs: options.waiting?.graceMs ?? 0,
-      told: (story) => this.#evidence.told(story),
-      dropped: (story, open) => {
-        this.#evidence.forget(story);
+      confirmed: (activity) => this.#evidence.confirmed(activity),
+      dropped: (activity, open) => {
+        this.#evidence.forget(activity);
         for (const flow of open) this.#judge(flow);
       },
       judgeAgain: (ends) => this.#judgeEnds(ends),
     });
-    this.#foreign = new ForeignProcessDetector(stories);
+    this.#foreign = new ForeignProcessDetector(activities);
     if (options.processes !== undefined) this.#attribution = new Attribution(options.processes);
   }
 
@@ -283,7 +290,7 @@ export class Pipeline implements FrameSink {
   /** Takes a look that was asked for, and returns whether strangers still wait for another. */
   decideHeld(look: Look, nowMs: number): boolean {
     this.#unexpected.decide(look, nowMs);
-    return this.#unexpected.heldCount > 0;
+    return this.#unexpected.pendingCount > 0;
   }
 
   /**
@@ -316,6 +323,7 @@ export class Pipeline implements FrameSink {
 
   totals(): PipelineTotals {
     const { opened, evicted } = this.#flows.counters;
+    const { outgoing = 0, answered = 0, unproven = 0, attempt = 0 } = this.#attribution?.turnedAway ?? {};
     return {
       packets: this.#packets,
       bytes: this.#bytes,
@@ -326,12 +334,15 @@ export class Pipeline implements FrameSink {
       undecodable: this.#skipped.undecodable,
       turnedAwayFragments: this.#fragments.turnedAway,
       evictedFlows: evicted,
+      evictedConnections: this.#evictedConnections,
       openFlows: this.#flows.size,
       unwrappedPackets: this.#unwrapped,
       disregardedFlows: this.#disregarded,
       countedAttempts: this.#countedAttempts,
       suppressedAnomalies: this.#unexpected.suppressed + this.#foreign.suppressed,
       turnedAwayEvidence: this.#evidence.turnedAway,
+      turnedAwayLooks: outgoing + answered + unproven + attempt,
+      unknownPrograms: outgoing,
     };
   }
 
@@ -347,7 +358,7 @@ export class Pipeline implements FrameSink {
     const { responder, tag } = flow;
     if (tag !== undefined || this.#services.serviceAt(responder, responder.port) === undefined) return;
     if (this.#judgedAttempts >= MAX_ATTEMPTS_JUDGED) {
-      this.#countedAttempts++;
+      this.#countAttempt(flow);
       return;
     }
     this.#judgedAttempts++;
@@ -439,11 +450,14 @@ export class Pipeline implements FrameSink {
       const judged = this.#circumstances(ends, verdict, timeMs);
       // What is in a tunnel that ends nowhere may be forged as a whole: it accuses nobody of more than trying.
       const standing = flow.tunnelKey === 0 ? flow.standing : 'attempt';
-      const waitsSinceMs = standing === 'attempt' ? undefined : this.#waitsSince(flow, judged, timeMs);
-      this.#unexpected.add({ flow, service, timeMs, waitsSinceMs, standing, ...judged });
-      if (this.#unexpected.heldCount > 0) this.#options.waiting?.ask();
+      const pendingSinceMs = standing === 'attempt' ? undefined : this.#pendingSince(flow, judged, timeMs);
+      this.#unexpected.add({ flow, service, timeMs, pendingSinceMs, standing, ...judged });
+      if (this.#unexpected.pendingCount > 0) this.#options.waiting?.ask();
     }
-    if (this.#attribution !== undefined) this.#attribute(flow, flow.tag, this.#attribution);
+    // What a tunnel carries is no socket's of this node.
+    if (this.#attribution !== undefined && flow.tunnelKey === 0) {
+      this.#attribute(flow, flow.tag, this.#attribution);
+    }
   }
 
   /** Finds out whose a connection is that no rule allows, or that a program of this node opened to an object manager. */
@@ -457,14 +471,17 @@ export class Pipeline implements FrameSink {
       const asking = story ?? this.#unexpected.unattributed(flow);
       if (asking !== undefined) this.#unexpected.attribute(asking, found.description, timeOf(flow));
       if (!isToObjectManager || found.isRaylet !== false) return;
-      this.#foreign.add({ flow, service, verdict, owner: found.description }, timeOf(flow));
+      this.#foreign.add(
+        { flow, service, standing: flow.standing, verdict, owner: found.description },
+        timeOf(flow),
+      );
     };
     if (process !== undefined) take(process);
     else if (story !== undefined || isToObjectManager) {
-      attribution.ask(flow, end, (found, hasEnded) => {
+      attribution.ask(flow, end, isToObjectManager ? 'outgoing' : flow.standing, (found, hasEnded) => {
         if (flow.tag !== undefined) flow.tag.process = found;
         take(found);
-        if (hasEnded) this.#foreign.release(flow);
+        if (hasEnded) this.#foreign.flowEnded(flow);
         this.#options.reportedLater?.();
       });
     }
@@ -502,7 +519,7 @@ export class Pipeline implements FrameSink {
   }
 
   /** From when on somebody is waited for who may have joined just now; undefined where a look would change nothing. */
-  #waitsSince(
+  #pendingSince(
     { initiator }: Flow<Judgement>,
     { verdict, toMember }: Judged,
     timeMs: number,
@@ -535,11 +552,12 @@ export class Pipeline implements FrameSink {
   }
 
   #flowEnded(flow: Flow<Judgement>, cause: FlowEndCause): void {
+    if (cause === 'evicted' && isOpen(flow)) this.#evictedConnections++;
     if (flow.tag === undefined && flow.standing === 'attempt') this.#attemptEnded(flow, cause);
     if (this.#leaving.delete(flow) && timeOf(flow) !== flow.tag?.timeMs) this.#judge(flow);
     this.#attribution?.ended(flow);
-    this.#unexpected.release(flow);
-    this.#foreign.release(flow);
+    this.#unexpected.flowEnded(flow);
+    this.#foreign.flowEnded(flow);
     const verdict = flow.tag?.verdict;
     if (verdict === undefined) return;
     if (verdict.allowed) this.#allowed++;
@@ -550,7 +568,12 @@ export class Pipeline implements FrameSink {
 
   #attemptEnded(flow: Flow<Judgement>, cause: FlowEndCause): void {
     if (cause !== 'evicted') this.#judgeAttempt(flow);
-    else if (this.#services.ports().has(flow.responder.port)) this.#countedAttempts++;
+    else if (this.#services.ports().has(flow.responder.port)) this.#countAttempt(flow);
+  }
+
+  #countAttempt({ initiator, responder }: Flow<Judgement>): void {
+    this.#countedAttempts++;
+    this.#unexpected.countAttempt(initiator, responder.port);
   }
 
   #reportFlow(flow: Flow<Judgement>): void {
@@ -567,6 +590,11 @@ export class Pipeline implements FrameSink {
       ...tag.process?.description,
     });
   }
+}
+
+/** Whether it is more than an attempt, and not over. */
+function isOpen({ standing, state }: Flow<unknown>): boolean {
+  return standing !== 'attempt' && state !== 'closed' && state !== 'reset';
 }
 
 /** The time of the newest packet, in ms since the epoch. */

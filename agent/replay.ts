@@ -3,7 +3,7 @@
  * is what an agent would have said.
  */
 import type { FlowCounts, Frame, FrameSink, PacketSource } from './capture/source.ts';
-import type { StoryPhase } from './detect/stories.ts';
+import type { ActivityPhase } from './detect/activities.ts';
 import { Pipeline, type PipelineTotals, type Policy } from './pipeline.ts';
 import type { Anomaly, EvidenceReport } from '../common/event.ts';
 
@@ -11,7 +11,7 @@ interface ReplayOptions {
   readonly node: string;
   readonly policy: Policy;
   readonly maxFlows: number;
-  /** Takes each anomaly once, when its story is over, with its final counts. */
+  /** Takes each anomaly once, when its activity is over, with its final counts. */
   readonly onAnomaly: (anomaly: Anomaly) => void;
   /** Takes the first packets of an anomaly's connection; before or after the anomaly itself. */
   readonly onEvidence?: (evidence: EvidenceReport) => void;
@@ -37,7 +37,7 @@ export class Replay implements FrameSink {
       reportEvidence: (evidence) => onEvidence?.(evidence),
       // A file delivers every packet.
       wantPackets: () => {},
-      reportAnomaly: (anomaly, phase: StoryPhase) => {
+      reportAnomaly: (anomaly, phase: ActivityPhase) => {
         if (phase !== 'over') return;
         this.#anomalies++;
         onAnomaly(anomaly);
@@ -51,7 +51,7 @@ export class Replay implements FrameSink {
     await source.run(this);
   }
 
-  /** Ends every flow and story, and tells the totals of all that was played. */
+  /** Ends every flow and activity, and tells the totals of all that was played. */
   end(): PipelineTotals & { readonly anomalies: number } {
     this.#pipeline.end(this.#seconds * 1000);
     return { ...this.#pipeline.totals(), anomalies: this.#anomalies };

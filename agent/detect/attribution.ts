@@ -1,8 +1,15 @@
 /**
  * Asks whose this node's end of a connection is, beside the way of the packets: the answer comes later, perhaps when the
  * connection has ended.
+ *
+ * A look costs time, so there are only so many a second. Who cannot be looked at now waits, and those that moved most
+ * are next. Each priority has looks of its own: whatever others make a flood of, the programs of this node that connect
+ * to an object manager are looked at.
  */
 import type { Flow } from '../flow/flow.ts';
+import type { Standing } from '../flow/standing.ts';
+import { bytesOf } from './activity.ts';
+import { heaviest } from './top.ts';
 import { copyAddress, type Address } from '../../common/address.ts';
 import type { SocketOwner } from '../../common/event.ts';
 
@@ -29,11 +36,25 @@ export interface ProcessFinder {
 /** Which end of a connection is this node's; the initiator's where both are. */
 export type LocalEnd = 'initiator' | 'responder';
 
+/** What a connection is asked about for: this node opened it to an object manager, or else how far it got. */
+export type LookPriority = 'outgoing' | Standing;
+
+/** Looks from one tick to the next; together no more than the finder does in a second. */
+export const LOOKS_A_TICK: Readonly<Record<LookPriority, number>> = {
+  outgoing: 10,
+  answered: 6,
+  unproven: 3,
+  attempt: 1,
+};
+const PRIORITIES = Object.keys(LOOKS_A_TICK) as LookPriority[];
+
 /** @param hasEnded the flow has left the table, and no end of it will be told any more */
 type Answer = (found: FoundProcess, hasEnded: boolean) => void;
 
-interface Question {
+interface Question<Tag> {
+  readonly flow: Flow<Tag>;
   readonly end: LocalEnd;
+  readonly priority: LookPriority;
   readonly answer: Answer;
   tries: number;
   /** Whether the finder is at it. */
@@ -47,9 +68,18 @@ const MAX_TRIES = 2;
 export class Attribution<Tag> {
   readonly #finder: ProcessFinder;
   /** About flows of the table, and those that have left it before the answer came. */
-  readonly #questions = new Map<Flow<Tag>, Question>();
-  /** Flows to ask about once more. */
-  readonly #unanswered = new Set<Flow<Tag>>();
+  readonly #questions = new Map<Flow<Tag>, Question<Tag>>();
+  /** Those that wait for a look, the first or another. */
+  readonly #waiting: Readonly<Record<LookPriority, Set<Question<Tag>>>> = {
+    outgoing: new Set(),
+    answered: new Set(),
+    unproven: new Set(),
+    attempt: new Set(),
+  };
+  /** Looks that are left until the next tick. */
+  #left = { ...LOOKS_A_TICK };
+  /** Connections that ended before there was a look for them, by priority. */
+  readonly turnedAway: Record<LookPriority, number> = { outgoing: 0, answered: 0, unproven: 0, attempt: 0 };
 
   constructor(finder: ProcessFinder) {
     this.#finder = finder;
@@ -62,20 +92,24 @@ export class Attribution<Tag> {
   }
 
   /** Asks about a flow, unless that was done before; `answer` is called where the process is found. */
-  ask(flow: Flow<Tag>, end: LocalEnd, answer: Answer): void {
+  ask(flow: Flow<Tag>, end: LocalEnd, priority: LookPriority, answer: Answer): void {
     if (this.#questions.has(flow)) return;
-    const question = { end, answer, tries: 0, isPending: false, hasEnded: false };
+    const question = { flow, end, priority, answer, tries: 0, isPending: false, hasEnded: false };
     this.#questions.set(flow, question);
-    void this.#find(flow, question);
+    if (this.#left[priority] > 0) void this.#find(question);
+    else this.#waiting[priority].add(question);
   }
 
-  /** Asks once more about those that had no process. */
+  /** Asks about those that wait, and once more about those that had no process. */
   tick(): void {
-    for (const flow of this.#unanswered) {
-      const question = this.#questions.get(flow);
-      if (question !== undefined) void this.#find(flow, question);
+    this.#left = { ...LOOKS_A_TICK };
+    for (const priority of PRIORITIES) {
+      const next = heaviest(this.#waiting[priority], this.#left[priority], ({ flow }) => bytesOf(flow));
+      for (const question of next) {
+        this.#waiting[priority].delete(question);
+        void this.#find(question);
+      }
     }
-    this.#unanswered.clear();
   }
 
   /** To be called when a flow leaves the table: what is asked about it is answered from a copy. */
@@ -83,32 +117,40 @@ export class Attribution<Tag> {
     const question = this.#questions.get(flow);
     if (question === undefined) return;
     question.hasEnded = true;
-    if (question.isPending) flow.keep();
-    else this.forget(flow);
+    if (question.isPending) {
+      flow.keep();
+      return;
+    }
+    if (question.tries === 0) this.turnedAway[question.priority]++;
+    this.forget(flow);
   }
 
   /** Takes back what was asked about a flow: it turned out to be another. */
   forget(flow: Flow<Tag>): void {
+    const question = this.#questions.get(flow);
+    if (question === undefined) return;
     this.#questions.delete(flow);
-    this.#unanswered.delete(flow);
+    this.#waiting[question.priority].delete(question);
   }
 
   /** No answer is given any more. */
   stop(): void {
     this.#questions.clear();
-    this.#unanswered.clear();
+    for (const priority of PRIORITIES) this.#waiting[priority].clear();
   }
 
-  async #find(flow: Flow<Tag>, question: Question): Promise<void> {
+  async #find(question: Question<Tag>): Promise<void> {
+    const { flow, end, priority, answer } = question;
+    this.#left[priority]--;
     question.tries++;
     question.isPending = true;
-    const found = await this.#finder.find(endsOf(flow, question.end));
+    const found = await this.#finder.find(endsOf(flow, end));
     question.isPending = false;
     // The question was taken back meanwhile.
     if (this.#questions.get(flow) !== question) return;
     if (question.hasEnded) this.forget(flow);
-    else if (found === undefined && question.tries < MAX_TRIES) this.#unanswered.add(flow);
-    if (found !== undefined) question.answer(found, question.hasEnded);
+    else if (found === undefined && question.tries < MAX_TRIES) this.#waiting[priority].add(question);
+    if (found !== undefined) answer(found, question.hasEnded);
   }
 }
 

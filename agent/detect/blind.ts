@@ -1,8 +1,9 @@
 /**
- * "This node is partly blind": packets were lost before they could be judged. One state with hysteresis, never a
- * message for each loss: it begins when an interval lost more than one packet in a hundred, when the capture stands
- * still, or when it runs and does not show a connection that the raylet has. It ends after three intervals with less
- * than one in a thousand; for a capture that showed nothing, only once packets come again.
+ * "This node is partly blind": something was lost before it could be judged or reported. One state with hysteresis, never
+ * a message for each loss: it begins when an interval lost more than one packet in a hundred, when the capture stands
+ * still, when it runs and does not show a connection that the raylet has, or when anything found no room in a table, in
+ * the queue or in the spool. It ends after three intervals with less than one packet in a thousand and nothing else; for
+ * a capture that showed nothing, only once packets come again.
  */
 import { anomalyWithoutFlow } from '../../common/event.ts';
 import { formatMilliseconds } from '../../common/time.ts';
@@ -18,26 +19,65 @@ const REPORT_INTERVAL_MS = 60_000;
 export interface LossTotals {
   /** Packets that passed the filter, lost ones included. */
   readonly received: number;
-  /** Packets lost in the kernel, plus those that could not be decoded, plus flows evicted while open. */
+  /** Packets lost in the kernel, plus those that could not be decoded, plus connections evicted while open. */
   readonly lost: number;
   /** Whether the capture runs. */
   readonly isCapturing: boolean;
   /** Connections of the raylet to watched ports that the capture did not show. */
   readonly unseenConnections: number;
+  readonly unrecorded: Unrecorded;
 }
+
+/** What was seen and found no room, since the start of the agent. Whoever fills a table shows here. */
+export interface Unrecorded {
+  /** Unexpected connections that are, or were, in no activity. */
+  readonly connections: number;
+  /** First fragments that were forgotten early: the rest of their packets is in no connection. */
+  readonly fragments: number;
+  /** Connections of this node to an object manager whose program nobody could look up in time. */
+  readonly processes: number;
+  /** Connections of the raylet that were not compared with the capture. */
+  readonly unchecked: number;
+  /** Reports that found no room in the queue or in the spool. */
+  readonly reports: number;
+}
+
+const NOTHING_UNRECORDED: Unrecorded = {
+  connections: 0,
+  fragments: 0,
+  processes: 0,
+  unchecked: 0,
+  reports: 0,
+};
+const LOSSES = Object.keys(NOTHING_UNRECORDED) as (keyof Unrecorded)[];
+
+/** What became of so many of them. */
+const LOSS_TEXT: Readonly<Record<keyof Unrecorded, string>> = {
+  connections: 'unexpected connections found no room among the activities',
+  fragments: 'packets in pieces found no room',
+  processes: 'connections of this node ended before their program could be looked up',
+  unchecked: 'connections of the raylet were not compared with the capture',
+  reports: 'reports were lost, because the queue or the spool is full',
+};
 
 interface Episode {
   readonly id: string;
   readonly sinceMs: number;
-  readonly lostBefore: number;
-  readonly unseenBefore: number;
+  /** The totals before it began. */
+  readonly before: LossTotals;
   calmIntervals: number;
   reportedAtMs: number;
 }
 
 export class BlindDetector {
   readonly #options: Reporting;
-  #before: LossTotals = { received: 0, lost: 0, isCapturing: true, unseenConnections: 0 };
+  #before: LossTotals = {
+    received: 0,
+    lost: 0,
+    isCapturing: true,
+    unseenConnections: 0,
+    unrecorded: NOTHING_UNRECORDED,
+  };
   #episode: Episode | undefined;
 
   constructor(options: Reporting) {
@@ -55,7 +95,10 @@ export class BlindDetector {
     this.#before = totals;
     const lost = totals.lost - before.lost;
     const received = totals.received - before.received;
-    const isDeaf = !totals.isCapturing || totals.unseenConnections > before.unseenConnections;
+    const isDeaf =
+      !totals.isCapturing ||
+      totals.unseenConnections > before.unseenConnections ||
+      LOSSES.some((loss) => totals.unrecorded[loss] > before.unrecorded[loss]);
     const ratio = isDeaf ? 1 : lost / Math.max(received, lost, 1);
     if (this.#episode !== undefined) {
       this.#continue(this.#episode, { ratio, received }, totals, nowMs);
@@ -63,8 +106,7 @@ export class BlindDetector {
       this.#episode = {
         id: this.#options.createId(),
         sinceMs: nowMs,
-        lostBefore: before.lost,
-        unseenBefore: before.unseenConnections,
+        before,
         calmIntervals: 0,
         reportedAtMs: nowMs,
       };
@@ -79,7 +121,7 @@ export class BlindDetector {
     nowMs: number,
   ): void {
     // Where connections were not shown, silence proves nothing.
-    const mayBeDeaf = totals.unseenConnections > episode.unseenBefore && received === 0;
+    const mayBeDeaf = totals.unseenConnections > episode.before.unseenConnections && received === 0;
     episode.calmIntervals = ratio < END_RATIO && !mayBeDeaf ? episode.calmIntervals + 1 : 0;
     if (episode.calmIntervals >= CALM_INTERVALS_TO_END) {
       this.#episode = undefined;
@@ -92,28 +134,43 @@ export class BlindDetector {
 
   #report(episode: Episode, totals: LossTotals, nowMs: number, hasEnded = false): void {
     const { node, report } = this.#options;
-    const lost = totals.lost - episode.lostBefore;
+    const { before } = episode;
+    const unrecorded = LOSSES.map((loss) => totals.unrecorded[loss] - before.unrecorded[loss]);
     report(
       anomalyWithoutFlow({
         id: episode.id,
         kind: 'blind',
         severity: 'warning',
         node,
-        count: lost,
+        count: unrecorded.reduce((sum, lost) => sum + lost, totals.lost - before.lost),
         first: formatMilliseconds(episode.sinceMs),
         last: formatMilliseconds(nowMs),
         message: hasEnded
-          ? `Node ${node} sees everything again; ${lost} packets were lost`
-          : `Node ${node} is partly blind: ${describe(episode, totals)}`,
+          ? `Node ${node} sees everything again; ${lossesOf(totals, before).join('; ')}`
+          : `Node ${node} is partly blind: ${causesOf(totals, before).join('; ')}`,
         ...(hasEnded ? { ended: true } : {}),
       }),
     );
   }
 }
 
-function describe(episode: Episode, totals: LossTotals): string {
-  if (!totals.isCapturing) return 'the capture stands still';
-  const unseen = totals.unseenConnections - episode.unseenBefore;
-  if (unseen > 0) return `the raylet has ${unseen} connections that the capture does not show`;
-  return `${totals.lost - episode.lostBefore} packets were lost before they could be judged`;
+/** Why the node is partly blind, in a clause for each cause. */
+function causesOf(totals: LossTotals, before: LossTotals): string[] {
+  const unseen = totals.unseenConnections - before.unseenConnections;
+  const [packets = '', ...others] = lossesOf(totals, before);
+  const causes = [
+    ...(totals.isCapturing ? [] : ['the capture stands still']),
+    ...(unseen > 0 ? [`the raylet has ${unseen} connections that the capture does not show`] : []),
+    ...others,
+  ];
+  if (totals.lost > before.lost || causes.length === 0) causes.push(`${packets} before they could be judged`);
+  return causes;
+}
+
+/** What is known to be lost: packets, and a clause for everything else that was. */
+function lossesOf(totals: LossTotals, before: LossTotals): string[] {
+  const others = LOSSES.map((loss) => [totals.unrecorded[loss] - before.unrecorded[loss], loss] as const)
+    .filter(([lost]) => lost > 0)
+    .map(([lost, loss]) => `${lost} ${LOSS_TEXT[loss]}`);
+  return [`${totals.lost - before.lost} packets were lost`, ...others];
 }

@@ -11,7 +11,11 @@ import type { Member } from '../membership/provider.ts';
 /** So long after it has left a node is known when it is back: time enough for a machine to start again. */
 const KNOWN_MS = 3_600_000;
 /** Ids and addresses that are remembered of a source; beyond that those that left are forgotten, the longest gone first. */
-const MAX_KEYS = 100_000;
+export const MAX_KEYS = 100_000;
+
+/** What the file takes. What a source lists beyond is not kept, and a new member again after a restart. */
+const MAX_SAVED_KEYS = 2 * MAX_KEYS;
+const MAX_KEY_LENGTH = 512;
 
 /** More sources than rules can name in one group. */
 const MAX_SOURCES = 64;
@@ -22,9 +26,9 @@ export const savedMembersSchema = z.strictObject({
   sources: z
     .array(
       z.strictObject({
-        name: z.string().max(512),
+        name: z.string().max(MAX_KEY_LENGTH),
         /** Ids and addresses, each with when it was gone in ms, or null while it is listed. */
-        keys: z.array(z.tuple([z.string().max(512), z.number().nullable()])).max(2 * MAX_KEYS),
+        keys: z.array(z.tuple([z.string().max(MAX_KEY_LENGTH), z.number().nullable()])).max(MAX_SAVED_KEYS),
       }),
     )
     .max(MAX_SOURCES),
@@ -58,7 +62,10 @@ export class KnownMembers {
     this.#isChanged = false;
     const sources = [...this.#sources].slice(-MAX_SOURCES).map(([name, known]) => ({
       name,
-      keys: [...known].map(([key, goneAtMs]): [string, number | null] => [key, goneAtMs ?? null]),
+      keys: [...known]
+        .filter(([key]) => key.length <= MAX_KEY_LENGTH)
+        .slice(-MAX_SAVED_KEYS)
+        .map(([key, goneAtMs]): [string, number | null] => [key, goneAtMs ?? null]),
     }));
     this.#store.save({ version: 1, sources });
   }

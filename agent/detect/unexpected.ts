@@ -1,22 +1,27 @@
 /**
- * Connections that no rule allows, told as stories: one for each peer, node and service, however many connections
- * it makes.
+ * Connections that no rule allows, reported as activities: one for each peer, node and service, however many connections
+ * it makes. What was answered, or carried something, is a conversation; what was not is an attempt, and kept apart
+ * (attempts.ts).
  *
- * Somebody unknown may be a node that has just joined. Where a source can be asked, his story opens held: it is told or
- * dropped by the first look at the sources that was begun late enough after his packet, and told in any case when the
- * grace time is over.
+ * An unknown peer may be a node that has just joined. Where a source can be asked, its conversation opens pending: it is
+ * confirmed or dropped by the first refresh of the sources that was begun late enough after its packet, and confirmed in
+ * any case when the grace period is over.
  */
 import type { Flow } from '../flow/flow.ts';
 import type { Standing } from '../flow/standing.ts';
 import type { LookResult } from '../membership/provider.ts';
 import { ownerInWords } from '../process/socket-owners.ts';
-import { Stories, type StoriesOptions, type Story, type StorySubject } from './stories.ts';
+import { ActivityTracker, type ActivityOptions } from './activities.ts';
+import type { Activity, ActivitySubject, Candidate } from './activity.ts';
+import { AttemptDetector } from './attempts.ts';
 import { kindOf, sentenceOf, type Judged } from './wording.ts';
-import { copyAddress, type Address } from '../../common/address.ts';
+import { copyAddress, formatAddress, type Address } from '../../common/address.ts';
 import type { FlowRecord, SocketOwner, Verdict } from '../../common/event.ts';
 
-const MAX_STORIES = 10_000;
-/** A look that was begun sooner after the packet may have missed a node whose join was under way. */
+export const MAX_CONVERSATIONS = 10_000;
+/** Conversations that are pending at a time. Beyond that a new one is reported at once: a flood hides nobody. */
+export const MAX_PENDING = 1000;
+/** A refresh that was begun sooner after the packet may have missed a node whose join was under way. */
 export const SETTLE_MS = 250;
 
 /** The ends of a connection, by value: a flow's own go on changing. */
@@ -31,33 +36,33 @@ export interface Ends {
 export interface UnexpectedConnection<Tag> extends Judged {
   readonly flow: Flow<Tag>;
   readonly service: string;
-  /** How much its packets prove of it. */
+  /** How far it got; a higher one may be added later. */
   readonly standing: Standing;
   /** The time of the packet that it was judged by. */
   readonly timeMs: number;
-  /** Since when its story waits for a fresh look, in ms since the epoch; left out where it is told at once. */
-  readonly waitsSinceMs?: number | undefined;
+  /** Since when its activity is pending, in ms since the epoch; left out where it is reported at once. */
+  readonly pendingSinceMs?: number | undefined;
 }
 
-/** A look at all sources of the membership. */
+/** A refresh of all sources of the membership. */
 export interface Look {
   readonly begunMs: number;
   readonly result: LookResult;
 }
 
-interface UnexpectedOptions<Tag> extends StoriesOptions<Tag> {
-  /** So long a story is held at most, in ms. */
+interface UnexpectedOptions<Tag> extends ActivityOptions<Tag> {
+  /** How long an activity is pending at most, in ms. */
   readonly graceMs: number;
-  /** A held story was reported just now. */
-  readonly told: (story: string) => void;
-  /** A held story is none; its open connections are to be judged again. */
-  readonly dropped: (story: string, open: readonly Flow<Tag>[]) => void;
-  /** Judges the first connection of a held story again; undefined where it is allowed. */
+  /** Called after a pending activity was reported. */
+  readonly confirmed: (activity: string) => void;
+  /** Called when a pending activity is none; its open connections are to be judged again. */
+  readonly dropped: (activity: string, open: readonly Flow<Tag>[]) => void;
+  /** Judges the first connection of a pending activity again; undefined where it is allowed. */
   readonly judgeAgain: (ends: Ends) => Judged | undefined;
 }
 
-interface Waiting<Tag> {
-  readonly story: Story<Tag>;
+interface Pending<Tag> {
+  readonly activity: Activity<Tag>;
   /** Of the first connection. */
   readonly ends: Ends;
   readonly sinceMs: number;
@@ -65,120 +70,147 @@ interface Waiting<Tag> {
 
 export class UnexpectedDetector<Tag> {
   readonly #options: UnexpectedOptions<Tag>;
-  readonly #stories: Stories<Tag>;
-  /** By id of the story that is held. */
-  readonly #waiting = new Map<string, Waiting<Tag>>();
+  readonly #conversations: ActivityTracker<Tag>;
+  readonly #attempts: AttemptDetector<Tag>;
+  /** By id of the activity. */
+  readonly #pending = new Map<string, Pending<Tag>>();
 
   constructor(options: UnexpectedOptions<Tag>) {
     this.#options = options;
-    this.#stories = new Stories(options, MAX_STORIES);
+    this.#conversations = new ActivityTracker(options, MAX_CONVERSATIONS);
+    this.#attempts = new AttemptDetector(options);
   }
 
-  /** Connections whose story could not be kept because there were too many. */
+  /** Connections that are, or were, in no activity because there was no room. */
   get suppressed(): number {
-    return this.#stories.suppressed;
+    return this.#conversations.suppressed;
   }
 
-  /** Stories that wait for a look. */
-  get heldCount(): number {
-    return this.#waiting.size;
+  /** Activities that wait for a refresh. */
+  get pendingCount(): number {
+    return this.#pending.size;
   }
 
-  /** Whether the story was opened and is not told yet. */
-  isHeld(story: string): boolean {
-    return this.#waiting.has(story);
+  /** Whether the activity was opened and is not reported yet. */
+  isPending(activity: string): boolean {
+    return this.#pending.has(activity);
   }
 
-  /** Takes a connection that was judged unexpected; calling it again for the same flow changes nothing. */
+  /** Takes a connection that was judged unexpected; calling it again with the same standing changes nothing. */
   add(connection: UnexpectedConnection<Tag>): void {
-    const { flow, service, verdict, timeMs, waitsSinceMs, standing } = connection;
-    const known = this.#stories.of(flow);
-    if (known !== undefined && (standing === 'attempt' || !known.key.startsWith(ATTEMPT))) return;
-    if (known !== undefined) this.#stories.release(flow);
-    const record = this.#options.describe(flow, service);
-    const opening = () =>
-      Object.assign(subjectOf(record, service, connection), {
-        isHeld: waitsSinceMs !== undefined,
-        ...(standing === 'attempt' ? { severity: 'warning' as const } : {}),
-      });
-    this.#stories.add(flow, storyKey(verdict, service, record, standing), opening, timeMs);
-    const story = this.#stories.of(flow);
-    if (story?.isHeld !== true || waitsSinceMs === undefined || this.#waiting.has(story.id)) return;
-    this.#waiting.set(story.id, { story, ends: endsOf(flow, timeMs), sinceMs: waitsSinceMs });
+    const { flow, standing, timeMs, pendingSinceMs } = connection;
+    const candidate = this.#candidateOf(connection);
+    if (standing === 'attempt') {
+      if (this.#conversations.of(flow) === undefined) this.#attempts.add(candidate, timeMs);
+      return;
+    }
+    this.#attempts.release(flow);
+    const mayWait = pendingSinceMs !== undefined && this.#pending.size < MAX_PENDING;
+    const activity = this.#conversations.add(candidate, timeMs, mayWait);
+    if (activity?.isPending !== true || pendingSinceMs === undefined || this.#pending.has(activity.id))
+      return;
+    this.#pending.set(activity.id, { activity, ends: endsOf(flow, timeMs), sinceMs: pendingSinceMs });
   }
 
-  /** The story of a flow that asks whose it is: undefined where it is in none, or where that is known already. */
-  unattributed(flow: Flow<Tag>): Story<Tag> | undefined {
-    const story = this.#stories.of(flow);
-    return story?.owner === undefined ? story : undefined;
+  /** Takes an attempt that is in no flow any more, and was not judged. Cheap: for each packet of a flood. */
+  countAttempt(source: Address, port: number): void {
+    this.#attempts.count(source, port);
   }
 
-  /** Notes who has this node's end of a connection of the story. */
-  attribute(story: Story<Tag>, owner: SocketOwner, nowMs: number): void {
-    this.#stories.attribute(story, owner, `; here it is ${ownerInWords(owner)}`, nowMs);
+  /** The activity of a flow whose process is asked for: undefined where it is in none, or where that is known already. */
+  unattributed(flow: Flow<Tag>): Activity<Tag> | undefined {
+    const activity = this.#conversations.of(flow);
+    return activity?.owner === undefined ? activity : undefined;
   }
 
-  /** Lets a flow go that has ended or is allowed now; what it carried so far stays in its story. */
+  /** Notes who has this node's end of a connection of the activity. */
+  attribute(activity: Activity<Tag>, owner: SocketOwner, nowMs: number): void {
+    this.#conversations.attribute(activity, owner, `; here it is ${ownerInWords(owner)}`, nowMs);
+  }
+
+  /** Lets a flow go that is allowed now; what it carried so far stays in its activity. */
   release(flow: Flow<Tag>): void {
-    this.#stories.release(flow);
+    this.#attempts.release(flow);
+    this.#conversations.release(flow);
   }
 
-  /** Tells or drops the held stories that the look decides. */
+  /** Lets a flow go that ends, after all that it carried was taken in. */
+  flowEnded(flow: Flow<Tag>): void {
+    this.#attempts.release(flow);
+    this.#conversations.flowEnded(flow);
+  }
+
+  /** Confirms or drops the pending activities that the refresh decides. */
   decide(look: Look, nowMs: number): void {
-    for (const waiting of Array.from(this.#waiting.values())) this.#decide(waiting, nowMs, look);
+    for (const pending of Array.from(this.#pending.values())) this.#decide(pending, nowMs, look);
   }
 
-  /** Reports what has grown, and forgets the stories that are over. */
+  /** Reports what has grown, and forgets the activities that are over. */
   tick(nowMs: number): void {
-    for (const waiting of Array.from(this.#waiting.values())) this.#decide(waiting, nowMs);
-    this.#stories.tick(nowMs);
+    for (const pending of Array.from(this.#pending.values())) this.#decide(pending, nowMs);
+    this.#conversations.tick(nowMs);
+    this.#attempts.tick(nowMs);
   }
 
-  /** Reports the final state of every story and forgets them all. */
+  /** Reports the final state of every activity and forgets them all. */
   end(nowMs: number): void {
-    for (const waiting of Array.from(this.#waiting.values()))
-      this.#decide(waiting, waiting.sinceMs + this.#options.graceMs);
-    this.#stories.end(nowMs);
+    for (const pending of Array.from(this.#pending.values()))
+      this.#decide(pending, pending.sinceMs + this.#options.graceMs);
+    this.#conversations.end(nowMs);
+    this.#attempts.end(nowMs);
   }
 
-  #decide({ story, ends, sinceMs }: Waiting<Tag>, nowMs: number, look?: Look): void {
+  /** Keeps no record of the flow: there may be one of these for each flow of the table. */
+  #candidateOf(connection: UnexpectedConnection<Tag>): Candidate<Tag> {
+    const { flow, service, standing, verdict } = connection;
+    const open = (): ActivitySubject =>
+      subjectOf(this.#options.describe(flow, service), service, connection, standing);
+    return { flow, key: keyOf(verdict, service, flow), standing, open };
+  }
+
+  #decide({ activity, ends, sinceMs }: Pending<Tag>, nowMs: number, look?: Look): void {
     const judged = this.#options.judgeAgain(ends);
     const isDecisive = look?.result === 'answered' && look.begunMs - sinceMs >= SETTLE_MS;
     if (judged !== undefined && !isDecisive && nowMs - sinceMs < this.#options.graceMs) return;
-    this.#waiting.delete(story.id);
-    const open = judged === undefined ? this.#stories.drop(story) : this.#tell(story, judged, nowMs);
-    if (open === undefined) this.#options.told(story.id);
-    else this.#options.dropped(story.id, open);
+    this.#pending.delete(activity.id);
+    const open =
+      judged === undefined
+        ? this.#conversations.drop(activity)
+        : this.#confirm(activity, ends, judged, nowMs);
+    if (open === undefined) this.#options.confirmed(activity.id);
+    else this.#options.dropped(activity.id, open);
   }
 
-  /** Tells a story as what its first connection is by now. */
-  #tell(story: Story<Tag>, judged: Judged, nowMs: number): readonly Flow<Tag>[] | undefined {
-    const { service } = story.subject;
-    const record = this.#stories.firstRecord(story);
-    const key = storyKey(judged.verdict, service, record);
-    return this.#stories.tell(story, key, subjectOf(record, service, judged), nowMs);
+  /** Reports an activity as what its first connection is by now. */
+  #confirm(
+    activity: Activity<Tag>,
+    ends: Ends,
+    judged: Judged,
+    nowMs: number,
+  ): readonly Flow<Tag>[] | undefined {
+    const { service } = activity.subject;
+    const record = this.#conversations.firstRecord(activity);
+    const subject = subjectOf(record, service, judged, activity.standing);
+    return this.#conversations.confirm(activity, keyOf(judged.verdict, service, ends), subject, nowMs);
   }
 }
 
-const ATTEMPT = 'attempt ';
-
-function storyKey(
+function keyOf(
   { reason }: Verdict,
   service: string,
-  { source, destination }: FlowRecord,
-  standing: Standing = 'answered',
+  { initiator, responder }: Pick<Ends, 'initiator' | 'responder'>,
 ): string {
-  return `${standing === 'attempt' ? ATTEMPT : ''}${reason} ${source.ip} ${destination.ip} ${service}`;
+  return `${reason} ${formatAddress(initiator)} ${formatAddress(responder)} ${service}`;
 }
 
-function subjectOf(record: FlowRecord, service: string, judged: Judged): StorySubject {
+function subjectOf(record: FlowRecord, service: string, judged: Judged, standing: Standing): ActivitySubject {
   const kind = kindOf(judged);
   return {
     kind,
-    severity: kind === 'former-member' ? 'warning' : 'critical',
+    severity: kind === 'former-member' || standing === 'attempt' ? 'warning' : 'critical',
     verdict: judged.verdict,
     service,
-    message: sentenceOf(record, service, judged),
+    message: sentenceOf(record, service, judged, standing),
   };
 }
 

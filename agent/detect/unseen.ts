@@ -5,10 +5,10 @@
 import { isLoopback, type Address } from '../../common/address.ts';
 import { PortSet } from '../capture/source.ts';
 
-/** The capture has so much time to show a connection; what the kernel counts comes up twice a second. */
+/** Time for the capture to show a connection; what the kernel counts comes up twice a second. */
 const SETTLE_MS = 5000;
-/** Connections that are remembered; a raylet with more of them is not looked at further. */
-const MAX_CONNECTIONS = 10_000;
+/** Connections to watched ports that are remembered. Those beyond are not compared with the capture, and counted. */
+export const MAX_CONNECTIONS = 65_536;
 
 /** An established connection that the raylet opened. */
 export interface OpenConnection {
@@ -33,6 +33,8 @@ export class UnseenConnections {
   #watchedBefore = new PortSet();
   /** Connections that the capture should have shown and did not, since the start. */
   count = 0;
+  /** Connections that were not compared with the capture because there were too many, in the worst refresh. */
+  unchecked = 0;
 
   constructor(options: UnseenOptions) {
     this.#options = options;
@@ -42,25 +44,27 @@ export class UnseenConnections {
   look(connections: readonly OpenConnection[], nowMs: number): void {
     const before = this.#due;
     const due = new Map<string, number>();
-    for (const connection of connections.slice(0, MAX_CONNECTIONS)) {
+    const watched = this.#options.watchedPorts();
+    // Where nothing is captured there is nothing to compare, whoever opens how many connections there.
+    const comparable = connections.filter(
+      ({ remote, remotePort }) => watched.has(remotePort) && !isLoopback(remote),
+    );
+    for (const connection of comparable.slice(0, MAX_CONNECTIONS)) {
       const key = keyOf(connection);
       due.set(key, this.#check(connection, before === undefined ? Infinity : before.get(key), nowMs));
     }
+    this.unchecked = Math.max(this.unchecked, comparable.length - MAX_CONNECTIONS);
     this.#due = due;
-    this.#watchedBefore = this.#options.watchedPorts();
+    this.#watchedBefore = watched;
   }
 
   /** @returns when the connection is due from now on */
   #check(connection: OpenConnection, dueMs: number | undefined, nowMs: number): number {
-    const { watchedPorts, isKnown } = this.#options;
     if (dueMs === undefined) {
-      const { remote, remotePort } = connection;
-      const isWatched = this.#watchedBefore.has(remotePort) && watchedPorts().has(remotePort);
-      const isExpected = isWatched && !isLoopback(remote);
-      return isExpected ? nowMs + SETTLE_MS : Infinity;
+      return this.#watchedBefore.has(connection.remotePort) ? nowMs + SETTLE_MS : Infinity;
     }
     if (dueMs > nowMs) return dueMs;
-    if (!isKnown(connection)) this.count++;
+    if (!this.#options.isKnown(connection)) this.count++;
     return Infinity;
   }
 }

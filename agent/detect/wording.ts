@@ -2,6 +2,7 @@
 import { formatAddress } from '../../common/address.ts';
 import type { AnomalyKind, FlowRecord, Verdict } from '../../common/event.ts';
 import { formatMilliseconds, shortTime } from '../../common/time.ts';
+import type { Standing } from '../flow/standing.ts';
 import type { Admission } from '../membership/membership.ts';
 
 /** How a connection was judged that no rule allows. */
@@ -24,15 +25,27 @@ export function kindOf({ verdict, toMember, fromMember }: Judged): AnomalyKind {
   return fromMember && !toMember ? 'unexpected-destination' : 'unexpected-peer';
 }
 
-/** Who talks to which service of whom, and why that is unexpected. */
-export function sentenceOf({ source, destination }: FlowRecord, service: string, judged: Judged): string {
+/** Who talks to which service of whom, or tried to, and why that is unexpected. */
+export function sentenceOf(record: FlowRecord, service: string, judged: Judged, standing: Standing): string {
+  const { source, destination, plasmawatch } = record;
   const because = reasonOf(judged);
   const kind = kindOf(judged);
+  const isAttempt = standing === 'attempt';
+  const what = `${service} port ${destination.port} of ${destination.ip}`;
+  const outcome = isAttempt ? `, ${outcomeOf(plasmawatch)}` : '';
   if (kind === 'unexpected-destination') {
-    return `Member ${source.ip} connects to ${service} port ${destination.port} of ${destination.ip}, which is no member (${because})`;
+    const does = isAttempt ? 'tried to connect to' : 'connects to';
+    return `Member ${source.ip} ${does} ${what}, which is no member${outcome} (${because})`;
   }
   const who = kind === 'former-member' ? 'Former member' : 'Unexpected peer';
-  return `${who} ${source.ip} talks to ${service} port ${destination.port} of ${destination.ip} (${because})`;
+  const does = isAttempt ? 'tried to connect to' : 'talks to';
+  return `${who} ${source.ip} ${does} ${what}${outcome} (${because})`;
+}
+
+/** Why nothing more than an attempt is proven. */
+function outcomeOf({ state, tunnel }: FlowRecord['plasmawatch']): string {
+  if (state === 'refused') return 'refused';
+  return tunnel === undefined ? 'without an answer' : 'in a tunnel that does not end here';
 }
 
 const REASON_TEXT: Readonly<Record<Verdict['reason'], string>> = {

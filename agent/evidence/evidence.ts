@@ -2,13 +2,18 @@
  * The first packets of a connection that nobody allowed, kept for whoever has to find out what it was: headers, and
  * of the payload only as many bytes as the rules ask for.
  *
- * A recording begins with the story's first packet, and is handed over once: when it has its packets, when the
+ * A recording begins with the activity's first packet, and is handed over once: when it has its packets, when the
  * connection ends, or a few seconds later. What belongs to nobody's recording costs one look into a small map.
+ *
+ * Recordings are bounded, at a time and in a minute, and what can be forged cannot use up the bound: each claim has a
+ * minute's share of its own, and where all places are taken the recording with the lowest claim, then the oldest, is
+ * handed over early.
  */
 import { PcapngWriter } from './pcapng-writer.ts';
 import { redact } from './redact.ts';
 import type { FlowEndpoints, Frame } from '../capture/source.ts';
 import type { Packet } from '../decode/packet.ts';
+import type { EvidenceClaim } from '../detect/activities.ts';
 import { copyAddress, formatAddress, type Address } from '../../common/address.ts';
 import type { EvidenceReport } from '../../common/event.ts';
 import { packageVersion } from '../../common/package.ts';
@@ -16,9 +21,16 @@ import type { EvidenceLimits } from '../../rules/match.ts';
 
 /** A recording that has not got all its packets by then is handed over as it is. */
 const RECORDING_MS = 5000;
-/** Recordings at a time, and in a minute: who makes up addresses must not fill the disk. */
-const MAX_RECORDINGS = 64;
-const MAX_RECORDINGS_A_MINUTE = 120;
+/** Recordings at a time. */
+export const MAX_RECORDINGS = 64;
+/** Recordings that begin in a minute: whoever makes up addresses must not fill the disk. */
+export const MAX_RECORDINGS_A_MINUTE: Readonly<Record<EvidenceClaim, number>> = {
+  attempt: 0,
+  unproven: 60,
+  answered: 120,
+  heavy: 60,
+};
+const CLAIMS: readonly EvidenceClaim[] = ['attempt', 'unproven', 'answered', 'heavy'];
 const MINUTE_MS = 60_000;
 /** Headers longer than this are cut: link layer, tunnels, IP and TCP with all options are shorter. */
 const MAX_HEADER_BYTES = 512;
@@ -27,8 +39,8 @@ interface EvidenceOptions {
   readonly node: string;
   readonly limits: EvidenceLimits;
   readonly report: (evidence: EvidenceReport) => void;
-  /** Whether the anomaly is not reported yet: its evidence waits until it is `told` or forgotten. */
-  readonly isHeld: (anomaly: string) => boolean;
+  /** Whether the anomaly is not reported yet: its evidence waits until it is `confirmed` or forgotten. */
+  readonly isPending: (anomaly: string) => boolean;
   readonly interfaceName: (index: number) => string | undefined;
   /** Asks for the next packets of one direction, where the source would keep them to itself. */
   readonly wantPackets: (direction: FlowEndpoints, packets: number) => void;
@@ -46,6 +58,7 @@ interface Recording {
   /** Those that held when it began. */
   readonly limits: EvidenceLimits;
   readonly anomaly: string;
+  readonly claim: EvidenceClaim;
   /** The ends, by value: a flow's own go on changing. */
   readonly ends: readonly [Address, Address];
   readonly key: number;
@@ -64,8 +77,8 @@ export class Evidence {
   readonly #waiting = new Map<string, EvidenceReport>();
   /** The minute that is counted, and the recordings that have begun in it. */
   #minute = 0;
-  #begunInMinute = 0;
-  /** Stories that have no evidence because there were too many recordings. */
+  #begunInMinute: Partial<Record<EvidenceClaim, number>> = {};
+  /** Connections that were not recorded because there were too many. */
   turnedAway = 0;
 
   constructor(options: EvidenceOptions) {
@@ -78,14 +91,25 @@ export class Evidence {
     this.#limits = limits;
   }
 
-  /** Begins to keep the packets of a connection for an anomaly; again for the same anomaly it changes nothing. */
-  begin(anomaly: string, { initiator, responder, tunnelKey }: Connection, nowMs: number): void {
-    if (this.#limits.packets === 0 || this.#byAnomaly.has(anomaly)) return;
-    if (!this.#hasRoom(nowMs)) {
+  /**
+   * Begins to keep the packets of a connection for an anomaly; again for the same anomaly it changes nothing.
+   *
+   * @param claim why: a higher one gets the place of a lower one
+   * @returns whether the anomaly's packets are kept
+   */
+  begin(
+    anomaly: string,
+    { initiator, responder, tunnelKey }: Connection,
+    claim: EvidenceClaim,
+    nowMs: number,
+  ): boolean {
+    // Where the rules ask for none there is nothing to try again.
+    if (this.#limits.packets === 0 || this.#byAnomaly.has(anomaly)) return true;
+    if (!this.#makeRoom(claim, nowMs)) {
       this.turnedAway++;
-      return;
+      return false;
     }
-    this.#begunInMinute++;
+    this.#begunInMinute[claim] = (this.#begunInMinute[claim] ?? 0) + 1;
     const { node, interfaceName } = this.#options;
     const [from, to] = [initiator, responder].map((end) => `${formatAddress(end)} port ${end.port}`);
     const writer = new PcapngWriter({
@@ -95,11 +119,12 @@ export class Evidence {
     });
     const key = keyOf(initiator.port, responder.port);
     const ends = [copyAddress(initiator), copyAddress(responder)] as const;
-    const recording = { limits: this.#limits, anomaly, ends, key, tunnelKey, writer, beganMs: nowMs };
+    const recording = { limits: this.#limits, anomaly, claim, ends, key, tunnelKey, writer, beganMs: nowMs };
     this.#byAnomaly.set(anomaly, recording);
     this.#byPorts.set(key, [...(this.#byPorts.get(key) ?? []), recording]);
     this.#options.wantPackets(directionOf(initiator, responder, tunnelKey), this.#limits.packets);
     this.#options.wantPackets(directionOf(responder, initiator, tunnelKey), this.#limits.packets);
+    return true;
   }
 
   /** Keeps the packet where a recording wants it. To be called after the table has seen it: it may begin one. */
@@ -123,15 +148,15 @@ export class Evidence {
     if (recording !== undefined) this.#handOver(recording);
   }
 
-  /** An anomaly that was held is reported. */
-  told(anomaly: string): void {
+  /** A pending anomaly is reported. */
+  confirmed(anomaly: string): void {
     const evidence = this.#waiting.get(anomaly);
     if (evidence === undefined) return;
     this.#waiting.delete(anomaly);
     this.#options.report(evidence);
   }
 
-  /** An anomaly that was held is none. */
+  /** A pending anomaly is none. */
   forget(anomaly: string): void {
     this.#waiting.delete(anomaly);
     const recording = this.#byAnomaly.get(anomaly);
@@ -150,11 +175,26 @@ export class Evidence {
     for (const recording of this.#byAnomaly.values()) this.#handOver(recording);
   }
 
-  #hasRoom(nowMs: number): boolean {
+  #makeRoom(claim: EvidenceClaim, nowMs: number): boolean {
     const minute = Math.floor(nowMs / MINUTE_MS);
-    if (minute !== this.#minute) this.#begunInMinute = 0;
+    if (minute !== this.#minute) this.#begunInMinute = {};
     this.#minute = minute;
-    return this.#byAnomaly.size < MAX_RECORDINGS && this.#begunInMinute < MAX_RECORDINGS_A_MINUTE;
+    if ((this.#begunInMinute[claim] ?? 0) >= MAX_RECORDINGS_A_MINUTE[claim]) return false;
+    if (this.#byAnomaly.size < MAX_RECORDINGS) return true;
+    const lowest = this.#lowestRecording();
+    if (lowest === undefined || CLAIMS.indexOf(lowest.claim) > CLAIMS.indexOf(claim)) return false;
+    this.#handOver(lowest);
+    return true;
+  }
+
+  /** The recording that gives way: of the lowest claim the oldest, which has had most of its time. */
+  #lowestRecording(): Recording | undefined {
+    let lowest: Recording | undefined;
+    for (const recording of this.#byAnomaly.values()) {
+      if (lowest === undefined || CLAIMS.indexOf(recording.claim) < CLAIMS.indexOf(lowest.claim))
+        lowest = recording;
+    }
+    return lowest;
   }
 
   #handOver(recording: Recording): void {
@@ -168,7 +208,7 @@ export class Evidence {
       packets: writer.packets,
       pcapng: writer.bytes().toString('base64'),
     };
-    if (this.#options.isHeld(anomaly)) this.#waiting.set(anomaly, evidence);
+    if (this.#options.isPending(anomaly)) this.#waiting.set(anomaly, evidence);
     else this.#options.report(evidence);
   }
 

@@ -7,15 +7,13 @@ import type { Clock } from '../../common/clock.ts';
 import type { Report } from '../../common/event.ts';
 import type { Logger } from '../../common/log.ts';
 import { isStoreError } from '../../common/sqlite.ts';
+import { importanceOf, SHARES, type Importance } from './importance.ts';
 import type { Spool } from './spool.ts';
 
-/** A report is taken while fewer than so many wait: the fuller it is, the more the room belongs to anomalies. */
-const ROOM: Readonly<Record<Report['type'], number>> = {
-  anomaly: 10_000,
-  'flow-report': 8000,
-  // Up to 64 KiB each.
-  evidence: 1000,
-};
+/** Reports that wait in memory at a time; the fuller it is, the more important a report must be (importance.ts). */
+export const MAX_WAITING_REPORTS = 10_000;
+/** Evidence is taken while fewer reports wait: it has up to 64 KiB each. */
+const MAX_WAITING_WITH_EVIDENCE = 1000;
 /** Written at once: a try that fails costs no more than this. */
 const PORTION_REPORTS = 500;
 const RETRY_MS = 1000;
@@ -37,9 +35,15 @@ export interface ReportQueueCounters {
   readonly lost: number;
 }
 
+/** A report on its way. */
+interface Waiting {
+  readonly report: Report;
+  readonly importance: Importance;
+}
+
 export class ReportQueue {
   readonly #options: ReportQueueOptions;
-  #waiting: Report[] = [];
+  #waiting: Waiting[] = [];
   #isRefused = false;
   #notBeforeMs = 0;
   #lost = 0;
@@ -53,9 +57,9 @@ export class ReportQueue {
   }
 
   /** Takes a report; it is on disk after the next `flush`. */
-  push(report: Report): void {
-    if (this.#waiting.length >= ROOM[report.type]) this.#lost++;
-    else this.#waiting.push(report);
+  push(report: Report, importance = importanceOf(report)): void {
+    if (this.#waiting.length >= roomFor(importance)) this.#lost++;
+    else this.#waiting.push({ report, importance });
   }
 
   /** Writes what was collected to the spool. Keeps it when the disk refuses. */
@@ -70,7 +74,10 @@ export class ReportQueue {
     if (reports === 0) return;
     this.#lost += reports;
     this.#waiting = [];
-    this.#options.logger.error({ reports }, `the disk refuses to the end: ${reports} reports are lost`);
+    this.#options.logger.error(
+      { reports },
+      `${reports} reports lost: the spool could not be written before shutdown`,
+    );
   }
 
   #writeAll(): void {
@@ -78,15 +85,18 @@ export class ReportQueue {
       const portion = this.#waiting.slice(0, PORTION_REPORTS);
       if (!this.#write(portion)) return;
       this.#waiting.splice(0, portion.length);
-      this.#options.stored(portion);
+      this.#options.stored(portion.map(({ report }) => report));
     }
   }
 
   /** Whether the disk took them. Says when it begins to refuse, and when it takes reports again. */
-  #write(reports: readonly Report[]): boolean {
+  #write(portion: readonly Waiting[]): boolean {
     const { spool, clock, logger } = this.#options;
     try {
-      spool.append(reports);
+      spool.append(
+        portion.map(({ report }) => report),
+        portion.map(({ importance }) => importance),
+      );
     } catch (error) {
       if (!isStoreError(error)) throw error;
       this.#notBeforeMs = clock.now() + RETRY_MS;
@@ -104,4 +114,9 @@ export class ReportQueue {
     this.#isRefused = false;
     return true;
   }
+}
+
+/** A report of that importance is taken while fewer reports wait. */
+function roomFor(importance: Importance): number {
+  return importance === 'evidence' ? MAX_WAITING_WITH_EVIDENCE : MAX_WAITING_REPORTS * SHARES[importance];
 }

@@ -5,15 +5,14 @@
  * Sequence numbers rise by one and are never given twice within an epoch. The epoch is made with the file: the
  * collector knows repeats by (agent, epoch, sequence).
  *
- * The queue is bounded. When it fills up, flow reports are turned away first so that the room that is left
- * belongs to anomalies; everything that is turned away is counted.
+ * The queue is bounded. When it fills up, the least important reports are turned away first (importance.ts), so that
+ * the room that is left belongs to who was answered; everything that is turned away is counted.
  */
 import { randomUUID } from 'node:crypto';
 import { reportSchema, type Report } from '../../common/event.ts';
 import { isStoreError, openDatabase, storeError, type Database } from '../../common/sqlite.ts';
+import { importanceOf, SHARES, type Importance } from './importance.ts';
 
-/** From this share of the limits on, flow reports are turned away. */
-const FLOW_REPORT_SHARE = 0.8;
 /** A longer report would crowd out a whole message; the schema keeps real ones under a tenth of it. */
 const MAX_REPORT_BYTES = 64 * 1024;
 
@@ -63,11 +62,12 @@ export interface Spool {
   readonly lastSequence: number;
   /**
    * Stores the reports in one transaction; they are on the disk when this returns.
+   * @param importances of the reports, in their order; left out, each is taken for the first of its activity
    * @returns the sequence numbers of those that were stored: fewer than were given when some were turned away
    * @throws PlasmawatchError PW_STORE or PW_DISK_FULL, retryable, when the disk refuses; then none of them is stored, and
    *   none is counted as turned away
    */
-  append(reports: readonly Report[]): number[];
+  append(reports: readonly Report[], importances?: readonly Importance[]): number[];
   /**
    * The oldest waiting reports after a sequence number, in order: at most `maxReports`, and at most `maxBytes` of
    * text unless the first alone is longer.
@@ -171,8 +171,8 @@ class SqliteSpool implements Spool {
     return this.#lastSequence;
   }
 
-  append(reports: readonly Report[]): number[] {
-    const { admitted, turnedAway } = this.#admit(reports);
+  append(reports: readonly Report[], importances?: readonly Importance[]): number[] {
+    const { admitted, turnedAway } = this.#admit(reports, importances);
     const insertAll = (): number[] =>
       admitted.map(({ text, bytes }) => Number(this.#insert.run(text, bytes).lastInsertRowid));
     const sequences = admitted.length === 0 ? [] : this.#write('append to', insertAll);
@@ -238,16 +238,16 @@ class SqliteSpool implements Spool {
   }
 
   /** The reports there is room for, as text, and the counter of each of the others. */
-  #admit(reports: readonly Report[]): Admission {
+  #admit(reports: readonly Report[], importances: readonly Importance[] = []): Admission {
     const { maxReports, maxBytes } = this.#options;
     const admitted: PreparedReport[] = [];
     const turnedAway: Admission['turnedAway'] = [];
     let count = this.#counters.pending;
     let totalBytes = this.#counters.pendingBytes;
-    for (const report of reports) {
+    for (const [index, report] of reports.entries()) {
       const text = JSON.stringify(report);
       const bytes = Buffer.byteLength(text);
-      const share = report.type === 'anomaly' ? 1 : FLOW_REPORT_SHARE;
+      const share = SHARES[importances[index] ?? importanceOf(report)];
       if (bytes > MAX_REPORT_BYTES || !reportSchema.safeParse(report).success) {
         turnedAway.push('turnedAwayInvalid');
       } else if (count + 1 > maxReports * share || totalBytes + bytes > maxBytes * share) {

@@ -56,7 +56,7 @@ describe('whatever is forged around a connection of an unknown peer', () => {
       const { segments } = interleave(ends, 'handshake', 12, random);
       const tunnel = randomFrom(['vxlan', 'geneve', 'gre', 'ipip'] as const, random);
       trial.play(
-        segments.map((segment) => ({ ...segment, tunnel })),
+        segments.map((segment) => Object.assign({}, segment, { tunnel })),
         random,
       );
     }

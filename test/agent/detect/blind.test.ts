@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { BlindDetector } from '../../../agent/detect/blind.ts';
+import { BlindDetector, type Unrecorded } from '../../../agent/detect/blind.ts';
 import type { Anomaly } from '../../../common/event.ts';
 
 const INTERVAL_MS = 10_000;
+const NOTHING: Unrecorded = { connections: 0, fragments: 0, processes: 0, unchecked: 0, reports: 0 };
 
 describe('BlindDetector', () => {
   let reports: Anomaly[];
@@ -11,6 +12,7 @@ describe('BlindDetector', () => {
   let received: number;
   let lost: number;
   let unseenConnections: number;
+  let unrecorded: Unrecorded;
 
   beforeEach(() => {
     reports = [];
@@ -18,6 +20,7 @@ describe('BlindDetector', () => {
     received = 0;
     lost = 0;
     unseenConnections = 0;
+    unrecorded = NOTHING;
     let ids = 0;
     detector = new BlindDetector({
       node: 'w1',
@@ -32,7 +35,7 @@ describe('BlindDetector', () => {
     received += packets;
     lost += lostPackets;
     unseenConnections += unseen;
-    detector.observe({ received, lost, isCapturing, unseenConnections }, nowMs);
+    detector.observe({ received, lost, isCapturing, unseenConnections, unrecorded }, nowMs);
   }
 
   it('is silent while nothing, or next to nothing, is lost', () => {
@@ -100,5 +103,32 @@ describe('BlindDetector', () => {
     for (let count = 0; count < 3; count++) interval(10, 0);
     expect(detector.isBlind).toBe(false);
     expect(reports.at(-1)).toMatchObject({ id: 'blind-1', ended: true });
+  });
+
+  it.each([
+    ['connections', '7 unexpected connections found no room among the activities'],
+    ['fragments', '7 packets in pieces found no room'],
+    ['processes', '7 connections of this node ended before their program could be looked up'],
+    ['unchecked', '7 connections of the raylet were not compared with the capture'],
+    ['reports', '7 reports were lost, because the queue or the spool is full'],
+  ] as const)('reports %s that found no room, however many packets came', (loss, words) => {
+    interval(1_000_000, 0);
+    unrecorded = { ...NOTHING, [loss]: 7 };
+    interval(1_000_000, 0);
+    expect(reports).toMatchObject([{ count: 7, message: `Node w1 is partly blind: ${words}` }]);
+    for (let count = 0; count < 3; count++) interval(1_000_000, 0);
+    expect(reports.at(-1)).toMatchObject({
+      ended: true,
+      message: `Node w1 sees everything again; 0 packets were lost; ${words}`,
+    });
+  });
+
+  it('goes on while anything finds no room, a little at a time', () => {
+    for (let connections = 1; connections < 20; connections++) {
+      unrecorded = { ...NOTHING, connections };
+      interval(1_000_000, 0);
+    }
+    expect(detector.isBlind).toBe(true);
+    expect(new Set(reports.map(({ id }) => id)).size).toBe(1);
   });
 });

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { KnownMembers } from '../../../agent/detect/known-members.ts';
+import { KnownMembers, MAX_KEYS } from '../../../agent/detect/known-members.ts';
 import { openMembersFile } from '../../../agent/members-file.ts';
 import type { Member } from '../../../agent/membership/provider.ts';
 import { createWarningLogger, silentLogger } from '../../../common/log.ts';
@@ -95,6 +95,27 @@ describe('KnownMembers', () => {
     const joined = rayNode('d', '10.0.0.4');
     const news = after.learn(listing(rayNode('c', '10.0.0.1'), joined), START_MS + 48 * HOUR_MS);
     expect(news).toEqual([joined]);
+    await rm(folder, { recursive: true });
+  });
+
+  it('outlives a restart though a source names more than the file takes, or at any length', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-known-'));
+    const warnings: unknown[] = [];
+    const open = () =>
+      new KnownMembers(
+        openMembersFile(
+          folder,
+          createWarningLogger((line) => warnings.push(line.msg)),
+        ),
+      );
+    const before = open();
+    const members = Array.from({ length: 2 * MAX_KEYS + 1 }, (_, index) => rayNode(`n${index}`, '10.0.0.1'));
+    members.push(rayNode('x'.repeat(600), '10.0.0.1'));
+    before.learn([{ source: 'fake', members }], START_MS);
+    before.save();
+    const joined = rayNode('stranger', '192.0.2.9');
+    expect(open().learn(listing(...members.slice(-10, -1), joined), START_MS)).toEqual([joined]);
+    expect(warnings).toEqual([]);
     await rm(folder, { recursive: true });
   });
 

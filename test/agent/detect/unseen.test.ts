@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { UnseenConnections, type OpenConnection } from '../../../agent/detect/unseen.ts';
+import { MAX_CONNECTIONS, UnseenConnections, type OpenConnection } from '../../../agent/detect/unseen.ts';
 import { PortSet } from '../../../agent/capture/source.ts';
 import { parseAddress } from '../../../common/address.ts';
 
@@ -12,18 +12,18 @@ function connection(remote: string, remotePort = 43_800, localPort = 50_000): Op
 }
 
 describe('UnseenConnections', () => {
-  let known: OpenConnection[];
+  let known: Set<OpenConnection>;
   let watched: number[];
   let nowMs: number;
   let unseen: UnseenConnections;
 
   beforeEach(() => {
-    known = [];
+    known = new Set();
     watched = [43_800];
     nowMs = 1000;
     unseen = new UnseenConnections({
       watchedPorts: () => new PortSet(watched),
-      isKnown: (candidate) => known.includes(candidate),
+      isKnown: (candidate) => known.has(candidate),
     });
   });
 
@@ -46,7 +46,7 @@ describe('UnseenConnections', () => {
     const fresh = connection('10.0.0.2');
     unseen.look([fresh], nowMs);
     unseen.look([fresh], nowMs + 1000);
-    known.push(fresh);
+    known.add(fresh);
     look(fresh);
     expect(unseen.count).toBe(0);
   });
@@ -90,5 +90,20 @@ describe('UnseenConnections', () => {
     look();
     look(connection('127.0.0.1'), connection('10.0.0.2', 6379));
     expect(unseen.count).toBe(0);
+  });
+
+  it('compares a connection though there are 60,000 others, wherever they go', () => {
+    look();
+    const elsewhere = Array.from({ length: 50_000 }, (_, port) => connection('10.0.0.3', 6379, port));
+    const here = Array.from({ length: 10_000 }, (_, port) => connection('10.0.0.3', 43_800, port));
+    for (const each of here) known.add(each);
+    look(...elsewhere, ...here, connection('10.0.0.2'));
+    expect([unseen.count, unseen.unchecked]).toEqual([1, 0]);
+  });
+
+  it('counts those beyond what it compares', () => {
+    const many = Array.from({ length: MAX_CONNECTIONS }, (_, port) => connection('10.0.0.3', 43_800, port));
+    unseen.look([...many, connection('10.0.0.2')], nowMs);
+    expect(unseen.unchecked).toBe(1);
   });
 });

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { Frame, type FlowEndpoints } from '../../../agent/capture/source.ts';
 import { decode, Packet } from '../../../agent/decode/packet.ts';
-import { Evidence } from '../../../agent/evidence/evidence.ts';
+import type { EvidenceClaim } from '../../../agent/detect/activities.ts';
+import { Evidence, MAX_RECORDINGS_A_MINUTE } from '../../../agent/evidence/evidence.ts';
 import { parseAddress } from '../../../common/address.ts';
 import { evidenceReportSchema, type EvidenceReport } from '../../../common/event.ts';
 import type { EvidenceLimits } from '../../../rules/match.ts';
@@ -26,7 +27,7 @@ function setUp(limits: EvidenceLimits = { packets: 3, payloadBytes: 0 }) {
     node: 'w1',
     limits,
     report: (report) => reports.push(report),
-    isHeld: (anomaly) => held.has(anomaly),
+    isPending: (anomaly) => held.has(anomaly),
     interfaceName: () => 'eth0',
     wantPackets: (direction, packets) => wanted.push({ ...direction, packets }),
   });
@@ -40,8 +41,8 @@ function setUp(limits: EvidenceLimits = { packets: 3, payloadBytes: 0 }) {
     expect(decode(frame, packet)).toBe('tcp');
     evidence.frame(frame, packet);
   };
-  const begin = (anomaly: string, from = STRANGER): void =>
-    evidence.begin(anomaly, { initiator: end(from), responder: end(NODE), tunnelKey: 0 }, START_MS);
+  const begin = (anomaly: string, from = STRANGER, claim: EvidenceClaim = 'answered'): boolean =>
+    evidence.begin(anomaly, { initiator: end(from), responder: end(NODE), tunnelKey: 0 }, claim, START_MS);
   return { evidence, reports, see, begin, wanted, held };
 }
 
@@ -150,24 +151,47 @@ describe('evidence', () => {
     expect(reports).toEqual([]);
   });
 
-  it('is bounded at a time and in a minute, and counts what it turned away', () => {
+  it('is bounded in a minute for each claim, and counts what it turned away', () => {
     const { evidence, begin } = setUp();
-    for (let host = 0; host < 100; host++) begin(`a${host}`, `10.77.9.${host}:40000`);
-    expect(evidence.turnedAway).toBe(36);
-    evidence.end();
-    for (let host = 0; host < 100; host++) begin(`b${host}`, `10.77.8.${host}:40000`);
-    expect(evidence.turnedAway).toBe(36 + 44);
+    for (const claim of ['attempt', 'unproven', 'answered', 'heavy'] as const) {
+      const begun = Array.from({ length: 200 }, (_, host) =>
+        begin(`${claim} ${host}`, `10.77.9.${host}:1`, claim),
+      );
+      expect(begun.filter(Boolean)).toHaveLength(MAX_RECORDINGS_A_MINUTE[claim]);
+    }
+    expect(evidence.turnedAway).toBe(800 - 60 - 120 - 60);
   });
 
-  it('waits for its anomaly to be told, whether it is complete before or after', () => {
+  it('is kept of whoever was answered, though forged connections have all places', () => {
+    const { evidence, reports, see, begin } = setUp({ packets: 9, payloadBytes: 0 });
+    for (let host = 0; host < 60; host++) {
+      begin(`forged ${host}`, `10.77.8.${host}:40000`, 'unproven');
+      see(tcpFrame({ from: `10.77.8.${host}:40000`, to: NODE, flags: 'A' }));
+    }
+    for (let host = 0; host < 4; host++) begin(`real ${host}`, `10.77.9.${host}:40000`);
+    expect(begin('answered')).toBe(true);
+    expect(reports.map(({ anomaly }) => anomaly)).toEqual(['forged 0']);
+    see(tcpFrame({ from: STRANGER, to: NODE, flags: 'A' }));
+    evidence.ended('answered');
+    expect(reports.map(({ anomaly }) => anomaly)).toEqual(['forged 0', 'answered']);
+  });
+
+  it('is not kept of a forged connection where answered ones have all places', () => {
+    const { evidence, begin } = setUp();
+    for (let host = 0; host < 64; host++) begin(`real ${host}`, `10.77.9.${host}:40000`);
+    expect(begin('forged', STRANGER, 'unproven')).toBe(false);
+    expect(evidence.turnedAway).toBe(1);
+  });
+
+  it('waits for its anomaly to be reported, whether it is complete before or after', () => {
     const { evidence, reports, see, begin, held } = setUp({ packets: 1, payloadBytes: 0 });
     held.add('a1');
     begin('a1');
     see(tcpFrame({ from: STRANGER, to: NODE, flags: 'S' }));
     expect(reports).toEqual([]);
     held.delete('a1');
-    evidence.told('a1');
-    evidence.told('a1');
+    evidence.confirmed('a1');
+    evidence.confirmed('a1');
     expect(reports.map(({ anomaly }) => anomaly)).toEqual(['a1']);
   });
 
@@ -180,7 +204,7 @@ describe('evidence', () => {
       evidence.forget(anomaly);
     }
     held.clear();
-    evidence.told('complete');
+    evidence.confirmed('complete');
     evidence.end();
     expect(reports).toEqual([]);
   });

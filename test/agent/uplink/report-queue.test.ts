@@ -90,6 +90,17 @@ describe('reports on their way to the disk', () => {
     expect(stored.filter(({ type }) => type === 'anomaly')).toHaveLength(2000);
   });
 
+  it('leave the last room to who was answered and to the state of the node, whatever comes before', () => {
+    isFull = true;
+    const steps = ['flow', 'evidence', 'attempt', 'update', 'unproven', 'first', 'node'] as const;
+    const waiting = steps.map((step) => {
+      for (let index = 0; index < 11_000; index++) queue.push(sampleAnomaly(index), step);
+      return queue.counters().waiting;
+    });
+    expect(waiting).toEqual([8000, 8000, 8800, 9200, 9600, 10_000, 10_200]);
+    expect(queue.counters().lost).toBe(7 * 11_000 - 10_200);
+  });
+
   it('are tried once more at the end, and lost with a word where the disk refuses even then', () => {
     isFull = true;
     queue.push(sampleAnomaly(1));
@@ -97,6 +108,6 @@ describe('reports on their way to the disk', () => {
     queue.end();
     expect(tries).toBe(2);
     expect(queue.counters()).toMatchObject({ waiting: 0, lost: 1 });
-    expect(log.at(-1)?.msg).toBe('the disk refuses to the end: 1 reports are lost');
+    expect(log.at(-1)?.msg).toBe('1 reports lost: the spool could not be written before shutdown');
   });
 });

@@ -158,6 +158,20 @@ describe('a spool that fills up', () => {
     expect(spool.append([sampleFlowReport(), sampleAnomaly(4)])).toEqual([11, 12]);
   });
 
+  it('keeps the last room for the first report of who was answered, whatever fills it before', async () => {
+    const spool = await openTestSpool({ maxReports: 1000 });
+    const steps = ['flow', 'evidence', 'attempt', 'update', 'unproven', 'first', 'node'] as const;
+    const taken = steps.map((step) => {
+      const reports = Array.from({ length: 2000 }, (_, index) => sampleAnomaly(index));
+      return spool.append(
+        reports,
+        reports.map(() => step),
+      ).length;
+    });
+    expect(taken).toEqual([800, 40, 40, 40, 40, 40, 20]);
+    expect(spool.counters()).toMatchObject({ pending: 1020, turnedAwayAnomalies: 7 * 2000 - 1020 });
+  });
+
   it('bounds the bytes as well', async () => {
     const bytes = Buffer.byteLength(JSON.stringify(sampleAnomaly(1)));
     const spool = await openTestSpool({ maxBytes: 3 * bytes + 10 });

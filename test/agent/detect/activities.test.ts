@@ -1,0 +1,219 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { ActivityTracker, type ActivityPhase, type EvidenceClaim } from '../../../agent/detect/activities.ts';
+import type { Candidate } from '../../../agent/detect/activity.ts';
+import type { Standing } from '../../../agent/flow/standing.ts';
+import { anomalySchema, type Anomaly } from '../../../common/event.ts';
+import { describeFake, FakeFlow, manyPeers } from '../../support/fake-flow.ts';
+
+const START = Date.UTC(2026, 10, 23, 12) / 1000;
+const NODE = '10.0.0.1:43800';
+const ROOM = 20;
+
+describe('ActivityTracker', () => {
+  let reports: (Anomaly & { phase: ActivityPhase })[];
+  let recorded: { peer: string; claim: EvidenceClaim }[];
+  let hasEvidenceRoom: boolean;
+  let tracker: ActivityTracker<undefined>;
+  let second: number;
+
+  beforeEach(() => {
+    reports = [];
+    recorded = [];
+    hasEvidenceRoom = true;
+    second = START;
+    let ids = 0;
+    tracker = new ActivityTracker(
+      {
+        node: 'w1',
+        createId: () => `a${++ids}`,
+        report: (anomaly, phase) => reports.push({ ...anomalySchema.parse(anomaly), phase }),
+        record: (_id, flow, claim) => {
+          if (hasEvidenceRoom) recorded.push({ peer: describeFake(flow, '').source.ip, claim });
+          return hasEvidenceRoom;
+        },
+        firstEnded: () => {},
+        describe: describeFake,
+      },
+      ROOM,
+    );
+  });
+
+  function candidate(flow: FakeFlow, standing: Standing): Candidate<undefined> {
+    const { source } = describeFake(flow.flow, '');
+    return {
+      flow: flow.flow,
+      key: source.ip,
+      standing,
+      open: () => ({
+        kind: 'unexpected-peer',
+        severity: standing === 'attempt' ? 'warning' : 'critical',
+        verdict: { allowed: false, rule: null, reason: 'no-rule' },
+        service: 'object-manager',
+        message: `${source.ip} ${standing}`,
+      }),
+    };
+  }
+
+  /** A connection that is added now. */
+  function connect(from: string, standing: Standing = 'answered', bytes = 0): FakeFlow {
+    const flow = new FakeFlow(from, NODE, second);
+    flow.move(bytes);
+    tracker.add(candidate(flow, standing), second * 1000);
+    return flow;
+  }
+
+  function tick(seconds = 1): void {
+    for (let passed = 0; passed < seconds; passed++) tracker.tick(++second * 1000);
+  }
+
+  function phasesOf(peer: string): string[] {
+    return reports.filter(({ flow }) => flow?.source.ip === peer).map(({ phase }) => phase);
+  }
+
+  function isOpen(flow: FakeFlow): boolean {
+    return tracker.of(flow.flow) !== undefined;
+  }
+
+  it('turns nobody away who was answered, and reports the last numbers of those that give way', () => {
+    const flows = Array.from({ length: ROOM }, (_, index) => connect(manyPeers(index)));
+    flows[0]?.move(500);
+    connect('192.0.2.9:5000');
+    expect(phasesOf('192.0.2.9')).toEqual(['opened']);
+    expect(tracker.size).toBe(ROOM);
+    expect(reports.filter(({ phase }) => phase === 'over')).toHaveLength(1);
+    expect(tracker.suppressed).toBe(1);
+  });
+
+  it('lets unproven activities give way before answered ones, whatever they claim to have moved', () => {
+    const answered = Array.from({ length: ROOM - 2 }, (_, index) => connect(manyPeers(index)));
+    const forged = [connect('198.51.100.1:1', 'unproven', 1e9), connect('198.51.100.2:1', 'unproven', 1e9)];
+    connect('192.0.2.8:5000');
+    connect('192.0.2.9:5000');
+    expect(forged.map(isOpen)).toEqual([false, false]);
+    expect(answered.every(isOpen)).toBe(true);
+  });
+
+  it('lets those give way that moved least, then those that are quiet for longest', () => {
+    const heavy = connect(manyPeers(0), 'answered', 1e6);
+    second += 5;
+    const old = connect(manyPeers(1));
+    second += 5;
+    const others = Array.from({ length: ROOM - 2 }, (_, index) => connect(manyPeers(index + 2)));
+    connect('192.0.2.9:5000');
+    expect([heavy, old, ...others].filter((flow) => !isOpen(flow))).toEqual([old]);
+  });
+
+  it('does not take one for a victim that has grown since it was chosen', () => {
+    const flows = Array.from({ length: ROOM }, (_, index) => connect(manyPeers(index)));
+    connect(manyPeers(100));
+    // Two are chosen at a time: the next one is now a thief.
+    const [, next] = flows;
+    next?.move(1e9);
+    connect(manyPeers(101));
+    expect(next !== undefined && isOpen(next)).toBe(true);
+    expect(phasesOf('172.0.0.101')).toEqual(['opened']);
+  });
+
+  it('reports a connection again that moves data after its activity gave way, without counting bytes twice', () => {
+    const thief = connect('192.0.2.9:5000', 'answered', 140);
+    for (let index = 0; index < ROOM; index++) connect(manyPeers(index), 'answered', 1e4);
+    expect(isOpen(thief)).toBe(false);
+    tick();
+    expect(phasesOf('192.0.2.9')).toEqual(['opened', 'over']);
+    thief.move(1e9, second);
+    tick();
+    expect(phasesOf('192.0.2.9')).toEqual(['opened', 'over', 'opened']);
+    expect(reports.filter(({ flow }) => flow?.source.ip === '192.0.2.9').map(({ bytes }) => bytes)).toEqual([
+      200, 200, 1e9,
+    ]);
+    expect(isOpen(thief)).toBe(true);
+  });
+
+  it('reports what a connection moved that ended before it could come back', () => {
+    const thief = connect('192.0.2.9:5000');
+    for (let index = 0; index < ROOM; index++) connect(manyPeers(index), 'answered', 1e4);
+    thief.move(5e6);
+    tracker.flowEnded(thief.flow);
+    expect(reports.at(-1)).toMatchObject({ phase: 'opened', severity: 'critical', bytes: 5e6 });
+    expect(tracker.of(thief.flow)).toBeUndefined();
+  });
+
+  it('says nothing more of a connection that is allowed meanwhile', () => {
+    const member = connect('192.0.2.9:5000');
+    for (let index = 0; index < ROOM; index++) connect(manyPeers(index), 'answered', 1e4);
+    tracker.release(member.flow);
+    member.move(1e9);
+    tick(2);
+    expect(phasesOf('192.0.2.9')).toEqual(['opened', 'over']);
+  });
+
+  it('reports at once when a connection proves more', () => {
+    const flow = connect('192.0.2.9:5000', 'attempt');
+    tracker.add(candidate(flow, 'unproven'), second * 1000);
+    tracker.add(candidate(flow, 'answered'), second * 1000);
+    tracker.add(candidate(flow, 'answered'), second * 1000);
+    expect(reports.map(({ phase, severity, message, id }) => [phase, severity, message, id])).toEqual([
+      ['opened', 'warning', '192.0.2.9 attempt', 'a1'],
+      ['raised', 'critical', '192.0.2.9 unproven', 'a1'],
+      ['raised', 'critical', '192.0.2.9 answered', 'a1'],
+    ]);
+  });
+
+  it('reports so many forged peers in a second and no more, those that moved most first', () => {
+    for (let index = 0; index < 3000; index++) connect(manyPeers(index), 'unproven');
+    expect(reports.filter(({ phase }) => phase === 'opened')).toHaveLength(1000);
+    const thief = connect('192.0.2.9:5000', 'unproven');
+    expect(isOpen(thief)).toBe(false);
+    thief.move(100_000);
+    tick();
+    expect(phasesOf('192.0.2.9')).toEqual(['opened']);
+    tick(20);
+    expect(reports.filter(({ phase }) => phase === 'opened').length).toBeLessThanOrEqual(1000 + 21 * 100);
+    expect(tracker.suppressed).toBeGreaterThanOrEqual(2001);
+  });
+
+  it('lets who moved data come back in a flood of forged peers that never stops', () => {
+    const flood = (count: number): void => {
+      for (let index = 0; index < count; index++)
+        connect(manyPeers(count * (second - START) + index), 'unproven');
+    };
+    flood(2000);
+    const thief = connect('192.0.2.9:5000', 'unproven', 100_000);
+    for (let passed = 0; passed < 3; passed++) {
+      flood(500);
+      tick();
+    }
+    expect(phasesOf('192.0.2.9')[0]).toBe('opened');
+    expect(isOpen(thief)).toBe(true);
+  });
+
+  it('admits at once who was not let in unproven and is answered now', () => {
+    for (let index = 0; index < 1000; index++) connect(manyPeers(index), 'unproven');
+    const flow = connect('192.0.2.9:5000', 'unproven');
+    tracker.add(candidate(flow, 'answered'), second * 1000);
+    expect(phasesOf('192.0.2.9')).toEqual(['opened']);
+  });
+
+  it('bounds the reports of connections that take each other the place', () => {
+    const flows = Array.from({ length: 50 * ROOM }, (_, index) => connect(manyPeers(index)));
+    const before = reports.length;
+    for (let passed = 0; passed < 10; passed++) {
+      for (const flow of flows) flow.move(1000, second);
+      tick();
+    }
+    // What comes back takes another's place: two reports each, beside those of the growing ones.
+    expect(reports.length - before).toBeLessThanOrEqual(2 * (100 + 10 * 100) + ROOM);
+  });
+
+  it('keeps the packets of who moves much, though there was no room for its first', () => {
+    hasEvidenceRoom = false;
+    const thief = connect('192.0.2.9:5000');
+    hasEvidenceRoom = true;
+    thief.move(2e6, second);
+    tick(10);
+    expect(recorded).toEqual([{ peer: '192.0.2.9', claim: 'heavy' }]);
+    thief.move(2e6, second);
+    tick(10);
+    expect(recorded).toHaveLength(1);
+  });
+});
