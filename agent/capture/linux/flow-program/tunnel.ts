@@ -148,16 +148,20 @@ function hashEnd(seed: number, end: number): Line[] {
   return [
     move('r2', seed),
     ...keepLower32('r2'),
-    ...[0, 4, 8, 12].flatMap((word) => [
-      load(4, 'r3', 'r10', KEY + end + word),
-      fromNetworkOrder('r3', 32),
-      compute('xor', 'r2', 'r3'),
-      compute('multiply', 'r2', TUNNEL_WORD_MULTIPLIER | 0),
-      ...keepLower32('r2'),
-      move('r3', 'r2'),
-      compute('shiftRight', 'r3', TUNNEL_HASH_SHIFT),
-      compute('xor', 'r2', 'r3'),
-    ]),
+    ...[0, 4, 8, 12].flatMap((word) => mixWord(KEY + end + word)),
+  ];
+}
+
+function mixWord(place: number): Line[] {
+  return [
+    load(4, 'r3', 'r10', place),
+    fromNetworkOrder('r3', 32),
+    compute('xor', 'r2', 'r3'),
+    compute('multiply', 'r2', TUNNEL_WORD_MULTIPLIER | 0),
+    ...keepLower32('r2'),
+    move('r3', 'r2'),
+    compute('shiftRight', 'r3', TUNNEL_HASH_SHIFT),
+    compute('xor', 'r2', 'r3'),
   ];
 }
 
