@@ -5,6 +5,9 @@ import type { Flow } from '../../agent/flow/flow.ts';
 import { FlowTable } from '../../agent/flow/table.ts';
 import { formatAddress, IPV4_MAPPED_WORD } from '../../common/address.ts';
 
+/** That of the sources that are watched, so that they tell the same tunnels apart. */
+export const TUNNEL_SEED = 0x9abc_def1;
+
 /** Runs a source and joins its frames and counts to flows, as the pipeline does. */
 export class FlowWatcher implements FrameSink {
   readonly table = new FlowTable<undefined>({
@@ -16,7 +19,7 @@ export class FlowWatcher implements FrameSink {
   readonly #source: PacketSource;
   readonly #isWatched: (port: number) => boolean;
   readonly #running: Promise<void>;
-  readonly #packet = new Packet();
+  readonly #packet = new Packet(TUNNEL_SEED);
   readonly #interfaces = new Set<string>();
   readonly #earlier: string[] = [];
   /** Frames of the watched ports. */

@@ -1,6 +1,7 @@
 /** What the tests of the kernel's flow table send, and what they share. */
 import { systemClock } from '../../../common/clock.ts';
 import { silentLogger } from '../../../common/log.ts';
+import { TUNNEL_SEED } from '../../support/flow-watcher.ts';
 import { freePort } from '../../support/free-port.ts';
 import { tcpFrame } from '../../support/pcap-bytes.ts';
 
@@ -8,7 +9,7 @@ import { tcpFrame } from '../../support/pcap-bytes.ts';
 export const PORT = await freePort();
 export const OTHER_PORT = await freePort();
 export const WAIT = { timeout: 15_000, interval: 20 };
-export const dependencies = { clock: systemClock, logger: silentLogger };
+export const dependencies = { clock: systemClock, logger: silentLogger, tunnelSeed: TUNNEL_SEED };
 
 export function isWatched(port: number): boolean {
   return port === PORT || port === OTHER_PORT;

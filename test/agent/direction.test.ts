@@ -1,0 +1,284 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { Frame } from '../../agent/capture/source.ts';
+import { LINKTYPE_ETHERNET } from '../../agent/decode/link-type.ts';
+import type { TunnelInterface } from '../../agent/capture/linux/tunnel-interfaces.ts';
+import { Membership } from '../../agent/membership/membership.ts';
+import { Pipeline } from '../../agent/pipeline.ts';
+import type { SocketRole } from '../../agent/process/socket-roles.ts';
+import { formatAddress, parsePrefix } from '../../common/address.ts';
+import type { Anomaly } from '../../common/event.ts';
+import type { TrustedTunnel } from '../../common/tunnel.ts';
+import { Ruleset } from '../../rules/match.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { FakeProvider, membersView } from '../support/fake-provider.ts';
+import { frameOfSegment } from '../support/forged-frames.ts';
+import type { Segment } from '../support/forgery.ts';
+import { sampleRule } from '../support/sample-rule.ts';
+
+const START = Date.UTC(2026, 10, 23, 12) / 1000;
+const NODE = '10.0.0.1:43800';
+const PEER = '192.0.2.9:5555';
+/** A member's connection to somebody outside, from a port whose number is watched. */
+const OUTGOING = { local: '10.0.0.1:43800', remote: '192.0.2.9:443' };
+/** The outer ends of forged tunnels (test/support/forged-frames.ts). */
+const OUTER = { source: '203.0.113.77', destination: '10.0.0.1' };
+
+describe('the direction of a connection', () => {
+  let anomalies: Anomaly[];
+  let roles: Map<string, SocketRole>;
+  let interfaces: TunnelInterface[];
+  let membership: Membership;
+
+  beforeEach(async () => {
+    anomalies = [];
+    roles = new Map();
+    interfaces = [];
+    membership = new Membership({
+      providers: new Map([['cluster', [new FakeProvider(membersView('10.0.0.1', '10.0.0.2'))]]]),
+      clock: new FakeClock(START * 1000),
+    });
+    await membership.start();
+  });
+
+  /** @param hasSockets whether the kernel is there to be asked, as it is on a node and not in a replay */
+  function create({ hasSockets = false, tunnels = [] }: { hasSockets?: boolean; tunnels?: TrustedTunnel[] }) {
+    let ids = 0;
+    const pipeline = new Pipeline({
+      node: 'w1',
+      policy: {
+        ruleset: new Ruleset({
+          rules: [sampleRule()],
+          services: new Map([['object-manager', [{ first: 43_800, last: 43_800 }]]]),
+          groups: new Map(),
+          tunnels,
+        }),
+        membership,
+      },
+      maxFlows: 1024,
+      countOnOneInterface: true,
+      createId: () => `anomaly-${++ids}`,
+      interfaceName: () => undefined,
+      reportAnomaly: (anomaly) => anomalies.push(anomaly),
+      reportFlow: () => {},
+      reportEvidence: () => {},
+      wantPackets: () => {},
+      ...(hasSockets
+        ? { socketRoles: { of: ({ local, localPort }) => roles.get(`${formatAddress(local)}:${localPort}`) } }
+        : {}),
+      tunnels: {
+        interfaces: () => interfaces,
+        isLocal: (address) => formatAddress(address) === OUTER.destination,
+        isUnwrappedSeen: true,
+      },
+    });
+    const send = (...segments: readonly Partial<Segment>[]): void => {
+      for (const segment of segments) sendSegment(pipeline, segment);
+    };
+    return { pipeline, send };
+  }
+
+  const seen = (): string[] =>
+    anomalies.map(
+      ({ kind, severity, flow }) => `${severity} ${kind} ${flow?.source.ip} > ${flow?.destination.ip}`,
+    );
+
+  const syn = { from: PEER, to: NODE, flags: 'S', sequence: 100 };
+  const synAck = { from: NODE, to: PEER, flags: 'SA', sequence: 900, acknowledgment: 101 };
+  const ack = { from: PEER, to: NODE, flags: 'A', sequence: 101, acknowledgment: 901 };
+  const data = { ...ack, flags: 'PA', payload: 10 };
+  const forgedSyn = { from: NODE, to: PEER, flags: 'S', sequence: 7 };
+  const PULL = ['critical unexpected-peer 192.0.2.9 > 10.0.0.1'];
+
+  it.each<[string, Partial<Segment>[]]>([
+    ['nothing else', []],
+    ['a SYN in the name of the node', [forgedSyn]],
+    ['a SYN with FIN in the name of the node', [{ ...forgedSyn, flags: 'SF' }]],
+    ['a SYN in VXLAN', [{ ...forgedSyn, tunnel: 'vxlan' }]],
+    ['a SYN in GRE', [{ ...forgedSyn, tunnel: 'gre' }]],
+    ['a SYN in IP in IP', [{ ...forgedSyn, tunnel: 'ipip' }]],
+    [
+      'a whole handshake in the other direction',
+      [
+        forgedSyn,
+        { from: PEER, to: NODE, flags: 'SA', sequence: 55, acknowledgment: 8 },
+        { from: NODE, to: PEER, flags: 'A', sequence: 8, acknowledgment: 56 },
+      ],
+    ],
+    ['an answer with wrong numbers', [{ from: NODE, to: PEER, flags: 'SA', sequence: 1, acknowledgment: 2 }]],
+    ['a reset in the name of the node', [{ from: NODE, to: PEER, flags: 'R', sequence: 1 }]],
+    [
+      'an end in the name of both',
+      [
+        { ...syn, flags: 'FA' },
+        { from: NODE, to: PEER, flags: 'FA' },
+      ],
+    ],
+  ])('is that of its own handshake, after %s', (_name, forged) => {
+    const { send } = create({});
+    send(...forged, syn, synAck, ack, data);
+    expect(seen()).toEqual(expect.arrayContaining(PULL));
+  });
+
+  it('is open where nothing proves it, and then the stricter verdict holds', () => {
+    const { send } = create({});
+    send(data);
+    expect(seen()).toEqual(PULL);
+  });
+
+  it('is proven by a handshake: an outgoing connection from a port of a watched number is no intrusion', () => {
+    const { send, pipeline } = create({});
+    const { local, remote } = OUTGOING;
+    send(
+      { from: local, to: remote, flags: 'S', sequence: 1 },
+      { from: remote, to: local, flags: 'SA', sequence: 5, acknowledgment: 2 },
+      { from: local, to: remote, flags: 'A', sequence: 2, acknowledgment: 6 },
+      { from: remote, to: local, flags: 'PA', sequence: 6, acknowledgment: 2, payload: 100 },
+    );
+    pipeline.end(START * 1000);
+    expect(seen()).toEqual([]);
+  });
+
+  describe('joined midstream', () => {
+    const midstream = {
+      from: OUTGOING.remote,
+      to: OUTGOING.local,
+      flags: 'PA',
+      sequence: 6,
+      acknowledgment: 2,
+      payload: 9,
+    };
+
+    it('is asked of the kernel: a listening socket at our end was called', () => {
+      roles.set(OUTGOING.local, 'server');
+      create({ hasSockets: true }).send(midstream);
+      expect(seen()).toEqual(PULL);
+    });
+
+    it('is asked of the kernel: without a listener at our end we have called', () => {
+      roles.set(OUTGOING.local, 'client');
+      create({ hasSockets: true }).send(midstream);
+      expect(seen()).toEqual([]);
+    });
+
+    it('stays open where the kernel does not know the socket: behind an address translation, in a container', () => {
+      create({ hasSockets: true }).send(midstream);
+      expect(seen()).toEqual(PULL);
+    });
+  });
+
+  it('is that of the socket, against a whole forged handshake', () => {
+    roles.set(NODE, 'server');
+    const { send } = create({ hasSockets: true });
+    send(
+      forgedSyn,
+      { from: PEER, to: NODE, flags: 'SA', sequence: 55, acknowledgment: 8 },
+      { from: NODE, to: PEER, flags: 'A', sequence: 8, acknowledgment: 56 },
+      // The real one was opened before anybody looked.
+      data,
+    );
+    expect(seen()).toEqual(PULL);
+  });
+
+  it('is open where a forged handshake says one thing and a socket without a listener the other', () => {
+    const local = '10.0.0.1:40123';
+    const remote = '192.0.2.9:43800';
+    roles.set(local, 'client');
+    const { send } = create({ hasSockets: true });
+    send(
+      { from: remote, to: local, flags: 'S', sequence: 7 },
+      { from: local, to: remote, flags: 'SA', sequence: 55, acknowledgment: 8 },
+      { from: remote, to: local, flags: 'A', sequence: 8, acknowledgment: 56 },
+      { from: local, to: remote, flags: 'PA', sequence: 3000, acknowledgment: 8, payload: 1000 },
+    );
+    expect(seen()).toEqual(['critical unexpected-destination 10.0.0.1 > 192.0.2.9']);
+  });
+
+  it('is found out by both ends sending SYNs from watched ports: the push that follows is reported', () => {
+    const { send } = create({});
+    const local = '10.0.0.1:40123';
+    const remote = '192.0.2.9:43800';
+    send(
+      { from: remote, to: local, flags: 'S', sequence: 7 },
+      { from: local, to: remote, flags: 'S', sequence: 100 },
+      { from: remote, to: local, flags: 'SA', sequence: 900, acknowledgment: 101 },
+      { from: local, to: remote, flags: 'A', sequence: 101, acknowledgment: 901 },
+    );
+    expect(seen()).toEqual(['critical unexpected-destination 10.0.0.1 > 192.0.2.9']);
+  });
+
+  describe('in a tunnel', () => {
+    const inVxlan = (segment: Partial<Segment>): Partial<Segment> => ({ ...segment, tunnel: 'vxlan' });
+    const vxlan = { types: ['vxlan'], local: undefined, remote: undefined } as const;
+
+    it('that nobody ends is told apart, and accuses nobody of more than an attempt', () => {
+      const { send, pipeline } = create({});
+      send(...[syn, synAck, ack, data].map(inVxlan));
+      pipeline.end(START * 1000);
+      expect(new Set(seen())).toEqual(new Set(['warning unexpected-peer 192.0.2.9 > 10.0.0.1']));
+      expect(anomalies[0]?.flow?.plasmawatch.tunnel).toEqual({ type: 'vxlan', ...OUTER, id: 7 });
+    });
+
+    it('that nobody ends accuses no member', () => {
+      const { send, pipeline } = create({});
+      const leak = { from: '10.0.0.2:40000', to: '203.0.113.5:43800', sequence: 1 };
+      send({ ...leak, flags: 'S', tunnel: 'vxlan' }, { ...leak, flags: 'PA', payload: 100, tunnel: 'vxlan' });
+      pipeline.end(START * 1000);
+      expect(seen()).toEqual([]);
+      expect(pipeline.totals().disregardedFlows).toBe(1);
+    });
+
+    it('that an interface of the node ends is seen on that interface, and not twice', () => {
+      interfaces.push({ ...vxlan, id: 7 });
+      const { send, pipeline } = create({});
+      send(...[syn, synAck, ack, data].map(inVxlan));
+      expect(pipeline.totals()).toMatchObject({ flows: 0, unwrappedPackets: 4 });
+      send(syn, synAck, ack, data);
+      expect(seen()).toEqual(PULL);
+    });
+
+    it('of another number than the interface has is told apart', () => {
+      interfaces.push({ ...vxlan, id: 8 });
+      const { send, pipeline } = create({});
+      send(...[syn, synAck, ack, data].map(inVxlan));
+      expect(pipeline.totals()).toMatchObject({ flows: 1, unwrappedPackets: 0 });
+    });
+
+    it('that the rules trust is plain traffic', () => {
+      const { send } = create({ tunnels: [trusted('203.0.113.0/24', '10.0.0.0/8')] });
+      send(...[syn, synAck, ack, data].map(inVxlan));
+      expect(seen()).toEqual(PULL);
+    });
+
+    it('that the rules trust between other ends is told apart', () => {
+      const { send } = create({ tunnels: [trusted('10.0.0.0/8')] });
+      send(...[syn, synAck, ack, data].map(inVxlan));
+      expect(seen()).toEqual(['warning unexpected-peer 192.0.2.9 > 10.0.0.1']);
+    });
+  });
+});
+
+function trusted(...ranges: string[]): TrustedTunnel {
+  const ends = ranges.map((range) => parsePrefix(range)).filter((prefix) => prefix !== undefined);
+  return { type: 'vxlan', id: 7, ends };
+}
+
+function sendSegment(pipeline: Pipeline, segment: Partial<Segment>): void {
+  const bytes = frameOfSegment({
+    from: '',
+    to: '',
+    flags: '',
+    sequence: 0,
+    acknowledgment: 0,
+    payload: 0,
+    tunnel: undefined,
+    ...segment,
+  });
+  const frame = new Frame();
+  frame.view = new DataView(bytes.buffer);
+  frame.capturedLength = bytes.length;
+  frame.originalLength = bytes.length;
+  frame.linkType = LINKTYPE_ETHERNET;
+  frame.seconds = START;
+  frame.interfaceIndex = 1;
+  pipeline.frame(frame);
+}
