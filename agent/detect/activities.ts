@@ -1,17 +1,18 @@
 /**
  * Connections that belong to one activity, however many there are: an activity is reported with its first connection,
- * again at once when a connection proves more than those before, again while it grows, and a last time when it has been
- * quiet. A pending one is not reported until it is confirmed, or never.
+ * again at once when that proves more than before, again while it grows, and a last time when it has been quiet. A
+ * pending one is not reported until it is confirmed, or never.
  *
  * The table is bounded, and nobody is turned away who has proved its address: the least significant activity gives way,
  * with a last report. Its open connections stay known, and become part of an activity again when they move data. What
  * can be forged is let in so often in a second, those that moved most first.
  */
 import type { Flow } from '../flow/flow.ts';
-import type { Standing } from '../flow/standing.ts';
+import { STANDINGS, type Standing } from '../flow/standing.ts';
 import { bytesOf, bytesOfActivity, type Activity, type ActivitySubject, type Candidate } from './activity.ts';
 import { Allowance } from './allowance.ts';
-import { isHigher } from './standing.ts';
+import { isHigher, rankOf } from './standing.ts';
+import { heaviest } from './top.ts';
 import { growthOf, UnfollowedFlows } from './unfollowed.ts';
 import { Victims } from './victims.ts';
 import type { Anomaly, FlowRecord, SocketOwner } from '../../common/event.ts';
@@ -28,7 +29,7 @@ const RETURNS = { perSecond: 100, burst: 100 };
 /** What moved as much is never left out: the sender pays for each one with its bandwidth. */
 const HEAVY_BYTES = 1_000_000;
 
-/** Where an activity stands when it is reported; `raised`: one of its connections proved more than those before. */
+/** Where an activity stands when it is reported; `raised`: its connection proves more than before. */
 export type ActivityPhase = 'opened' | 'raised' | 'growing' | 'over';
 
 /** Why packets are to be recorded as evidence: how far the connection got, or that it has moved much. */
@@ -74,8 +75,9 @@ export class ActivityTracker<Tag> {
     return this.#activityOfFlow.get(flow);
   }
 
-  has(key: string): boolean {
-    return this.#activities.has(key);
+  /** Whether there is an activity that the connection would be part of. */
+  hasActivityFor(candidate: Candidate<Tag>): boolean {
+    return this.#activityFor(candidate) !== undefined;
   }
 
   /**
@@ -85,10 +87,18 @@ export class ActivityTracker<Tag> {
    * @returns the activity that it is part of, if any
    */
   add(candidate: Candidate<Tag>, nowMs: number, isPending = false): Activity<Tag> | undefined {
-    const activity = this.#activityOfFlow.get(candidate.flow);
-    if (activity !== undefined) this.#raise(activity, candidate, nowMs);
-    else if (this.#isAdmitted(candidate, nowMs)) this.#enter(candidate, nowMs, isPending);
-    return this.#activityOfFlow.get(candidate.flow);
+    const { flow } = candidate;
+    const activity = this.#activityOfFlow.get(flow);
+    if (activity === undefined) this.#admit(candidate, nowMs, isPending);
+    else if (!isHigher(candidate.standing, activity.standing)) activity.open.set(flow, candidate);
+    else if (activity.count === 1 && !this.hasActivityFor(candidate)) this.#raise(activity, candidate, nowMs);
+    else {
+      // The others of its activity prove less: what they left behind, as evidence or words, is not about this one.
+      const reportedBytes = bytesOf(flow);
+      this.release(flow);
+      this.#admit(candidate, nowMs, isPending, reportedBytes);
+    }
+    return this.#activityOfFlow.get(flow);
   }
 
   /**
@@ -117,15 +127,16 @@ export class ActivityTracker<Tag> {
     subject: ActivitySubject,
     nowMs: number,
   ): readonly Flow<Tag>[] | undefined {
-    const other = this.#activities.get(key);
+    const fullKey = fullKeyOf(key, activity.standing);
+    const other = this.#activities.get(fullKey);
     if (other !== undefined && other !== activity) {
       other.count += activity.count - activity.open.size;
       other.endedBytes += activity.endedBytes;
       return this.drop(activity);
     }
     this.#activities.delete(activity.key);
-    this.#activities.set(key, activity);
-    Object.assign(activity, { key, subject, isPending: false });
+    this.#activities.set(fullKey, activity);
+    Object.assign(activity, { key: fullKey, subject, isPending: false });
     this.#report(activity, 'opened', nowMs);
     return undefined;
   }
@@ -158,7 +169,8 @@ export class ActivityTracker<Tag> {
       const growth = growthOf(unfollowed);
       const nowMs = timeOf(flow);
       const isReported = growth >= HEAVY_BYTES || (growth > 0 && this.#returns.take(nowMs));
-      if (isReported || this.has(unfollowed.candidate.key)) this.#enter(unfollowed.candidate, nowMs);
+      const { candidate } = unfollowed;
+      if (isReported || this.hasActivityFor(candidate)) this.#enter(candidate, nowMs);
     }
     this.release(flow);
   }
@@ -188,9 +200,22 @@ export class ActivityTracker<Tag> {
     this.#unfollowed.clear();
   }
 
+  /** The activity of the same peer whose connections prove as much as this one, or more. */
+  #activityFor({ key, standing }: Candidate<Tag>): Activity<Tag> | undefined {
+    for (let rank = STANDINGS.length - 1; rank >= rankOf(standing); rank--) {
+      const activity = this.#activities.get(fullKeyOf(key, STANDINGS[rank] as Standing));
+      if (activity !== undefined) return activity;
+    }
+    return undefined;
+  }
+
+  #admit(candidate: Candidate<Tag>, nowMs: number, isPending: boolean, reportedBytes?: number): void {
+    if (this.#isAdmitted(candidate, nowMs)) this.#enter(candidate, nowMs, isPending, reportedBytes);
+  }
+
   /** Whether the connection may be in an activity now. Where it may not, it is known, and comes back when it moves data. */
   #isAdmitted(candidate: Candidate<Tag>, nowMs: number): boolean {
-    if (this.has(candidate.key)) return true;
+    if (this.hasActivityFor(candidate)) return true;
     const unfollowed = this.#unfollowed.of(candidate.flow);
     if (unfollowed !== undefined && !isHigher(candidate.standing, unfollowed.candidate.standing)) {
       this.#unfollowed.update(unfollowed, candidate);
@@ -202,22 +227,28 @@ export class ActivityTracker<Tag> {
     return false;
   }
 
-  #enter(candidate: Candidate<Tag>, nowMs: number, isPending = false): void {
-    const { flow, key } = candidate;
-    const known = this.#activities.get(key);
+  /** @param reportedBytes of the connection that another activity has reported */
+  #enter(
+    candidate: Candidate<Tag>,
+    nowMs: number,
+    isPending = false,
+    reportedBytes = this.#unfollowed.of(candidate.flow)?.reportedBytes ?? 0,
+  ): void {
+    const { flow } = candidate;
+    const known = this.#activityFor(candidate);
     const activity = known ?? this.#open(candidate, nowMs, isPending);
-    activity.carriedBytes += this.#unfollowed.of(flow)?.reportedBytes ?? 0;
+    activity.carriedBytes += reportedBytes;
     this.#unfollowed.delete(flow);
     activity.count++;
     activity.open.set(flow, candidate);
     this.#activityOfFlow.set(flow, activity);
-    if (known !== undefined) this.#raise(activity, candidate, nowMs);
-    else if (!activity.isPending) this.#report(activity, 'opened', nowMs);
+    if (known === undefined && !activity.isPending) this.#report(activity, 'opened', nowMs);
   }
 
   #open(candidate: Candidate<Tag>, nowMs: number, isPending: boolean): Activity<Tag> {
     this.#makeRoom(nowMs);
-    const { flow, key, standing } = candidate;
+    const { flow, standing } = candidate;
+    const key = fullKeyOf(candidate.key, standing);
     const { owner, ...subject } = candidate.open();
     const { event } = this.#options.describe(flow, subject.service);
     const activity: Activity<Tag> = {
@@ -247,19 +278,19 @@ export class ActivityTracker<Tag> {
     return activity;
   }
 
-  /** A connection may prove more than all before it: then the activity is reported at once, as what it is now. */
+  /** The only connection of an activity proves more by now: the activity is reported at once, as what it is. */
   #raise(activity: Activity<Tag>, candidate: Candidate<Tag>, nowMs: number): void {
-    activity.open.set(candidate.flow, candidate);
-    if (!isHigher(candidate.standing, activity.standing)) return;
-    activity.standing = candidate.standing;
-    if (!activity.isRecorded) {
-      activity.isRecorded = this.#options.record(activity.id, candidate.flow, candidate.standing);
-    }
-    if (activity.isPending) return;
+    const { flow, standing } = candidate;
     const { owner, ...subject } = candidate.open();
+    this.#activities.delete(activity.key);
+    activity.key = fullKeyOf(candidate.key, standing);
+    this.#activities.set(activity.key, activity);
+    activity.open.set(flow, candidate);
+    activity.standing = standing;
     activity.subject = subject;
     activity.owner ??= owner;
-    this.#report(activity, 'raised', nowMs);
+    if (!activity.isRecorded) activity.isRecorded = this.#options.record(activity.id, flow, standing);
+    if (!activity.isPending) this.#report(activity, 'raised', nowMs);
   }
 
   #makeRoom(nowMs: number): void {
@@ -281,9 +312,13 @@ export class ActivityTracker<Tag> {
   }
 
   #takeBack(nowMs: number): void {
-    for (const candidate of this.#unfollowed.withActivity(this.#activities)) this.#enter(candidate, nowMs);
-    for (const candidate of this.#unfollowed.grown(this.#returns.left(nowMs))) {
-      if (this.has(candidate.key) || this.#returns.take(nowMs)) this.#enter(candidate, nowMs);
+    const grown = [...this.#unfollowed.grown()];
+    const alone = grown.filter(({ candidate }) => !this.hasActivityFor(candidate));
+    const first = new Set(heaviest(alone, this.#returns.left(nowMs), growthOf));
+    for (const unfollowed of grown) {
+      const { candidate } = unfollowed;
+      const mayEnter = first.has(unfollowed) && this.#returns.take(nowMs);
+      if (mayEnter || this.hasActivityFor(candidate)) this.#enter(candidate, nowMs);
     }
   }
 
@@ -335,6 +370,11 @@ export class ActivityTracker<Tag> {
 
 /** What the schema of an anomaly takes. */
 const MAX_MESSAGE_LENGTH = 1024;
+
+/** The peer's connections that prove more are an activity of their own: what was forged before leaves no mark on it. */
+function fullKeyOf(key: string, standing: Standing): string {
+  return `${standing} ${key}`;
+}
 
 function reportableBytesOf<Tag>(activity: Activity<Tag>): number {
   return bytesOfActivity(activity) - activity.carriedBytes;

@@ -23,16 +23,17 @@ export interface Candidate<Tag> {
   /** What the connections of an activity have in common. */
   readonly key: string;
   readonly standing: Standing;
-  /** The activity as it begins with this connection, or stands when this one is the first to prove more. */
+  /** The activity as it begins with this connection, or stands when it proves more. */
   readonly open: () => ActivityOpening;
 }
 
 /** An activity that goes on, or has gone on. */
 export interface Activity<Tag> {
+  /** What its connections have in common, and how much they prove. */
   key: string;
   readonly id: string;
   subject: ActivitySubject;
-  /** The highest of its connections. */
+  /** Of its connections, at least. */
   standing: Standing;
   /** It is not reported yet: its peer may be a node that has just joined. */
   isPending: boolean;

@@ -1,4 +1,6 @@
 /** Something that may be done so often in a second, and so often at once: a token bucket that is filled by time. */
+const DISORDER_MS = 10_000;
+
 export class Allowance {
   readonly #perSecond: number;
   readonly #burst: number;
@@ -11,8 +13,9 @@ export class Allowance {
     this.#left = burst;
   }
 
-  /** How often it may be done now. Time that goes back gains nothing and costs nothing. */
+  /** How often it may be done now. Packets come a little out of order; a clock that was set back begins anew. */
   left(nowMs: number): number {
+    if (nowMs < this.#atMs - DISORDER_MS) this.#atMs = nowMs;
     if (nowMs > this.#atMs) {
       const gained = ((nowMs - this.#atMs) / 1000) * this.#perSecond;
       this.#left = Math.min(this.#burst, this.#left + gained);

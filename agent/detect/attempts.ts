@@ -45,9 +45,9 @@ export class AttemptDetector<Tag> {
 
   /** Takes an attempt. Calling it again for the same flow changes nothing. */
   add(candidate: Candidate<Tag>, nowMs: number): void {
-    const { flow, key } = candidate;
+    const { flow } = candidate;
     if (this.#activities.of(flow) !== undefined || this.#summed.has(flow)) return;
-    if (this.#activities.has(key) || this.#activities.size < MAX_ATTEMPT_ACTIVITIES) {
+    if (this.#activities.hasActivityFor(candidate) || this.#activities.size < MAX_ATTEMPT_ACTIVITIES) {
       this.#activities.add(candidate, nowMs);
     } else {
       this.#summed.add(flow);

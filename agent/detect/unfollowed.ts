@@ -4,7 +4,6 @@
  */
 import type { Flow } from '../flow/flow.ts';
 import { bytesOf, type Candidate } from './activity.ts';
-import { heaviest } from './top.ts';
 
 export interface Unfollowed<Tag> {
   /** What would be added; its facts are those of the last time that the flow was judged. */
@@ -40,25 +39,13 @@ export class UnfollowedFlows<Tag> {
     this.#flows.delete(flow);
   }
 
-  /** The flows whose activity is there again. */
-  withActivity(activities: ReadonlyMap<string, unknown>): Candidate<Tag>[] {
-    const found: Candidate<Tag>[] = [];
-    for (const { candidate } of this.#flows.values())
-      if (activities.has(candidate.key)) found.push(candidate);
-    return found;
-  }
-
-  /** The flows that moved something which no activity has reported: at most `count`, those that moved most first. */
-  grown(count: number): Candidate<Tag>[] {
-    return heaviest(this.#grown(), count, growthOf).map(({ candidate }) => candidate);
+  /** The flows that moved something which no activity has reported. */
+  *grown(): Generator<Unfollowed<Tag>> {
+    for (const unfollowed of this.#flows.values()) if (growthOf(unfollowed) > 0) yield unfollowed;
   }
 
   clear(): void {
     this.#flows.clear();
-  }
-
-  *#grown(): Generator<Unfollowed<Tag>> {
-    for (const unfollowed of this.#flows.values()) if (growthOf(unfollowed) > 0) yield unfollowed;
   }
 }
 

@@ -11,12 +11,12 @@ import type { ActivityPhase } from '../detect/activities.ts';
  * - `flow`: a connection that is over, or goes on
  * - `evidence`: packets of an anomaly
  * - `attempt`: connections that were not answered, one by one or in a sum
- * - `update`: an activity that was reported before
  * - `unproven`: an activity whose connection may be forged; a new member, as a source says
+ * - `update`: an activity that was answered, and reported before
  * - `first`: an activity that was answered, when it begins
  * - `node`: the state of this node: partly blind, membership stale
  */
-export type Importance = 'flow' | 'evidence' | 'attempt' | 'update' | 'unproven' | 'first' | 'node';
+export type Importance = 'flow' | 'evidence' | 'attempt' | 'unproven' | 'update' | 'first' | 'node';
 
 /**
  * The share of a bound from which on reports of that importance are turned away. Those of the node are few and each is
@@ -26,8 +26,8 @@ export const SHARES: Readonly<Record<Importance, number>> = {
   flow: 0.8,
   evidence: 0.84,
   attempt: 0.88,
-  update: 0.92,
-  unproven: 0.96,
+  unproven: 0.92,
+  update: 0.96,
   first: 1,
   node: 1.02,
 };
@@ -42,6 +42,6 @@ export function importanceOf(report: Report, phase: ActivityPhase = 'opened'): I
   const { state, tunnel } = report.flow.plasmawatch;
   const isAttempt = state === 'attempt' || state === 'refused' || tunnel !== undefined;
   if (report.severity === 'warning' && isAttempt) return 'attempt';
-  if (phase === 'growing' || phase === 'over') return 'update';
-  return state === 'midstream' && phase === 'opened' ? 'unproven' : 'first';
+  if (state === 'midstream' && phase !== 'raised') return 'unproven';
+  return phase === 'growing' || phase === 'over' ? 'update' : 'first';
 }

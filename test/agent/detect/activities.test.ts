@@ -159,6 +159,41 @@ describe('ActivityTracker', () => {
     ]);
   });
 
+  it('is not marked by what was forged before: who is answered is an activity of its own, with its own evidence', () => {
+    connect('192.0.2.9:1', 'unproven');
+    const forged = connect('192.0.2.9:2', 'unproven');
+    recorded.length = 0;
+    const real = connect('192.0.2.9:3', 'answered', 1e6);
+    expect(reports.at(-1)).toMatchObject({ id: 'a2', phase: 'opened', flow: { source: { port: 3 } } });
+    expect(recorded).toEqual([{ peer: '192.0.2.9', claim: 'answered' }]);
+    // What one of several proves later is no other matter.
+    forged.move(40);
+    tracker.add(candidate(forged, 'answered'), second * 1000);
+    expect(tracker.of(forged.flow)?.id).toBe('a2');
+    for (const { flow } of [real, forged]) tracker.flowEnded(flow);
+    tracker.end(second * 1000);
+    const last = new Map(reports.map(({ id, bytes }) => [id, bytes]));
+    expect([...last]).toEqual([
+      ['a1', 60 + 100],
+      ['a2', 1e6 + 60],
+    ]);
+  });
+
+  it('takes what proves less into the activity of a peer that was answered', () => {
+    connect('192.0.2.9:1');
+    connect('192.0.2.9:2', 'unproven');
+    expect([tracker.size, reports.length]).toEqual([1, 1]);
+  });
+
+  it('goes on where the clock is set back', () => {
+    for (let index = 0; index < 2000; index++) connect(manyPeers(index), 'unproven');
+    second -= 3600;
+    tick(2);
+    const flow = connect('192.0.2.9:5000', 'unproven', 1000);
+    tick();
+    expect(isOpen(flow)).toBe(true);
+  });
+
   it('reports so many forged peers in a second and no more, those that moved most first', () => {
     for (let index = 0; index < 3000; index++) connect(manyPeers(index), 'unproven');
     expect(reports.filter(({ phase }) => phase === 'opened')).toHaveLength(1000);

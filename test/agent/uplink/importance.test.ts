@@ -37,12 +37,12 @@ describe('the importance of a report', () => {
       importanceOf(sampleFlowReport()),
       importanceOf(EVIDENCE),
       importanceOf(anomaly('warning', 'attempt')),
-      importanceOf(anomaly('critical', 'established'), 'growing'),
       importanceOf(anomaly('critical', 'midstream'), 'opened'),
+      importanceOf(anomaly('critical', 'established'), 'growing'),
       importanceOf(anomaly('critical', 'established'), 'opened'),
       importanceOf(ofNode('blind')),
     ];
-    expect(order).toEqual(['flow', 'evidence', 'attempt', 'update', 'unproven', 'first', 'node']);
+    expect(order).toEqual(['flow', 'evidence', 'attempt', 'unproven', 'update', 'first', 'node']);
     expect(Object.keys(SHARES)).toEqual(order);
     const shares = Object.values(SHARES);
     expect(shares).toEqual(shares.toSorted((a, b) => a - b));

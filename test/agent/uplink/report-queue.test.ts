@@ -92,7 +92,7 @@ describe('reports on their way to the disk', () => {
 
   it('leave the last room to who was answered and to the state of the node, whatever comes before', () => {
     isFull = true;
-    const steps = ['flow', 'evidence', 'attempt', 'update', 'unproven', 'first', 'node'] as const;
+    const steps = ['flow', 'evidence', 'attempt', 'unproven', 'update', 'first', 'node'] as const;
     const waiting = steps.map((step) => {
       for (let index = 0; index < 11_000; index++) queue.push(sampleAnomaly(index), step);
       return queue.counters().waiting;

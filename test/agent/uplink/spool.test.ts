@@ -160,7 +160,7 @@ describe('a spool that fills up', () => {
 
   it('keeps the last room for the first report of who was answered, whatever fills it before', async () => {
     const spool = await openTestSpool({ maxReports: 1000 });
-    const steps = ['flow', 'evidence', 'attempt', 'update', 'unproven', 'first', 'node'] as const;
+    const steps = ['flow', 'evidence', 'attempt', 'unproven', 'update', 'first', 'node'] as const;
     const taken = steps.map((step) => {
       const reports = Array.from({ length: 2000 }, (_, index) => sampleAnomaly(index));
       return spool.append(
