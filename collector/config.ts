@@ -53,7 +53,7 @@ const settings = z.strictObject({
         .optional()
         .describe(
           'File with the authority that signs certificates of clients (PEM). Agents and users of the API then need one; ' +
-            'an agent may only have a name that is in its certificate.',
+            'that of an agent has one URI, `plasmawatch:/agent/NAME` or `spiffe://…/agent/NAME`.',
         ),
     })
     .optional()

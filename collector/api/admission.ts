@@ -5,7 +5,7 @@
  */
 import type { FastifyRequest } from 'fastify';
 import { isLoopbackHost, parseAddress } from '../../common/address.ts';
-import { certifiedNames } from '../edge/client-certificate.ts';
+import { clientCertificate } from '../edge/client-certificate.ts';
 import type { RefusalReason } from '../edge/refusals.ts';
 import type { RequestLimits } from '../edge/request-limits.ts';
 import { callerOf, LOCAL_CALLER, mayAct, roleNeeded, type ApiToken, type Caller } from './access.ts';
@@ -67,7 +67,7 @@ function wrongCaller(
 ): RequestRefusal | undefined {
   const needed = roleNeeded(request);
   if (needed === 'anyone') return undefined;
-  if (needsCertificate && certifiedNames(request.raw.socket) === undefined) {
+  if (needsCertificate && clientCertificate(request.raw.socket) === undefined) {
     const message = 'a client certificate is needed';
     return { status: 403, code: 'certificate', message, reason: 'no-certificate' };
   }
