@@ -35,7 +35,9 @@ const settings = z.strictObject({
     .strictObject({
       host: hostName
         .default('127.0.0.1')
-        .describe('Address to listen on. Beyond loopback, both tokens are needed.'),
+        .describe(
+          'Address to listen on. Beyond loopback, both tokens are needed; on loopback, the collector makes those that are missing.',
+        ),
       port: port.default(9440).describe('TCP port of agents, API and metrics; 0 for any free one.'),
       allowedHosts: z
         .array(hostName)

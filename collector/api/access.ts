@@ -32,7 +32,7 @@ declare module 'fastify' {
   }
 }
 
-/** Where no token is configured, which is possible on loopback only: whoever is on the machine. */
+/** Whose token it is that a collector on loopback makes for itself: the user's who started it. */
 export const LOCAL_CALLER: Caller = { name: 'local', role: 'admin' };
 
 /**

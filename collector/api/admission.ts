@@ -8,12 +8,12 @@ import { isLoopbackHost, parseAddress } from '../../common/address.ts';
 import { clientCertificate } from '../edge/client-certificate.ts';
 import type { RefusalReason } from '../edge/refusals.ts';
 import type { RequestLimits } from '../edge/request-limits.ts';
-import { callerOf, LOCAL_CALLER, mayAct, roleNeeded, type ApiToken, type Caller } from './access.ts';
+import { callerOf, mayAct, roleNeeded, type ApiToken } from './access.ts';
 
 export interface AdmissionOptions {
   readonly listenHost: string;
   readonly allowedHosts: readonly string[];
-  /** What users of the API present; none for a collector on loopback that asks for nothing. */
+  /** What users of the API present; without any, only what anyone may ask is answered. */
   readonly tokens: readonly ApiToken[];
   readonly needsCertificate: boolean;
   readonly requestLimits?: RequestLimits | undefined;
@@ -71,8 +71,7 @@ function wrongCaller(
     const message = 'a client certificate is needed';
     return { status: 403, code: 'certificate', message, reason: 'no-certificate' };
   }
-  const caller: Caller | undefined =
-    tokens.length === 0 ? LOCAL_CALLER : callerOf(request.headers.authorization, tokens);
+  const caller = callerOf(request.headers.authorization, tokens);
   if (caller === undefined) {
     requestLimits?.noteFailedLogin(request.ip);
     return {

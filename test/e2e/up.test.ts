@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { missingForNamespaces, withNamespace } from '../support/netns.ts';
 import { Program } from '../support/program.ts';
+import { runCli } from '../support/run-cli.ts';
 
 const missing = missingForNamespaces();
 const needsNamespaces = `needs network namespaces${missing === undefined ? '' : `, missing: ${missing}`}`;
@@ -15,8 +16,11 @@ describe('plasmawatch up', () => {
       'INCIDENT  INC-1 opened, critical: Unexpected peer 10.77.9.66 talks to the object manager',
     );
     const url = /http:\S+/.exec(program.stdout.join('\n'))?.[0] ?? '';
-    const answer = (await (await fetch(url)).json()) as { incidents: { peer: string }[] };
-    expect(answer.incidents.map(({ peer }) => peer)).toEqual(['10.77.9.66']);
+    const { status, stdout } = await runCli(['incidents', '--collector', url, '--json']);
+    expect({ status, peer: (JSON.parse(stdout) as { peer: string }).peer }).toEqual({
+      status: 1,
+      peer: '10.77.9.66',
+    });
     expect(await program.stop()).toBe(1);
     expect(program.stderr).toEqual([]);
   });
