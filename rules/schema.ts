@@ -5,7 +5,14 @@
  * `checks.ts`.
  */
 import { z } from 'zod';
-import { formatPrefix, isCanonicalPrefix, parsePrefix, type Prefix } from '../common/address.ts';
+import {
+  formatPrefix,
+  isCanonicalPrefix,
+  isIpv4,
+  parseAddress,
+  parsePrefix,
+  type Prefix,
+} from '../common/address.ts';
 import { expected } from '../common/schema-message.ts';
 import { checkedText } from '../common/text-field.ts';
 import { parseSize } from '../common/units.ts';
@@ -91,7 +98,8 @@ const servicePorts = z.union(
 /** An address range in its canonical form. */
 export const cidr = checkedText('an address range such as `10.20.0.0/24`', /./, (text) => {
   const prefix = parsePrefix(text);
-  if (prefix === undefined) return expected('an address range such as `10.20.0.0/24`', text);
+  if (prefix === undefined)
+    return mappedProblem(text) ?? expected('an address range such as `10.20.0.0/24`', text);
   return isCanonicalPrefix(prefix)
     ? undefined
     : `\`${text}\` has bits set beyond its length; write \`${formatPrefix(maskPrefix(prefix))}\``;
@@ -99,7 +107,7 @@ export const cidr = checkedText('an address range such as `10.20.0.0/24`', /./, 
 const host = checkedText('an address or a host name', /./, (text) => {
   if (parsePrefix(text) !== undefined)
     return text.includes('/') ? `\`${text}\` is a range; write it under \`cidr\`` : undefined;
-  return isHostName(text) ? undefined : expected('an address or a host name', text);
+  return isHostName(text) ? undefined : (mappedProblem(text) ?? expected('an address or a host name', text));
 });
 const dnsName = checkedText('a DNS name such as `workers.ray.svc.cluster.local.`', /./, (text) => {
   if (parsePrefix(text) !== undefined) {
@@ -306,6 +314,17 @@ export function toPortRanges(ports: number | string | readonly (number | string)
   if (typeof ports !== 'string') return ports.flatMap(toPortRanges);
   const [first = 0, last = first] = ports.split('-').map(Number);
   return [{ first, last }];
+}
+
+/** Of IPv4 written as IPv6, what to write instead. */
+function mappedProblem(text: string): string | undefined {
+  const [addressText = '', bitsText = '128'] = text.split('/');
+  const address = parseAddress(addressText);
+  if (address === undefined || !isIpv4(address) || !/^\d{1,3}$/.test(bitsText)) return undefined;
+  const bits = Number(bitsText);
+  if (bits < 96 || bits > 128) return undefined;
+  const ipv4 = formatPrefix(maskPrefix({ ...address, bits }));
+  return `\`${text}\` is IPv4 written as IPv6; write \`${ipv4}\``;
 }
 
 /** Labels of letters, digits and hyphens (RFC 1123, section 2.1); a text of digits and dots is a mistyped address. */

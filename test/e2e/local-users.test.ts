@@ -92,11 +92,11 @@ describe.skipIf(missing !== undefined)(`other users of the machine (needs root o
     }
     const words = ['incidents', '--collector', url];
     const stranger = new Program(words, { env: env(), user: NOBODY });
-    await stranger.said('run this as the user who started it, or with sudo');
-    expect(await stranger.stop()).toBe(2);
+    expect(await stranger.ended()).toBe(2);
+    expect(stranger.stderr.join()).toContain('run this as the user who started it, or with sudo');
     const owner = new Program(words, { env: env() });
-    await owner.said(command === 'up' ? 'INC-1' : 'no such incidents');
-    await owner.stop();
+    expect(await owner.ended()).toBe(command === 'up' ? 1 : 0);
+    expect(owner.stdout.join()).toContain(command === 'up' ? 'INC-1' : 'no such incidents');
     // The arguments of a process are there for all to read.
     const token = await readFile(
       join(folder, 'plasmawatch', (await tokenFiles()).find((name) => name.startsWith('api-')) ?? ''),
@@ -120,8 +120,7 @@ describe.skipIf(missing !== undefined)(`other users of the machine (needs root o
     try {
       for (const host of ['localhost', '[::1]', '127.0.0.1']) {
         const client = new Program(['incidents', '--collector', `http://${host}:${port}`], { env: env() });
-        await waitFor(() => client.stdout.length + client.stderr.length > 0, 'an answer');
-        await client.stop();
+        await client.ended();
       }
     } finally {
       trap.close();
