@@ -200,15 +200,17 @@ describe('prefixContains', () => {
 
   it('never holds an address of IPv4 where the prefix is one of IPv6, whatever its length', () => {
     const addresses = ['0.0.0.0', '8.8.8.8', '10.0.0.1', '127.0.0.1', '255.255.255.255'].map(parsed);
+    const wrong: string[] = [];
     for (const text of ['::ffff:0:0', '::', '::ffff:10.0.0.0', '::ffff:8.8.8.8']) {
       for (let bits = 0; bits <= 128; bits++) {
         const prefix = parsePrefix(`${text}/${bits}`);
         if (prefix === undefined) continue;
         for (const { w0, w1, w2, w3 } of addresses) {
-          expect(prefixContains(prefix, w0, w1, w2, w3), `${text}/${bits}`).toBe(false);
+          if (prefixContains(prefix, w0, w1, w2, w3)) wrong.push(`${text}/${bits}`);
         }
       }
     }
+    expect(wrong).toEqual([]);
   });
 
   it('agrees with a comparison of the leading bits as text', () => {
