@@ -116,6 +116,11 @@ const dnsName = checkedText('a DNS name such as `workers.ray.svc.cluster.local.`
   return isHostName(text) ? undefined : expected('a DNS name such as `workers.ray.svc.cluster.local.`', text);
 });
 
+const wide = z
+  .literal(true, { error: ({ input }) => expected('`true`, or nothing', input) })
+  .optional()
+  .describe('Confirms ranges that hold more than a /8 of IPv4 or a /16 of IPv6.');
+
 /** Names as Kubernetes takes them (Kubernetes docs, "Labels and selectors", "Object names"): nothing else can end up in a query. */
 const namespaceName = checkedText('a namespace such as `ray`', /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/);
 export const labelValue = checkedText(
@@ -153,8 +158,9 @@ const groupSchema = z
       .describe('A file that lists members, read again when it changes; relative to the rule file.'),
     cidr: z.array(cidr).min(1).max(MAX_ENTRIES).optional().describe('Address ranges.'),
     hosts: z.array(host).min(1).max(MAX_ENTRIES).optional().describe('Addresses and host names.'),
+    wide,
   })
-  .refine((group) => Object.keys(group).length > 0, {
+  .refine((group) => Object.keys(group).some((key) => key !== 'wide'), {
     error: 'a group needs at least one source: ray, kubernetes, dns, file, cidr or hosts',
     when: hasNoIssueYet,
   });
@@ -182,7 +188,7 @@ const allowSchema = z.strictObject({
   mode: z
     .enum(RULE_MODES)
     .optional()
-    .describe('learn: propose rules; audit: count what would have alerted; alert (when left out): alert.'),
+    .describe('alert, the same as leaving it out; `learn` and `audit` are not supported yet and refused.'),
 });
 
 const limitSchema = z
@@ -243,8 +249,9 @@ const approvedSchema = z
       .max(MAX_ENTRIES)
       .optional()
       .describe("Ids of single members: `NAMESPACE/POD`, or Ray's node id, which a restart changes."),
+    wide,
   })
-  .refine((approved) => Object.keys(approved).length > 0, {
+  .refine((approved) => Object.keys(approved).some((key) => key !== 'wide'), {
     error: 'an approval needs at least one of cidr, hosts, nodeGroups and ids',
     when: hasNoIssueYet,
   });
@@ -276,8 +283,8 @@ export const rulesSchema = z.strictObject({
     .max(MAX_RULES)
     .optional()
     .describe('Who may reach what; the first rule that matches counts.'),
-  limits: z.array(limitSchema).max(MAX_ENTRIES).optional().describe('More than this is an anomaly.'),
-  require: z.array(requireSchema).max(MAX_ENTRIES).optional().describe('How connections must be protected.'),
+  limits: z.array(limitSchema).max(MAX_ENTRIES).optional().describe('Not supported yet: refused.'),
+  require: z.array(requireSchema).max(MAX_ENTRIES).optional().describe('Not supported yet: refused.'),
   evidence: evidenceSchema
     .optional()
     .describe('What is kept of the packets of an unexpected connection; in one file only.'),
