@@ -10,6 +10,8 @@ import { nodeLabelsSchema } from './incident/node-labels.ts';
 import { checkRoutes, routesSchema } from './incident/routing-config.ts';
 import { receiversSchema } from './notify/receivers.ts';
 import { ROLES, type ApiToken } from './api/access.ts';
+import { cidr } from '../rules/schema.ts';
+import { findWide } from '../rules/wide.ts';
 
 const apiTokens = z
   .array(
@@ -47,6 +49,16 @@ const settings = z.strictObject({
     })
     .prefault({})
     .describe('Where agents, the API and Prometheus find the collector.'),
+  trustedProxies: z
+    .array(cidr)
+    .max(64)
+    .refine((ranges) => findWide(ranges) === undefined, {
+      error: 'expected the addresses of your proxies: these ranges hold almost everybody',
+    })
+    .default([])
+    .describe(
+      'Addresses of reverse proxies: of their requests the client is the last one in X-Forwarded-For that is none of them, and limits per address are not theirs.',
+    ),
   tls: z
     .strictObject({
       cert: filePath.describe('File with the certificate and its chain (PEM).'),

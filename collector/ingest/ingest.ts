@@ -165,7 +165,9 @@ export class Ingest {
 
   #admit(name: string, session: Session, request: IncomingMessage): boolean {
     const { store, limits, connections, metrics } = this.#options;
-    if (!store.hasAgent(name) && store.agentCount() >= limits.maxAgents) return false;
+    // A name that an admin enrolled has its place: whoever makes up names fills the others only.
+    const isExpected = store.hasAgent(name) || store.enrolments.has(name);
+    if (!isExpected && store.agentCount() >= limits.maxAgents) return false;
     connections.handOver(request.socket);
     this.#byAgent.get(name)?.replace();
     this.#byAgent.set(name, session);
