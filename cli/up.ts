@@ -16,6 +16,7 @@ import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import type { Anomaly } from '../common/event.ts';
 import type { Logger } from '../common/log.ts';
 import { packagePath } from '../common/package.ts';
+import { plainText } from '../common/plain-text.ts';
 import { shortTime } from '../common/time.ts';
 import { formatSize } from '../common/units.ts';
 import { openLiveAgent, type AgentProcess } from './agent-process.ts';
@@ -292,7 +293,7 @@ class Screen {
     }
     if (this.#shownAnomalies.has(anomaly.id)) return;
     this.#shownAnomalies.add(anomaly.id);
-    writeLine(this.#terminal, `${shortTime(anomaly.first)}  seen      ${anomaly.message}`);
+    writeLine(this.#terminal, `${shortTime(anomaly.first)}  seen      ${plainText(anomaly.message)}`);
   }
 
   incident({ type, incident }: IncidentEvent): void {
@@ -304,7 +305,7 @@ class Screen {
     const { id, severity, title, count, bytes, last } = incident;
     writeLine(
       this.#terminal,
-      `${shortTime(last)}  INCIDENT  ${id} ${type}, ${severity}: ${title} (${countedConnections(count)}, ${formatSize(bytes)})`,
+      `${shortTime(last)}  INCIDENT  ${id} ${type}, ${severity}: ${plainText(title)} (${countedConnections(count)}, ${formatSize(bytes)})`,
     );
   }
 }

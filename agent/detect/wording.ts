@@ -50,6 +50,9 @@ function reasonOf({ verdict, admission }: Judged): string {
   return `${REASON_TEXT[verdict.reason]}${verdict.rule === null ? '' : `: ${verdict.rule}`}`;
 }
 
+/** A group that can be copied into the rules: another agent or a pod's label may have chosen it, and YAML reads it as this word. */
+const PLAIN_GROUP = /^(?!(?:true|false|null|yes|no|on|off)$)[a-z](?:[a-z0-9._-]{0,61}[a-z0-9])?$/i;
+
 /** Such as "Ray admitted it at 2026-11-23T12:03:12Z, no rule did; …", with what to write where it is a node of ours. */
 function admissionText({ address, member, sinceMs }: Admission): string {
   const who = nameOf(member.source);
@@ -57,7 +60,9 @@ function admissionText({ address, member, sinceMs }: Admission): string {
     ? `${who} admitted it at ${shortTime(formatMilliseconds(sinceMs))}, no rule did`
     : `${who} lists it, no rule does`;
   const approval =
-    member.group === undefined ? `hosts: [${formatAddress(address)}]` : `nodeGroups: [${member.group}]`;
+    member.group !== undefined && PLAIN_GROUP.test(member.group)
+      ? `nodeGroups: [${member.group}]`
+      : `hosts: [${formatAddress(address)}]`;
   return `${admitted}; if it is a node of yours, write \`approved: { ${approval} }\``;
 }
 
