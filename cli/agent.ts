@@ -10,6 +10,7 @@ import { loadConfig } from './config-file.ts';
 import { sharedAgentToken } from './local-tokens.ts';
 import { createServiceLogger, logOptions, type LogCommandOptions } from './log-options.ts';
 import { writeJson } from './output.ts';
+import { warnOfOpenSecrets } from './open-secrets.ts';
 import { stateDirectory, untilStopped } from './system.ts';
 
 interface AgentCommandOptions extends LogCommandOptions {
@@ -44,6 +45,7 @@ async function runAgent(
   const config = await loadConfig(agentConfigSchema, options.config, terminal);
   if (config === undefined) return 2;
   const logger = createServiceLogger(options, terminal);
+  await warnOfOpenSecrets(config, logger);
   const running = await openLiveAgent({
     config,
     token: await agentToken(config, terminal),

@@ -13,6 +13,7 @@ import type { Command, ExitStatus, Terminal } from './command.ts';
 import { loadConfig } from './config-file.ts';
 import { createServiceLogger, logOptions, type LogCommandOptions } from './log-options.ts';
 import { makeToken, publishApiToken, sharedAgentToken, withdrawApiToken } from './local-tokens.ts';
+import { warnOfOpenSecrets } from './open-secrets.ts';
 import { stateDirectory, untilStopped } from './system.ts';
 
 interface CollectorCommandOptions extends LogCommandOptions {
@@ -42,8 +43,9 @@ async function runCollector(
   if (config === undefined) return 2;
   const given = await loadCollectorSecrets(config, terminal.env);
   const folders = tokenFolders(config, terminal);
-  const local = await localSecrets(config, given, folders);
   const logger = createServiceLogger(options, terminal);
+  await warnOfOpenSecrets(config, logger);
+  const local = await localSecrets(config, given, folders);
   let opened = 0;
   const collector = await createCollector({
     config,

@@ -1,8 +1,8 @@
 /** What an unexpected connection is called, and why it is one, in a sentence for a person. */
-import { formatAddress } from '../../common/address.ts';
 import type { AnomalyKind, FlowRecord, Verdict } from '../../common/event.ts';
 import { formatMilliseconds, shortTime } from '../../common/time.ts';
 import type { Admission } from '../membership/membership.ts';
+import { approvalHint } from './approval-hint.ts';
 
 /** How a connection was judged that no rule allows. */
 export interface Judged {
@@ -50,20 +50,13 @@ function reasonOf({ verdict, admission }: Judged): string {
   return `${REASON_TEXT[verdict.reason]}${verdict.rule === null ? '' : `: ${verdict.rule}`}`;
 }
 
-/** A group that can be copied into the rules: another agent or a pod's label may have chosen it, and YAML reads it as this word. */
-const PLAIN_GROUP = /^(?!(?:true|false|null|yes|no|on|off)$)[a-z](?:[a-z0-9._-]{0,61}[a-z0-9])?$/i;
-
 /** Such as "Ray admitted it at 2026-11-23T12:03:12Z, no rule did; …", with what to write where it is a node of ours. */
 function admissionText({ address, member, sinceMs }: Admission): string {
   const who = nameOf(member.source);
   const admitted = Number.isFinite(sinceMs)
     ? `${who} admitted it at ${shortTime(formatMilliseconds(sinceMs))}, no rule did`
     : `${who} lists it, no rule does`;
-  const approval =
-    member.group !== undefined && PLAIN_GROUP.test(member.group)
-      ? `nodeGroups: [${member.group}]`
-      : `hosts: [${formatAddress(address)}]`;
-  return `${admitted}; if it is a node of yours, write \`approved: { ${approval} }\``;
+  return `${admitted}; if it is a node of yours, write \`approved: { ${approvalHint(address, member.group)} }\``;
 }
 
 /** The name of a source as people write it: `ray, read by w2` is Ray's word all the same. */
