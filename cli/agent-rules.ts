@@ -122,7 +122,10 @@ export class AgentRules implements RulesLink {
       clock: systemClock,
       logger,
       fingerprint: this.#inUse.fingerprint,
-      onChange: ({ ruleset, fingerprint }) => {
+      onChange: ({ ruleset, fingerprint, diagnostics, sources }) => {
+        for (const diagnostic of diagnostics) {
+          logger.warn({ code: 'PW_RULES' }, formatDiagnostic(diagnostic, sources.get(diagnostic.file)));
+        }
         logger.info({ rules: this.#path }, 'rules taken over');
         this.#apply(apply, ruleset, { version: null, fingerprint });
       },

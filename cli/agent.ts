@@ -1,13 +1,17 @@
 /** `plasmawatch agent`: the service that watches one node. */
 import type { ArgumentsCamelCase } from 'yargs';
 import { agentConfigSchema, type AgentConfig } from '../agent/config.ts';
+import { isLoopbackHost } from '../common/address.ts';
+import { PlasmawatchError } from '../common/errors.ts';
 import { loadSecret } from '../common/secret.ts';
 import { openLiveAgent } from './agent-process.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { loadConfig } from './config-file.ts';
+import { sharedAgentToken } from './local-tokens.ts';
 import { createServiceLogger, logOptions, type LogCommandOptions } from './log-options.ts';
 import { writeJson } from './output.ts';
-import { untilStopped } from './system.ts';
+import { warnOfOpenSecrets } from './open-secrets.ts';
+import { stateDirectory, untilStopped } from './system.ts';
 
 interface AgentCommandOptions extends LogCommandOptions {
   readonly config: string;
@@ -41,6 +45,7 @@ async function runAgent(
   const config = await loadConfig(agentConfigSchema, options.config, terminal);
   if (config === undefined) return 2;
   const logger = createServiceLogger(options, terminal);
+  await warnOfOpenSecrets(config, logger);
   const running = await openLiveAgent({
     config,
     token: await agentToken(config, terminal),
@@ -61,6 +66,23 @@ async function runAgent(
   return anomalies === 0 ? 0 : 1;
 }
 
-function agentToken({ collector }: AgentConfig, { env }: Terminal): Promise<string | undefined> {
-  return loadSecret('agent token', { value: env['PLASMAWATCH_AGENT_TOKEN'], file: collector.tokenFile });
+async function agentToken({ collector }: AgentConfig, { env }: Terminal): Promise<string | undefined> {
+  const source = { value: env['PLASMAWATCH_AGENT_TOKEN'], file: collector.tokenFile };
+  return (await loadSecret('agent token', source)) ?? (await localToken(collector, env));
+}
+
+/** What a collector of this user takes where nobody configured a token. */
+async function localToken(
+  { url }: AgentConfig['collector'],
+  env: Terminal['env'],
+): Promise<string | undefined> {
+  const host = URL.canParse(url) ? new URL(url).hostname.replaceAll(/^\[|\]$/g, '') : '';
+  if (!isLoopbackHost(host)) return undefined;
+  try {
+    return await sharedAgentToken([stateDirectory(env)]);
+  } catch (error) {
+    // A service without a home: the collector says whether it wants a token.
+    if (error instanceof PlasmawatchError && error.operation === 'write') return undefined;
+    throw error;
+  }
 }

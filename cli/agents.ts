@@ -10,6 +10,7 @@ import {
 } from './agent-view.ts';
 import { shortTime } from '../common/time.ts';
 import { askOptions, CollectorClient, type AskCommandOptions } from './collector-client.ts';
+import { writeSecretFile } from './secret-file.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { writeJson, writeLine, writeProblem } from './output.ts';
 
@@ -31,10 +32,19 @@ export const agentsRetireCommand: Command<OneOptions> = {
   run: retireAgent,
 };
 
-export const agentsEnrolCommand: Command<OneOptions> = {
+interface EnrolOptions extends OneOptions {
+  readonly out: string | undefined;
+}
+
+export const agentsEnrolCommand: Command<EnrolOptions> = {
   usage: 'enrol <name>',
   description: 'make a one-time token with which a new agent gets a key of its own',
-  options: oneAgent,
+  options: (yargs) =>
+    oneAgent(yargs).option('out', {
+      type: 'string',
+      requiresArg: true,
+      description: 'a new file for the token, which only you can read; standard output when left out',
+    }),
   run: enrolAgent,
 };
 
@@ -65,10 +75,25 @@ async function retireAgent(options: ArgumentsCamelCase<OneOptions>, terminal: Te
   return 0;
 }
 
-async function enrolAgent(options: ArgumentsCamelCase<OneOptions>, terminal: Terminal): Promise<ExitStatus> {
+async function enrolAgent(
+  options: ArgumentsCamelCase<EnrolOptions>,
+  terminal: Terminal,
+): Promise<ExitStatus> {
   const client = await CollectorClient.create(options, terminal);
   const path = `/api/agents/${encodeURIComponent(options.name)}/enrol`;
-  const { enrolment } = await client.post(path, enrolmentAnswer);
+  const ask = () => client.post(path, enrolmentAnswer);
+  if (options.out !== undefined) {
+    const { enrolment } = await writeSecretFile(options.out, ask, ({ enrolment: { token } }) => token);
+    if (options.json)
+      writeJson(terminal, { type: 'enrolment', ...enrolment, token: null, file: options.out });
+    else
+      writeProblem(
+        terminal,
+        `${enrolment.agent} may exchange ${options.out} once, until ${shortTime(enrolment.expires)}`,
+      );
+    return 0;
+  }
+  const { enrolment } = await ask();
   if (options.json) {
     writeJson(terminal, { type: 'enrolment', ...enrolment });
     return 0;

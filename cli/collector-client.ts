@@ -13,8 +13,10 @@ import { parseJson } from '../common/json.ts';
 import { plainText } from '../common/plain-text.ts';
 import { loadPem, loadSecret } from '../common/secret.ts';
 import type { Terminal } from './command.ts';
+import { findApiToken } from './local-tokens.ts';
 
-const DEFAULT_URL = 'http://127.0.0.1:9440';
+/** Where a collector listens that nobody configured. */
+export const DEFAULT_COLLECTOR_URL = 'http://127.0.0.1:9440';
 /** From the connection to the last byte of the answer. */
 const TIMEOUT_MS = 30_000;
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
@@ -31,12 +33,12 @@ export const collectorOptions = {
   collector: {
     type: 'string',
     requiresArg: true,
-    description: `URL of the collector; or PLASMAWATCH_COLLECTOR, else ${DEFAULT_URL}`,
+    description: `URL of the collector; or PLASMAWATCH_COLLECTOR, else ${DEFAULT_COLLECTOR_URL}`,
   },
   'token-file': {
     type: 'string',
     requiresArg: true,
-    description: 'file with a token of the API; or PLASMAWATCH_API_TOKEN',
+    description: 'file with a token of the API; or PLASMAWATCH_API_TOKEN, else the one that `up` keeps',
   },
   'ca-file': {
     type: 'string',
@@ -67,16 +69,23 @@ const refusalSchema = z.looseObject({ error: z.looseObject({ code: z.string(), m
 export class CollectorClient {
   readonly #base: URL;
   readonly #token: string | undefined;
+  /** Where the token is from, for messages. */
+  readonly #tokenPlace: string;
   readonly #ca: string | undefined;
   readonly #stopSignal: AbortSignal;
 
   private constructor(
     base: URL,
-    secrets: { readonly token: string | undefined; readonly ca: string | undefined },
+    secrets: {
+      readonly token: string | undefined;
+      readonly tokenPlace: string | undefined;
+      readonly ca: string | undefined;
+    },
     stopSignal: AbortSignal,
   ) {
     this.#base = base;
     this.#token = secrets.token;
+    this.#tokenPlace = secrets.tokenPlace ?? '--token-file or PLASMAWATCH_API_TOKEN';
     this.#ca = secrets.ca;
     this.#stopSignal = stopSignal;
   }
@@ -90,7 +99,9 @@ export class CollectorClient {
     options: ArgumentsCamelCase<CollectorCommandOptions>,
     { env, stopSignal }: Pick<Terminal, 'env' | 'stopSignal'>,
   ): Promise<CollectorClient> {
-    const base = parseCollectorUrl(options.collector ?? env['PLASMAWATCH_COLLECTOR'] ?? DEFAULT_URL);
+    const base = parseCollectorUrl(
+      options.collector ?? env['PLASMAWATCH_COLLECTOR'] ?? DEFAULT_COLLECTOR_URL,
+    );
     const { tokenFile, caFile } = options;
     const token = await loadSecret(
       'API token',
@@ -106,7 +117,12 @@ export class CollectorClient {
       );
     }
     const ca = caFile === undefined ? undefined : await loadPem('CA', caFile);
-    return new CollectorClient(base, { token, ca }, stopSignal);
+    const local = token === undefined ? await localToken(base, env) : undefined;
+    return new CollectorClient(
+      local?.base ?? base,
+      { token: token ?? local?.token, tokenPlace: local?.file, ca },
+      stopSignal,
+    );
   }
 
   /**
@@ -192,8 +208,8 @@ export class CollectorClient {
     if (status === 401) {
       return fault(
         this.#token === undefined
-          ? `the collector at ${this.#base.host} asks for a token: give --token-file or PLASMAWATCH_API_TOKEN`
-          : `the collector at ${this.#base.host} does not know the token of --token-file or PLASMAWATCH_API_TOKEN`,
+          ? `the collector at ${this.#base.host} asks for a token: give --token-file or PLASMAWATCH_API_TOKEN${isLoopback(this.#base) ? ', or run this as the user who started it, or with sudo' : ''}`
+          : `the collector at ${this.#base.host} does not know the token of ${this.#tokenPlace}`,
       );
     }
     const refusal = refusalSchema.safeParse(parseJson(text));
@@ -217,6 +233,28 @@ function parseCollectorUrl(text: string): URL {
     'PW_USAGE',
     'the URL of the collector (--collector or PLASMAWATCH_COLLECTOR) must look like https://collector.example.com:9440',
   );
+}
+
+/** The token that a collector on this machine made for itself, and the address that it is for. */
+async function localToken(
+  base: URL,
+  env: Terminal['env'],
+): Promise<{ readonly base: URL; readonly token: string; readonly file: string } | undefined> {
+  for (const at of addressesOf(base)) {
+    const found = await findApiToken(at, env);
+    if (found !== undefined) return { base: at, ...found };
+  }
+  return undefined;
+}
+
+/** A token goes to an address, not to a name: on one of the two of `localhost` another user may listen. */
+function addressesOf(base: URL): URL[] {
+  if (base.hostname !== 'localhost' || base.protocol !== 'http:') return [base];
+  return ['127.0.0.1', '[::1]'].map((host) => {
+    const url = new URL(base);
+    url.hostname = host;
+    return url;
+  });
 }
 
 function isLoopback({ hostname }: URL): boolean {

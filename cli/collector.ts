@@ -1,15 +1,20 @@
 /** `plasmawatch collector`: the service that takes the agents' reports and tells people. */
 import { hostname } from 'node:os';
 import type { ArgumentsCamelCase } from 'yargs';
+import { dirname } from 'node:path';
+import { LOCAL_CALLER } from '../collector/api/access.ts';
 import { createCollector } from '../collector/collector.ts';
-import { collectorConfigSchema } from '../collector/config.ts';
+import { collectorConfigSchema, type CollectorConfig } from '../collector/config.ts';
 import { systemSockets } from '../collector/notify/sockets.ts';
-import { loadCollectorSecrets } from '../collector/secrets.ts';
+import { loadCollectorSecrets, type CollectorSecrets } from '../collector/secrets.ts';
+import { isLoopbackHost } from '../common/address.ts';
 import { systemClock } from '../common/clock.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { loadConfig } from './config-file.ts';
 import { createServiceLogger, logOptions, type LogCommandOptions } from './log-options.ts';
-import { untilStopped } from './system.ts';
+import { makeToken, publishApiToken, sharedAgentToken, withdrawApiToken } from './local-tokens.ts';
+import { warnOfOpenSecrets } from './open-secrets.ts';
+import { stateDirectory, untilStopped } from './system.ts';
 
 interface CollectorCommandOptions extends LogCommandOptions {
   readonly config: string;
@@ -36,12 +41,15 @@ async function runCollector(
 ): Promise<ExitStatus> {
   const config = await loadConfig(collectorConfigSchema, options.config, terminal);
   if (config === undefined) return 2;
-  const secrets = await loadCollectorSecrets(config, terminal.env);
+  const given = await loadCollectorSecrets(config, terminal.env);
+  const folders = tokenFolders(config, terminal);
   const logger = createServiceLogger(options, terminal);
+  await warnOfOpenSecrets(config, logger);
+  const local = await localSecrets(config, given, folders);
   let opened = 0;
   const collector = await createCollector({
     config,
-    secrets,
+    secrets: { ...given, ...local },
     logger,
     clock: systemClock,
     fetch: globalThis.fetch,
@@ -57,12 +65,35 @@ async function runCollector(
       );
     },
   });
+  const apiToken = local.apiTokens?.[0]?.token;
+  let tokenFile: string | undefined;
   try {
     const { url } = await collector.start();
-    logger.info({ component: 'collector', url }, `listening on ${url}`);
+    if (apiToken !== undefined) tokenFile = await publishApiToken(apiToken, { url, folders });
+    logger.info({ component: 'collector', url, tokenFile }, `listening on ${url}`);
     await untilStopped(terminal);
   } finally {
     await collector.stop();
+    if (tokenFile !== undefined && apiToken !== undefined) await withdrawApiToken(tokenFile, apiToken);
   }
   return opened === 0 ? 0 : 1;
+}
+
+/** Tokens of our own where a collector on loopback has none: the machine's other users are no agents and no admins. */
+async function localSecrets(
+  { listen, tls, fleet }: CollectorConfig,
+  given: CollectorSecrets,
+  folders: readonly string[],
+): Promise<Pick<CollectorSecrets, 'apiTokens' | 'agentToken'>> {
+  if (!isLoopbackHost(listen.host)) return {};
+  const isOpenToAgents = given.agentToken === undefined && !fleet.enrolledOnly && tls?.clientCa === undefined;
+  return {
+    ...((given.apiTokens ?? []).length > 0 ? {} : { apiTokens: [{ ...LOCAL_CALLER, token: makeToken() }] }),
+    ...(isOpenToAgents ? { agentToken: await sharedAgentToken(folders) } : {}),
+  };
+}
+
+/** A service may have no home: then its tokens are beside its store. */
+function tokenFolders({ store }: CollectorConfig, { env }: Terminal): string[] {
+  return [stateDirectory(env), ...(store.path === ':memory:' ? [] : [dirname(store.path)])];
 }

@@ -30,10 +30,12 @@ export function defaultNodeName(): string {
 /** Where `plasmawatch up` keeps its state (XDG Base Directory Specification). */
 export function stateDirectory(env: Readonly<Record<string, string | undefined>>): string {
   const base = env['XDG_STATE_HOME'];
-  return join(
-    base !== undefined && base.startsWith('/') ? base : join(homedir(), '.local', 'state'),
-    'plasmawatch',
-  );
+  return base !== undefined && base.startsWith('/') ? join(base, 'plasmawatch') : stateBelow(homedir());
+}
+
+/** The same of another user, who has set no other place. */
+export function stateBelow(home: string): string {
+  return join(home, '.local', 'state', 'plasmawatch');
 }
 
 /** Resolves when the process is told to stop; until then it keeps the process alive. */

@@ -1,13 +1,13 @@
 /** `plasmawatch up`: everything on this machine, for a first look. */
-import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { ArgumentsCamelCase } from 'yargs';
 import { openCaptureFile } from '../agent/capture/file/open.ts';
 import { openLiveSource } from '../agent/capture/live.ts';
 import { PortSet } from '../agent/capture/source.ts';
 import { agentConfigSchema } from '../agent/config.ts';
+import { LOCAL_CALLER } from '../collector/api/access.ts';
 import { createCollector, type Collector } from '../collector/collector.ts';
 import { collectorConfigSchema } from '../collector/config.ts';
 import type { IncidentEvent } from '../collector/incident/tally.ts';
@@ -16,11 +16,14 @@ import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import type { Anomaly } from '../common/event.ts';
 import type { Logger } from '../common/log.ts';
 import { packagePath } from '../common/package.ts';
+import { plainText } from '../common/plain-text.ts';
 import { shortTime } from '../common/time.ts';
 import { formatSize } from '../common/units.ts';
 import { openLiveAgent, type AgentProcess } from './agent-process.ts';
+import { DEFAULT_COLLECTOR_URL } from './collector-client.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { DEMO_RECORDING, DEMO_RULES } from './demo.ts';
+import { makeToken, publishApiToken, withdrawApiToken } from './local-tokens.ts';
 import { createServiceLogger, logOptions, type LogCommandOptions } from './log-options.ts';
 import { countedConnections, writeJson, writeLine, writeProblem } from './output.ts';
 import { stateDirectory, untilStopped } from './system.ts';
@@ -148,18 +151,23 @@ async function runMachine(
   logger: Logger,
 ): Promise<ExitStatus> {
   const screen = new Screen(terminal, options.json);
-  const token = randomBytes(32).toString('hex');
-  const collector = await openCollector(machine, options, token, logger, screen);
+  const tokens = { agent: makeToken(), api: makeToken() };
+  const collector = await openCollector(machine, options, tokens, logger, screen);
+  const usualFolder = stateDirectory(terminal.env);
   let process: AgentProcess | undefined;
+  let tokenFile: string | undefined;
   try {
     const { url } = await collector.start();
-    process = await openAgent(machine, options, { url, token }, terminal, logger, screen);
+    const folders = [options.stateDir ?? usualFolder, machine.folder];
+    tokenFile = await publishApiToken(tokens.api, { url, folders });
+    process = await openAgent(machine, options, { url, token: tokens.agent }, terminal, logger, screen);
     if (process === undefined) return 2;
-    screen.welcome(process, machine, url);
+    screen.welcome(process, machine, { url, tokenFile, isFound: dirname(tokenFile) === usualFolder });
     await untilStopped(terminal);
   } finally {
     await process?.stop();
     await collector.stop();
+    if (tokenFile !== undefined) await withdrawApiToken(tokenFile, tokens.api);
   }
   return screen.hasIncident ? 1 : 0;
 }
@@ -167,7 +175,7 @@ async function runMachine(
 async function openCollector(
   { folder }: Machine,
   { apiPort }: ArgumentsCamelCase<UpOptions>,
-  agentToken: string,
+  tokens: { readonly agent: string; readonly api: string },
   logger: Logger,
   screen: Screen,
 ): Promise<Collector> {
@@ -177,7 +185,11 @@ async function openCollector(
   });
   return await createCollector({
     config,
-    secrets: { agentToken, receivers: new Map() },
+    secrets: {
+      agentToken: tokens.agent,
+      apiTokens: [{ ...LOCAL_CALLER, token: tokens.api }],
+      receivers: new Map(),
+    },
     logger,
     clock: systemClock,
     fetch: globalThis.fetch,
@@ -213,6 +225,35 @@ async function openAgent(
   });
 }
 
+/** How people ask the API. */
+interface ApiAccess {
+  readonly url: string;
+  /** The file of its token. */
+  readonly tokenFile: string;
+  /** Whether commands find the file by themselves. */
+  readonly isFound: boolean;
+}
+
+/** The command that lists incidents, to be copied. */
+function incidentsCommand({ url, tokenFile, isFound }: ApiAccess): string {
+  const isUsual = url === DEFAULT_COLLECTOR_URL;
+  return [
+    'plasmawatch incidents',
+    ...(isUsual ? [] : [`--collector ${url}`]),
+    ...(isFound ? [] : [`--token-file ${shellWord(tokenFile)}`]),
+  ].join(' ');
+}
+
+/** Asks the API without the token in the arguments, which every user of the machine can read. */
+function curlCommand({ url, tokenFile }: ApiAccess): string {
+  return `sed 's/.*/header="Authorization: Bearer &"/' ${shellWord(tokenFile)} | curl -K - ${url}/api/incidents`;
+}
+
+/** A path as one word of a shell. */
+function shellWord(path: string): string {
+  return /^[\w./:@%+=-]+$/.test(path) ? path : `'${path.replaceAll("'", String.raw`'\''`)}'`;
+}
+
 /** What a person at the terminal is told. */
 class Screen {
   readonly #terminal: Terminal;
@@ -225,7 +266,7 @@ class Screen {
     this.#isJson = isJson;
   }
 
-  welcome({ agent }: AgentProcess, { rules, recording }: Machine, url: string): void {
+  welcome({ agent }: AgentProcess, { rules, recording }: Machine, access: ApiAccess): void {
     if (this.#isJson) return;
     const ports = agent.ports
       .ranges()
@@ -237,7 +278,8 @@ class Screen {
         : 'plasmawatch plays a recorded intrusion into a Ray cluster',
       `  rules    ${rules}`,
       `  members  ${members} known${members === 1 ? ': this machine' : ''}`,
-      `  API      ${url}/api/incidents`,
+      `  list     ${incidentsCommand(access)}`,
+      `  API      ${curlCommand(access)}`,
       'Ctrl-C ends.',
     ];
     for (const line of lines) writeLine(this.#terminal, line);
@@ -251,7 +293,7 @@ class Screen {
     }
     if (this.#shownAnomalies.has(anomaly.id)) return;
     this.#shownAnomalies.add(anomaly.id);
-    writeLine(this.#terminal, `${shortTime(anomaly.first)}  seen      ${anomaly.message}`);
+    writeLine(this.#terminal, `${shortTime(anomaly.first)}  seen      ${plainText(anomaly.message)}`);
   }
 
   incident({ type, incident }: IncidentEvent): void {
@@ -263,7 +305,7 @@ class Screen {
     const { id, severity, title, count, bytes, last } = incident;
     writeLine(
       this.#terminal,
-      `${shortTime(last)}  INCIDENT  ${id} ${type}, ${severity}: ${title} (${countedConnections(count)}, ${formatSize(bytes)})`,
+      `${shortTime(last)}  INCIDENT  ${id} ${type}, ${severity}: ${plainText(title)} (${countedConnections(count)}, ${formatSize(bytes)})`,
     );
   }
 }

@@ -12,6 +12,7 @@ import { checkExposure, type CollectorConfig } from './config.ts';
 import { Connections } from './edge/connections.ts';
 import { Refusals } from './edge/refusals.ts';
 import { RequestLimits } from './edge/request-limits.ts';
+import { trustedProxies } from './edge/source.ts';
 import { INFLUX_CURSOR, InfluxExporter } from './export/influx.ts';
 import { AgentClocks } from './fleet/agent-clocks.ts';
 import { DeadMan } from './fleet/dead-man.ts';
@@ -87,7 +88,9 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
   const metrics = createCollectorMetrics();
   const refusals = new Refusals({ clock, logger: logger.child({ component: 'edge' }), metrics });
   const notifiers = createNotifiers(options, metrics);
+  const isTrustedProxy = trustedProxies(config.trustedProxies);
   const server = createServer({
+    isTrustedProxy,
     tls: secrets.tls,
     listenHost: config.listen.host,
     allowedHosts: config.listen.allowedHosts,
@@ -102,6 +105,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     metrics,
     refusals,
     limits: config.limits,
+    isTrustedProxy,
   });
   server.addHook('onRequest', (request, _reply, done) => {
     if (request.actor !== '') connections.renew(request.raw.socket);
@@ -303,7 +307,7 @@ function warnOfClearText({ config, secrets, logger }: CollectorOptions): void {
   if (secrets.tls !== undefined || isLoopbackHost(host)) return;
   logger.warn(
     { host },
-    'tokens and reports cross the network in clear: set tls, or put a proxy with TLS in front',
+    'tokens and reports cross the network in clear: set tls, or put a proxy with TLS in front (trustedProxies)',
   );
 }
 

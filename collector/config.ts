@@ -10,6 +10,8 @@ import { nodeLabelsSchema } from './incident/node-labels.ts';
 import { checkRoutes, routesSchema } from './incident/routing-config.ts';
 import { receiversSchema } from './notify/receivers.ts';
 import { ROLES, type ApiToken } from './api/access.ts';
+import { cidr } from '../rules/schema.ts';
+import { findWide } from '../rules/wide.ts';
 
 const apiTokens = z
   .array(
@@ -35,7 +37,9 @@ const settings = z.strictObject({
     .strictObject({
       host: hostName
         .default('127.0.0.1')
-        .describe('Address to listen on. Beyond loopback, both tokens are needed.'),
+        .describe(
+          'Address to listen on. Beyond loopback, both tokens are needed; on loopback, the collector makes those that are missing.',
+        ),
       port: port.default(9440).describe('TCP port of agents, API and metrics; 0 for any free one.'),
       allowedHosts: z
         .array(hostName)
@@ -45,6 +49,16 @@ const settings = z.strictObject({
     })
     .prefault({})
     .describe('Where agents, the API and Prometheus find the collector.'),
+  trustedProxies: z
+    .array(cidr)
+    .max(64)
+    .refine((ranges) => findWide(ranges) === undefined, {
+      error: 'expected the addresses of your proxies: these ranges hold almost everybody',
+    })
+    .default([])
+    .describe(
+      'Addresses of reverse proxies: of their requests the client is the last one in X-Forwarded-For that is none of them, and limits per address are not theirs.',
+    ),
   tls: z
     .strictObject({
       cert: filePath.describe('File with the certificate and its chain (PEM).'),
@@ -53,7 +67,7 @@ const settings = z.strictObject({
         .optional()
         .describe(
           'File with the authority that signs certificates of clients (PEM). Agents and users of the API then need one; ' +
-            'an agent may only have a name that is in its certificate.',
+            'that of an agent has one URI, `plasmawatch:/agent/NAME` or `spiffe://…/agent/NAME`.',
         ),
     })
     .optional()

@@ -18,7 +18,10 @@ export interface Address {
   readonly w3: number;
 }
 
-/** A prefix of 0 to 128 bits; IPv4 prefixes are counted in the mapped form (a /24 is 120 bits). */
+/**
+ * A prefix of one family, of 0 to 128 bits. IPv4 prefixes are counted in the mapped form: a /24 is 120 bits, and what
+ * has fewer than 96 is of IPv6.
+ */
 export interface Prefix extends Address {
   readonly bits: number;
 }
@@ -42,12 +45,19 @@ export function parseAddress(text: string): Address | undefined {
   return { w0: word(0), w1: word(2), w2: word(4), w3: word(6) };
 }
 
-/** The prefix that `text` names (`10.0.0.0/8`, `fd77::/64`, or a single address); undefined when it is none. */
+/** The bits that every IPv4-mapped address shares. */
+const IPV4_MAPPED_BITS = 96;
+
+/**
+ * The prefix that `text` names (`10.0.0.0/8`, `fd77::/64`, or a single address); undefined when it is none. Part of IPv4
+ * written as IPv6 (`::ffff:0:0/96`) is none: whoever writes a range of one family means no address of the other.
+ */
 export function parsePrefix(text: string): Prefix | undefined {
   const [addressText = '', bitsText, ...rest] = text.split('/');
   const address = parseAddress(addressText);
   if (address === undefined || rest.length > 0) return undefined;
   const width = isIPv4(addressText) ? 32 : 128;
+  if (width === 128 && isIpv4(address) && Number(bitsText ?? 128) >= IPV4_MAPPED_BITS) return undefined;
   if (bitsText === undefined) return { ...address, bits: 128 };
   if (!/^\d{1,3}$/.test(bitsText) || Number(bitsText) > width) return undefined;
   return { ...address, bits: Number(bitsText) + (128 - width) };
@@ -61,9 +71,10 @@ export function isCanonicalPrefix(prefix: Prefix): boolean {
   return true;
 }
 
-/** Whether the prefix covers the address given by its words. */
+/** Whether the prefix covers the address given by its words. One of IPv6 covers no IPv4 address, not even `::/0`. */
 export function prefixContains(prefix: Prefix, w0: number, w1: number, w2: number, w3: number): boolean {
   const { bits } = prefix;
+  if (bits < IPV4_MAPPED_BITS && w2 === IPV4_MAPPED_WORD && w1 === 0 && w0 === 0) return false;
   return (
     ((prefix.w3 ^ w3) & maskWord(bits, 3)) === 0 &&
     ((prefix.w2 ^ w2) & maskWord(bits, 2)) === 0 &&
@@ -88,7 +99,8 @@ export function formatAddress(address: Address): string {
 /** The text of a prefix, in the family's own count of bits; single addresses without a length. */
 export function formatPrefix(prefix: Prefix): string {
   if (prefix.bits === 128) return formatAddress(prefix);
-  return `${formatAddress(prefix)}/${prefix.bits >= 96 && isIpv4(prefix) ? prefix.bits - 96 : prefix.bits}`;
+  const isOfIpv4 = prefix.bits >= IPV4_MAPPED_BITS && isIpv4(prefix);
+  return `${formatAddress(prefix)}/${isOfIpv4 ? prefix.bits - IPV4_MAPPED_BITS : prefix.bits}`;
 }
 
 export function sameAddress(a: Address, b: Address): boolean {

@@ -7,6 +7,7 @@
 import { createReadStream } from 'node:fs';
 import { z } from 'zod';
 import type { Diagnostic } from './diagnostic.ts';
+import { judgeFile } from './file-trust.ts';
 import { messageOf, systemCodeOf } from './errors.ts';
 import { checkSchema, expected } from './schema-message.ts';
 import { parseDuration, parseSize } from './units.ts';
@@ -58,13 +59,21 @@ export async function loadYamlFile<Schema extends z.ZodType>(
 ): Promise<LoadedYaml<z.output<Schema>>> {
   const read = await readTextFile(path);
   if (read.problem !== undefined) return { ...unreadable(path, read.problem), source: '' };
-  return { ...parseYaml(schema, read.text, path), source: read.text };
+  const parsed = parseYaml(schema, read.text, path);
+  const { warning } = await judgeFile(path);
+  const warnings = warning === undefined ? [] : [aboutFile(path, warning, 'warning')];
+  return { ...parsed, diagnostics: [...warnings, ...parsed.diagnostics], source: read.text };
 }
 
-/** The text of a file of at most `MAX_CONFIG_BYTES` bytes of UTF-8, or what is wrong with it in a few words. */
+/**
+ * The text of a file of at most `MAX_CONFIG_BYTES` bytes of UTF-8, or what is wrong with it in a few words: also that
+ * everybody may write it.
+ */
 export async function readTextFile(
   path: string,
 ): Promise<{ text: string; problem?: undefined } | { text?: undefined; problem: string }> {
+  const { problem } = await judgeFile(path);
+  if (problem !== undefined) return { problem: `refused: ${problem}` };
   const chunks: Buffer[] = [];
   try {
     for await (const chunk of createReadStream(path, { end: MAX_CONFIG_BYTES })) chunks.push(chunk as Buffer);
@@ -151,8 +160,16 @@ function limitOf(parse: Quantity['parse'], text: string): number {
 }
 
 function unreadable(file: string, message: string): ParsedYaml<never> {
-  const place = { file, line: 0, column: 0, length: 0 };
-  return { diagnostics: [problemAt(place, 'error', message)], locate: () => place };
+  return { diagnostics: [aboutFile(file, message, 'error')], locate: () => placeOf(file) };
+}
+
+function aboutFile(file: string, message: string, severity: Diagnostic['severity']): Diagnostic {
+  return problemAt(placeOf(file), severity, message);
+}
+
+/** A file as a whole. */
+function placeOf(file: string): ReturnType<Locate> {
+  return { file, line: 0, column: 0, length: 0 };
 }
 
 const TOO_LARGE = `larger than ${MAX_CONFIG_BYTES} bytes`;

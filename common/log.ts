@@ -1,6 +1,7 @@
 /** Logging: one line an event on standard error, so that standard output stays free for results. */
-import { pino, type Logger } from 'pino';
+import { pino, type LogFn, type Logger } from 'pino';
 import pretty from 'pino-pretty';
+import { onOneLine } from './plain-text.ts';
 
 export type { Logger } from 'pino';
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
@@ -12,22 +13,41 @@ export interface LogOptions {
   readonly format: (typeof LOG_FORMATS)[number];
   /** Whether text is coloured. */
   readonly color?: boolean;
+  /** The open file that is written to; standard error when left out. */
+  readonly descriptor?: number;
 }
 
-/** A logger that writes to standard error. */
-export function createLogger({ level, format, color = false }: LogOptions): Logger {
+/** A logger of lines; each field and message is one line of text that can be seen. */
+export function createLogger({ level, format, color = false, descriptor = 2 }: LogOptions): Logger {
   const destination =
     format === 'json'
-      ? pino.destination({ dest: 2, sync: true })
+      ? pino.destination({ dest: descriptor, sync: true })
       : pretty({
-          destination: 2,
+          destination: descriptor,
           sync: true,
           colorize: color,
           ignore: 'pid,hostname,component',
           messageFormat: '{if component}{component}: {end}{msg}',
           translateTime: 'SYS:HH:MM:ss',
         });
-  return pino({ level, base: null }, destination);
+  return pino({ level, base: null, ...PLAIN }, destination);
+}
+
+/** What is logged may quote an agent, a process or a file: no field and no message breaks a line or moves a cursor. */
+const PLAIN = {
+  formatters: {
+    log: (fields: Record<string, unknown>) =>
+      Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, asPlain(value)])),
+  },
+  hooks: {
+    logMethod(this: Logger, words: Parameters<LogFn>, method: LogFn) {
+      method.apply(this, words.map(asPlain) as Parameters<LogFn>);
+    },
+  },
+};
+
+function asPlain(value: unknown): unknown {
+  return typeof value === 'string' ? onOneLine(value) : value;
 }
 
 /** A logger that says nothing, for tests and for commands that print their own lines. */

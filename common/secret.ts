@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { readTextFile } from './config-file.ts';
+import { judgeFile } from './file-trust.ts';
 import { PlasmawatchError, systemCodeOf } from './errors.ts';
 
 /** Longer is no token and no webhook URL; bytes. */
@@ -17,7 +18,8 @@ export interface SecretSource {
 /**
  * The secret, or undefined where none is configured.
  * @param name what it is for, for messages: `agent token`
- * @throws PlasmawatchError PW_SECRET when both are given, the file cannot be read, or it is empty or too long
+ * @throws PlasmawatchError PW_SECRET when both are given, the file cannot be read, everybody may write it, or it is
+ *   empty or too long
  */
 export async function loadSecret(name: string, { value, file }: SecretSource): Promise<string | undefined> {
   if (value !== undefined && file !== undefined) {
@@ -56,6 +58,13 @@ export function digestOf(secret: string): string {
 }
 
 async function readSecretFile(name: string, file: string): Promise<string> {
+  const { problem } = await judgeFile(file);
+  if (problem !== undefined) {
+    throw new PlasmawatchError('PW_SECRET', `${name}: ${file} is refused: ${problem}`, {
+      operation: 'read',
+      subject: file,
+    });
+  }
   try {
     return (await readFile(file, 'utf8')).replace(/\r?\n$/, '');
   } catch (error) {

@@ -1,12 +1,13 @@
 /**
  * What needs more than one place of the rules to judge: names that must exist, names that are given twice, rules that
- * never match, and what this version accepts without acting on it.
+ * never match, ranges that hold almost everybody, and what this version does not act on.
  */
 import type { Diagnostic } from '../common/diagnostic.ts';
 import { suggestWord } from '../common/schema-message.ts';
 import { problemAt, type Place, type YamlPath } from '../common/yaml-document.ts';
 import { asList, type RuleSource } from './compile.ts';
 import { CLUSTER_GROUP, KNOWN_SERVICES, parseUntil, type AllowEntry, type RulesFile } from './schema.ts';
+import { findWide, type WideRanges } from './wide.ts';
 
 /** Checks files that have passed the schema, together: they are one allowlist. */
 export function checkRules(sources: readonly RuleSource[], nowMs: number): Diagnostic[] {
@@ -26,28 +27,86 @@ export function checkRules(sources: readonly RuleSource[], nowMs: number): Diagn
       ...unknownNames(source, 'service', serviceReferences(source.content), knownServices),
       ...servicesWithoutPorts(source),
       ...pastRules(source, nowMs),
-      ...notEnforced(source),
+      ...notSupported(source),
+      ...wideRanges(source),
     ]),
+    ...widelyOpen(sources),
     ...coveredRules(rules),
   ];
 }
 
-/**
- * What is accepted so that files can be written for it, and not acted on by this version. An entry goes when its
- * feature comes.
- */
-const NOT_ENFORCED: readonly { feature: string; find: (content: RulesFile) => YamlPath[] }[] = [
+/** What has a place in the format and does nothing yet: a rule that is ignored is a hole. An entry goes when its feature comes. */
+const NOT_SUPPORTED: readonly { feature: string; find: (content: RulesFile) => YamlPath[] }[] = [
   { feature: '`mode: learn`', find: (content) => rulesWithMode(content, 'learn') },
   { feature: '`mode: audit`', find: (content) => rulesWithMode(content, 'audit') },
   { feature: '`limits`', find: (content) => (content.limits === undefined ? [] : [['limits']]) },
   { feature: '`require`', find: (content) => (content.require === undefined ? [] : [['require']]) },
 ];
 
-function notEnforced({ content, locate }: RuleSource): Diagnostic[] {
-  return NOT_ENFORCED.flatMap(({ feature, find }) =>
+function notSupported({ content, locate }: RuleSource): Diagnostic[] {
+  return NOT_SUPPORTED.flatMap(({ feature, find }) =>
     find(content).map((path) =>
-      problemAt(locate(path, 'key'), 'warning', `${feature}: accepted, not enforced by this version`),
+      problemAt(locate(path, 'key'), 'error', `${feature}: not supported yet`, 'remove it'),
     ),
+  );
+}
+
+/** Who would count as a member of the cluster, or be approved as one, by ranges that hold almost everybody. */
+function wideRanges({ content, locate }: RuleSource): Diagnostic[] {
+  const { groups = {}, approved = {} } = content;
+  const holders = [
+    ...Object.entries(groups).map(([name, group]) => ({ group, path: ['groups', name] })),
+    { group: approved, path: ['approved'] },
+  ];
+  return holders.flatMap(({ group: { cidr = [], wide }, path }) => {
+    const isMembership = path.at(-1) === CLUSTER_GROUP || path.length === 1;
+    const found = findWide(cidr);
+    if (found === undefined) {
+      if (wide === undefined) return [];
+      const place = locate([...path, 'wide'], 'key');
+      return [problemAt(place, 'warning', '`wide` confirms nothing: the ranges are narrow', 'remove it')];
+    }
+    if (wide === true) return [];
+    const index = cidr.findIndex((range) => findWide([range]) !== undefined);
+    const place = index < 0 ? locate([...path, 'cidr'], 'key') : locate([...path, 'cidr', index]);
+    return [
+      problemAt(
+        place,
+        isMembership ? 'error' : 'warning',
+        `\`cidr\`: the ranges cover ${describeWide(found)}`,
+        'write the networks that are meant, or confirm with `wide: true` beside `cidr`',
+      ),
+    ];
+  });
+}
+
+function describeWide({ family, bits }: WideRanges): string {
+  return bits === 0 ? `all of ${family}` : `as much of ${family} as a /${bits}`;
+}
+
+/** Rules whose groups are narrow each, and wide together. */
+function widelyOpen(sources: readonly RuleSource[]): Diagnostic[] {
+  const ranges = new Map<string, readonly string[]>();
+  for (const { content } of sources) {
+    for (const [name, { cidr = [], wide }] of Object.entries(content.groups ?? {})) {
+      if (wide === undefined && findWide(cidr) === undefined) ranges.set(name, cidr);
+    }
+  }
+  if (findWide([...ranges.values()].flat()) === undefined) return [];
+  return sources.flatMap(({ content, locate }) =>
+    (content.allow ?? []).flatMap(({ from }, index) => {
+      if (typeof from === 'string') return [];
+      const found = findWide(from.flatMap((name) => ranges.get(name) ?? []));
+      if (found === undefined) return [];
+      return [
+        problemAt(
+          locate(['allow', index, 'from'], 'key'),
+          'warning',
+          `\`from\`: the groups together cover ${describeWide(found)}`,
+          'write the networks that are meant, or confirm each group with `wide: true`',
+        ),
+      ];
+    }),
   );
 }
 
@@ -168,9 +227,9 @@ function approvalProblems(sources: readonly RuleSource[]): Diagnostic[] {
       : [
           problemAt(
             locate(['approved'], 'key'),
-            'warning',
+            'error',
             '`approved` decides nothing: whoever a source lists is a member',
-            'write `members: approved`',
+            'write `members: approved`, or remove it',
           ),
         ]),
     ...(content.approved?.nodeGroups === undefined || hasPods

@@ -52,16 +52,20 @@ export async function loadRules(path: string, { clock }: LoadDependencies): Prom
   const fingerprint = createHash('sha256')
     .update([...texts.values()].join('\0'))
     .digest('hex');
-  if (diagnostics.length > 0) return { diagnostics, sources: texts, fingerprint };
-  const found = checkRules(sources, clock.now());
+  if (diagnostics.some(isError)) return { diagnostics, sources: texts, fingerprint };
+  const found = [...diagnostics, ...checkRules(sources, clock.now())];
   const ordered = files.flatMap((file) => inOrder(found.filter((diagnostic) => diagnostic.file === file)));
-  const isFaulty = ordered.some(({ severity }) => severity === 'error');
+  const isFaulty = ordered.some(isError);
   return {
     ...(isFaulty ? {} : { ruleset: compileRules(sources) }),
     diagnostics: ordered,
     sources: texts,
     fingerprint,
   };
+}
+
+function isError({ severity }: Diagnostic): boolean {
+  return severity === 'error';
 }
 
 /** The files that `path` stands for, or what is wrong with it. */

@@ -5,7 +5,14 @@
  * `checks.ts`.
  */
 import { z } from 'zod';
-import { formatPrefix, isCanonicalPrefix, parsePrefix, type Prefix } from '../common/address.ts';
+import {
+  formatPrefix,
+  isCanonicalPrefix,
+  isIpv4,
+  parseAddress,
+  parsePrefix,
+  type Prefix,
+} from '../common/address.ts';
 import { expected } from '../common/schema-message.ts';
 import { checkedText } from '../common/text-field.ts';
 import { TUNNEL_TYPES } from '../common/tunnel.ts';
@@ -92,7 +99,8 @@ const servicePorts = z.union(
 /** An address range in its canonical form. */
 export const cidr = checkedText('an address range such as `10.20.0.0/24`', /./, (text) => {
   const prefix = parsePrefix(text);
-  if (prefix === undefined) return expected('an address range such as `10.20.0.0/24`', text);
+  if (prefix === undefined)
+    return mappedProblem(text) ?? expected('an address range such as `10.20.0.0/24`', text);
   return isCanonicalPrefix(prefix)
     ? undefined
     : `\`${text}\` has bits set beyond its length; write \`${formatPrefix(maskPrefix(prefix))}\``;
@@ -100,7 +108,7 @@ export const cidr = checkedText('an address range such as `10.20.0.0/24`', /./, 
 const host = checkedText('an address or a host name', /./, (text) => {
   if (parsePrefix(text) !== undefined)
     return text.includes('/') ? `\`${text}\` is a range; write it under \`cidr\`` : undefined;
-  return isHostName(text) ? undefined : expected('an address or a host name', text);
+  return isHostName(text) ? undefined : (mappedProblem(text) ?? expected('an address or a host name', text));
 });
 const dnsName = checkedText('a DNS name such as `workers.ray.svc.cluster.local.`', /./, (text) => {
   if (parsePrefix(text) !== undefined) {
@@ -108,6 +116,11 @@ const dnsName = checkedText('a DNS name such as `workers.ray.svc.cluster.local.`
   }
   return isHostName(text) ? undefined : expected('a DNS name such as `workers.ray.svc.cluster.local.`', text);
 });
+
+const wide = z
+  .literal(true, { error: ({ input }) => expected('`true`, or nothing', input) })
+  .optional()
+  .describe('Confirms ranges that hold more than a /8 of IPv4 or a /16 of IPv6.');
 
 /** Names as Kubernetes takes them (Kubernetes docs, "Labels and selectors", "Object names"): nothing else can end up in a query. */
 const namespaceName = checkedText('a namespace such as `ray`', /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/);
@@ -146,8 +159,9 @@ const groupSchema = z
       .describe('A file that lists members, read again when it changes; relative to the rule file.'),
     cidr: z.array(cidr).min(1).max(MAX_ENTRIES).optional().describe('Address ranges.'),
     hosts: z.array(host).min(1).max(MAX_ENTRIES).optional().describe('Addresses and host names.'),
+    wide,
   })
-  .refine((group) => Object.keys(group).length > 0, {
+  .refine((group) => Object.keys(group).some((key) => key !== 'wide'), {
     error: 'a group needs at least one source: ray, kubernetes, dns, file, cidr or hosts',
     when: hasNoIssueYet,
   });
@@ -175,7 +189,7 @@ const allowSchema = z.strictObject({
   mode: z
     .enum(RULE_MODES)
     .optional()
-    .describe('learn: propose rules; audit: count what would have alerted; alert (when left out): alert.'),
+    .describe('alert, the same as leaving it out; `learn` and `audit` are not supported yet and refused.'),
 });
 
 const limitSchema = z
@@ -248,8 +262,9 @@ const approvedSchema = z
       .max(MAX_ENTRIES)
       .optional()
       .describe("Ids of single members: `NAMESPACE/POD`, or Ray's node id, which a restart changes."),
+    wide,
   })
-  .refine((approved) => Object.keys(approved).length > 0, {
+  .refine((approved) => Object.keys(approved).some((key) => key !== 'wide'), {
     error: 'an approval needs at least one of cidr, hosts, nodeGroups and ids',
     when: hasNoIssueYet,
   });
@@ -281,8 +296,8 @@ export const rulesSchema = z.strictObject({
     .max(MAX_RULES)
     .optional()
     .describe('Who may reach what; the first rule that matches counts.'),
-  limits: z.array(limitSchema).max(MAX_ENTRIES).optional().describe('More than this is an anomaly.'),
-  require: z.array(requireSchema).max(MAX_ENTRIES).optional().describe('How connections must be protected.'),
+  limits: z.array(limitSchema).max(MAX_ENTRIES).optional().describe('Not supported yet: refused.'),
+  require: z.array(requireSchema).max(MAX_ENTRIES).optional().describe('Not supported yet: refused.'),
   tunnels: z
     .array(tunnelSchema)
     .max(MAX_NAMES)
@@ -326,6 +341,17 @@ export function toPortRanges(ports: number | string | readonly (number | string)
   if (typeof ports !== 'string') return ports.flatMap(toPortRanges);
   const [first = 0, last = first] = ports.split('-').map(Number);
   return [{ first, last }];
+}
+
+/** Of IPv4 written as IPv6, what to write instead. */
+function mappedProblem(text: string): string | undefined {
+  const [addressText = '', bitsText = '128'] = text.split('/');
+  const address = parseAddress(addressText);
+  if (address === undefined || !isIpv4(address) || !/^\d{1,3}$/.test(bitsText)) return undefined;
+  const bits = Number(bitsText);
+  if (bits < 96 || bits > 128) return undefined;
+  const ipv4 = formatPrefix(maskPrefix({ ...address, bits }));
+  return `\`${text}\` is IPv4 written as IPv6; write \`${ipv4}\``;
 }
 
 /** Labels of letters, digits and hyphens (RFC 1123, section 2.1); a text of digits and dots is a mistyped address. */

@@ -39,7 +39,10 @@ export interface CaptureProbe {
   readonly fix?: string;
 }
 
-const GRANT = 'sudo setcap cap_net_raw,cap_bpf+ep "$(readlink -f "$(command -v node)")", or run as root';
+/** Never a capability on the file of node: that would be every script's of every user. */
+const GRANT =
+  'run it with sudo, or as a unit with these capabilities: ' +
+  'sudo systemd-run --pty -p DynamicUser=yes -p "AmbientCapabilities=CAP_NET_RAW CAP_BPF" plasmawatch doctor';
 const INSTALL: Readonly<Record<CaptureWay, string>> = {
   kernel: 'npm install koffi',
   ring: 'npm install koffi',

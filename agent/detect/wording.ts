@@ -1,9 +1,9 @@
 /** What an unexpected connection is called, and why it is one, in a sentence for a person. */
-import { formatAddress } from '../../common/address.ts';
 import type { AnomalyKind, FlowRecord, Verdict } from '../../common/event.ts';
 import { formatMilliseconds, shortTime } from '../../common/time.ts';
 import type { Standing } from '../flow/standing.ts';
 import type { Admission } from '../membership/membership.ts';
+import { approvalHint } from './approval-hint.ts';
 
 /** How a connection was judged that no rule allows. */
 export interface Judged {
@@ -69,9 +69,7 @@ function admissionText({ address, member, sinceMs }: Admission): string {
   const admitted = Number.isFinite(sinceMs)
     ? `${who} admitted it at ${shortTime(formatMilliseconds(sinceMs))}, no rule did`
     : `${who} lists it, no rule does`;
-  const approval =
-    member.group === undefined ? `hosts: [${formatAddress(address)}]` : `nodeGroups: [${member.group}]`;
-  return `${admitted}; if it is a node of yours, write \`approved: { ${approval} }\``;
+  return `${admitted}; if it is a node of yours, write \`approved: { ${approvalHint(address, member.group)} }\``;
 }
 
 /** The name of a source as people write it: `ray, read by w2` is Ray's word all the same. */

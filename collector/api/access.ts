@@ -32,7 +32,7 @@ declare module 'fastify' {
   }
 }
 
-/** Where no token is configured, which is possible on loopback only: whoever is on the machine. */
+/** Whose token it is that a collector on loopback makes for itself: the user's who started it. */
 export const LOCAL_CALLER: Caller = { name: 'local', role: 'admin' };
 
 /**
@@ -44,9 +44,17 @@ export function callerOf(header: string | undefined, tokens: readonly ApiToken[]
   if (given === undefined) return undefined;
   const wanted = digest(given);
   let found: Caller | undefined;
-  for (const candidate of tokens) if (timingSafeEqual(wanted, digest(candidate.token))) found = candidate;
+  for (const candidate of tokens) if (timingSafeEqual(wanted, digestOfToken(candidate))) found = candidate;
   return found === undefined ? undefined : { name: found.name, role: found.role };
 }
+
+/** Made once for a token: a wrong one must not cost as many digests as there are tokens. */
+function digestOfToken(candidate: ApiToken): Buffer {
+  const known = digests.get(candidate) ?? digest(candidate.token);
+  digests.set(candidate, known);
+  return known;
+}
+const digests = new WeakMap<ApiToken, Buffer>();
 
 /** The role that a request's route needs. */
 export function roleNeeded({ method, routeOptions }: FastifyRequest): Role | 'anyone' {

@@ -1,19 +1,22 @@
 /**
- * Whether a request gets as far as its route. It must not come too often, must name a host that is ours (a page in a
- * browser that had its name resolved to loopback does not), must not come from another site's page, and must carry a
- * token whose role the route asks for, and a certificate where those are asked for.
+ * Whether a request gets as far as its route. It must name a host that is ours (a page in a browser that had its name
+ * resolved to loopback does not), must not come from another site's page, and must carry a token whose role the route
+ * asks for, and a certificate where those are asked for.
+ *
+ * It must not come too often, either. Who has shown a token is held to that, wherever the request is from; all others
+ * share what their address may ask for. So whoever sits behind the same address cannot use up a caller's share.
  */
 import type { FastifyRequest } from 'fastify';
 import { isLoopbackHost, parseAddress } from '../../common/address.ts';
-import { certifiedNames } from '../edge/client-certificate.ts';
+import { clientCertificate } from '../edge/client-certificate.ts';
 import type { RefusalReason } from '../edge/refusals.ts';
 import type { RequestLimits } from '../edge/request-limits.ts';
-import { callerOf, LOCAL_CALLER, mayAct, roleNeeded, type ApiToken, type Caller } from './access.ts';
+import { callerOf, mayAct, roleNeeded, type ApiToken, type Caller } from './access.ts';
 
 export interface AdmissionOptions {
   readonly listenHost: string;
   readonly allowedHosts: readonly string[];
-  /** What users of the API present; none for a collector on loopback that asks for nothing. */
+  /** What users of the API present; without any, only what anyone may ask is answered. */
   readonly tokens: readonly ApiToken[];
   readonly needsCertificate: boolean;
   readonly requestLimits?: RequestLimits | undefined;
@@ -29,15 +32,20 @@ export interface RequestRefusal {
   readonly waitMs?: number;
 }
 
-/** Notes who asks, or says why the request is refused. */
-export function refusalOf(request: FastifyRequest, options: AdmissionOptions): RequestRefusal | undefined {
-  const { requestLimits } = options;
-  return (
-    tooOften(requestLimits?.takeOfAddress(request.ip)) ??
-    wrongPlace(request, options) ??
-    wrongCaller(request, options) ??
-    tooOften(request.actor === '' ? undefined : requestLimits?.takeOfCaller(request.actor))
-  );
+/**
+ * Notes who asks, or says why the request is refused.
+ * @param from the address that the request counts for, unless its token says whose it is
+ */
+export function refusalOf(
+  request: FastifyRequest,
+  from: string | undefined,
+  options: AdmissionOptions,
+): RequestRefusal | undefined {
+  const { requestLimits, tokens } = options;
+  const caller = callerOf(request.headers.authorization, tokens);
+  const waitMs =
+    caller === undefined ? requestLimits?.takeOfAddress(from) : requestLimits?.takeOfCaller(caller.name);
+  return tooOften(waitMs) ?? wrongPlace(request, options) ?? wrongCaller(request, { caller, from }, options);
 }
 
 function tooOften(waitMs = 0): RequestRefusal | undefined {
@@ -63,18 +71,17 @@ function wrongPlace(
 
 function wrongCaller(
   request: FastifyRequest,
-  { tokens, needsCertificate, requestLimits }: AdmissionOptions,
+  { caller, from }: { readonly caller: Caller | undefined; readonly from: string | undefined },
+  { needsCertificate, requestLimits }: AdmissionOptions,
 ): RequestRefusal | undefined {
   const needed = roleNeeded(request);
   if (needed === 'anyone') return undefined;
-  if (needsCertificate && certifiedNames(request.raw.socket) === undefined) {
+  if (needsCertificate && clientCertificate(request.raw.socket) === undefined) {
     const message = 'a client certificate is needed';
     return { status: 403, code: 'certificate', message, reason: 'no-certificate' };
   }
-  const caller: Caller | undefined =
-    tokens.length === 0 ? LOCAL_CALLER : callerOf(request.headers.authorization, tokens);
   if (caller === undefined) {
-    requestLimits?.noteFailedLogin(request.ip);
+    requestLimits?.noteFailedLogin(from);
     return {
       status: 401,
       code: 'unauthorized',

@@ -6,6 +6,7 @@ import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import { messageOf, PlasmawatchError } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import type { Refusals } from '../edge/refusals.ts';
+import { clientAddress, type IsTrustedProxy } from '../edge/source.ts';
 import { endStalled, turnAway } from '../edge/unfinished.ts';
 import { refusalOf, type AdmissionOptions } from './admission.ts';
 
@@ -32,6 +33,8 @@ export interface ServerTls {
 }
 
 export interface ServerOptions extends Omit<AdmissionOptions, 'needsCertificate'> {
+  /** Whose word about the addresses of their clients is taken; nobody's when left out. */
+  readonly isTrustedProxy?: IsTrustedProxy | undefined;
   readonly tls?: ServerTls | undefined;
   readonly logger: Logger;
   /** Where those are counted who are refused, or never get as far as a request. */
@@ -56,7 +59,7 @@ export class ApiError extends Error {
  * @throws PlasmawatchError PW_LISTEN when certificate and key are unusable
  */
 export function createServer(options: ServerOptions): FastifyInstance {
-  const { tls, refusals } = options;
+  const { tls, refusals, isTrustedProxy = () => false } = options;
   const settings = settingsFor(refusals);
   const server =
     tls === undefined ? Fastify({ ...settings, http: HTTP_SETTINGS }) : createTlsServer(settings, tls);
@@ -73,9 +76,11 @@ export function createServer(options: ServerOptions): FastifyInstance {
   server.decorateRequest('actor', '');
   server.addHook('onRequest', (request, reply, done) => {
     void reply.headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
-    const refusal = refusalOf(request, { ...options, needsCertificate: tls?.clientCa !== undefined });
+    const { socket, headers } = request.raw;
+    const from = clientAddress(socket.remoteAddress, headers['x-forwarded-for'], isTrustedProxy);
+    const refusal = refusalOf(request, from, { ...options, needsCertificate: tls?.clientCa !== undefined });
     if (refusal === undefined) return done();
-    refusals?.note(refusal.reason, request.ip);
+    refusals?.note(refusal.reason, from ?? 'unknown');
     if (refusal.waitMs !== undefined) void reply.header('retry-after', Math.ceil(refusal.waitMs / 1000));
     done(new ApiError(refusal.status, refusal.code, refusal.message));
   });

@@ -116,6 +116,9 @@ export class RulesDistributor {
   #publish(rules: AcceptedRules): void {
     const { clock, logger, metrics, path } = this.#options;
     this.#retryTimer?.cancel();
+    for (const diagnostic of rules.diagnostics) {
+      logger.warn({ code: 'PW_RULES' }, formatDiagnostic(diagnostic, rules.sources.get(diagnostic.file)));
+    }
     let version: number | undefined;
     if (!this.#options.guard(() => (version = this.#numberOf(rules.fingerprint))) || version === undefined) {
       this.#retryTimer = clock.after(STORE_RETRY_MS, () => this.#publish(rules));

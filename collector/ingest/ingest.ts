@@ -11,7 +11,7 @@ import { INGEST_PATH, MAX_MESSAGE_BYTES } from '../../common/protocol.ts';
 import type { AgentClocks } from '../fleet/agent-clocks.ts';
 import type { RulesDistributor } from '../fleet/rules-distributor.ts';
 import { answerAndClose } from '../edge/answer.ts';
-import { certifiedNames } from '../edge/client-certificate.ts';
+import { clientCertificate } from '../edge/client-certificate.ts';
 import type { Connections } from '../edge/connections.ts';
 import type { RefusalReason, Refusals } from '../edge/refusals.ts';
 import type { Credential, Enrolments } from '../fleet/enrolments.ts';
@@ -57,7 +57,7 @@ export interface IngestOptions {
   readonly metrics: CollectorMetrics;
   /** What agents must present, and who may have which name. */
   readonly enrolments: Enrolments;
-  /** Whether an agent needs a certificate that bears its name. */
+  /** Whether an agent needs a certificate that says it is this agent. */
   readonly needsCertificate: boolean;
   readonly limits: IngestLimits;
 }
@@ -131,11 +131,12 @@ export class Ingest {
       return this.#turnAway(socket, 503, 'store-failed', request);
     }
     if (credential === undefined) return this.#turnAway(socket, 401, 'wrong-token', request);
-    const names = needsCertificate ? certifiedNames(socket) : undefined;
-    if (needsCertificate && names === undefined) {
-      return this.#turnAway(socket, 403, 'no-certificate', request);
+    const certificate = needsCertificate ? clientCertificate(socket) : undefined;
+    if (needsCertificate && certificate?.agent === undefined) {
+      const reason = certificate === undefined ? 'no-certificate' : 'wrong-certificate';
+      return this.#turnAway(socket, 403, reason, request);
     }
-    const proof = { credential, names };
+    const proof = { credential, certifiedAgent: certificate?.agent };
     if (this.#isStopped || this.#sessions.size >= limits.maxConnections) {
       return this.#turnAway(socket, 503, 'too-many-connections', request);
     }
@@ -148,7 +149,7 @@ export class Ingest {
   #accept(
     socket: WebSocket,
     request: IncomingMessage,
-    proof: Pick<SessionOptions, 'credential' | 'names'>,
+    proof: Pick<SessionOptions, 'credential' | 'certifiedAgent'>,
   ): void {
     const session = new Session({
       ...this.#options,
@@ -164,7 +165,9 @@ export class Ingest {
 
   #admit(name: string, session: Session, request: IncomingMessage): boolean {
     const { store, limits, connections, metrics } = this.#options;
-    if (!store.hasAgent(name) && store.agentCount() >= limits.maxAgents) return false;
+    // A name that an admin enrolled has its place: whoever makes up names fills the others only.
+    const isExpected = store.hasAgent(name) || store.enrolments.has(name);
+    if (!isExpected && store.agentCount() >= limits.maxAgents) return false;
     connections.handOver(request.socket);
     this.#byAgent.get(name)?.replace();
     this.#byAgent.set(name, session);

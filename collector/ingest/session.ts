@@ -53,8 +53,8 @@ export interface SessionOptions {
   readonly socket: WebSocket;
   /** The peer's address, for logs. */
   readonly from: string;
-  /** Names that its certificate gives to the peer; undefined where none is asked for. */
-  readonly names: ReadonlySet<string> | undefined;
+  /** The agent whose certificate the peer has; undefined where none is asked for. */
+  readonly certifiedAgent: string | undefined;
   /** What it presented. */
   readonly credential: Credential;
   readonly enrolments: Enrolments;
@@ -230,8 +230,8 @@ export class Session {
   }
 
   #greet(hello: Hello): void {
-    const { store, fleet, clock, clocks, logger, from, names, admit, refusals } = this.#options;
-    if (names?.has(hello.agent) === false) {
+    const { store, fleet, clock, clocks, logger, from, certifiedAgent, admit, refusals } = this.#options;
+    if (certifiedAgent !== undefined && certifiedAgent !== hello.agent) {
       this.#refuse('wrong-certificate', "the certificate is not this agent's");
       return;
     }

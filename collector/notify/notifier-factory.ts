@@ -5,6 +5,7 @@ import { createAlertmanagerNotifier } from './alertmanager.ts';
 import { createEmailNotifier } from './email.ts';
 import { createFileNotifier } from './file.ts';
 import type { Notifier } from './notifier.ts';
+import { withInertTexts } from './inert-text.ts';
 import { createPagerdutyNotifier } from './pagerduty.ts';
 import type { Fetch } from './post.ts';
 import type { ReceiverSecrets } from './receiver-secrets.ts';
@@ -41,7 +42,7 @@ export function createNotifier(
 ): Notifier {
   // The type of the entry and that of the receiver are one, which the compiler does not follow.
   const make = MAKERS[receiver.type] as Maker<ReceiverConfig>;
-  return make(receiver, new Supplies(receiver, secrets, outside));
+  return withInertTexts(make(receiver, new Supplies(receiver, secrets, outside)));
 }
 
 type Maker<Receiver extends ReceiverConfig> = (receiver: Receiver, supplies: Supplies) => Notifier;

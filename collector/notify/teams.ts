@@ -4,6 +4,7 @@
  * that authorizes, so it is a secret.
  */
 import type { Clock } from '../../common/clock.ts';
+import { plainText } from '../../common/plain-text.ts';
 import type { Notification } from '../store/store.ts';
 import type { Batch, Delivery, Notifier } from './notifier.ts';
 import { isPage, post, type Fetch } from './post.ts';
@@ -57,7 +58,7 @@ export function renderTeamsMessage(notification: Notification, write?: Writer): 
   const { incident } = notification;
   const words = write?.(notification) ?? {
     title: escapeMarkdown(headlineOf(notification)),
-    body: escapeMarkdown(incident.message),
+    body: escapeMarkdown(plainText(incident.message)),
   };
   const color = { info: 'Accent', warning: 'Warning', critical: 'Attention' }[incident.severity];
   const facts = factsOf(notification).map(([title, value]) => ({

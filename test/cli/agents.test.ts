@@ -1,3 +1,6 @@
+import { mkdtemp, readdir, readFile, rm, stat, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { agentTable, isInOrder } from '../../cli/agent-view.ts';
 import { runCli } from '../support/run-cli.ts';
@@ -49,6 +52,41 @@ describe('plasmawatch agents', () => {
       agent: 'w7',
     });
     expect((await run('enrol w7', 'token-of-the-responder')).status).toBe(2);
+  });
+
+  it('writes the token into a new file that nobody else can read, and asks for none where it cannot', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-enrol-'));
+    const file = join(folder, 'w7-token');
+    const umask = process.umask(0);
+    try {
+      const { status, stdout, stderr } = await run(`enrol w7 --out ${file}`);
+      expect({ status, stdout }).toEqual({ status: 0, stdout: '' });
+      expect(stderr).toContain(`w7 may exchange ${file} once, until `);
+      expect(await readFile(file, 'utf8')).toMatch(/^[A-Za-z0-9_-]{43}\n$/);
+      expect((await stat(file)).mode & 0o777).toBe(0o600);
+      const token = await readFile(file, 'utf8');
+      await symlink(join(folder, 'elsewhere'), join(folder, 'link'));
+      for (const [place, reason] of [
+        [file, 'it is there already'],
+        [join(folder, 'link'), 'it is there already'],
+        [join(folder, 'missing', 'token'), 'ENOENT'],
+      ] as const) {
+        const refused = await run(`enrol w8 --out ${place}`);
+        expect(refused.status).toBe(2);
+        expect(refused.stderr).toContain(`cannot make ${place}: ${reason}`);
+      }
+      expect(await readFile(file, 'utf8')).toBe(token);
+      const actions = await runCli(['audit', '--json'], {
+        env: { PLASMAWATCH_COLLECTOR: collector.url, PLASMAWATCH_API_TOKEN: 'token-of-the-admin' },
+      });
+      expect(actions.stdout).not.toContain('w8');
+      // A file whose token did not come is not left behind.
+      expect((await run(`enrol w9 --out ${join(folder, 'w9')}`, 'token-of-the-responder')).status).toBe(2);
+      expect(await readdir(folder)).toEqual(['link', 'w7-token']);
+    } finally {
+      process.umask(umask);
+      await rm(folder, { recursive: true });
+    }
   });
 
   it.each([

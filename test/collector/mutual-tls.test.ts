@@ -23,11 +23,13 @@ import { sampleAnomaly } from '../support/sample-report.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const API_TOKEN = 'ApiTokenOfTheTest';
+const AGENT_W1 = 'subjectAltName=URI:plasmawatch:/agent/w1';
 
 describe.skipIf(!hasOpenssl)('a collector that asks for certificates (needs /usr/bin/openssl)', () => {
   let authority: Certificate;
   let server: Certificate;
   let w1: Certificate;
+  let viewer: Certificate;
   let stranger: Certificate;
   let collector: Collector;
   let url: string;
@@ -36,8 +38,17 @@ describe.skipIf(!hasOpenssl)('a collector that asks for certificates (needs /usr
   beforeAll(async () => {
     authority = await makeAuthority();
     server = await makeCertificate();
-    w1 = await issueCertificate({ subject: '/CN=w1', authority });
-    stranger = await issueCertificate({ subject: '/CN=w1', authority: await makeAuthority() });
+    w1 = await issueCertificate({ subject: '/CN=w1', extensions: [AGENT_W1], authority });
+    viewer = await issueCertificate({
+      subject: '/CN=grafana',
+      extensions: ['subjectAltName=DNS:grafana,DNS:w1'],
+      authority,
+    });
+    stranger = await issueCertificate({
+      subject: '/CN=w1',
+      extensions: [AGENT_W1],
+      authority: await makeAuthority(),
+    });
   });
   beforeEach(async () => {
     collector = await createCollector({
@@ -109,6 +120,20 @@ describe.skipIf(!hasOpenssl)('a collector that asks for certificates (needs /usr
     expect(spool.counters().pending).toBe(1);
     expect((await ask('/api/agents', w1)).body).toContain('"agents":[]');
   });
+
+  it.each(['grafana', 'w1', 'w2'])(
+    "takes no agent %s with a viewer's certificate, with which the API answers",
+    async (agent) => {
+      const { uplink, spool } = await connect(agent, viewer);
+      await waitFor(() => refused('wrong-certificate'), 'a refusal');
+      await waitFor(() => uplink.counters().failures === 1, 'the end of the connection');
+      expect(spool.counters().pending).toBe(1);
+      expect(await ask('/api/agents', viewer)).toEqual({
+        status: 200,
+        body: '{"agents":[],"nextCursor":null}',
+      });
+    },
+  );
 
   it.each<[string, () => Certificate | undefined]>([
     ['none', () => undefined],

@@ -144,6 +144,11 @@ describe('parsePrefix', () => {
     '10.0.0.0/1e1',
     '/8',
     'host/8',
+    '::ffff:0:0/96',
+    '::ffff:10.0.0.0/104',
+    '::ffff:a00:0/104',
+    '0:0:0:0:0:ffff:10.0.0.1/128',
+    '::ffff:10.0.0.1',
   ])('refuses %s', (text) => {
     expect(parsePrefix(text)).toBeUndefined();
   });
@@ -183,12 +188,29 @@ describe('prefixContains', () => {
     ['10.20.0.7', '10.20.0.6', false],
     ['0.0.0.0/0', '255.255.255.255', true],
     ['0.0.0.0/0', '::1', false],
-    ['::/0', '10.0.0.1', true],
+    ['::/0', '::fffe:10.0.0.1', true],
+    ['::/0', '::ffff:0:10.0.0.1', true],
+    ['::ffff:0:0:0/80', '::ffff:0:10.0.0.1', true],
     ['fd77::/33', 'fd77:0:7fff::1', true],
     ['fd77::/33', 'fd77:0:8000::1', false],
   ])('says whether %s holds %s', (prefixText, addressText, isInside) => {
     const { w0, w1, w2, w3 } = parsed(addressText);
     expect(prefixContains(parsedPrefix(prefixText), w0, w1, w2, w3)).toBe(isInside);
+  });
+
+  it('never holds an address of IPv4 where the prefix is one of IPv6, whatever its length', () => {
+    const addresses = ['0.0.0.0', '8.8.8.8', '10.0.0.1', '127.0.0.1', '255.255.255.255'].map(parsed);
+    const wrong: string[] = [];
+    for (const text of ['::ffff:0:0', '::', '::ffff:10.0.0.0', '::ffff:8.8.8.8']) {
+      for (let bits = 0; bits <= 128; bits++) {
+        const prefix = parsePrefix(`${text}/${bits}`);
+        if (prefix === undefined) continue;
+        for (const { w0, w1, w2, w3 } of addresses) {
+          if (prefixContains(prefix, w0, w1, w2, w3)) wrong.push(`${text}/${bits}`);
+        }
+      }
+    }
+    expect(wrong).toEqual([]);
   });
 
   it('agrees with a comparison of the leading bits as text', () => {
@@ -202,7 +224,8 @@ describe('prefixContains', () => {
       fc.property(pair, ({ prefix, one, other }) => {
         const words = [0, 32, 64, 96].map((start) => parseInt(other.slice(start, start + 32), 2));
         const [w0 = 0, w1 = 0, w2 = 0, w3 = 0] = words;
-        const expected = one.slice(0, prefix.bits) === other.slice(0, prefix.bits);
+        const isOtherFamily = prefix.bits < 96 && w0 === 0 && w1 === 0 && w2 === 0xffff;
+        const expected = !isOtherFamily && one.slice(0, prefix.bits) === other.slice(0, prefix.bits);
         expect(prefixContains(prefix, w0, w1, w2, w3)).toBe(expected);
       }),
     );

@@ -4,6 +4,7 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { findApiToken } from '../../cli/local-tokens.ts';
 import { freePort } from '../support/free-port.ts';
 import { Program } from '../support/program.ts';
 import { makeRulesKeys } from '../support/rules-keys.ts';
@@ -44,17 +45,17 @@ describe.skipIf(missing !== undefined)(
       await writeFile(join(folder, 'collector.yaml'), JSON.stringify(collectorConfig));
       await writeFile(join(folder, 'agent.yaml'), JSON.stringify(agentConfig));
       const start = (what: 'agent' | 'collector'): Program =>
-        new Program([
-          what,
-          ...(what === 'agent' ? ['--json'] : []),
-          '--config',
-          join(folder, `${what}.yaml`),
-        ]);
+        new Program(
+          [what, ...(what === 'agent' ? ['--json'] : []), '--config', join(folder, `${what}.yaml`)],
+          // Both find the tokens there that nobody configured.
+          { env: { XDG_STATE_HOME: folder } },
+        );
       const running = { collector: start('collector'), agent: start('agent') };
       let worker: Socket | undefined;
       try {
         await running.agent.said("the collector's rules taken over");
-        const first = await rulesOf(collectorPort);
+        const api = { url: `http://127.0.0.1:${collectorPort}`, stateHome: folder };
+        const first = await rulesOf(api);
         worker = connect({ host: '127.0.0.1', port, localAddress: WORKER });
         await talk(worker);
         expect(running.agent.stdout).toEqual([]);
@@ -65,7 +66,7 @@ describe.skipIf(missing !== undefined)(
           kind: 'unexpected-peer',
           flow: { source: { ip: WORKER }, plasmawatch: { state: 'established' } },
         });
-        await waitFor(async () => (await rulesOf(collectorPort)) > first, 'the agent to tell its version');
+        await waitFor(async () => (await rulesOf(api)) > first, 'the agent to tell its version');
 
         await running.collector.kill();
         await running.agent.stop();
@@ -83,10 +84,12 @@ describe.skipIf(missing !== undefined)(
 );
 
 /** The version that the agent says it runs; 0 before its first heartbeat with one. */
-async function rulesOf(collectorPort: number): Promise<number> {
+async function rulesOf({ url, stateHome }: { url: string; stateHome: string }): Promise<number> {
+  const local = await findApiToken(new URL(url), { XDG_STATE_HOME: stateHome });
+  const headers = { authorization: `Bearer ${local?.token ?? ''}` };
   let version = 0;
   await waitFor(async () => {
-    const answer = await fetch(`http://127.0.0.1:${collectorPort}/api/agents`);
+    const answer = await fetch(`${url}/api/agents`, { headers });
     const { agents } = (await answer.json()) as { agents: { rules: { version: number | null } | null }[] };
     version = agents[0]?.rules?.version ?? 0;
     return version > 0;

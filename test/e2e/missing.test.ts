@@ -10,6 +10,7 @@ import { Program } from '../support/program.ts';
 import { waitFor } from '../support/wait-for.ts';
 import { rulesFor } from '../support/watched-node.ts';
 
+const API_TOKEN = 'api-token-for-this-test';
 const MISSING_AFTER_MS = 5000;
 /** What the collector may take on top: a look every five seconds, and a machine that has much else to do. */
 const GRACE_MS = 20_000;
@@ -47,6 +48,7 @@ describe.skipIf(missing !== undefined)(
       makeInterface();
       port = await freePort();
       await writeFile(join(folder, 'token'), 'a-token-for-this-test');
+      await writeFile(join(folder, 'api-token'), API_TOKEN);
       await writeFile(
         join(folder, 'rules.yaml'),
         rulesFor((node.address() as { port: number }).port, ['127.0.0.1']),
@@ -68,6 +70,7 @@ describe.skipIf(missing !== undefined)(
         JSON.stringify({
           listen: { port },
           agentTokenFile: join(folder, 'token'),
+          apiTokenFile: join(folder, 'api-token'),
           store: { path: join(folder, 'collector.db') },
           fleet: { missingAfter: `${MISSING_AFTER_MS}ms` },
         }),
@@ -92,7 +95,9 @@ describe.skipIf(missing !== undefined)(
     }
 
     async function incidents(): Promise<Seen[]> {
-      const answer = await fetch(`http://127.0.0.1:${port}/api/incidents`);
+      const answer = await fetch(`http://127.0.0.1:${port}/api/incidents`, {
+        headers: { authorization: `Bearer ${API_TOKEN}` },
+      });
       const { incidents } = (await answer.json()) as { incidents: Seen[] };
       return incidents.map(({ kind, state, severity }) => ({ kind, state, severity }));
     }

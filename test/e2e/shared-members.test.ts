@@ -20,6 +20,7 @@ import { createHastenedClock } from '../support/hastened-clock.ts';
 import { HttpReceiver } from '../support/http-receiver.ts';
 import { KubernetesApiServer } from '../support/kubernetes-api.ts';
 import { sampleRaylet } from '../support/sample-raylet.ts';
+import { API_TOKENS } from '../support/running-collector.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const AGENTS = 50;
@@ -60,7 +61,7 @@ async function startCollector(): Promise<Collector> {
   });
   const created = await createCollector({
     config,
-    secrets: { apiTokens: [], receivers: new Map() },
+    secrets: { apiTokens: API_TOKENS, receivers: new Map() },
     clock: systemClock,
     logger: silentLogger,
     fetch: globalThis.fetch,
@@ -200,7 +201,9 @@ describe('members that agents share through the collector', () => {
     listNodes('10.0.0.1', '10.0.0.5');
     collector = await startCollector();
     await waitFor(() => knows(blind, '10.0.0.5'), 'the view that is sent again');
-    const answer = await fetch(`http://127.0.0.1:${port}/api/members`);
+    const answer = await fetch(`http://127.0.0.1:${port}/api/members`, {
+      headers: { authorization: `Bearer ${API_TOKENS[0].token}` },
+    });
     expect(await answer.json()).toMatchObject({
       clusters: [
         {

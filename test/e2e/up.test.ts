@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { missingForNamespaces, withNamespace } from '../support/netns.ts';
 import { Program } from '../support/program.ts';
+import { runCli } from '../support/run-cli.ts';
 
 const missing = missingForNamespaces();
 const needsNamespaces = `needs network namespaces${missing === undefined ? '' : `, missing: ${missing}`}`;
@@ -15,8 +16,11 @@ describe('plasmawatch up', () => {
       'INCIDENT  INC-1 opened, critical: Unexpected peer 10.77.9.66 talks to the object manager',
     );
     const url = /http:\S+/.exec(program.stdout.join('\n'))?.[0] ?? '';
-    const answer = (await (await fetch(url)).json()) as { incidents: { peer: string }[] };
-    expect(answer.incidents.map(({ peer }) => peer)).toEqual(['10.77.9.66']);
+    const { status, stdout } = await runCli(['incidents', '--collector', url, '--json']);
+    expect({ status, peer: (JSON.parse(stdout) as { peer: string }).peer }).toEqual({
+      status: 1,
+      peer: '10.77.9.66',
+    });
     expect(await program.stop()).toBe(1);
     expect(program.stderr).toEqual([]);
   });
@@ -35,7 +39,7 @@ describe('plasmawatch up', () => {
       const program = new Program(['up', '--api-port', '0'], { user: 65_534 });
       await program.said('INCIDENT  INC-1 opened');
       expect(program.stderr[0]).toMatch(
-        /^plasmawatch: packets cannot be captured without CAP_NET_RAW .*sudo setcap cap_net_raw,cap_bpf\+ep/,
+        /^plasmawatch: packets cannot be captured without CAP_NET_RAW .*run it with sudo, or as a unit/,
       );
       expect(program.stderr).toHaveLength(1);
       await program.stop();

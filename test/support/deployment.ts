@@ -19,6 +19,8 @@ import { Program } from './program.ts';
 import { ServerProcess } from './server-process.ts';
 import { missingForDisks, SmallDisk } from './small-disk.ts';
 
+const API_TOKEN = 'api-token-for-this-test';
+
 /** For a program on a machine that is busy with other tests. */
 const START_LIMIT_MS = 60_000;
 
@@ -166,7 +168,9 @@ export class Deployment {
   /** Status and text of a page of the collector; status 0 where it does not answer. */
   async get(path: string): Promise<{ status: number; text: string }> {
     try {
-      const answer = await fetch(`http://127.0.0.1:${this.#settings.collectorPort}${path}`);
+      const answer = await fetch(`http://127.0.0.1:${this.#settings.collectorPort}${path}`, {
+        headers: { authorization: `Bearer ${API_TOKEN}` },
+      });
       return { status: answer.status, text: await answer.text() };
     } catch {
       return { status: 0, text: '' };
@@ -220,6 +224,7 @@ export class Deployment {
     const write = (name: string, value: unknown): Promise<void> =>
       writeFile(join(folder, name), typeof value === 'string' ? value : JSON.stringify(value));
     await write('token', 'a-token-for-this-test');
+    await write('api-token', API_TOKEN);
     await write('secret', `whsec_${Buffer.from('a signing key for this test').toString('base64')}`);
     await write('rules.yaml', {
       version: 1,
@@ -239,6 +244,7 @@ export class Deployment {
     await write('collector.yaml', {
       listen: { port: collectorPort },
       agentTokenFile: join(folder, 'token'),
+      apiTokenFile: join(folder, 'api-token'),
       store: { path: join(this.collectorDisk.path, 'collector.db') },
       influx: { host: '127.0.0.1', port: influx.port, database: 'plasmawatch' },
       // Each stranger is an incident, told at once, however many come.

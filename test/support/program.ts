@@ -68,6 +68,12 @@ export class Program {
     return this.#child.exitCode;
   }
 
+  /** Waits until it ends by itself; the exit status. */
+  async ended(): Promise<number | null> {
+    await this.#ended;
+    return this.#child.exitCode;
+  }
+
   #hasEnded(): boolean {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }

@@ -10,23 +10,30 @@ interface ReportClientOptions {
   /** Of the collector, as it says it: http or https. */
   readonly url: string;
   readonly token: string;
+  /** `w1` when left out. */
+  readonly agent?: string;
+  /** SHA-256 of the key for which a one-time token is exchanged. */
+  readonly keyDigest?: string;
+  /** The address to come from. */
+  readonly localAddress?: string;
   /** Number of the first report; 1 when left out. */
   readonly firstSequence?: number;
 }
 
-/** Says hello as agent `w1`, sends the reports, and waits until the collector has acknowledged the last one. */
+/** Says hello as an agent, sends the reports, and waits until the collector has acknowledged the last one. */
 export async function sendReports(
-  { url, token, firstSequence = 1 }: ReportClientOptions,
+  { url, token, agent = 'w1', keyDigest, localAddress, firstSequence = 1 }: ReportClientOptions,
   reports: readonly Report[],
 ): Promise<void> {
   const socket = new WebSocket(url.replace('http', 'ws') + INGEST_PATH, {
     headers: { authorization: `Bearer ${token}` },
     rejectUnauthorized: false,
+    ...(localAddress === undefined ? {} : { localAddress }),
   });
   await once(socket, 'open');
   const answers: string[] = [];
   socket.on('message', (data) => answers.push((data as Buffer).toString()));
-  const hello = { agent: 'w1', epoch: TEST_EPOCH, version: '0.1.0', capture: 'ring' };
+  const hello = { agent, keyDigest, epoch: TEST_EPOCH, version: '0.1.0', capture: 'ring' };
   socket.send(JSON.stringify({ type: 'hello', protocol: PROTOCOL_VERSION, ...hello }));
   const sequenced = reports.map((report, index) => ({ sequence: firstSequence + index, report }));
   socket.send(JSON.stringify({ type: 'reports', reports: sequenced }));

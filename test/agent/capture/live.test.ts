@@ -54,7 +54,7 @@ describe.skipIf(missing !== undefined)(
         'kernel: socket on all interfaces: EPERM; ring: socket on all interfaces: EPERM; cap: libpcap on any: ',
       );
       expect(line).toMatch(
-        /sudo setcap cap_net_raw,cap_bpf\+ep "\$\(readlink -f "\$\(command -v node\)"\)", or run as root$/,
+        /run it with sudo, or as a unit with these capabilities: sudo systemd-run --pty -p DynamicUser=yes -p "AmbientCapabilities=CAP_NET_RAW CAP_BPF" plasmawatch doctor$/,
       );
     });
   },

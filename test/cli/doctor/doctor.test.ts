@@ -23,7 +23,7 @@ const HEALTHY: DoctorDependencies = {
 };
 
 const withoutCapture: DoctorDependencies['probeCapture'] = () =>
-  Promise.resolve([{ name: 'ring', available: false, reason: 'socket: EPERM', fix: 'sudo setcap' }]);
+  Promise.resolve([{ name: 'ring', available: false, reason: 'socket: EPERM', fix: 'run it with sudo' }]);
 const withoutDatabase: DoctorDependencies['openDatabase'] = () =>
   Promise.reject(new PlasmawatchError('PW_SQLITE_UNAVAILABLE', 'no SQLite engine'));
 

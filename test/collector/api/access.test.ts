@@ -71,9 +71,16 @@ describe('a role', () => {
     });
   });
 
-  it('is none where anyone may ask, and every one where no token is configured', async () => {
-    expect(await openApi()('GET', '/open')).toEqual({ status: 200, body: { actor: '' } });
-    expect(await openApi([])('GET', '/secret')).toEqual({ status: 200, body: { actor: 'local' } });
+  it('is none where anyone may ask, and nobody has one where there are no tokens', async () => {
+    for (const tokens of [TOKENS, []]) {
+      expect(await openApi(tokens)('GET', '/open')).toEqual({ status: 200, body: { actor: '' } });
+    }
+    for (const path of ['/plain', '/secret']) {
+      expect((await openApi([])('GET', path)).status).toBe(401);
+      for (const token of ['undefined', 'local', '']) {
+        expect((await openApi([])('GET', path, token)).status).toBe(401);
+      }
+    }
   });
 });
 

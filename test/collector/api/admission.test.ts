@@ -3,6 +3,7 @@ import type { ApiToken } from '../../../collector/api/access.ts';
 import { createServer } from '../../../collector/api/server.ts';
 import { Refusals } from '../../../collector/edge/refusals.ts';
 import { RequestLimits } from '../../../collector/edge/request-limits.ts';
+import { trustedProxies } from '../../../collector/edge/source.ts';
 import { createCollectorMetrics } from '../../../collector/metrics.ts';
 import { silentLogger } from '../../../common/log.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
@@ -17,11 +18,12 @@ afterEach(async () => {
 });
 
 /** An API that answers ten requests a second, forty at once. */
-function openApi() {
+function openApi(proxies: readonly string[] = []) {
   const clock = new FakeClock();
   const metrics = createCollectorMetrics();
   const server = createServer({
     listenHost: '127.0.0.1',
+    isTrustedProxy: trustedProxies(proxies),
     allowedHosts: [],
     tokens: TOKENS,
     logger: silentLogger,
@@ -52,9 +54,8 @@ describe('requests of one address', () => {
     const { clock, ask, askOften, refused } = openApi();
     expect(await askOften(40, '10.0.0.1')).toEqual([200]);
     expect(await ask('10.0.0.1')).toEqual({ status: 429, retryAfter: '1' });
-    expect(await ask('10.0.0.1', 'token-of-the-admin')).toMatchObject({ status: 429 });
     expect((await ask('10.0.0.2')).status).toBe(200);
-    expect(await refused('too-many-requests')).toBe(2);
+    expect(await refused('too-many-requests')).toBe(1);
     clock.advance(1000);
     expect(await askOften(10, '10.0.0.1')).toEqual([200]);
     expect((await ask('10.0.0.1')).status).toBe(429);
@@ -63,12 +64,53 @@ describe('requests of one address', () => {
   it('with a wrong token cost twenty times as much', async () => {
     const { clock, ask, askOften, refused } = openApi();
     expect(await askOften(2, '10.0.0.1', 'a-wrong-token')).toEqual([401]);
-    expect((await ask('10.0.0.1', 'token-of-the-admin')).status).toBe(429);
-    expect((await ask('10.0.0.2', 'token-of-the-admin')).status).toBe(200);
-    expect(await refused('wrong-api-token')).toBe(2);
+    expect((await ask('10.0.0.1', 'a-wrong-token')).status).toBe(429);
+    expect((await ask('10.0.0.2', 'a-wrong-token')).status).toBe(401);
+    expect(await refused('wrong-api-token')).toBe(3);
     clock.advance(100);
     expect((await ask('10.0.0.1', 'a-wrong-token')).status).toBe(401);
-    expect(await ask('10.0.0.1', 'token-of-the-admin')).toEqual({ status: 429, retryAfter: '2' });
+    expect(await ask('10.0.0.1', 'a-wrong-token')).toEqual({ status: 429, retryAfter: '2' });
+  });
+
+  it('never lock out a right token of the same address, however many they are', async () => {
+    const { ask, askOften } = openApi();
+    for (let round = 0; round < 30; round++) {
+      await askOften(20, '10.0.0.1', 'a-wrong-token');
+      await askOften(20, '10.0.0.1');
+      expect((await ask('10.0.0.1', 'token-of-the-admin')).status).toBe(200);
+    }
+  });
+
+  it('with a token whose role does not suffice count for its caller, who locks out nobody else', async () => {
+    const { ask, askOften } = openApi();
+    expect(await askOften(60, '10.0.0.1', 'token-of-the-viewer')).toEqual([200, 429]);
+    expect((await ask('10.0.0.1', 'token-of-the-admin')).status).toBe(200);
+    expect((await ask('10.0.0.1')).status).toBe(200);
+  });
+});
+
+describe('requests that a trusted proxy hands on', () => {
+  const via = (forwarded: string) => ({ 'x-forwarded-for': forwarded });
+
+  it('count for the client that the proxy names, and not for the proxy', async () => {
+    const { ask, askOften } = openApi(['10.9.0.0/24']);
+    expect(await askOften(60, '10.9.0.1', undefined, via('192.0.2.1'))).toEqual([200, 429]);
+    expect((await ask('10.9.0.1', undefined, via('192.0.2.2'))).status).toBe(200);
+    expect((await ask('10.9.0.1')).status).toBe(200);
+  });
+
+  it('count for the same client whatever it writes into the header itself', async () => {
+    const { askOften, ask } = openApi(['10.9.0.0/24']);
+    await askOften(40, '10.9.0.1', undefined, via('192.0.2.1'));
+    for (const forged of ['192.0.2.77', '10.9.0.9', 'evil', '', '192.0.2.77, 10.9.0.3']) {
+      expect((await ask('10.9.0.1', undefined, via(`${forged}, 192.0.2.1`))).status).toBe(429);
+    }
+  });
+
+  it('count for the address that they come from where nobody trusts it', async () => {
+    const { askOften, ask } = openApi(['10.9.0.0/24']);
+    for (let client = 1; client <= 40; client++) await ask('10.8.0.1', undefined, via(`192.0.2.${client}`));
+    expect(await askOften(1, '10.8.0.1', undefined, via('192.0.2.99'))).toEqual([429]);
   });
 });
 

@@ -87,9 +87,11 @@ describe('who may ask', () => {
     });
   });
 
-  it('asks for no token where none is configured', async () => {
+  it('is closed but for the health where there are no tokens', async () => {
     const { get } = await openApi({ tokens: [] });
-    expect((await get('/api/incidents', {})).status).toBe(200);
+    expect((await get('/api/incidents', {})).status).toBe(401);
+    expect((await get('/metrics', {})).status).toBe(401);
+    expect((await get('/api/health', {})).status).toBe(200);
   });
 
   it.each([

@@ -3,6 +3,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Connections, type ConnectionLimits } from '../../../collector/edge/connections.ts';
 import { Refusals } from '../../../collector/edge/refusals.ts';
+import { trustedProxies } from '../../../collector/edge/source.ts';
 import { createCollectorMetrics } from '../../../collector/metrics.ts';
 import { silentLogger } from '../../../common/log.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
@@ -17,7 +18,7 @@ afterEach(async () => {
   }
 });
 
-async function listen(limits: Partial<ConnectionLimits> = {}) {
+async function listen(limits: Partial<ConnectionLimits> = {}, proxies: readonly string[] = []) {
   const clock = new FakeClock();
   const metrics = createCollectorMetrics();
   const refusals = new Refusals({ clock, metrics, logger: silentLogger });
@@ -28,6 +29,7 @@ async function listen(limits: Partial<ConnectionLimits> = {}) {
     clock,
     metrics,
     refusals,
+    isTrustedProxy: trustedProxies(proxies),
     limits: { maxVisitors: 100, maxVisitorsPerAddress: 100, connectionsPerSecond: 100, ...limits },
   });
   server.listen(0, '127.0.0.1');
@@ -90,6 +92,36 @@ describe('connections', () => {
     await visit('127.0.0.3');
     expect(agent.destroyed).toBe(false);
     expect(await visitors()).toBe(1);
+  });
+
+  it('from where an agent came in before make place after those of strangers', async () => {
+    const { connections, visit, serverSide, refused } = await listen({ maxVisitors: 3 });
+    connections.handOver(serverSide(await visit('127.0.0.2')));
+    const agent = await visit('127.0.0.2');
+    const crowd: Socket[] = [];
+    for (let host = 10; host < 60; host++) crowd.push(await visit(`127.0.0.${host}`));
+    await waitFor(() => crowd.filter(({ destroyed }) => destroyed).length === 48, 'the end of the crowd');
+    expect(agent.destroyed).toBe(false);
+    expect(await refused('crowded-out')).toBe(48);
+  });
+
+  it('from a known address are counted apart from the addresses that strangers come from', async () => {
+    const { connections, visit, serverSide, refused } = await listen({ connectionsPerSecond: 1 });
+    connections.handOver(serverSide(await visit('127.0.0.2')));
+    for (let index = 0; index < 4; index++) await visit('127.0.0.2');
+    expect(await refused('connecting-too-often')).toBe(0);
+    await visit('127.0.0.2');
+    expect(await refused('connecting-too-often')).toBe(1);
+  });
+
+  it('of a trusted proxy are not held to the limits of one address', async () => {
+    const limits = { connectionsPerSecond: 1, maxVisitorsPerAddress: 1, maxVisitors: 8 };
+    const { visit, visitors, refused } = await listen(limits, ['127.0.0.2']);
+    for (let index = 0; index < 8; index++) await visit('127.0.0.2');
+    expect(await visitors()).toBe(8);
+    await visit('127.0.0.2');
+    expect(await refused('connecting-too-often')).toBe(0);
+    expect(await refused('crowded-out')).toBe(1);
   });
 
   it('that ended leave no trace', async () => {
