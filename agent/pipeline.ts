@@ -250,7 +250,7 @@ export class Pipeline implements FrameSink {
    */
   observeRayletConnection(address: Address, port: number, nowMs: number): void {
     if (this.#policy.membership.inGroup(CLUSTER_GROUP, address, nowMs)) return;
-    if (this.#services.observe(address, port)) this.#judgeAgain();
+    if (this.#services.observe(address, port, nowMs)) this.#judgeAgain();
   }
 
   /** Whether the connection is in the flow table. */

@@ -248,8 +248,8 @@ export class Membership implements MembershipView {
 
   /** Whether somebody that a source of the cluster lists is a member. */
   #admits(view: StandingView, member: Member, address: Address, timeMs: number): boolean {
-    if (this.#approved === undefined || view.provider.given !== undefined || member.isLocal === true)
-      return true;
+    if (this.#approved === undefined || view.provider.given !== undefined) return true;
+    if (member.isLocal === true && member.needsApproval !== true) return true;
     const { ids, nodeGroups } = this.#approved;
     if (ids.has(member.id) || (member.group !== undefined && nodeGroups.has(member.group))) return true;
     return this.inGroup(APPROVED_GROUP, address, timeMs);

@@ -123,7 +123,11 @@ export class StandingView {
   #isShown(members: readonly Member[], prefixes: readonly Prefix[]): boolean {
     if (members === this.#members && prefixes === this.#prefixes) return true;
     const fingerprint = JSON.stringify([
-      members.map((member) => ({ ...member, ports: [...member.ports] })),
+      members.map((member) => ({
+        ...member,
+        ports: [...member.ports],
+        claimedPorts: [...(member.claimedPorts ?? [])],
+      })),
       prefixes,
     ]);
     const isSame = fingerprint === this.#fingerprint;
