@@ -31,6 +31,11 @@ export class TimedReads {
     return this.#overdue;
   }
 
+  /** Threads that wait in a read that is overdue. */
+  get lost(): number {
+    return this.#overdueNow;
+  }
+
   /** What `read` answers, or `OVERDUE` after the limit of time; then its answer is dropped when it comes. */
   async run<T>(read: () => Promise<T>): Promise<T | typeof OVERDUE> {
     while (this.#running >= this.#maxRunning) {
@@ -83,3 +88,8 @@ export class TimedReads {
 export const processReads = new TimedReads(2);
 /** What only processes of users that are trusted with a raylet can delay, so that others do not hide the raylet. */
 export const trustedReads = new TimedReads(1);
+
+/** Threads that may never come back: a process that has any cannot exit in an orderly way, for Node waits for them. */
+export function lostThreads(): number {
+  return processReads.lost + trustedReads.lost;
+}
