@@ -5,6 +5,7 @@ import type { ProcessFinder } from './detect/attribution.ts';
 import { BlindDetector, type Unrecorded } from './detect/blind.ts';
 import { KnownMembers, type MembersStore } from './detect/known-members.ts';
 import { reportNewMembers } from './detect/new-members.ts';
+import { RayletConflictDetector } from './detect/raylet-conflict.ts';
 import type { Reporting } from './detect/reporting.ts';
 import { StaleMembershipDetector } from './detect/stale-membership.ts';
 import { SETTLE_MS, type Look } from './detect/unexpected.ts';
@@ -61,6 +62,8 @@ export interface AgentDependencies extends MembershipDependencies {
   readonly processCounters: () => SocketOwnerCounters;
   /** The TCP connections that this node's raylets opened. */
   readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
+  /** The name of a user of this machine; undefined where it has none, or none is asked for. */
+  readonly userName?: (userId: number) => Promise<string | undefined>;
   /** Keeps who is known as a member over a restart; left out, nobody is. */
   readonly membersStore?: MembersStore;
   /** Unique ids of anomalies. */
@@ -81,6 +84,7 @@ export class Agent {
   readonly #reporting: Reporting;
   readonly #blind: BlindDetector;
   readonly #stale: StaleMembershipDetector;
+  readonly #conflict: RayletConflictDetector;
   readonly #unseen: UnseenConnections;
   readonly #known: KnownMembers;
   readonly #freshLook: FreshLook;
@@ -88,6 +92,8 @@ export class Agent {
   readonly #timers: Timer[] = [];
   #membership: Membership;
   #uplink: Uplink | undefined;
+  /** Whether the last look at the raylets still runs: however long it takes, there is one at a time. */
+  #isLookingAtRaylets = false;
   #socketLook: Promise<void> = Promise.resolve();
   /** Reports of anomalies that reached the disk. */
   #anomalies = 0;
@@ -104,6 +110,10 @@ export class Agent {
     this.#reporting = { node, createId, report: (anomaly) => this.#queue.push(anomaly) };
     this.#blind = new BlindDetector(this.#reporting);
     this.#stale = new StaleMembershipDetector(this.#reporting, options.staleAfterMs ?? STALE_AFTER_MS);
+    this.#conflict = new RayletConflictDetector({
+      ...this.#reporting,
+      userName: dependencies.userName ?? (() => Promise.resolve(undefined)),
+    });
     this.#known = new KnownMembers(dependencies.membersStore);
     const hashSeed = Math.floor(dependencies.random() * 2 ** 32);
     this.#pipeline = new Pipeline({
@@ -247,7 +257,18 @@ export class Agent {
   #tick(): void {
     this.#pipeline.tick(this.#dependencies.clock.now());
     this.#queue.flush();
-    this.#socketLook = this.#socketLook.then(() => this.#lookAtRayletSockets());
+    if (!this.#isLookingAtRaylets) this.#socketLook = this.#lookAtRaylets();
+  }
+
+  async #lookAtRaylets(): Promise<void> {
+    this.#isLookingAtRaylets = true;
+    try {
+      const raylets = await this.#dependencies.findRaylets().catch(() => undefined);
+      if (raylets !== undefined) await this.#conflict.observe(raylets, this.#dependencies.clock.now());
+      await this.#lookAtRayletSockets();
+    } finally {
+      this.#isLookingAtRaylets = false;
+    }
   }
 
   #survey(): void {

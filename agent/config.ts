@@ -63,9 +63,23 @@ export const agentConfigSchema = z.strictObject({
         .describe(
           "File with Ray's own token, for a cluster with `RAY_AUTH_MODE=token`. Or the environment, as for Ray: RAY_AUTH_TOKEN.",
         ),
+      user: z
+        .union([z.string().min(1).max(64), z.number().int().min(0).max(4_294_967_294)])
+        .optional()
+        .describe(
+          "User (name or id) whose raylet is believed. Default: root, the agent's own user, the user of `sudo`, and the owner of `ray.executable`.",
+        ),
+      executable: z
+        .string()
+        .startsWith('/', 'an absolute path')
+        .max(4096)
+        .optional()
+        .describe(
+          "File that the raylet must run. Default: any `…/ray/core/src/ray/raylet/raylet` that nobody but root and the raylet's user may change.",
+        ),
     })
     .prefault({})
-    .describe("How the head's dashboard is asked who belongs to the cluster."),
+    .describe("Which raylet is believed, and how the head's dashboard is asked who belongs to the cluster."),
   capture: z
     .strictObject({
       way: z

@@ -104,7 +104,6 @@ export class HandedRulesKeeper {
     if (rules === undefined) return;
     await this.#keep(message);
     this.#current = { version, rules };
-    this.#options.logger.info({ version }, "the collector's rules taken over");
     this.#onChange(this.#current);
     await this.#tidyUp(version);
   }

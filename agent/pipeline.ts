@@ -299,7 +299,7 @@ export class Pipeline implements FrameSink {
    */
   observeRayletConnection(address: Address, port: number, nowMs: number): void {
     if (this.#policy.membership.inGroup(CLUSTER_GROUP, address, nowMs)) return;
-    if (this.#services.observe(address, port)) this.#judgeAgain();
+    if (this.#services.observe(address, port, nowMs)) this.#judgeAgain();
   }
 
   /** Reads anew which tunnels end at this machine; to be called now and then. */

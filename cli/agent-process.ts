@@ -12,9 +12,11 @@ import type { AgentConfig } from '../agent/config.ts';
 import { SharedMembers } from '../agent/membership/shared.ts';
 import { SocketOwners } from '../agent/process/socket-owners.ts';
 import { SocketRoles } from '../agent/process/socket-roles.ts';
+import { listeningUsers } from '../agent/process/socket-table.ts';
+import { UserNames } from '../agent/process/user-names.ts';
 import { LocalProcesses } from '../agent/ray/local-processes.ts';
 import { OtherProcesses } from '../agent/ray/other-processes.ts';
-import { findRaylets, rayletAt } from '../agent/ray/raylet.ts';
+import { findRaylets, rayletAt, type Raylet } from '../agent/ray/raylet.ts';
 import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
 import { openedByRaylets } from '../agent/ray/sockets.ts';
 import { AgentKey } from '../agent/uplink/agent-key.ts';
@@ -31,6 +33,7 @@ import type { Terminal } from './command.ts';
 import { dnsClient } from './dns.ts';
 import { kubernetesOpener } from './kubernetes.ts';
 import { loadRayToken } from './membership-here.ts';
+import { rayletTrust } from './raylet-trust.ts';
 import { defaultNodeName, localAddresses, resolveHost } from './system.ts';
 
 /** Reports that a spool holds at most, whatever their size. */
@@ -81,17 +84,24 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     maxReports: MAX_SPOOLED_REPORTS,
   });
   const others = new OtherProcesses(systemClock);
-  const raylets = rememberRaylets({ clock: systemClock, findRaylets: () => findRaylets({ others }) });
+  const userNames = new UserNames(systemClock);
+  const trust = await rayletTrust(config.ray, terminal);
+  const raylets = rememberRaylets({
+    clock: systemClock,
+    logger,
+    findRaylets: () => findRaylets({ others, trust }),
+  });
+  const knownRaylets = (): Promise<readonly Raylet[]> => raylets().catch(() => []);
   const owners = await SocketOwners.open(systemClock, logger);
   const processes = new LocalProcesses({
     clock: systemClock,
     owners,
     localAddresses,
-    rayletAt: (pid) => rayletAt(pid),
-    raylets,
+    rayletAt: (pid) => rayletAt(pid, { trust }),
+    raylets: knownRaylets,
   });
   const tunnelInterfaces = await openTunnelInterfaces(logger);
-  const sharedMembers = new SharedMembers(systemClock, Math.random);
+  const sharedMembers = new SharedMembers(systemClock, Math.random, localAddresses);
   let agent: Agent;
   try {
     spool.nameReports(node);
@@ -112,12 +122,14 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
           lingerMs: config.membership.linger,
           keepMs: config.membership.keep,
         },
+        userName: (userId) => userNames.of(userId),
         membersStore: openMembersFile(config.stateFolder, logger),
         fetch: globalThis.fetch,
         resolve: resolveHost,
         lookUpRecords: dnsClient(),
         findRaylets: raylets,
         localAddresses,
+        listeningUsers,
         sharedMembers,
         rayToken,
         openKubernetes: kubernetesOpener(terminal),
@@ -128,7 +140,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         }),
         tunnelInterfaces,
         processCounters: () => owners.counters,
-        rayletSockets: async () => openedByRaylets(await raylets()),
+        rayletSockets: async () => openedByRaylets(await knownRaylets()),
         createId: randomUUID,
         random: Math.random,
         rulesRefused: () => rules.refused,

@@ -126,7 +126,6 @@ export class AgentRules implements RulesLink {
         for (const diagnostic of diagnostics) {
           logger.warn({ code: 'PW_RULES' }, formatDiagnostic(diagnostic, sources.get(diagnostic.file)));
         }
-        logger.info({ rules: this.#path }, 'rules taken over');
         this.#apply(apply, ruleset, { version: null, fingerprint });
       },
       onRefused: (diagnostics, { sources }) => {
@@ -140,10 +139,14 @@ export class AgentRules implements RulesLink {
     });
   }
 
+  /** Says that the rules were taken over once they are in force, and not before. */
   #apply(apply: Apply, ruleset: Ruleset, inUse: RulesInUse): void {
     this.#applying = this.#applying.then(async () => {
       await apply(ruleset);
       this.#inUse = inUse;
+      const { version } = inUse;
+      if (version === null) this.#logger.info({ rules: this.#path }, 'rules taken over');
+      else this.#logger.info({ version }, "the collector's rules taken over");
     });
   }
 }

@@ -3,6 +3,7 @@
 import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import yargs, { type Argv } from 'yargs';
+import { lostThreads } from '../agent/process/timed-reads.ts';
 import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import { packageVersion } from '../common/package.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
@@ -67,6 +68,9 @@ const COMMANDS: Readonly<Record<string, (parser: Argv, register: Register) => Pr
   },
   doctor: async (parser, register) => register(parser, (await import('./doctor/doctor.ts')).doctorCommand),
 };
+
+/** Whatever still runs then is ended: nothing that another process does may keep this one from stopping. */
+const STOP_LIMIT_MS = 20_000;
 
 type Register = <Options>(parser: Argv, command: Command<Options>) => void;
 
@@ -140,13 +144,26 @@ function describeFailure(error: unknown): string {
   return `internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
 }
 
+/**
+ * Ends this process without waiting for anything. `process.exit` waits for every thread, also for one that reads what another
+ * process holds back.
+ */
+function endAtOnce(status: ExitStatus): void {
+  if (lostThreads() > 0) process.kill(process.pid, 'SIGKILL');
+  process.exit(status);
+}
+
 /** The real process as a terminal. SIGINT and SIGTERM ask for a stop; a second one ends at once. */
 function processTerminal(): Terminal {
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
-      if (stop.signal.aborted) process.exit(2);
+      if (stop.signal.aborted) endAtOnce(2);
       stop.abort();
+      setTimeout(() => {
+        process.stderr.write(`plasmawatch: not stopped within ${STOP_LIMIT_MS / 1000} s: ended\n`);
+        process.kill(process.pid, 'SIGKILL');
+      }, STOP_LIMIT_MS).unref();
     });
   }
   // Node would answer with 1, which says here that something unexpected was found.
@@ -178,5 +195,6 @@ if (isProgram()) {
   // Awaited by nothing: the build is CommonJS (rolldown.config.mjs), where a module cannot wait.
   void runCommandLine(process.argv.slice(2), processTerminal()).then((status) => {
     process.exitCode = status;
+    if (lostThreads() > 0) endAtOnce(status);
   });
 }

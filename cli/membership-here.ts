@@ -1,5 +1,6 @@
 /** The membership as this machine sees it at the moment, for commands that ask it once. */
 import type { MembershipDependencies } from '../agent/membership/from-rules.ts';
+import { listeningUsers } from '../agent/process/socket-table.ts';
 import { findRaylets, type Raylet } from '../agent/ray/raylet.ts';
 import { systemClock } from '../common/clock.ts';
 import type { Logger } from '../common/log.ts';
@@ -7,6 +8,7 @@ import { loadSecret } from '../common/secret.ts';
 import type { Terminal } from './command.ts';
 import { dnsClient } from './dns.ts';
 import { kubernetesOpener } from './kubernetes.ts';
+import { rayletTrust } from './raylet-trust.ts';
 import { localAddresses, resolveHost } from './system.ts';
 
 /** What this machine's sources are asked with. */
@@ -16,9 +18,10 @@ export interface Here {
   readonly rayToken: string | undefined;
 }
 
-/** The raylets of this node, and the token in the environment. */
+/** The raylets of this node that are believed without settings, and the token in the environment. */
 export async function lookHere(terminal: Pick<Terminal, 'env'>): Promise<Here> {
-  return { raylets: await findRaylets(), rayToken: await loadRayToken(terminal) };
+  const trust = await rayletTrust({}, terminal);
+  return { raylets: await findRaylets({ trust }), rayToken: await loadRayToken(terminal) };
 }
 
 /** Ray's own token from a file or, as for Ray, from RAY_AUTH_TOKEN; an empty variable is none, as for Ray. */
@@ -43,6 +46,7 @@ export function sourcesHere(
     findRaylets: () => Promise.resolve(raylets),
     // Where no raylet runs, this machine is somebody's desk and no node.
     localAddresses: raylets.length === 0 ? () => [] : localAddresses,
+    listeningUsers,
     openKubernetes: kubernetesOpener({ env }),
     random: Math.random,
   };

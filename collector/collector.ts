@@ -215,7 +215,14 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     keepAuditMs: config.store.keepAuditDays * DAY_MS,
     exporter: exporter === undefined ? undefined : INFLUX_CURSOR,
   });
-  const sharedViews = new SharedViews({ clock, metrics });
+  const sharedViews = new SharedViews({
+    clock,
+    metrics,
+    logger: logger.child({ component: 'members' }),
+    reporters: config.membership.reporters.map((named) =>
+      typeof named === 'string' ? { agent: named } : named,
+    ),
+  });
   const rules =
     config.rules === undefined || secrets.rulesKey === undefined
       ? undefined

@@ -8,6 +8,7 @@ import { limitsSchema } from './edge/limits-config.ts';
 import { muteTimesSchema } from './incident/mute-times.ts';
 import { nodeLabelsSchema } from './incident/node-labels.ts';
 import { checkRoutes, routesSchema } from './incident/routing-config.ts';
+import { membershipSchema } from './membership/config.ts';
 import { receiversSchema } from './notify/receivers.ts';
 import { ROLES, type ApiToken } from './api/access.ts';
 import { cidr } from '../rules/schema.ts';
@@ -212,6 +213,9 @@ const settings = z.strictObject({
     })
     .prefault({})
     .describe('How messages are delivered.'),
+  membership: membershipSchema
+    .prefault({})
+    .describe('Whose view of who belongs to a cluster is handed to other agents.'),
   receivers: receiversSchema.default([]).describe('Who is told of incidents.'),
   routes: routesSchema
     .default([])

@@ -1,6 +1,6 @@
 /**
- * Who is known as a member of the cluster, so that only a node that joins is news. A source's first complete list is no
- * news, nor is a node that starts again: Ray gives it another id, and it is at the same address. What is known outlives a
+ * Who is known as a member of the cluster, so that only a node that joins is news. The first complete list that
+ * this agent reads by itself is no news (what other agents have read is), nor is a node that starts again: Ray gives it another id, and it is at the same address. What is known outlives a
  * restart of the agent, so that who joined meanwhile is news and nobody else.
  */
 import { z } from 'zod';
@@ -73,7 +73,12 @@ export class KnownMembers {
   /** Takes what the sources list now, and returns who of them was not known. */
   learn(listings: readonly Listing[], nowMs: number): Member[] {
     return listings.flatMap(({ source, members }) => {
-      const news = this.#sources.has(source) ? members.filter((member) => this.#isNews(member)) : [];
+      const isFirst = !this.#sources.has(source);
+      const local = new Set(members.filter(({ isLocal }) => isLocal === true).flatMap(keysOf));
+      const news = members.filter(
+        (member) =>
+          (!isFirst || member.readBy !== undefined) && this.#isNews(member) && !isKnownHere(member, local),
+      );
       const known = this.#sources.get(source) ?? new Map<string, number | undefined>();
       this.#sources.set(source, known);
       if (remember(known, new Set(members.flatMap(keysOf)), nowMs)) this.#isChanged = true;
@@ -90,6 +95,11 @@ export class KnownMembers {
     for (const known of this.#sources.values()) if (known.has(key)) return true;
     return false;
   }
+}
+
+/** Whether this node itself knows the address: its own, or its head's. */
+function isKnownHere({ addresses }: Member, local: ReadonlySet<string>): boolean {
+  return addresses.length > 0 && addresses.every((address) => local.has(formatAddress(address)));
 }
 
 /** Returns whether that changes anything. */

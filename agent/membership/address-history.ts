@@ -12,6 +12,11 @@ import type { Member } from './provider.ts';
 const MAX_ENDED = 20_000;
 /** Ended intervals that are kept of one address. */
 const MAX_ENDED_OF_ADDRESS = 8;
+/**
+ * Members of one address that are kept apart, the first that are listed; the address has members all the same. Nodes in
+ * containers on one host come to a dozen.
+ */
+const MAX_OF_ADDRESS = 64;
 
 /** A member had an address from `sinceMs` until `untilMs`, in ms since the epoch. */
 export interface Interval {
@@ -23,8 +28,10 @@ export interface Interval {
 }
 
 export class AddressHistory {
-  /** By address: the interval that lasts, one for each member of that address. */
-  #current = new Map<string, Interval[]>();
+  /** By address: the intervals that last, by the member's id. */
+  #current = new Map<string, ReadonlyMap<string, Interval>>();
+  /** The same as lists. */
+  #lasting = new Map<string, readonly Interval[]>();
   /** By address: what has ended, the newest last. Insertion order is that of the last end. */
   readonly #ended = new Map<string, Interval[]>();
   #endedCount = 0;
@@ -35,25 +42,25 @@ export class AddressHistory {
    * @param nowMs when those end who are missing
    */
   update(members: readonly Member[], sinceMs: number, nowMs: number): void {
-    const next = new Map<string, Interval[]>();
+    const next = new Map<string, Map<string, Interval>>();
     for (const member of members) {
+      const { id } = member;
       for (const address of member.addresses) {
         const key = addressKey(address);
-        const intervals = next.get(key) ?? [];
-        if (intervals.some(({ member: { id } }) => id === member.id)) continue;
-        const before = this.#current.get(key)?.find(({ member: { id } }) => id === member.id);
+        const intervals = next.get(key) ?? new Map<string, Interval>();
+        next.set(key, intervals);
+        if (intervals.has(id) || intervals.size >= MAX_OF_ADDRESS) continue;
+        const before = this.#current.get(key)?.get(id);
         const begin = before?.sinceMs ?? Math.min(sinceMs, member.sinceMs ?? Infinity);
-        next.set(key, [...intervals, { member, sinceMs: begin, untilMs: Infinity }]);
+        intervals.set(id, { member, sinceMs: begin, untilMs: Infinity });
       }
     }
     for (const [key, intervals] of this.#current) {
-      const staying = next.get(key) ?? [];
-      for (const interval of intervals) {
-        if (staying.some(({ member: { id } }) => id === interval.member.id)) continue;
-        this.#end(key, { ...interval, untilMs: nowMs });
-      }
+      const staying = next.get(key);
+      for (const [id, interval] of intervals)
+        if (staying?.has(id) !== true) this.#end(key, { ...interval, untilMs: nowMs });
     }
-    this.#current = next;
+    this.#setCurrent(next);
   }
 
   /** The intervals of an address that have ended. */
@@ -65,20 +72,25 @@ export class AddressHistory {
   of(address: Address): readonly Interval[] {
     const key = addressKey(address);
     const ended = this.#ended.get(key);
-    const current = this.#current.get(key);
+    const current = this.#lasting.get(key);
     if (ended === undefined) return current ?? [];
     return current === undefined ? ended : [...ended, ...current];
   }
 
   /** Begins with what another history knows, lasting or ended; to be called before the first view. */
   inherit(other: AddressHistory): void {
-    this.#current = new Map(other.#current);
+    this.#setCurrent(new Map(other.#current));
     this.inheritEnded(other);
   }
 
   /** Begins with what another history remembers as ended. */
   inheritEnded(other: AddressHistory): void {
     for (const [key, intervals] of other.#ended) for (const interval of intervals) this.#end(key, interval);
+  }
+
+  #setCurrent(current: Map<string, ReadonlyMap<string, Interval>>): void {
+    this.#current = current;
+    this.#lasting = new Map([...current].map(([key, intervals]) => [key, [...intervals.values()]]));
   }
 
   #end(key: string, interval: Interval): void {

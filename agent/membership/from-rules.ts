@@ -26,10 +26,12 @@ export interface MembershipDependencies {
   /** All addresses of a host name, as text. */
   readonly resolve: (name: string) => Promise<readonly string[]>;
   readonly lookUpRecords: LookUpRecords;
-  /** The raylets of this network namespace; none in a replay. */
+  /** The raylets of this network namespace; none in a replay. Rejects while they cannot be looked for. */
   readonly findRaylets: () => Promise<readonly Raylet[]>;
   /** Every address of this machine; none in a replay, where the machine is not the one that was recorded. */
   readonly localAddresses: () => readonly string[];
+  /** The users whose sockets listen at a port of this machine; left out in a replay. */
+  readonly listeningUsers?: ((port: number) => Promise<ReadonlySet<number>>) | undefined;
   /** What other agents have read of the cluster; undefined where there is no collector. */
   readonly sharedMembers?: SharedMembers | undefined;
   /** Ray's own token, where the cluster wants one; it is sent to the head's dashboard only. */

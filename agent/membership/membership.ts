@@ -21,6 +21,12 @@ import { StandingView } from './standing-view.ts';
  */
 const APPROVED_GROUP = '(approved)';
 
+/**
+ * How long the packets wait for a source: for its first look before the start, for a refresh, and for its end. A source that
+ * takes longer goes on by itself, and counts as silent meanwhile.
+ */
+const SOURCE_LIMIT_MS = 5000;
+
 const NOTHING_NEW: Promise<LookResult> = Promise.resolve('answered');
 
 /** Whom the rules approve of, of those that sources other than the rules themselves list as members. */
@@ -92,11 +98,14 @@ export class Membership implements MembershipView {
     this.#standing = [...this.#views.values()].flat();
   }
 
-  /** Starts every provider and resolves when each has had its first look. */
+  /** Starts every provider and resolves when each has had its first look, or has taken too long for it. */
   async start(): Promise<void> {
-    const starts = [...this.#views.values()].flatMap((views) =>
-      views.map((standing) => standing.provider.start((view) => this.#take(standing, view))),
-    );
+    const startMs = this.#clock.now();
+    const starts = this.#standing.map(async (standing) => {
+      const started = standing.provider.start((view) => this.#take(standing, view));
+      const isOverdue = await this.#inTime(started.then(() => false));
+      if (isOverdue === undefined && !standing.hasAnswered) standing.noteOverdue(startMs);
+    });
     await Promise.all(starts);
   }
 
@@ -107,7 +116,7 @@ export class Membership implements MembershipView {
 
   async stop(): Promise<void> {
     this.#changed = () => {};
-    await Promise.all(this.#standing.map(({ provider }) => provider.stop()));
+    await this.#inTime(Promise.all(this.#standing.map(({ provider }) => provider.stop())));
   }
 
   /** Whether a source can be asked who is new. */
@@ -119,8 +128,10 @@ export class Membership implements MembershipView {
   /** Has the sources looked at anew, past every cache: `failed` where one does not answer that answered before. */
   async lookNow(): Promise<LookResult> {
     const asked = this.#standing.filter((view) => view.canBeAsked);
-    const results = await Promise.all(asked.map(({ provider }) => provider.refresh?.() ?? NOTHING_NEW));
-    return results.includes('failed') ? 'failed' : 'answered';
+    const results = await Promise.all(
+      asked.map(({ provider }) => this.#inTime(provider.refresh?.() ?? NOTHING_NEW)),
+    );
+    return results.every((result) => result === 'answered') ? 'answered' : 'failed';
   }
 
   /** Since how long a source of the cluster has not answered, in ms; 0 where none ages. */
@@ -246,10 +257,18 @@ export class Membership implements MembershipView {
     }
   }
 
+  /** What the work comes to, or undefined where it takes too long. */
+  #inTime<T>(work: Promise<T>): Promise<T | undefined> {
+    return new Promise((resolve, reject) => {
+      const timer = this.#clock.after(SOURCE_LIMIT_MS, () => resolve(undefined));
+      work.finally(() => timer.cancel()).then(resolve, reject);
+    });
+  }
+
   /** Whether somebody that a source of the cluster lists is a member. */
   #admits(view: StandingView, member: Member, address: Address, timeMs: number): boolean {
-    if (this.#approved === undefined || view.provider.given !== undefined || member.isLocal === true)
-      return true;
+    if (this.#approved === undefined || view.provider.given !== undefined) return true;
+    if (member.isLocal === true && member.needsApproval !== true) return true;
     const { ids, nodeGroups } = this.#approved;
     if (ids.has(member.id) || (member.group !== undefined && nodeGroups.has(member.group))) return true;
     return this.inGroup(APPROVED_GROUP, address, timeMs);

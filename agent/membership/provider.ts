@@ -21,6 +21,11 @@ export interface Member {
   readonly group?: string;
   /** Ports by service, as far as the source knows them: `object-manager` to [43800]. */
   readonly ports: ReadonlyMap<string, readonly number[]>;
+  /**
+   * Ports by service that somebody claims whose word is not proven: other agents, a raylet that could be anybody's. They are
+   * watched as well, and take nothing away from what is watched without them.
+   */
+  readonly claimedPorts?: ReadonlyMap<string, readonly number[]>;
   /** Each of its workers listens at a port of this range, where the source knows. */
   readonly workerPorts?: PortRange;
   /**
@@ -35,6 +40,10 @@ export interface Member {
    * Known from this node itself, whatever the source says: its own addresses, and the head that its raylet belongs to.
    */
   readonly isLocal?: true;
+  /** It is of this node's knowledge, but no address of this machine: where members need approval, it does, too. */
+  readonly needsApproval?: true;
+  /** The agents that read the source, where others did: their first list is news as well. */
+  readonly readBy?: string;
 }
 
 /** What a group consists of at one moment. */

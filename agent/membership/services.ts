@@ -3,7 +3,7 @@
  *
  * A port that the rules name holds for every node. `auto` follows the members' own ports, for every node may have
  * another one; a member whose ports nobody knows is taken to use those of the others, and where no port is known at
- * all Ray's default is watched.
+ * all Ray's default is watched. A port that is only claimed is watched as well, where no other service is.
  */
 import { PortSet } from '../capture/source.ts';
 import type { Address } from '../../common/address.ts';
@@ -18,8 +18,13 @@ import { addressKey } from './address-history.ts';
 import type { Membership } from './membership.ts';
 import type { Member } from './provider.ts';
 
-/** Endpoints learnt from this node's own sockets; more are not kept. */
+/**
+ * Endpoints learnt from this node's own sockets. Beyond that the one whose connection is gone longest gives way; and where all
+ * are open, the port of a further one is watched at every address.
+ */
 const MAX_OBSERVED_ENDPOINTS = 1000;
+/** A connection that was not seen for so long is gone: sockets are listed each second. */
+const GONE_AFTER_MS = 10_000;
 /** The service whose ports are a range, one for each process. */
 const WORKER = 'worker';
 
@@ -32,6 +37,13 @@ interface ServiceLocatorOptions {
 interface Endpoint {
   readonly address: Address;
   readonly port: number;
+  seenAtMs: number;
+}
+
+/** What is at one address. */
+interface Offer {
+  readonly ports: Set<number>;
+  readonly ranges: PortRange[];
 }
 
 /** Where one service is. */
@@ -39,7 +51,11 @@ interface Place {
   /** Whether the members' own ports are followed. */
   readonly isAuto: boolean;
   /** By address of the members whose ports are known. */
-  readonly own: ReadonlyMap<string, readonly PortRange[]>;
+  readonly own: ReadonlyMap<string, Offer>;
+  /** By address: ports of which nobody knows more than that somebody names them. */
+  readonly claimed: ReadonlyMap<string, ReadonlySet<number>>;
+  /** Those of them that other agents name, for addresses of which nobody knows more: a node that joins, or a stranger. */
+  readonly claimedOfMembers: PortSet;
   /** At everybody else: the ports of the rules, or all that are known of any member, or Ray's default. */
   readonly common: PortSet;
 }
@@ -47,8 +63,10 @@ interface Place {
 export class ServiceLocator {
   readonly #services: ReadonlyMap<string, ServicePorts>;
   readonly #membership: Membership;
-  /** Endpoints outside the cluster to which this node's raylet opened a connection. */
+  /** Endpoints outside the cluster to which this node's raylet opened a connection, the one seen longest ago first. */
   readonly #observed = new Map<string, Endpoint>();
+  /** Ports of such endpoints for which there was no room. */
+  readonly #observedPorts = new PortSet();
   #places: ReadonlyMap<string, Place> = new Map();
   #ports = new PortSet();
 
@@ -73,7 +91,9 @@ export class ServiceLocator {
   serviceAt(address: Address, port: number): string | undefined {
     const key = addressKey(address);
     for (const [service, place] of this.#places) if (isAt(place, key, port)) return service;
-    return this.#observed.has(endpointKey(key, port)) ? OBJECT_MANAGER : undefined;
+    for (const [service, place] of this.#places) if (isClaimedAt(place, key, port)) return service;
+    const isObserved = this.#observed.has(endpointKey(key, port)) || this.#observedPorts.has(port);
+    return isObserved && !this.#membership.isMemberNow(address) ? OBJECT_MANAGER : undefined;
   }
 
   /** The services that a member of the cluster offers at this endpoint; empty for everybody else. */
@@ -87,17 +107,28 @@ export class ServiceLocator {
     for (const [service, place] of this.#places) {
       if (isAt(place, key, port) || (place.isAuto && isOfMember(service))) services.push(service);
     }
+    // A claim makes nothing of what is known to be another service.
+    if (services.length > 0) return services;
+    for (const [service, place] of this.#places) if (isClaimedAt(place, key, port)) services.push(service);
     return services;
   }
 
   /**
-   * Notes that this node's raylet opened a connection to an endpoint outside the cluster, so that it is watched
-   * whatever its port, until it is in the cluster. Returns whether that was news. The address is kept.
+   * Notes that this node's raylet has a connection to an endpoint outside the cluster, so that it is watched whatever its port,
+   * until it is in the cluster. Returns whether that was news. The address is kept.
    */
-  observe(address: Address, port: number): boolean {
-    if (this.serviceAt(address, port) !== undefined || this.#observed.size >= MAX_OBSERVED_ENDPOINTS)
+  observe(address: Address, port: number, nowMs: number): boolean {
+    const key = endpointKey(addressKey(address), port);
+    const known = this.#observed.get(key);
+    if (known !== undefined) {
+      known.seenAtMs = nowMs;
+      this.#observed.delete(key);
+      this.#observed.set(key, known);
       return false;
-    this.#observed.set(endpointKey(addressKey(address), port), { address, port });
+    }
+    if (this.serviceAt(address, port) !== undefined) return false;
+    if (this.#hasRoom(nowMs)) this.#observed.set(key, { address, port, seenAtMs: nowMs });
+    else this.#observedPorts.add(port);
     this.#collectPorts();
     return true;
   }
@@ -107,29 +138,68 @@ export class ServiceLocator {
     return this.#ports;
   }
 
+  /** Whether a further endpoint can be kept; forgets one whose connection is gone where that takes it. */
+  #hasRoom(nowMs: number): boolean {
+    if (this.#observed.size < MAX_OBSERVED_ENDPOINTS) return true;
+    const [oldest] = this.#observed;
+    if (oldest === undefined || nowMs - oldest[1].seenAtMs < GONE_AFTER_MS) return false;
+    return this.#observed.delete(oldest[0]);
+  }
+
   #collectPorts(): void {
     this.#ports = new PortSet([...this.#observed.values()].map(({ port }) => port));
-    for (const { common } of this.#places.values()) addAll(this.#ports, common.ranges());
+    addAll(this.#ports, this.#observedPorts.ranges());
+    for (const { common, claimed } of this.#places.values()) {
+      addAll(this.#ports, common.ranges());
+      for (const ports of claimed.values()) for (const port of ports) this.#ports.add(port);
+    }
   }
 }
 
 function locate(service: string, ports: ServicePorts, members: readonly Member[]): Place {
-  if (ports !== 'auto') return { isAuto: false, own: new Map(), common: portSet(ports) };
-  const own = new Map<string, readonly PortRange[]>();
+  if (ports !== 'auto')
+    return {
+      isAuto: false,
+      own: new Map(),
+      claimed: new Map(),
+      claimedOfMembers: new PortSet(),
+      common: portSet(ports),
+    };
+  const own = new Map<string, Offer>();
+  const claimed = new Map<string, Set<number>>();
+  const claimedOfMembers = new PortSet();
+  const known = new PortSet();
   for (const member of members) {
     const ranges = rangesOf(member, service);
-    if (ranges.length === 0) continue;
+    const claims = member.claimedPorts?.get(service) ?? [];
+    addAll(known, ranges);
+    // What a program of this node claims is watched here only: elsewhere it would accuse others.
+    if (member.isLocal !== true) for (const port of claims) claimedOfMembers.add(port);
     for (const address of member.addresses) {
       const key = addressKey(address);
-      own.set(key, [...(own.get(key) ?? []), ...ranges]);
+      if (ranges.length > 0) addOffer(own, key, ranges);
+      if (claims.length > 0) addTo(claimed, key, claims);
     }
   }
-  const known = [...own.values()].flat();
-  return {
-    isAuto: true,
-    own,
-    common: portSet(known.length > 0 ? known : (KNOWN_SERVICES.get(service) ?? [])),
-  };
+  const common = known.ranges().length > 0 ? known : portSet(KNOWN_SERVICES.get(service) ?? []);
+  return { isAuto: true, own, claimed, claimedOfMembers, common };
+}
+
+/** In place: thousands of nodes may be listed at one address. */
+function addOffer(own: Map<string, Offer>, key: string, ranges: readonly PortRange[]): void {
+  const offer = own.get(key) ?? { ports: new Set(), ranges: [] };
+  own.set(key, offer);
+  for (const { first, last } of ranges) {
+    if (first === last) offer.ports.add(first);
+    else if (!offer.ranges.some((range) => range.first === first && range.last === last))
+      offer.ranges.push({ first, last });
+  }
+}
+
+function addTo(claimed: Map<string, Set<number>>, key: string, ports: readonly number[]): void {
+  const set = claimed.get(key) ?? new Set();
+  claimed.set(key, set);
+  for (const port of ports) set.add(port);
 }
 
 function rangesOf({ ports, workerPorts }: Member, service: string): PortRange[] {
@@ -138,8 +208,12 @@ function rangesOf({ ports, workerPorts }: Member, service: string): PortRange[] 
 }
 
 function isAt({ own, common }: Place, key: string, port: number): boolean {
-  const ranges = own.get(key);
-  return ranges === undefined ? common.has(port) : isIn(ranges, port);
+  const offer = own.get(key);
+  return offer === undefined ? common.has(port) : offer.ports.has(port) || isIn(offer.ranges, port);
+}
+
+function isClaimedAt({ own, claimed, claimedOfMembers }: Place, key: string, port: number): boolean {
+  return claimed.get(key)?.has(port) === true || (!own.has(key) && claimedOfMembers.has(port));
 }
 
 function isIn(ranges: readonly PortRange[], port: number): boolean {

@@ -1,7 +1,7 @@
 /**
  * The views of clusters that other agents have read and the collector handed out; and this agent's own, offered to the
- * others. While its reporter renews a view its cluster's head need not be asked. A view is the word of the agent that reports it;
- * what the membership makes of it (nobody is emptied out by one answer) is as with any source's word.
+ * others. While its readers renew a view its cluster's head need not be asked. A view is the word of other agents: the collector
+ * hands it out where an admin named its reader or two agents agree, its ports are claims, and who is new in it is reported.
  */
 import { formatAddress, parseAddress } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
@@ -14,6 +14,8 @@ import {
   type MembersReport,
   type SharedMember,
 } from '../../common/shared-view.ts';
+import { addressKey } from './address-history.ts';
+import { PortMemory } from './port-memory.ts';
 import type { Member } from './provider.ts';
 
 /** Reporters renew their view every five seconds. */
@@ -45,7 +47,9 @@ export interface MembersLink {
 export class SharedMembers implements MembersLink {
   readonly #clock: Pick<Clock, 'now'>;
   readonly #random: () => number;
-  readonly #followed = new Set<string>();
+  readonly #localAddresses: () => readonly string[];
+  /** By cluster that is followed. */
+  readonly #followed = new Map<string, PortMemory>();
   readonly #views = new Map<string, ForeignView & { readonly heardAtMs: number }>();
   /** By cluster whose reporter is lost: from when on this agent may try. */
   readonly #tryFromMs = new Map<string, number>();
@@ -53,10 +57,18 @@ export class SharedMembers implements MembersLink {
   readonly #told = new Map<string, string>();
   #send: ((message: SharingMessage) => void) | undefined;
 
-  /** @param random numbers from 0 up to 1, 1 excluded */
-  constructor(clock: Pick<Clock, 'now'>, random: () => number) {
+  /**
+   * @param random numbers from 0 up to 1, 1 excluded
+   * @param localAddresses every address of this machine: what is offered there no other agent tells
+   */
+  constructor(
+    clock: Pick<Clock, 'now'>,
+    random: () => number,
+    localAddresses: () => readonly string[] = () => [],
+  ) {
     this.#clock = clock;
     this.#random = random;
+    this.#localAddresses = localAddresses;
   }
 
   /** The view of another agent, to rest on; undefined where this one is to ask the source itself. */
@@ -74,6 +86,7 @@ export class SharedMembers implements MembersLink {
    * @param ageMs how long ago it said so
    */
   offer(cluster: string, members: readonly Member[], ageMs = 0): boolean {
+    this.#followed.get(cluster)?.learn(members);
     if (this.#send === undefined || members.length > MAX_SHARED_MEMBERS || !isKey(cluster)) return false;
     const shared = members.filter(({ addresses }) => addresses.length > 0).map(toShared);
     const text = JSON.stringify(shared);
@@ -87,7 +100,7 @@ export class SharedMembers implements MembersLink {
   connected(send: (message: SharingMessage) => void): void {
     this.#send = send;
     this.#told.clear();
-    for (const cluster of this.#followed) send({ type: 'follow-members', cluster });
+    for (const cluster of this.#followed.keys()) send({ type: 'follow-members', cluster });
   }
 
   disconnected(): void {
@@ -96,7 +109,8 @@ export class SharedMembers implements MembersLink {
 
   take(message: Parameters<MembersLink['take']>[0]): void {
     const { cluster } = message;
-    if (!this.#followed.has(cluster)) return;
+    const memory = this.#followed.get(cluster);
+    if (memory === undefined) return;
     // Whoever reads the source now starts with a whole view: another one may have been taken meanwhile.
     this.#told.delete(cluster);
     if (message.type === 'members-wanted') {
@@ -104,13 +118,21 @@ export class SharedMembers implements MembersLink {
       return;
     }
     const { reporter, ageMs } = message;
+    const read = message.members?.map((member) => toMember(member, cluster, reporter));
     const members =
-      message.members?.map((member) => toMember(member, cluster, reporter)) ??
-      this.#views.get(cluster)?.members;
+      read === undefined ? this.#views.get(cluster)?.members : memory.claim(read, this.#ownKeys());
     if (members === undefined) return;
     this.#tryFromMs.delete(cluster);
     const heardAtMs = this.#clock.now();
     this.#views.set(cluster, { members, asOfMs: heardAtMs - ageMs, reporter, heardAtMs });
+  }
+
+  #ownKeys(): ReadonlySet<string> {
+    return new Set(
+      this.#localAddresses()
+        .flatMap((text) => parseAddress(text) ?? [])
+        .map(addressKey),
+    );
   }
 
   #lose(cluster: string): void {
@@ -120,7 +142,7 @@ export class SharedMembers implements MembersLink {
 
   #follow(cluster: string): void {
     if (this.#followed.has(cluster) || this.#followed.size >= MAX_CLUSTERS || !isKey(cluster)) return;
-    this.#followed.add(cluster);
+    this.#followed.set(cluster, new PortMemory());
     this.#send?.({ type: 'follow-members', cluster });
   }
 }
@@ -129,14 +151,26 @@ function isKey(cluster: string): boolean {
   return clusterKeySchema.safeParse(cluster).success;
 }
 
-function toShared({ id, addresses, role, group, ports, isShared }: Member): SharedMember {
+function toShared({
+  id,
+  addresses,
+  role,
+  group,
+  ports,
+  claimedPorts = ports,
+  isShared,
+}: Member): SharedMember {
   return {
     id,
     addresses: addresses.map(formatAddress),
     ...(role === 'head' || role === 'worker' ? { role } : {}),
     ...(group === undefined ? {} : { group }),
     ...(isShared === undefined ? {} : { isShared }),
-    ports: [...ports].map(([service, numbers]) => [service, [...numbers]]),
+    // What was claimed of this node itself is what the source says of it.
+    ports: [...(ports.size === 0 ? claimedPorts : ports)].map(([service, numbers]) => [
+      service,
+      [...numbers],
+    ]),
   };
 }
 
@@ -155,5 +189,6 @@ function toMember(
     ...(isShared === undefined ? {} : { isShared }),
     ports: new Map(ports),
     source: `${source}, read by ${reporter}`,
+    readBy: reporter,
   };
 }

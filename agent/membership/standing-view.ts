@@ -22,6 +22,8 @@ export class StandingView {
   #isComplete = false;
   /** Whether the source has ever told all of something that can grow old. */
   #canAge = false;
+  /** Since when its first view is overdue, in ms. */
+  #overdueSinceMs: number | undefined;
   /** Whether the members are still those of a view before a change of the rules. */
   #isInherited = false;
 
@@ -51,12 +53,19 @@ export class StandingView {
 
   /** How old the view is, in ms; 0 where it never ages. */
   ageMs(nowMs: number): number {
-    return this.#asOfMs === undefined ? 0 : Math.max(0, nowMs - this.#asOfMs);
+    const sinceMs = this.#asOfMs ?? this.#overdueSinceMs;
+    return sinceMs === undefined ? 0 : Math.max(0, nowMs - sinceMs);
+  }
+
+  /** The first look has not ended in time: until a view comes, the source counts as silent since then. */
+  noteOverdue(sinceMs: number): void {
+    this.#overdueSinceMs = sinceMs;
   }
 
   /** Takes what the provider publishes. Returns whether that changes anything. */
   take(view: GroupView, nowMs: number): boolean {
     const isPartial = view.isPartial === true;
+    this.#overdueSinceMs = undefined;
     // Whoever changed the rules may have changed the question: the first answer to it stands, however short.
     const before = this.#isInherited && !isPartial ? [] : this.#members;
     const members = this.#guard.admit(before, view, nowMs);
@@ -123,7 +132,11 @@ export class StandingView {
   #isShown(members: readonly Member[], prefixes: readonly Prefix[]): boolean {
     if (members === this.#members && prefixes === this.#prefixes) return true;
     const fingerprint = JSON.stringify([
-      members.map((member) => ({ ...member, ports: [...member.ports] })),
+      members.map((member) => ({
+        ...member,
+        ports: [...member.ports],
+        claimedPorts: [...(member.claimedPorts ?? [])],
+      })),
       prefixes,
     ]);
     const isSame = fingerprint === this.#fingerprint;

@@ -11,6 +11,9 @@ const CUT = '***';
 /** Characters of the text; what is beyond is an ellipsis. */
 const MAX_LENGTH = 512;
 
+/** Arguments that are looked at: more than can be shown. */
+const MAX_WORDS = MAX_LENGTH;
+
 /** Names behind which a secret stands: `--db-password`, `AWS_SECRET_ACCESS_KEY`, `Authorization`. */
 const SECRET_NAME = String.raw`(?:pass(?:word|wd|phrase|code)?|pwd|secret|token|credential|key|auth|bearer|cookie|session-?id|signature)`;
 /** An option whose value is the next argument. */
@@ -38,12 +41,19 @@ const RANDOM_PART = /(?=[a-z]{0,64}\d)(?=\d{0,64}[a-z])[a-z\d]{16,}/i;
 /** @param bytes /proc/PID/cmdline: the arguments, each with a NUL behind it */
 export function describeCommandLine(bytes: string): string {
   // A program that retitles itself leaves empty arguments behind.
-  const words = bytes.replace(/\0+$/, '').split('\0');
+  const words = bytes.slice(0, lengthWithoutEnd(bytes)).split('\0', MAX_WORDS);
   const shown = words.map((word, index) => quote(cutSecrets(word, index, words), words.length));
   const text = shown.join(' ');
   if (text.length <= MAX_LENGTH) return text;
   // No character is cut in two.
   return `${text.slice(0, MAX_LENGTH - 1).replace(/[\uD800-\uDBFF]$/, '')}…`;
+}
+
+/** Without the NULs at the end. A pattern for them takes time that grows with the square of their number. */
+function lengthWithoutEnd(bytes: string): number {
+  let length = bytes.length;
+  while (length > 0 && bytes.charCodeAt(length - 1) === 0) length--;
+  return length;
 }
 
 function cutSecrets(word: string, index: number, words: readonly string[]): string {

@@ -1,11 +1,19 @@
-/** Reading in /proc: what vanishes meanwhile or is not ours to look at is `undefined`, and nothing is read without a bound. */
-import { open, readdir, readlink, type FileHandle } from 'node:fs/promises';
+/**
+ * Reading in /proc: what vanishes meanwhile or is not ours to look at is `undefined`, and nothing is read without a bound of
+ * size and time.
+ */
+import { constants } from 'node:fs';
+import { open, readdir, readlink, stat, type FileHandle } from 'node:fs/promises';
+import { processReads, type OVERDUE, type TimedReads } from './timed-reads.ts';
 
 /** Where processes are looked for. */
 export interface ProcessSearch {
   /** For tests: another root than /proc. */
   readonly proc?: string;
 }
+
+/** Never waits for who writes to a pipe, and makes no terminal this process's own. */
+export const WITHOUT_WAITING = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
 
 /** The ids of all processes, rising. */
 export async function listProcesses(proc: string): Promise<number[]> {
@@ -20,29 +28,15 @@ export async function readLink(path: string): Promise<string | undefined> {
   return readlink(path).catch(() => undefined);
 }
 
-/** The first `limitBytes` of a file. */
+/**
+ * The first `limitBytes` of a file that the kernel writes by itself: `stat`, `status`, `cgroup`, `net/tcp`, and
+ * `/etc/passwd`. What the process can delay is for `readCommandLine`.
+ */
 export async function readStart(path: string, limitBytes: number): Promise<string | undefined> {
-  return withFile(path, (file) => readAt(file, 0, limitBytes));
-}
-
-/** The first and the last `windowBytes` of a file. */
-export async function readEnds(path: string, windowBytes: number): Promise<string | undefined> {
-  return withFile(path, async (file) => {
-    const { size } = await file.stat();
-    const start = await readAt(file, 0, windowBytes);
-    if (size <= windowBytes) return start;
-    return `${start}\n${await readAt(file, Math.max(windowBytes, size - windowBytes), windowBytes)}`;
-  });
-}
-
-async function withFile(
-  path: string,
-  read: (file: FileHandle) => Promise<string>,
-): Promise<string | undefined> {
   let file: FileHandle | undefined;
   try {
-    file = await open(path, 'r');
-    return await read(file);
+    file = await open(path, WITHOUT_WAITING);
+    return (await file.stat()).isFile() ? await readAt(file, 0, limitBytes) : undefined;
   } catch {
     return undefined;
   } finally {
@@ -50,8 +44,38 @@ async function withFile(
   }
 }
 
+/**
+ * The first `limitBytes` of /proc/PID/cmdline, which the kernel takes from the process's memory; `OVERDUE` where the process
+ * lets the reader wait.
+ */
+export function readCommandLine(
+  proc: string,
+  pid: number,
+  limitBytes: number,
+  reads: TimedReads = processReads,
+): Promise<string | undefined | typeof OVERDUE> {
+  return reads.run(() => readStart(`${proc}/${pid}/cmdline`, limitBytes));
+}
+
+/** Whether two processes share their network namespace; false where that cannot be seen. */
+export async function shareNetwork(proc: string, a: number | 'self', b: number): Promise<boolean> {
+  const [linkOfA, linkOfB] = [await readLink(`${proc}/${a}/ns/net`), await readLink(`${proc}/${b}/ns/net`)];
+  if (linkOfA !== undefined && linkOfB !== undefined) return linkOfA === linkOfB;
+  const [ofA, ofB] = [await networkOf(proc, a), await networkOf(proc, b)];
+  return ofA !== undefined && ofA === ofB;
+}
+
+/**
+ * What no other network namespace has at the same time: the inode of its table of sockets, which the kernel makes for each
+ * namespace (net/ipv4/tcp_ipv4.c, proc_create_net_data) and lets everybody see. The link `ns/net` takes CAP_SYS_PTRACE.
+ */
+async function networkOf(proc: string, pid: number | 'self'): Promise<string | undefined> {
+  const table = await stat(`${proc}/${pid}/net/tcp`, { bigint: true }).catch(() => undefined);
+  return table === undefined ? undefined : `${table.dev}:${table.ino}`;
+}
+
 /** Files of /proc give a page at a time and tell no size. */
-async function readAt(file: FileHandle, position: number, limitBytes: number): Promise<string> {
+export async function readAt(file: FileHandle, position: number, limitBytes: number): Promise<string> {
   const buffer = Buffer.alloc(limitBytes);
   let length = 0;
   while (length < limitBytes) {

@@ -2,10 +2,12 @@
 import { join } from 'node:path';
 import { parseCgroup, type Containment } from './cgroup.ts';
 import { describeCommandLine } from './command-line.ts';
-import { readLink, readStart } from './proc-files.ts';
+import { readCommandLine, readLink, readStart } from './proc-files.ts';
+import { OVERDUE } from './timed-reads.ts';
 import { onOneLine } from '../../common/plain-text.ts';
 
-export interface ProcessFacts {
+/** What the kernel itself knows of a process: no process can delay or forge it, but for its name. */
+export interface ProcessIdentity {
   readonly pid: number;
   /** When it started, in ticks since the boot: a later process of the same id has another. */
   readonly startTicks: number;
@@ -15,7 +17,10 @@ export interface ProcessFacts {
   readonly userId: number;
   /** The file that runs, as the process has it mounted; empty where it may not be seen (CAP_SYS_PTRACE). */
   readonly executable: string;
-  /** Bounded, and without what looks like a secret; empty where there is none. */
+}
+
+export interface ProcessFacts extends ProcessIdentity {
+  /** Bounded, and without what looks like a secret; empty where there is none, or where the process does not let it be read. */
   readonly commandLine: string;
   readonly containment: Containment;
 }
@@ -29,25 +34,48 @@ const DELETED = / \(deleted\)$/;
 
 /** Undefined where the process is gone, or was replaced by another while it was looked at. */
 export async function readProcessFacts(proc: string, pid: number): Promise<ProcessFacts | undefined> {
-  const folder = join(proc, String(pid));
-  const begin = await readStat(folder);
-  const status = await readStart(join(folder, 'status'), MAX_SMALL_FILE_BYTES);
-  const userId = /^Uid:\s+\d+\s+(\d+)/m.exec(status ?? '')?.[1];
-  const executable = await readLink(join(folder, 'exe'));
-  const commandLine = await readStart(join(folder, 'cmdline'), MAX_COMMAND_LINE_BYTES);
-  const cgroup = await readStart(join(folder, 'cgroup'), MAX_SMALL_FILE_BYTES);
-  const end = await readStat(folder);
-  if (begin === undefined || userId === undefined || begin.startTicks !== end?.startTicks) return undefined;
+  const identity = await readProcessIdentity(proc, pid);
+  if (identity === undefined) return undefined;
+  const commandLine = await readCommandLine(proc, pid, MAX_COMMAND_LINE_BYTES);
+  const cgroup = await readStart(join(proc, `${pid}/cgroup`), MAX_SMALL_FILE_BYTES);
+  if (!(await isStill(proc, identity))) return undefined;
   return {
-    pid,
-    ...begin,
-    userId: Number(userId),
-    executable: onOneLine(executable?.replace(DELETED, '') ?? '').slice(0, MAX_PATH_LENGTH),
-    commandLine: describeCommandLine(commandLine ?? ''),
+    ...identity,
+    commandLine: commandLine === OVERDUE ? '' : describeCommandLine(commandLine ?? ''),
     containment: parseCgroup(cgroup ?? ''),
   };
 }
 
+/** Undefined where the process is gone, or was replaced by another while it was looked at. */
+export async function readProcessIdentity(proc: string, pid: number): Promise<ProcessIdentity | undefined> {
+  const folder = join(proc, String(pid));
+  const begin = await readStat(folder);
+  const userId = await readUserId(proc, pid);
+  const executable = await readLink(join(folder, 'exe'));
+  if (begin === undefined || userId === undefined) return undefined;
+  const identity = {
+    pid,
+    ...begin,
+    userId,
+    executable: onOneLine(executable?.replace(DELETED, '') ?? '').slice(0, MAX_PATH_LENGTH),
+  };
+  return (await isStill(proc, identity)) ? identity : undefined;
+}
+
+/** The effective user of a process; undefined where it is gone. */
+export async function readUserId(proc: string, pid: number): Promise<number | undefined> {
+  const status = await readStart(join(proc, `${pid}/status`), MAX_SMALL_FILE_BYTES);
+  const userId = /^Uid:\s+\d+\s+(\d+)/m.exec(status ?? '')?.[1];
+  return userId === undefined ? undefined : Number(userId);
+}
+
+/** Whether the process is the one that it was. */
+export async function isStill(
+  proc: string,
+  { pid, startTicks }: Pick<ProcessIdentity, 'pid' | 'startTicks'>,
+): Promise<boolean> {
+  return (await readStat(join(proc, String(pid))))?.startTicks === startTicks;
+}
 /** When a process started, in ms since the epoch. */
 export async function startTimeMs(proc: string, { startTicks }: ProcessFacts): Promise<number | undefined> {
   const bootSeconds = /^btime (\d+)$/m.exec((await readStart(join(proc, 'stat'), MAX_STAT_BYTES)) ?? '')?.[1];

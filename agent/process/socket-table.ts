@@ -55,6 +55,16 @@ export async function readSocketTable(
   return entries;
 }
 
+/** The users whose sockets listen at a port of this network namespace, at whatever address. */
+export async function listeningUsers(port: number, proc = '/proc'): Promise<ReadonlySet<number>> {
+  const listeners = await readSocketTable(
+    proc,
+    'self',
+    ({ state, localPort }) => state === 'listen' && localPort === port,
+  );
+  return new Set(listeners.map(({ userId }) => userId));
+}
+
 /**
  * One line of the table; undefined for the heading and for anything else. An address is hexadecimal, each 32-bit word
  * of it in the byte order of the machine; a port is a plain hexadecimal number.

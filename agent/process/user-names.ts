@@ -22,11 +22,21 @@ export class UserNames {
 
   /** The name of a user by this machine's file; undefined where it has none. */
   async of(userId: number): Promise<string | undefined> {
+    return (await this.#read()).get(userId);
+  }
+
+  /** The id of a user by this machine's file; undefined where it has none. */
+  async idOf(name: string): Promise<number | undefined> {
+    for (const [userId, known] of await this.#read()) if (known === name) return userId;
+    return undefined;
+  }
+
+  #read(): Promise<ReadonlyMap<number, string>> {
     if (this.#clock.now() - this.#readAtMs >= MAX_AGE_MS) {
       this.#readAtMs = this.#clock.now();
       this.#names = readNames(this.#path);
     }
-    return (await this.#names).get(userId);
+    return this.#names;
   }
 }
 

@@ -52,7 +52,8 @@ export class LocalProcesses implements ProcessFinder {
   async #isRaylet({ process, userId }: Owner): Promise<boolean | undefined> {
     const { rayletAt, raylets } = this.#options;
     if (process !== undefined) return (await rayletAt(process.pid))?.isProven === true;
-    // Only the user is known: who runs no raylet is none.
-    return (await raylets()).some((raylet) => raylet.userId === userId) ? undefined : false;
+    // Only the user is known: who runs no proven raylet is none.
+    const isRayletUser = (await raylets()).some((raylet) => raylet.isProven && raylet.userId === userId);
+    return isRayletUser ? undefined : false;
   }
 }

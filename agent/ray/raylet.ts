@@ -4,30 +4,50 @@
  * A raylet says most on its command line. Its object manager's port stands there only when it was given to `ray start`;
  * a random one is in its log (`Raylet of id, … object_manager address: 10.77.0.11:36875`), which is read through
  * /proc/PID/root, so that it is found from another mount namespace too.
+ *
+ * A raylet that is not proven is a hint: its ports are watched as well. It says nothing else that is believed.
  */
-import { basename, join } from 'node:path';
-import { parseAddress } from '../../common/address.ts';
-import { readProcessFacts, type ProcessFacts } from '../process/process-facts.ts';
-import { listProcesses, readEnds, readLink, readStart, type ProcessSearch } from '../process/proc-files.ts';
+import { join } from 'node:path';
+import { readForeignEnds, readForeignStart } from '../process/foreign-files.ts';
+import { listProcesses, readCommandLine, shareNetwork, type ProcessSearch } from '../process/proc-files.ts';
+import { isStill, readProcessIdentity, readUserId, type ProcessIdentity } from '../process/process-facts.ts';
 import { socketInodesOf } from '../process/socket-holder.ts';
 import { readSocketTable } from '../process/socket-table.ts';
+import { OVERDUE, processReads, trustedReads } from '../process/timed-reads.ts';
+import { PlasmawatchError } from '../../common/errors.ts';
 import type { OtherProcesses } from './other-processes.ts';
+import {
+  isCalledRaylet,
+  MAX_COMMAND_LINE_BYTES,
+  nodeAddressOf,
+  parseRayletOptions,
+  sessionOf,
+  textOption,
+  type RayletOptions,
+} from './raylet-options.ts';
+import { isRayletPath, proveFile, TRUST_ROOT, type RayletTrust } from './raylet-proof.ts';
 import { findServicePorts, parsePort, type ServicePortsOfNode } from './service-ports.ts';
 
 /** A raylet in the network namespace of this process. */
 export interface Raylet extends ServicePortsOfNode {
   readonly pid: number;
+  /** When it started, in ticks since the boot. */
+  readonly startTicks: number;
   readonly userId: number;
+  /** The file that it runs; empty where it may not be seen. */
+  readonly executable: string;
   /**
-   * Whether it was seen to be one: it runs Ray's file, and listens where its command line says. False where this
-   * process may not look (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH): then the command line is believed.
+   * Whether the kernel says that it is Ray's: by its user, its file and its socket (raylet-proof.ts). Nothing that an unproven
+   * one says is believed; of its ports only those are here where its user does listen.
    */
   readonly isProven: boolean;
+  /** Why it is not proven. */
+  readonly doubt?: Doubt;
   /** 56 hex digits; empty where the command line has none. */
   readonly nodeId: string;
   /** The address by which the other nodes know it. */
   readonly nodeAddress: string;
-  /** `host:port` of the GCS. */
+  /** `host:port` of the GCS; empty where it is not proven. */
   readonly gcsAddress: string;
   /** Ray's id of the cluster; left out where the command line has none. */
   readonly clusterId?: string;
@@ -38,71 +58,79 @@ export interface Raylet extends ServicePortsOfNode {
   readonly how: 'argv' | 'log';
 }
 
+/** `user`: not one who is trusted with a raylet; `hidden`: its file or its sockets may not be seen; `file`: others may change it. */
+export type Doubt = 'user' | 'hidden' | 'file';
+
 /** Enough of a command line to see whose it is. */
 const MAX_PROGRAM_BYTES = 4096;
-/** Ray's command lines are about 8 KiB long. */
-const MAX_COMMAND_LINE_BYTES = 256 * 1024;
 /** The log's line is written at the start; the file grows and is rotated, so its end is looked at too. */
 const LOG_WINDOW_BYTES = 256 * 1024;
-const MAX_NAME_LENGTH = 256;
+const MAX_LOG_LINE_LENGTH = 4096;
 /** A file that holds a number. */
 const MAX_NUMBER_BYTES = 32;
-/** Where Ray's packages have it, under whatever folder they are installed in. */
-const RAYLET_FILE = '/ray/core/src/ray/raylet/raylet';
+/** Programs of users who are not trusted that are looked at, at a time. More are hints that nobody needs. */
+const MAX_UNTRUSTED = 64;
 
 interface RayletSearch extends ProcessSearch {
   /** For who looks again and again: what is noted there is not asked. */
   readonly others?: OtherProcesses;
+  /** Whose raylets are believed; those of root when left out. */
+  readonly trust?: RayletTrust;
+}
+
+/** A process that calls itself raylet. */
+interface Candidate {
+  readonly pid: number;
+  readonly options: RayletOptions;
 }
 
 /**
- * All raylets that share our network namespace, those that are proven first, by rising process id. Processes that vanish
- * meanwhile are left out.
+ * All raylets that share our network namespace, those that are proven first, and of them the one that started first.
+ * Processes that vanish meanwhile are left out.
+ * @throws PlasmawatchError PW_SYSTEM_CALL where a process of a trusted user does not let itself be looked at
  */
-export async function findRaylets({ proc = '/proc', others }: RayletSearch = {}): Promise<Raylet[]> {
-  const raylets: Raylet[] = [];
+export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> {
+  const { proc = '/proc', others, trust = TRUST_ROOT } = search;
   const pids = await listProcesses(proc);
+  const raylets: Raylet[] = [];
+  let untrusted = 0;
   for (const pid of others?.toAsk(pids) ?? pids) {
-    const options = await readRayletOptions(proc, pid);
-    if (options === undefined) others?.note(pid);
-    const raylet = options === undefined ? undefined : await rayletOf(proc, pid, options);
+    const userId = await readUserId(proc, pid);
+    const isTrusted = userId !== undefined && trust.users.has(userId);
+    if (!isTrusted && untrusted >= MAX_UNTRUSTED) continue;
+    const candidate = await findCandidate(proc, pid, isTrusted);
+    if (candidate === undefined) {
+      others?.note(pid);
+      continue;
+    }
+    if (!isTrusted) untrusted++;
+    const raylet = await examine(proc, candidate, trust);
     if (raylet !== undefined) raylets.push(raylet);
   }
-  return raylets.toSorted((a, b) => Number(b.isProven) - Number(a.isProven));
+  return raylets.toSorted(
+    (a, b) => Number(b.isProven) - Number(a.isProven) || a.startTicks - b.startTicks || a.pid - b.pid,
+  );
 }
 
-/**
- * The raylet that this process is; undefined where it is none, or one of another network namespace. A command line is
- * the process's own word: where its file and its sockets can be seen, they decide.
- */
+/** The raylet that this process is; undefined where it is none, or one of another network namespace. */
 export async function rayletAt(
   pid: number,
-  { proc = '/proc' }: ProcessSearch = {},
+  { proc = '/proc', trust = TRUST_ROOT }: Omit<RayletSearch, 'others'> = {},
 ): Promise<Raylet | undefined> {
-  const options = await readRayletOptions(proc, pid);
-  return options === undefined ? undefined : rayletOf(proc, pid, options);
-}
-
-/** The raylet of which the command line is known. */
-async function rayletOf(
-  proc: string,
-  pid: number,
-  options: ReadonlyMap<string, string>,
-): Promise<Raylet | undefined> {
-  const namespace = await readLink(join(proc, 'self/ns/net'));
-  // Where either namespace cannot be read (another user's process), the raylet counts as ours.
-  const rayletNamespace = await readLink(join(proc, `${pid}/ns/net`));
-  if (namespace !== undefined && rayletNamespace !== undefined && namespace !== rayletNamespace)
-    return undefined;
-  const facts = await readProcessFacts(proc, pid);
-  if (facts === undefined) return undefined;
-  const raylet = await describeRaylet(proc, facts, options);
-  const isProven = await isRays(proc, facts, raylet);
-  return isProven === false ? undefined : { ...raylet, isProven: isProven === true };
+  const userId = await readUserId(proc, pid);
+  const isTrusted = userId !== undefined && trust.users.has(userId);
+  try {
+    const candidate = await findCandidate(proc, pid, isTrusted);
+    return candidate === undefined ? undefined : await examine(proc, candidate, trust);
+  } catch (error) {
+    // Whoever does not let itself be looked at is not proven.
+    if (error instanceof PlasmawatchError) return undefined;
+    throw error;
+  }
 }
 
 /** The raylet of this node, the first of `findRaylets` where there are several. */
-export async function findRaylet(search: ProcessSearch = {}): Promise<Raylet | undefined> {
+export async function findRaylet(search: RayletSearch = {}): Promise<Raylet | undefined> {
   const [raylet] = await findRaylets(search);
   return raylet;
 }
@@ -113,7 +141,7 @@ export function parseRayletLog(
   nodeId: string,
 ): { objectManagerPort: number; nodeManagerPort: number | undefined } | undefined {
   for (const line of text.split('\n')) {
-    if (!line.includes('Raylet of id, ')) continue;
+    if (line.length > MAX_LOG_LINE_LENGTH || !line.includes('Raylet of id, ')) continue;
     if (nodeId !== '' && !line.includes(`Raylet of id, ${nodeId} `)) continue;
     const objectManagerPort = parsePort(/\bobject_manager address: \S*:(\d+)/.exec(line)?.[1]);
     if (objectManagerPort === undefined) continue;
@@ -123,43 +151,134 @@ export function parseRayletLog(
   return undefined;
 }
 
-/** Whether the process is what its command line says; undefined where that may not be seen. */
-async function isRays(
+/** Undefined where the process does not call itself raylet, or is of another network namespace, or none that can be seen. */
+async function findCandidate(proc: string, pid: number, isTrusted: boolean): Promise<Candidate | undefined> {
+  if (!(await shareNetwork(proc, 'self', pid))) return undefined;
+  const reads = isTrusted ? trustedReads : processReads;
+  const read = async (limitBytes: number): Promise<string> => {
+    const text = await readCommandLine(proc, pid, limitBytes, reads);
+    if (text !== OVERDUE) return text ?? '';
+    // Whoever is not trusted hides nothing but a hint. A raylet that was there is not gone because one does not answer.
+    if (!isTrusted) return '';
+    throw new PlasmawatchError(
+      'PW_SYSTEM_CALL',
+      `process ${pid} does not let its command line be read: raylets are not looked for`,
+      { operation: 'read', subject: 'raylets' },
+    );
+  };
+  if (!isCalledRaylet(await read(MAX_PROGRAM_BYTES))) return undefined;
+  const options = parseRayletOptions(await read(MAX_COMMAND_LINE_BYTES));
+  return options && { pid, options };
+}
+
+/** The raylet that a candidate is; undefined where the kernel says that it is another program, or it is gone. */
+async function examine(
   proc: string,
-  { pid, executable }: ProcessFacts,
-  { objectManagerPort }: Pick<Raylet, 'objectManagerPort'>,
-): Promise<boolean | undefined> {
-  if (executable === '') return undefined;
-  if (!executable.endsWith(RAYLET_FILE)) return false;
+  { pid, options }: Candidate,
+  trust: RayletTrust,
+): Promise<Raylet | undefined> {
+  const identity = await readProcessIdentity(proc, pid);
+  if (identity === undefined) return undefined;
+  if (!trust.users.has(identity.userId)) {
+    const isOther = identity.executable !== '' && !isRayletPath(identity.executable, trust);
+    return isOther ? undefined : describeUnproven(proc, identity, options, 'user');
+  }
+  const file = await proveFile(proc, identity, trust).catch(() => 'refuted' as const);
+  const isEnough = file === 'proven' || (file === 'hidden' && mayBeHidden(trust));
+  if (file === 'refuted') return undefined;
+  if (!isEnough) return describeUnproven(proc, identity, options, file === 'hidden' ? 'hidden' : 'file');
+  const raylet = await describeProven(proc, identity, options, file === 'proven');
+  const listens = await listensAt(proc, identity, raylet.objectManagerPort, mayBeHidden(trust));
+  if (listens === false || !(await isStill(proc, identity))) return undefined;
   // Where its port is not known, the file has to do.
-  if (objectManagerPort === undefined) return true;
-  const inodes = socketInodesOf(proc, pid);
-  if (inodes === undefined) return undefined;
+  const isProven = listens === true || (raylet.objectManagerPort === undefined && file === 'proven');
+  return isProven ? { ...raylet, isProven } : describeUnproven(proc, identity, options, 'hidden');
+}
+
+function mayBeHidden({ isUserNamed, executable }: RayletTrust): boolean {
+  return isUserNamed === true && executable === undefined;
+}
+
+/**
+ * Whether the process itself listens at the port; undefined where that may not be seen, or no port is known.
+ * @param byUser whether it is enough that its user does
+ */
+async function listensAt(
+  proc: string,
+  { pid, userId }: ProcessIdentity,
+  port: number | undefined,
+  byUser: boolean,
+): Promise<boolean | undefined> {
+  if (port === undefined) return undefined;
+  const inodes = await socketInodesOf(proc, pid);
+  if (inodes === undefined && !byUser) return undefined;
   const listeners = await readSocketTable(
     proc,
     pid,
-    ({ state, localPort, inode }) =>
-      state === 'listen' && localPort === objectManagerPort && inodes.has(inode),
+    (socket) =>
+      socket.state === 'listen' &&
+      socket.localPort === port &&
+      (inodes === undefined ? socket.userId === userId : inodes.has(socket.inode)),
   );
   return listeners.length > 0;
 }
 
-async function describeRaylet(
+/** A hint: the ports of its command line where its user does listen, and nothing from any file. */
+async function describeUnproven(
   proc: string,
-  { pid, userId }: ProcessFacts,
-  options: ReadonlyMap<string, string>,
+  { pid, startTicks, userId, executable }: ProcessIdentity,
+  options: RayletOptions,
+  doubt: Doubt,
+): Promise<Raylet> {
+  const claimed = ['object_manager_port', 'node_manager_port'].map((name) => parsePort(options.get(name)));
+  const listeners = claimed.some((port) => port !== undefined)
+    ? await readSocketTable(
+        proc,
+        pid,
+        (socket) =>
+          socket.state === 'listen' && socket.userId === userId && claimed.includes(socket.localPort),
+      )
+    : [];
+  const [objectManagerPort, nodeManagerPort] = claimed.map((port) =>
+    listeners.some(({ localPort }) => localPort === port) ? port : undefined,
+  );
+  return {
+    pid,
+    startTicks,
+    userId,
+    executable,
+    isProven: false,
+    doubt,
+    nodeId: '',
+    nodeAddress: nodeAddressOf(options),
+    gcsAddress: '',
+    objectManagerPort,
+    nodeManagerPort,
+    how: 'argv',
+  };
+}
+
+/** @param mayRead whether its files may be read: those of a process whose executable was seen to be Ray's */
+async function describeProven(
+  proc: string,
+  { pid, startTicks, userId, executable }: ProcessIdentity,
+  options: RayletOptions,
+  mayRead: boolean,
 ): Promise<Omit<Raylet, 'isProven'>> {
+  const processFolder = join(proc, String(pid));
   const nodeId = textOption(options, 'node_id', /^[0-9a-f]{1,128}$/);
   const clusterId = textOption(options, 'cluster-id', /^[0-9a-f]{1,128}$/);
   const fromArgv = parsePort(options.get('object_manager_port'));
   const nodeManagerFromArgv = parsePort(options.get('node_manager_port'));
-  const logged =
-    fromArgv === undefined || nodeManagerFromArgv === undefined
-      ? await readLoggedPorts(proc, pid, options, nodeId)
-      : undefined;
+  const isLogNeeded = fromArgv === undefined || nodeManagerFromArgv === undefined;
+  const log = { processFolder, path: logOf(options), userId };
+  const text = isLogNeeded && mayRead ? await readForeignEnds(log, LOG_WINDOW_BYTES) : undefined;
+  const logged = text === undefined ? undefined : parseRayletLog(text, nodeId);
   return {
     pid,
+    startTicks,
     userId,
+    executable,
     nodeId,
     nodeAddress: nodeAddressOf(options),
     gcsAddress: textOption(options, 'gcs-address', /^[\w.:[\]-]+$/),
@@ -170,53 +289,16 @@ async function describeRaylet(
     ...(await findServicePorts({
       options,
       nodeId,
-      sessionFolder: join(proc, `${pid}/root`, sessionOf(options)),
-      readText: (path) => readStart(path, MAX_NUMBER_BYTES),
+      sessionFolder: sessionOf(options),
+      readText: (path) =>
+        mayRead
+          ? readForeignStart({ processFolder, path, userId }, MAX_NUMBER_BYTES)
+          : Promise.resolve(undefined),
     })),
   };
 }
 
-async function readLoggedPorts(
-  proc: string,
-  pid: number,
-  options: ReadonlyMap<string, string>,
-  nodeId: string,
-): Promise<{ objectManagerPort: number; nodeManagerPort: number | undefined } | undefined> {
-  const folder = options.get('log_dir') ?? join(sessionOf(options), 'logs');
-  const path = options.get('stdout_filepath') ?? join(folder, 'raylet.out');
-  const text = await readEnds(join(proc, `${pid}/root`, path), LOG_WINDOW_BYTES);
-  return text === undefined ? undefined : parseRayletLog(text, nodeId);
-}
-
-/** The options of a process that is a raylet, else undefined. */
-async function readRayletOptions(
-  proc: string,
-  pid: number,
-): Promise<ReadonlyMap<string, string> | undefined> {
-  const path = join(proc, `${pid}/cmdline`);
-  const [program = ''] = (await readStart(path, MAX_PROGRAM_BYTES))?.split('\0') ?? [];
-  if (basename(program) !== 'raylet') return undefined;
-  const values = (await readStart(path, MAX_COMMAND_LINE_BYTES))?.split('\0') ?? [];
-  const options = new Map<string, string>();
-  for (const value of values) {
-    const match = /^--([\w-]+)=(.*)$/s.exec(value);
-    if (match?.[1] !== undefined && match[2] !== undefined) options.set(match[1], match[2]);
-  }
-  // The name alone is anybody's; a raylet always has these.
-  return options.has('object_manager_port') && options.has('node_ip_address') ? options : undefined;
-}
-
-function sessionOf(options: ReadonlyMap<string, string>): string {
-  return options.get('session_dir') ?? '/tmp/ray/session_latest';
-}
-
-function nodeAddressOf(options: ReadonlyMap<string, string>): string {
-  const text = options.get('node_ip_address') ?? '';
-  return parseAddress(text) === undefined ? '' : text;
-}
-
-/** An option's text where it has the expected form; empty otherwise. */
-function textOption(options: ReadonlyMap<string, string>, name: string, form: RegExp): string {
-  const text = options.get(name) ?? '';
-  return text.length <= MAX_NAME_LENGTH && form.test(text) ? text : '';
+function logOf(options: RayletOptions): string {
+  const folder = options.get('log_dir') ?? `${sessionOf(options)}/logs`;
+  return options.get('stdout_filepath') ?? `${folder}/raylet.out`;
 }

@@ -2,7 +2,6 @@
  * Where a node's other services listen, as its raylet and the files of its session tell it (Ray 2.60): the ports of the
  * dashboard's agent and of the runtime environment's, the range of the workers, and the port of the head's dashboard.
  */
-import { join } from 'node:path';
 import type { PortRange } from '../../rules/schema.ts';
 
 export interface ServicePortsOfNode {
@@ -22,6 +21,11 @@ interface AgentService {
   /** `NAME_NODEID` in the session's folder holds the port that was picked. */
   readonly file: string;
 }
+
+/** A command within the command line; Ray's have some 2 KiB. */
+const MAX_COMMAND_LENGTH = 16_384;
+/** Ports of a list that are looked at. */
+const MAX_LISTED_PORTS = 4096;
 
 const ALONE = /^(\d+)$/;
 
@@ -51,7 +55,7 @@ const AGENT_SERVICES: readonly AgentService[] = [
 interface PortSearch {
   /** The options of the raylet's command line. */
   readonly options: ReadonlyMap<string, string>;
-  /** The session's folder, as seen from here. */
+  /** The session's folder, as the raylet sees it. */
   readonly sessionFolder: string;
   readonly nodeId: string;
   /** The start of a small file; undefined where it cannot be read. */
@@ -59,13 +63,16 @@ interface PortSearch {
 }
 
 export async function findServicePorts(search: PortSearch): Promise<ServicePortsOfNode> {
-  const found = await Promise.all(
-    AGENT_SERVICES.map(async (service) => [service.service, await portOf(service, search)] as const),
-  );
-  const agentPorts = new Map(found.flatMap(([name, port]) => (port === undefined ? [] : [[name, port]])));
+  const agentPorts = new Map<string, number>();
+  // One file after the other: each may take a thread, and there are four.
+  for (const service of AGENT_SERVICES) {
+    const port = await portOf(service, search);
+    if (port !== undefined) agentPorts.set(service.service, port);
+  }
   const workerPorts = workerRange(search.options);
   // Every worker is told where the dashboard is.
-  const webui = /\s--webui=\S*:(\d+)(?:\s|$)/.exec(search.options.get('python_worker_command') ?? '')?.[1];
+  const workerCommand = (search.options.get('python_worker_command') ?? '').slice(0, MAX_COMMAND_LENGTH);
+  const webui = /\s--webui=\S*:(\d+)(?:\s|$)/.exec(workerCommand)?.[1];
   const dashboardPort = parsePort(webui);
   return {
     ...(agentPorts.size === 0 ? {} : { agentPorts }),
@@ -85,14 +92,15 @@ async function portOf(
   { file, option, word }: AgentService,
   { options, sessionFolder, nodeId, readText }: PortSearch,
 ): Promise<number | undefined> {
-  const given = parsePort(word.exec(options.get(option) ?? '')?.[1]);
+  const given = parsePort(word.exec((options.get(option) ?? '').slice(0, MAX_COMMAND_LENGTH))?.[1]);
   if (given !== undefined || nodeId === '') return given;
   // Whoever has an account on the node may write into the session's folder: the command line is believed first.
-  return parsePort((await readText(join(sessionFolder, `${file}_${nodeId}`)))?.trim());
+  return parsePort((await readText(`${sessionFolder}/${file}_${nodeId}`))?.trim());
 }
 
 function workerRange(options: ReadonlyMap<string, string>): PortRange | undefined {
-  const listed = (options.get('worker_port_list') ?? '').split(',').flatMap((text) => parsePort(text) ?? []);
+  const list = options.get('worker_port_list') ?? '';
+  const listed = list.split(',', MAX_LISTED_PORTS).flatMap((text) => parsePort(text) ?? []);
   const first = parsePort(options.get('min_worker_port')) ?? Math.min(...listed);
   const last = parsePort(options.get('max_worker_port')) ?? Math.max(...listed);
   return first <= last ? { first, last } : undefined;

@@ -28,7 +28,7 @@ export async function connectionsOf(
   pid: number,
   { proc = '/proc' }: ProcessSearch = {},
 ): Promise<ProcessSocket[]> {
-  const inodes = socketInodesOf(proc, pid);
+  const inodes = await socketInodesOf(proc, pid);
   if (inodes === undefined || inodes.size === 0) return [];
   const own = await readSocketTable(proc, pid, ({ inode }) => inodes.has(inode));
   const listeningPorts = new Set(
@@ -45,15 +45,20 @@ export async function connectionsOf(
   }));
 }
 
-/** The connections that these raylets opened, except those to the GCS, through which no object moves. */
+/**
+ * The connections that the proven ones of these raylets opened, except those to the GCS, through which no object moves. Any
+ * user can start programs that call themselves raylet, with as many descriptors as it likes: those are not looked into.
+ */
 export async function openedByRaylets(
-  raylets: readonly Pick<Raylet, 'pid' | 'gcsAddress'>[],
+  raylets: readonly Pick<Raylet, 'pid' | 'gcsAddress' | 'isProven'>[],
   search: ProcessSearch = {},
 ): Promise<ProcessSocket[]> {
-  const opened = raylets.map(async ({ pid, gcsAddress }) => {
+  const opened: ProcessSocket[] = [];
+  for (const { pid, gcsAddress, isProven } of raylets) {
+    if (!isProven) continue;
     const gcsPort = Number(gcsAddress.split(':').at(-1));
     const sockets = await connectionsOf(pid, search);
-    return sockets.filter(({ outgoing, remotePort }) => outgoing && remotePort !== gcsPort);
-  });
-  return (await Promise.all(opened)).flat();
+    opened.push(...sockets.filter(({ outgoing, remotePort }) => outgoing && remotePort !== gcsPort));
+  }
+  return opened;
 }

@@ -15,6 +15,7 @@ import { CollectorClient, collectorOptions, type CollectorCommandOptions } from 
 import type { Command, ExitStatus, Terminal } from '../command.ts';
 import { loadRayToken, sourcesHere } from '../membership-here.ts';
 import { writeLine } from '../output.ts';
+import { rayletTrust } from '../raylet-trust.ts';
 import { readRules } from '../rules-file.ts';
 import { defaultNodeName } from '../system.ts';
 import { examineAgent } from './agent.ts';
@@ -80,6 +81,7 @@ export const doctorCommand: Command<DoctorOptions> = {
     const ruleset = await readRules(rules, terminal);
     if (ruleset === undefined) return 2;
     const node = options.node ?? settings.node ?? defaultNodeName();
+    const trust = await rayletTrust(settings.ray, terminal);
     const rayToken = await loadRayToken(terminal, settings.ray.tokenFile);
     const isAsked = options.collector !== undefined || terminal.env['PLASMAWATCH_COLLECTOR'] !== undefined;
     const client = isAsked ? await CollectorClient.create(options, terminal) : undefined;
@@ -88,7 +90,7 @@ export const doctorCommand: Command<DoctorOptions> = {
       probeCapture,
       readCapabilities,
       openDatabase,
-      findRaylets,
+      findRaylets: () => findRaylets({ trust }),
       networkInterfaces,
       examineDisk: () => examineDisk(settings.spool.path),
       examineMembership: (raylets) =>
@@ -179,7 +181,7 @@ function checkRaylets(raylets: readonly Raylet[]): Check[] {
   }
   return raylets.map((raylet) => {
     const isKnown = raylet.objectManagerPort !== undefined;
-    const fix = isKnown ? LOOK_FIX : UNKNOWN_PORT_FIX;
+    const fix = raylet.doubt === undefined ? UNKNOWN_PORT_FIX : DOUBT_FIXES[raylet.doubt];
     return check('raylet', isKnown && raylet.isProven, describeRaylet(raylet), fix);
   });
 }
@@ -202,14 +204,25 @@ async function checkProcesses({ readCapabilities }: DoctorDependencies): Promise
 }
 
 const LOOK_FIX = 'docs/install.md, "Let the agent look into processes"';
+const DOUBT_FIXES: Readonly<Record<NonNullable<Raylet['doubt']>, string>> = {
+  user: "if it is yours, name its user in the agent's settings (`ray.user`)",
+  hidden: `name its user in the agent's settings (\`ray.user\`), or ${LOOK_FIX}`,
+  file: "make its file and the folders above writable by root and Ray's user only, or name it (`ray.executable`)",
+};
 const UNKNOWN_PORT_FIX =
   "start Ray with --object-manager-port=N, or let the agent read the logs in Ray's session directory";
 
+const DOUBTS: Readonly<Record<NonNullable<Raylet['doubt']>, string>> = {
+  user: 'its user is not one who is trusted with a raylet',
+  hidden: 'its file or its sockets cannot be seen',
+  file: 'other users may change its file',
+};
+
 function describeRaylet(raylet: Raylet): string {
-  const { pid, nodeAddress, objectManagerPort, nodeManagerPort, how, isProven } = raylet;
+  const { pid, nodeAddress, objectManagerPort, nodeManagerPort, how, isProven, doubt, userId } = raylet;
   const source = how === 'log' ? 'from its log' : 'from its command line';
   const objectManager = objectManagerPort === undefined ? 'unknown' : `${objectManagerPort} (${source})`;
-  return `pid ${pid}, ${nodeAddress}, object manager ${objectManager}, node manager ${nodeManagerPort ?? 'unknown'}${isProven ? '' : '; its command line is believed, its file cannot be seen'}`;
+  return `pid ${pid}, ${nodeAddress}, object manager ${objectManager}, node manager ${nodeManagerPort ?? 'unknown'}${isProven ? '' : `; user ${userId}; not proven, so it names no members: ${DOUBTS[doubt ?? 'hidden']}`}`;
 }
 
 function checkInterfaces({ networkInterfaces }: DoctorDependencies): Check {

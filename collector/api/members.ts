@@ -15,9 +15,10 @@ export function addMembersRoutes(
   { sharedViews, clock }: MembersRoutesOptions,
 ): void {
   server.get('/api/members', { config: { role: 'viewer' } }, () => ({
-    clusters: sharedViews.views().map(({ cluster, reporter, followers, asOfMs, members }) => ({
+    clusters: sharedViews.views().map(({ cluster, reporter, state, followers, asOfMs, members }) => ({
       cluster,
       reporter,
+      state,
       followers,
       source: sourceOfKey(cluster),
       asOf: formatMilliseconds(asOfMs),

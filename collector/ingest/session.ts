@@ -6,6 +6,7 @@
  */
 import { z } from 'zod';
 import type { RawData, WebSocket } from 'ws';
+import { isLoopbackHost } from '../../common/address.ts';
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
 import {
@@ -245,7 +246,12 @@ export class Session {
       return;
     }
     this.#hello = hello;
-    this.#follower = { agent: hello.agent, send: (message) => this.#handOut(message) };
+    this.#follower = {
+      agent: hello.agent,
+      isBound: certifiedAgent !== undefined || this.#options.credential.kind !== 'shared',
+      ...(isLoopbackHost(from) ? {} : { from }),
+      send: (message) => this.#handOut(message),
+    };
     this.#helloTimer.cancel();
     // Before the store is asked, which may fail: an agent that is heard is not missing.
     fleet.heard(hello.agent);

@@ -1,9 +1,13 @@
 /**
- * The newest view of each cluster, handed from the agent that reads it at the source to all agents of the cluster.
+ * The view of each cluster, handed from the agents that read it at the source to all agents of the cluster.
  *
- * Who reports first is the reporter, and the others rest, because they are handed its view. Another one takes over when
- * the reporter is gone or has been silent. Nothing is kept on disk: after a restart the reporter sends its view again.
+ * One agent's word makes nobody a member elsewhere. A view is handed out where an admin named its reader, or where two agents of
+ * different nodes list the same addresses; until then it waits, and whoever can reads the source by itself. The readers go on
+ * reading, and the others rest, because they are handed the view. Nothing is kept on disk: after a restart the readers send
+ * their views again.
  */
+import { createHash } from 'node:crypto';
+import type { Logger } from '../../common/log.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { Clock, Timer } from '../../common/clock.ts';
 import type {
@@ -13,32 +17,74 @@ import type {
   SharedMembersMessage,
 } from '../../common/shared-view.ts';
 
-/** A reporter that said nothing for so long has lost its turn. */
+/** A reader that said nothing for so long is none any more. */
 export const REPORTER_SILENT_MS = 15_000;
 /** An agent is told no more often. */
 const HAND_OUT_INTERVAL_MS = 1000;
+/** Clusters whose views are kept. */
 const MAX_CLUSTERS = 200;
+/** Clusters of which one agent may report, and which it may follow: it has a raylet or two, and a few groups of pods. */
+const MAX_CLUSTERS_OF_AGENT = 8;
+/** Views of one cluster that are kept at a time: two that agree are enough. */
+const MAX_REPORTS = 8;
+/** Two readers do not see a node that joins at the same moment: so long they are waited for before others take their turn. */
+const DISAGREE_MS = 10_000;
 /** A view that nobody renewed for so long is of a cluster that is no more: Ray gives a new id at each start. */
 const FORGET_MS = 3_600_000;
+const MAX_READERS_LENGTH = 128;
 
 /** One agent's connection. */
 export interface Follower {
   readonly agent: string;
+  /** Whether it presented a credential of its own: then its name is no other's. */
+  readonly isBound?: boolean;
+  /** Where it connects from; left out where that tells agents apart no better than their names (loopback). */
+  readonly from?: string;
   /** Returns whether the message went out; a peer that does not read is told later. */
   readonly send: (message: SharedMembersMessage | MembersWanted) => boolean;
+}
+
+/** An agent whose view counts without another's, of the clusters named, or of all. */
+export interface NamedReporter {
+  readonly agent: string;
+  readonly clusters?: readonly string[] | undefined;
 }
 
 /** A view as the API shows it. */
 export interface SharedView {
   readonly cluster: string;
+  /** Who read it: `head`, or `head and w2`. */
   readonly reporter: string;
+  /** `named` and `confirmed` are handed out; `waiting` needs another agent that reads the same, or an admin who names the reader. */
+  readonly state: 'named' | 'confirmed' | 'waiting';
   readonly asOfMs: number;
   readonly members: readonly SharedMember[];
   readonly followers: number;
 }
 
+/** What one agent has read. */
+interface Report {
+  readonly follower: Follower;
+  readonly asOfMs: number;
+  readonly heardAtMs: number;
+  readonly members: readonly SharedMember[];
+  /** The same for the same addresses. */
+  readonly fingerprint: string;
+}
+
+interface AcceptedView extends Omit<SharedView, 'cluster' | 'followers'> {
+  readonly readers: readonly Follower[];
+  readonly fingerprint: string;
+}
+
 interface Cluster {
-  view: { reporter: Follower; asOfMs: number; heardAtMs: number; members: SharedMember[] } | undefined;
+  /** By agent, that whose list has changed last at the end. */
+  readonly reports: Map<string, Report>;
+  view: AcceptedView | undefined;
+  /** Since when the two readers have listed different addresses. */
+  disagreeSinceMs: number | undefined;
+  /** Whether it was said that there is no view to hand out. */
+  isWaitingSaid: boolean;
   /** The members that each follower has been told. */
   readonly followers: Map<Follower, readonly SharedMember[] | undefined>;
   /** Runs until the next time that followers may be told. */
@@ -48,76 +94,86 @@ interface Cluster {
 
 interface SharedViewsOptions {
   readonly clock: Clock;
+  readonly logger?: Pick<Logger, 'warn' | 'info'> | undefined;
   readonly metrics: Pick<CollectorMetrics, 'members' | 'membersAsOf'>;
+  /** Whom an admin named, the preferred one first. */
+  readonly reporters?: readonly NamedReporter[];
 }
 
 export class SharedViews {
   readonly #clock: Clock;
-  readonly #metrics: Pick<CollectorMetrics, 'members' | 'membersAsOf'>;
+  readonly #logger: SharedViewsOptions['logger'];
+  readonly #metrics: SharedViewsOptions['metrics'];
+  readonly #reporters: readonly NamedReporter[];
   readonly #clusters = new Map<string, Cluster>();
 
-  constructor({ clock, metrics }: SharedViewsOptions) {
+  constructor({ clock, metrics, logger, reporters = [] }: SharedViewsOptions) {
     this.#clock = clock;
     this.#metrics = metrics;
+    this.#logger = logger;
+    this.#reporters = reporters;
   }
 
   /** Hands the agent what is known of the cluster, now and from now on. */
   follow(follower: Follower, key: string): void {
-    const cluster = this.#cluster(key);
-    if (cluster === undefined || cluster.followers.has(follower)) return;
+    if (this.#countOf(({ followers }) => followers.has(follower)) >= MAX_CLUSTERS_OF_AGENT) return;
+    const cluster = this.#clusters.get(key) ?? this.#add(key);
+    if (cluster.followers.has(follower)) return;
     cluster.followers.set(follower, undefined);
     this.#tell(key, cluster, follower);
   }
 
-  /** Takes a view of the reporter, or of another agent where the reporter is silent; others are turned away. */
+  /** Takes what an agent has read, and hands the view out where it counts. */
   report(follower: Follower, { cluster: key, ageMs, members }: MembersReport): void {
-    const cluster = this.#cluster(key);
+    const cluster = this.#clusterToReport(key, follower);
     if (cluster === undefined) return;
     const nowMs = this.#clock.now();
-    const { view } = cluster;
-    const isReporter = view?.reporter === follower;
-    if (view !== undefined && !isReporter && nowMs - view.heardAtMs < REPORTER_SILENT_MS) return;
-    const listed = members ?? (isReporter ? view.members : undefined);
+    const before = cluster.reports.get(follower.agent);
+    const listed = members ?? before?.members;
     if (listed === undefined) {
-      // It was told before, when another agent was the reporter, and not taken then.
+      // It was told before, and not kept.
       follower.send({ type: 'members-wanted', cluster: key });
       return;
     }
     // A cluster without nodes has no agent that could report it: an empty list is a fault, or a lie.
     if (listed.length === 0) return;
-    cluster.view = { reporter: follower, asOfMs: nowMs - ageMs, heardAtMs: nowMs, members: listed };
-    this.#forgetOld();
+    const fingerprint = members === undefined && before ? before.fingerprint : fingerprintOf(listed);
+    // Whoever changes its list gives the turn to those who agree.
+    if (before?.fingerprint !== fingerprint) cluster.reports.delete(follower.agent);
+    cluster.reports.set(follower.agent, {
+      follower,
+      asOfMs: nowMs - ageMs,
+      heardAtMs: nowMs,
+      members: listed,
+      fingerprint,
+    });
+    this.#accept(key, cluster);
     this.#measure();
-    this.#handOut(key, cluster);
   }
 
   /** The agent's connection has ended. */
   leave(follower: Follower): void {
     for (const [key, cluster] of this.#clusters) {
       cluster.followers.delete(follower);
-      if (cluster.view?.reporter !== follower) continue;
-      cluster.view.heardAtMs = -Infinity;
-      // The next reporter's view goes out at once: until then others may ask the source, too.
-      cluster.pause?.cancel();
-      cluster.pause = undefined;
-      for (const other of cluster.followers.keys()) other.send({ type: 'members-wanted', cluster: key });
+      const { view, reports } = cluster;
+      if (reports.get(follower.agent)?.follower === follower) reports.delete(follower.agent);
+      if (view?.readers.includes(follower) === true) {
+        // The next reader's view goes out at once: until then others may ask the source, too.
+        cluster.pause?.cancel();
+        cluster.pause = undefined;
+        for (const other of cluster.followers.keys()) other.send({ type: 'members-wanted', cluster: key });
+      }
+      this.#drop(key, cluster);
     }
   }
 
   views(): SharedView[] {
-    return [...this.#clusters].flatMap(([cluster, { view, followers }]) =>
-      view === undefined
-        ? []
-        : [
-            {
-              cluster,
-              reporter: view.reporter.agent,
-              asOfMs: view.asOfMs,
-              members: view.members,
-              followers: followers.size,
-            },
-          ],
-    );
+    return [...this.#clusters].flatMap(([cluster, { view, reports, followers }]) => {
+      const shown = view ?? waitingView([...reports.values()]);
+      if (shown === undefined) return [];
+      const { reporter, state, asOfMs, members } = shown;
+      return [{ cluster, reporter, state, asOfMs, members, followers: followers.size }];
+    });
   }
 
   stop(): void {
@@ -125,19 +181,116 @@ export class SharedViews {
     this.#clusters.clear();
   }
 
-  /** Undefined where there are too many. */
-  #cluster(key: string): Cluster | undefined {
+  /** Undefined where there are too many: of this agent, of the cluster, or of all. */
+  #clusterToReport(key: string, { agent }: Follower): Cluster | undefined {
     const known = this.#clusters.get(key);
-    if (known !== undefined) return known;
-    if (this.#clusters.size >= MAX_CLUSTERS) this.#forgetOld();
-    if (this.#clusters.size >= MAX_CLUSTERS) return undefined;
-    const cluster: Cluster = { view: undefined, followers: new Map(), pause: undefined, isNews: false };
+    if (known?.reports.has(agent) === true) return known;
+    this.#forgetOld();
+    if (this.#countOf(({ reports }) => reports.has(agent)) >= MAX_CLUSTERS_OF_AGENT) return undefined;
+    if (known !== undefined && known.reports.size >= MAX_REPORTS && !this.#isNamed(agent, key))
+      return undefined;
+    if (known === undefined || known.reports.size === 0) {
+      if (this.#countOf(isRead) >= MAX_CLUSTERS && !this.#dropOneThatWaits()) return undefined;
+    }
+    // What was there may have been forgotten just now.
+    return this.#clusters.get(key) ?? this.#add(key);
+  }
+
+  #add(key: string): Cluster {
+    const cluster: Cluster = {
+      reports: new Map(),
+      view: undefined,
+      disagreeSinceMs: undefined,
+      isWaitingSaid: false,
+      followers: new Map(),
+      pause: undefined,
+      isNews: false,
+    };
     this.#clusters.set(key, cluster);
     return cluster;
   }
 
+  /** Finds the view that counts, and hands it out; what counted before stays for those who are new, until it is old. */
+  #accept(key: string, cluster: Cluster): void {
+    this.#dropSilent(cluster);
+    const reports = [...cluster.reports.values()];
+    const named = this.#namedView(key, reports);
+    if (named === undefined && this.#mayAgreeAgain(cluster)) return;
+    const view = named ?? confirmedView(reports);
+    if (view === undefined) {
+      this.#sayThatItWaits(key, cluster);
+      return;
+    }
+    if (cluster.isWaitingSaid)
+      this.#logger?.info({ cluster: key, reader: view.reporter }, 'members confirmed');
+    cluster.isWaitingSaid = false;
+    const isSame = cluster.view?.fingerprint === view.fingerprint;
+    // What is unchanged is the same list, so that it is not sent again.
+    cluster.view = isSame && cluster.view ? { ...view, members: sameOr(cluster.view, view) } : view;
+    this.#handOut(key, cluster);
+  }
+
+  /** Whether the readers differ, but not for long: who agrees with one of them must not displace the other for that. */
+  #mayAgreeAgain(cluster: Cluster): boolean {
+    const fingerprints = (cluster.view?.readers ?? []).map(
+      ({ agent }) => cluster.reports.get(agent)?.fingerprint,
+    );
+    const doDiffer = !fingerprints.includes(undefined) && new Set(fingerprints).size > 1;
+    if (!doDiffer) cluster.disagreeSinceMs = undefined;
+    else cluster.disagreeSinceMs ??= this.#clock.now();
+    return doDiffer && this.#clock.now() - (cluster.disagreeSinceMs ?? 0) < DISAGREE_MS;
+  }
+
+  #namedView(key: string, reports: readonly Report[]): AcceptedView | undefined {
+    for (const { agent } of this.#reporters) {
+      const report = reports.find(({ follower }) => follower.agent === agent);
+      if (report !== undefined && this.#isNamed(agent, key)) return viewOf('named', [report]);
+    }
+    return undefined;
+  }
+
+  #isNamed(agent: string, key: string): boolean {
+    return this.#reporters.some(
+      (named) => named.agent === agent && (named.clusters === undefined || named.clusters.includes(key)),
+    );
+  }
+
+  #sayThatItWaits(key: string, cluster: Cluster): void {
+    const isFresh =
+      cluster.view !== undefined && this.#clock.now() - cluster.view.asOfMs < REPORTER_SILENT_MS;
+    if (cluster.isWaitingSaid || isFresh) return;
+    cluster.isWaitingSaid = true;
+    this.#logger?.warn(
+      { cluster: key, agents: [...cluster.reports.keys()] },
+      'members not handed out: they wait for a second agent that reads the same (or membership.reporters)',
+    );
+  }
+
+  #dropSilent(cluster: Cluster | undefined): void {
+    const nowMs = this.#clock.now();
+    for (const [agent, { heardAtMs }] of cluster?.reports ?? [])
+      if (nowMs - heardAtMs >= REPORTER_SILENT_MS) cluster?.reports.delete(agent);
+  }
+
+  /** Makes room for a cluster, at the cost of one of which nothing was ever confirmed. */
+  #dropOneThatWaits(): boolean {
+    for (const [key, cluster] of this.#clusters) {
+      if (cluster.view !== undefined || cluster.reports.size === 0) continue;
+      cluster.reports.clear();
+      this.#drop(key, cluster);
+      return true;
+    }
+    return false;
+  }
+
+  #countOf(isMeant: (cluster: Cluster) => boolean): number {
+    let count = 0;
+    for (const cluster of this.#clusters.values()) if (isMeant(cluster)) count++;
+    return count;
+  }
+
   #measure(): void {
-    const views = this.views();
+    const views = this.views().filter(({ state }) => state !== 'waiting');
     this.#metrics.members.set(views.reduce((total, { members }) => total + members.length, 0));
     this.#metrics.membersAsOf.set(
       views.length === 0 ? 0 : Math.min(...views.map(({ asOfMs }) => asOfMs)) / 1000,
@@ -147,11 +300,17 @@ export class SharedViews {
   #forgetOld(): void {
     const oldestMs = this.#clock.now() - FORGET_MS;
     for (const [key, cluster] of this.#clusters) {
+      this.#dropSilent(cluster);
       if (cluster.view !== undefined && cluster.view.asOfMs < oldestMs) cluster.view = undefined;
-      if (cluster.view !== undefined || cluster.followers.size > 0) continue;
-      cluster.pause?.cancel();
-      this.#clusters.delete(key);
+      this.#drop(key, cluster);
     }
+  }
+
+  /** Forgets a cluster of which there is nothing. */
+  #drop(key: string, cluster: Cluster): void {
+    if (isRead(cluster) || cluster.followers.size > 0) return;
+    cluster.pause?.cancel();
+    this.#clusters.delete(key);
   }
 
   #handOut(key: string, cluster: Cluster): void {
@@ -167,16 +326,118 @@ export class SharedViews {
     });
   }
 
-  #tell(key: string, { view, followers }: Cluster, follower: Follower): void {
-    if (view === undefined || view.heardAtMs === -Infinity || view.reporter === follower) return;
+  /** The readers are not told what they read: they go on reading. */
+  #tell(key: string, { view, followers, reports }: Cluster, follower: Follower): void {
+    if (view === undefined || view.readers.includes(follower)) return;
+    // Nobody renews it any more: it is for the source to say.
+    if (!view.readers.every((reader) => reports.get(reader.agent)?.follower === reader)) return;
     const { members } = view;
     const message: SharedMembersMessage = {
       type: 'members',
       cluster: key,
-      reporter: view.reporter.agent,
+      reporter: view.reporter,
       ageMs: Math.max(0, this.#clock.now() - view.asOfMs),
-      ...(followers.get(follower) === members ? {} : { members }),
+      ...(followers.get(follower) === members ? {} : { members: [...members] }),
     };
-    if (follower.send(message)) followers.set(follower, members);
+    if (!follower.send(message)) return;
+    followers.set(follower, members);
+    // It rests from now on, and what it has read before confirms nothing later.
+    if (reports.get(follower.agent)?.follower === follower) reports.delete(follower.agent);
   }
+}
+
+function isRead({ reports, view }: Cluster): boolean {
+  return reports.size > 0 || view !== undefined;
+}
+
+/** The addresses that most agents list, where at least two of different nodes do; of equals those that came first. */
+function confirmedView(reports: readonly Report[]): AcceptedView | undefined {
+  const groups = new Map<string, Report[]>();
+  for (const report of reports) {
+    const group = groups.get(report.fingerprint) ?? [];
+    groups.set(report.fingerprint, group);
+    if (group.every(({ follower }) => areDifferentNodes(follower, report.follower))) group.push(report);
+  }
+  const [largest = []] = [...groups.values()].toSorted((a, b) => b.length - a.length);
+  return largest.length < 2 ? undefined : viewOf('confirmed', largest.slice(0, 2));
+}
+
+/** Two names that share a token are two agents only where they connect from two places. */
+function areDifferentNodes(a: Follower, b: Follower): boolean {
+  if (a.agent === b.agent) return false;
+  const areBound = a.isBound === true && b.isBound === true;
+  return areBound || a.from === undefined || b.from === undefined || a.from !== b.from;
+}
+
+/** @param reports of the same addresses, one or two */
+function viewOf(state: 'named' | 'confirmed', reports: readonly Report[]): AcceptedView {
+  const [first, second] = reports;
+  if (first === undefined) throw new Error('a view without a report');
+  return {
+    state,
+    readers: reports.map(({ follower }) => follower),
+    reporter: reports
+      .map(({ follower }) => follower.agent)
+      .join(' and ')
+      .slice(0, MAX_READERS_LENGTH),
+    asOfMs: Math.min(...reports.map(({ asOfMs }) => asOfMs)),
+    members: second === undefined ? first.members : withCommonPorts(first.members, second.members),
+    fingerprint: first.fingerprint,
+  };
+}
+
+/** The members of the first list, with no more than what both say of them. */
+function withCommonPorts(
+  members: readonly SharedMember[],
+  others: readonly SharedMember[],
+): readonly SharedMember[] {
+  const said = new Set(others.flatMap((member) => claimsOf(member)));
+  return members.map(({ id, addresses, role, group, isShared, ports }) => ({
+    id,
+    addresses,
+    ...(role === undefined ? {} : { role }),
+    // What a rule may approve of is said by both, or by none.
+    ...(group === undefined || !addresses.every((address) => said.has(`${address} group ${group}`))
+      ? {}
+      : { group }),
+    ...(isShared === undefined ? {} : { isShared }),
+    ports: ports
+      .map(([service, numbers]): [string, number[]] => [
+        service,
+        numbers.filter((port) => addresses.every((address) => said.has(`${address} ${service} ${port}`))),
+      ])
+      .filter(([, numbers]) => numbers.length > 0),
+  }));
+}
+
+function claimsOf({ addresses, ports, group }: SharedMember): string[] {
+  return addresses.flatMap((address) => [
+    `${address} group ${group}`,
+    ...ports.flatMap(([service, numbers]) => numbers.map((port) => `${address} ${service} ${port}`)),
+  ]);
+}
+
+/** The list that was handed out before, where the new one says the same. */
+function sameOr(before: AcceptedView, { members }: AcceptedView): readonly SharedMember[] {
+  return before.members === members || JSON.stringify(before.members) === JSON.stringify(members)
+    ? before.members
+    : members;
+}
+
+function fingerprintOf(members: readonly SharedMember[]): string {
+  // An id is what a rule may approve of: it is part of what two agents have to agree on.
+  const texts = members.flatMap(({ id, addresses }) => addresses.map((address) => `${address} ${id}`));
+  return createHash('sha256').update(texts.toSorted().join('\n')).digest('hex');
+}
+
+function waitingView(reports: readonly Report[]): Omit<SharedView, 'cluster' | 'followers'> | undefined {
+  const [first] = reports;
+  if (first === undefined) return undefined;
+  const reporter = reports.map(({ follower }) => follower.agent).join(' and ');
+  return {
+    reporter: reporter.slice(0, MAX_READERS_LENGTH),
+    state: 'waiting',
+    asOfMs: first.asOfMs,
+    members: first.members,
+  };
 }

@@ -4,6 +4,8 @@ import type { Raylet } from '../../agent/ray/raylet.ts';
 export function sampleRaylet(changes: Partial<Raylet> = {}): Raylet {
   return {
     pid: 6316,
+    startTicks: 4711,
+    executable: '/opt/ray/core/src/ray/raylet/raylet',
     userId: 1000,
     isProven: true,
     nodeId: '42a5',

@@ -32,6 +32,19 @@ function listing(...members: Member[]) {
 }
 
 describe('KnownMembers', () => {
+  it('tells of everybody in the first list that other agents have read, but for this node itself', () => {
+    const readBy = (member: Member): Member => Object.assign({}, member, { readBy: 'w1 and w2' });
+    const own = Object.assign({}, only('10.0.0.9'), { isLocal: true as const });
+    const [a, evil, self] = [
+      readBy(rayNode('a', '10.0.0.1')),
+      readBy(rayNode('evil', '192.0.2.66')),
+      readBy(rayNode('self', '10.0.0.9')),
+    ];
+    const known = new KnownMembers();
+    expect(known.learn(listing(own, a, evil, self), START_MS)).toEqual([a, evil]);
+    expect(known.learn(listing(own, a, evil, self), START_MS)).toEqual([]);
+  });
+
   it("takes a source's first list for what was there, and tells of who joins later", () => {
     const known = new KnownMembers();
     expect(known.learn(listing(rayNode('a', '10.0.0.1')), START_MS)).toEqual([]);

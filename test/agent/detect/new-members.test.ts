@@ -41,6 +41,15 @@ describe('reportNewMembers', () => {
     expect(report?.message).toBe('New member 10.0.0.3 at 10.0.0.3, told by fake; no rule approves of it');
   });
 
+  it('names each of thousands, several in a report', () => {
+    const addresses = Array.from({ length: 2000 }, (_, index) => `10.1.${index >> 8}.${index & 255}`);
+    const reports = reportsOn('w1', addresses);
+    expect(reports.length).toBeLessThan(200);
+    const text = reports.map(({ message }) => ` ${message} `.replaceAll(',', ' ')).join('');
+    expect(addresses.filter((address) => !text.includes(` ${address} `))).toEqual([]);
+    for (const report of reports) expect(anomalySchema.safeParse(report).success).toBe(true);
+  });
+
   it('is one story on all nodes that see the same member', () => {
     const stories = ['w1', 'w2'].flatMap((node) => reportsOn(node, ['10.0.0.3'])).map(storyOf);
     expect(new Set(stories.map(({ fingerprint }) => fingerprint)).size).toBe(1);

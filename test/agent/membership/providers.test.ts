@@ -158,8 +158,15 @@ describe('createRayProvider', () => {
   afterEach(() => dashboard.close());
 
   function provider(raylets: readonly Raylet[], rayToken?: string): Provider {
+    return createRayProvider(dependencies(raylets, rayToken));
+  }
+
+  function dependencies(
+    raylets: readonly Raylet[],
+    rayToken?: string,
+  ): Parameters<typeof createRayProvider>[0] {
     const { port } = dashboard.address() as { port: number };
-    return createRayProvider({
+    return {
       clock,
       logger,
       // The dashboard's port is Ray's: the test's server stands in for it.
@@ -167,7 +174,7 @@ describe('createRayProvider', () => {
       findRaylets: () => Promise.resolve(raylets),
       localAddresses: () => ['127.0.0.1', '10.0.0.2'],
       rayToken,
-    });
+    };
   }
 
   it('knows this machine before a raylet runs', async () => {
@@ -177,7 +184,7 @@ describe('createRayProvider', () => {
 
   it("tells this node's ports, the head, and what the dashboard lists", async () => {
     await start(provider([raylet]));
-    expect(newest()).toEqual(['aa: 127.0.0.1 10.0.0.2 10.0.0.2', '127.0.0.1: 127.0.0.1', 'bb: 10.0.0.3']);
+    expect(newest()).toEqual(['aa: 127.0.0.1 10.0.0.2', '127.0.0.1: 127.0.0.1', 'bb: 10.0.0.3']);
     expect(views[0]?.members.map(({ ports }) => ports.get('object-manager'))).toEqual([
       [45_019],
       undefined,
@@ -231,7 +238,68 @@ describe('createRayProvider', () => {
       await asking.start(() => {});
       await asking.stop();
     }
-    expect(credentials).toEqual(['Bearer a-token', undefined, undefined]);
+    // Where no raylet is proven, no head is asked at all.
+    expect(credentials).toEqual(['Bearer a-token', undefined]);
+  });
+
+  it('takes from a raylet that is not proven a port to watch besides, no member, and says so when it is stale', async () => {
+    const impostor = { ...raylet, isProven: false, userId: 65_534, nodeAddress: '10.9.9.9', gcsAddress: '' };
+    await start(provider([impostor]));
+    expect(newest()).toEqual(['this node: 127.0.0.1 10.0.0.2']);
+    expect(views[0]?.members[0]?.ports).toEqual(new Map());
+    expect(views[0]?.members[0]?.claimedPorts?.get('object-manager')).toEqual([45_019]);
+    expect(views[0]).toMatchObject({ isPartial: true, asOfMs: clock.now() });
+  });
+
+  it('keeps to the head that it knows when a raylet comes that names another', async () => {
+    const raylets = [raylet];
+    await start(provider(raylets));
+    raylets.unshift({ ...raylet, pid: 1, startTicks: 1, gcsAddress: '10.9.9.9:6379' });
+    clock.advance(5000);
+    await waitFor(() => views.length === 2, 'the next look');
+    expect(views[1]?.members.map(({ role, id }) => [role, id])).toContainEqual(['head', '127.0.0.1']);
+    expect(newest().join()).not.toContain('10.9.9.9');
+  });
+
+  it('asks nobody in the place of a dashboard on this node whose port another user has', async () => {
+    const users = new Set([65_534]);
+    const asking = createRayProvider({
+      ...dependencies([raylet]),
+      listeningUsers: () => Promise.resolve(users),
+    });
+    await asking.start(() => {});
+    await asking.stop();
+    expect(credentials).toEqual([]);
+    users.clear();
+    users.add(raylet.userId);
+    await start(
+      createRayProvider({ ...dependencies([raylet]), listeningUsers: () => Promise.resolve(users) }),
+    );
+    expect(newest()).toContain('bb: 10.0.0.3');
+  });
+
+  it('has the head approved like others, unless it is this node', async () => {
+    const raylets = [raylet];
+    await start(provider(raylets));
+    raylets[0] = { ...raylet, gcsAddress: '10.0.0.7:6379' };
+    clock.advance(5000);
+    await waitFor(() => views.length === 2, 'the next look');
+    const heads = views.map(({ members }) => members.find(({ role }) => role === 'head'));
+    expect(heads.map((head) => head?.needsApproval)).toEqual([undefined, true]);
+  });
+
+  it('takes what the dashboard says of this node as a claim', async () => {
+    answer = { status: 200, body: summary('10.0.0.2') };
+    await start(provider([raylet]));
+    const listed = views[0]?.members.find(({ id }) => id === 'bb');
+    expect(listed?.ports).toEqual(new Map());
+    expect(listed?.claimedPorts?.get('object-manager')).toEqual([33_059]);
+  });
+
+  it('waits for a raylet that cannot be looked for', async () => {
+    const failing = { ...dependencies([]), findRaylets: () => Promise.reject(new Error('a process stalls')) };
+    await start(createRayProvider(failing));
+    expect(views[0]).toMatchObject({ isPartial: true, asOfMs: clock.now() });
   });
 
   it('says whom Ray lists as dead', async () => {

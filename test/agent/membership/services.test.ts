@@ -101,17 +101,63 @@ describe('ServiceLocator', () => {
 
   it('watches an endpoint to which the raylet connected, there and nowhere else', async () => {
     const { locator } = await locate({}, membersView('10.0.0.1'));
-    expect(locator.observe(address('192.0.2.9'), 7777)).toBe(true);
-    expect(locator.observe(address('192.0.2.9'), 7777)).toBe(false);
+    expect(locator.observe(address('192.0.2.9'), 7777, 0)).toBe(true);
+    expect(locator.observe(address('192.0.2.9'), 7777, 0)).toBe(false);
     expect(locator.serviceAt(address('192.0.2.9'), 7777)).toBe('object-manager');
     expect(locator.serviceAt(address('192.0.2.8'), 7777)).toBeUndefined();
     expect(locator.ports().has(7777)).toBe(true);
   });
 
+  it('watches the endpoint that comes after a thousand, wherever its port is while those are open', async () => {
+    const { locator } = await locate({}, membersView('10.0.0.1'));
+    for (let port = 20_000; port < 21_000; port++) locator.observe(address('192.0.2.9'), port, 0);
+    expect(locator.observe(address('192.0.2.7'), 7777, 1000)).toBe(true);
+    expect(locator.serviceAt(address('192.0.2.7'), 7777)).toBe('object-manager');
+    expect(locator.serviceAt(address('10.0.0.1'), 7777)).toBeUndefined();
+    expect(locator.serviceAt(address('192.0.2.9'), 20_000)).toBe('object-manager');
+    expect(locator.ports().has(7777)).toBe(true);
+  });
+
+  it('lets the endpoint go whose connection is gone longest where there is no room for another', async () => {
+    const { locator } = await locate({}, membersView('10.0.0.1'));
+    for (let port = 20_000; port < 21_000; port++) locator.observe(address('192.0.2.9'), port, 0);
+    locator.observe(address('192.0.2.9'), 20_000, 60_000);
+    locator.observe(address('192.0.2.7'), 7777, 60_000);
+    expect(locator.serviceAt(address('192.0.2.7'), 7777)).toBe('object-manager');
+    expect(locator.serviceAt(address('192.0.2.8'), 7777)).toBeUndefined();
+    expect(locator.serviceAt(address('192.0.2.9'), 20_000)).toBe('object-manager');
+    expect(locator.serviceAt(address('192.0.2.9'), 20_001)).toBeUndefined();
+  });
+
+  it('watches a port that is claimed besides those that are known, and takes it for no other service', async () => {
+    const member = (claimed: number, isLocal?: true): Member => ({
+      ...(isLocal === undefined ? {} : { isLocal }),
+      id: 'w1',
+      addresses: [address('10.0.0.1')],
+      ports: new Map(),
+      claimedPorts: new Map([['object-manager', [claimed]]]),
+      source: 'test',
+    });
+    const services: Record<string, ServicePorts> = { 'client-server': 'auto' };
+    const { locator } = await locate(services, { members: [member(1)], prefixes: [] });
+    expect(locator.serviceAt(address('10.0.0.1'), 1)).toBe('object-manager');
+    expect(locator.servicesOfMember(address('10.0.0.1'), 1, 0)).toEqual(['object-manager']);
+    expect(locator.serviceAt(address('10.0.0.1'), 43_800)).toBe('object-manager');
+    expect(locator.serviceAt(address('192.0.2.9'), 1)).toBe('object-manager');
+    // What a program of this node claims accuses nobody elsewhere.
+    const local = await locate({}, { members: [member(1, true)], prefixes: [] });
+    expect(local.locator.serviceAt(address('10.0.0.1'), 1)).toBe('object-manager');
+    expect(local.locator.serviceAt(address('192.0.2.9'), 1)).toBeUndefined();
+    expect(locator.ports().has(1) && locator.ports().has(43_800)).toBe(true);
+    const other = await locate(services, { members: [member(10_001)], prefixes: [] });
+    expect(other.locator.serviceAt(address('10.0.0.1'), 10_001)).toBe('client-server');
+    expect(other.locator.servicesOfMember(address('10.0.0.1'), 10_001, 0)).toEqual(['client-server']);
+  });
+
   it('lets an endpoint go whose address has come into the cluster since', async () => {
     const { locator, provider } = await locate({}, membersView('10.0.0.1'));
-    locator.observe(address('10.0.0.3'), 16_434);
-    locator.observe(address('192.0.2.9'), 7777);
+    locator.observe(address('10.0.0.3'), 16_434, 0);
+    locator.observe(address('192.0.2.9'), 7777, 0);
     provider.publish(membersView('10.0.0.1', '10.0.0.3'));
     locator.refresh();
     expect(locator.serviceAt(address('10.0.0.3'), 16_434)).toBeUndefined();

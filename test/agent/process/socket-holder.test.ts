@@ -62,8 +62,8 @@ describe('SocketHolders', () => {
 
   it("gives the inodes of a process's sockets", async () => {
     await addProcess(10, '/dev/null', 'socket:[71]', 'socket:[72]', 'pipe:[73]');
-    expect(socketInodesOf(proc, 10)).toEqual(new Set([71, 72]));
-    expect(socketInodesOf(proc, 11)).toEqual(new Set());
+    expect(await socketInodesOf(proc, 10)).toEqual(new Set([71, 72]));
+    expect(await socketInodesOf(proc, 11)).toEqual(new Set());
   });
 });
 

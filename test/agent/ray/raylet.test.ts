@@ -1,7 +1,7 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, link, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -24,15 +24,18 @@ function logLine(nodeId: string, port: number, address = '10.77.0.11'): string {
   );
 }
 
-const RAYLET_FILE = '/opt/ray/lib/python3.11/site-packages/ray/core/src/ray/raylet/raylet';
+const RAYLET_FILE = 'opt/lib/python3.11/site-packages/ray/core/src/ray/raylet/raylet';
+/** Who runs these tests runs the raylets of them. */
+const USER = process.getuid?.() ?? 0;
+const STRANGER = 65_534;
 /** A process whose links cannot be read. */
 const HIDDEN = '';
 
 /** A listening socket in the kernel's table; its inode is its port. */
-function listenerLine(port: number): string {
+function listenerLine(port: number, userId = USER): string {
   const any = '0'.repeat(32);
   const hex = port.toString(16).toUpperCase();
-  return `   0: ${any}:${hex} ${any}:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 ${port} 1 0 100 0 0 10 0\n`;
+  return `   0: ${any}:${hex} ${any}:0000 0A 00000000:00000000 00:00000000 00000000  ${userId} 0 ${port} 1 0 100 0 0 10 0\n`;
 }
 
 function rayletArgv(changes: Readonly<Record<string, string>> = {}): string[] {
@@ -50,8 +53,12 @@ function rayletArgv(changes: Readonly<Record<string, string>> = {}): string[] {
 
 describe('findRaylets', () => {
   let proc = '';
+  let rayletFile = '';
+  const trust = { users: new Set([USER]) };
   beforeEach(async () => {
     proc = await mkdtemp(join(tmpdir(), 'plasmawatch-proc-'));
+    rayletFile = join(proc, RAYLET_FILE);
+    await addFile(RAYLET_FILE, 'the program');
     await addLink('self/ns/net', 'net:[4026531840]');
   });
   afterEach(() => rm(proc, { recursive: true }));
@@ -69,23 +76,31 @@ describe('findRaylets', () => {
   async function addProcess(
     pid: number,
     argv: readonly string[],
-    { namespace = 4_026_531_840, file = RAYLET_FILE, listensOn = [43_800, 45_019, 36_875] } = {},
+    {
+      namespace = 4_026_531_840,
+      file = rayletFile,
+      listensOn = [43_800, 45_019, 36_875],
+      user = USER,
+      startTicks = pid,
+    } = {},
   ): Promise<void> {
     await addFile(`${pid}/cmdline`, `${argv.join('\0')}\0`);
-    await addFile(`${pid}/stat`, `${pid} (raylet) S 1 ${'0 '.repeat(17)}4711 0\n`);
-    await addFile(`${pid}/status`, 'Name:\traylet\nUid:\t1000\t1000\t1000\t1000\n');
+    await addFile(`${pid}/stat`, `${pid} (raylet) S 1 ${'0 '.repeat(17)}${startTicks} 0\n`);
+    await addFile(`${pid}/status`, `Name:\traylet\nUid:\t${user}\t${user}\t${user}\t${user}\n`);
     await addLink(`${pid}/ns/net`, `net:[${namespace}]`);
     if (file !== HIDDEN) await addLink(`${pid}/exe`, file);
     for (const [index, port] of listensOn.entries()) await addLink(`${pid}/fd/${index}`, `socket:[${port}]`);
-    await addFile(`${pid}/net/tcp6`, listensOn.map((port) => listenerLine(port)).join(''));
+    await addFile(`${pid}/net/tcp6`, listensOn.map((port) => listenerLine(port, user)).join(''));
   }
 
   it('takes the ports from the command line where they stand there', async () => {
     await addProcess(6316, rayletArgv());
-    expect(await findRaylets({ proc })).toEqual([
+    expect(await findRaylets({ proc, trust })).toEqual([
       {
         pid: 6316,
-        userId: 1000,
+        startTicks: 6316,
+        userId: USER,
+        executable: rayletFile,
         isProven: true,
         nodeId: NODE_ID,
         nodeAddress: '10.77.0.11',
@@ -100,14 +115,17 @@ describe('findRaylets', () => {
   it('takes the id of the cluster, which no other cluster has', async () => {
     await addProcess(6316, rayletArgv({ 'cluster-id': NODE_ID }));
     await addProcess(6317, rayletArgv({ 'cluster-id': 'not an id' }));
-    expect((await findRaylets({ proc })).map(({ clusterId }) => clusterId)).toEqual([NODE_ID, undefined]);
+    expect((await findRaylets({ proc, trust })).map(({ clusterId }) => clusterId)).toEqual([
+      NODE_ID,
+      undefined,
+    ]);
   });
 
   it('takes a random port from the log, as the raylet sees its files', async () => {
     await addProcess(6316, rayletArgv({ object_manager_port: '0', node_manager_port: '0' }));
     const log = logLine(OTHER_NODE_ID, 1111) + logLine(NODE_ID, 36_875);
     await addFile(`6316/root${SESSION}/logs/raylet.out`, log);
-    expect(await findRaylet({ proc })).toMatchObject({
+    expect(await findRaylet({ proc, trust })).toMatchObject({
       objectManagerPort: 36_875,
       nodeManagerPort: 39_629,
       how: 'log',
@@ -118,12 +136,12 @@ describe('findRaylets', () => {
     await addProcess(6316, rayletArgv({ object_manager_port: '0' }));
     const noise = '[2026-11-23 09:39:02,000 I 6316 6316] noise\n'.repeat(20_000);
     await addFile(`6316/root${SESSION}/logs/raylet.out`, `${noise}${logLine(NODE_ID, 36_875)}`);
-    expect(await findRaylet({ proc })).toMatchObject({ objectManagerPort: 36_875, how: 'log' });
+    expect(await findRaylet({ proc, trust })).toMatchObject({ objectManagerPort: 36_875, how: 'log' });
   });
 
   it('leaves the port open where neither tells it', async () => {
     await addProcess(6316, rayletArgv({ object_manager_port: '0', node_manager_port: '0' }));
-    expect(await findRaylet({ proc })).toMatchObject({
+    expect(await findRaylet({ proc, trust })).toMatchObject({
       objectManagerPort: undefined,
       nodeManagerPort: undefined,
       how: 'argv',
@@ -134,7 +152,8 @@ describe('findRaylets', () => {
     const clock = { now: () => nowMs };
     let nowMs = 0;
     const others = new OtherProcesses(clock);
-    const pids = async (): Promise<number[]> => (await findRaylets({ proc, others })).map(({ pid }) => pid);
+    const pids = async (): Promise<number[]> =>
+      (await findRaylets({ proc, others, trust })).map(({ pid }) => pid);
     const become = (pid: number): Promise<void> => addFile(`${pid}/cmdline`, `${rayletArgv().join('\0')}\0`);
     await addProcess(50, ['python', 'forked and about to be a raylet']);
     await addProcess(60, ['python', 'train.py']);
@@ -155,18 +174,18 @@ describe('findRaylets', () => {
   it('asks a process that has the number of one that is gone', async () => {
     const others = new OtherProcesses({ now: () => 0 });
     await addProcess(50, ['python']);
-    for (let look = 0; look < 3; look++) await findRaylets({ proc, others });
+    for (let look = 0; look < 3; look++) await findRaylets({ proc, others, trust });
     await rm(join(proc, '50'), { recursive: true });
-    await findRaylets({ proc, others });
+    await findRaylets({ proc, others, trust });
     await addProcess(50, rayletArgv());
-    expect(await findRaylets({ proc, others })).toHaveLength(1);
+    expect(await findRaylets({ proc, others, trust })).toHaveLength(1);
   });
 
   it('returns every raylet of a node, by process id, and none of another network namespace', async () => {
     await addProcess(700, rayletArgv({ node_id: OTHER_NODE_ID, object_manager_port: '45019' }));
     await addProcess(61, rayletArgv());
     await addProcess(99, rayletArgv(), { namespace: 4_026_532_000 });
-    const raylets = await findRaylets({ proc });
+    const raylets = await findRaylets({ proc, trust });
     expect(raylets.map(({ pid, objectManagerPort }) => [pid, objectManagerPort])).toEqual([
       [61, 43_800],
       [700, 45_019],
@@ -179,8 +198,8 @@ describe('findRaylets', () => {
     await addProcess(3, ['raylet']);
     await addProcess(4, ['']);
     await addFile('5/status', 'Name:\traylet\n');
-    expect(await findRaylets({ proc })).toEqual([]);
-    expect(await findRaylet({ proc })).toBeUndefined();
+    expect(await findRaylets({ proc, trust })).toEqual([]);
+    expect(await findRaylet({ proc, trust })).toBeUndefined();
   });
 
   it.each([
@@ -189,19 +208,107 @@ describe('findRaylets', () => {
     ['does not listen where it says', { listensOn: [36_875] }],
   ])('does not believe the command line of a process that %s', async (_title, process) => {
     await addProcess(6316, rayletArgv(), process);
-    expect(await findRaylets({ proc })).toEqual([]);
+    expect(await findRaylets({ proc, trust })).toEqual([]);
   });
 
   it("knows Ray's file after an upgrade has replaced it", async () => {
-    await addProcess(6316, rayletArgv(), { file: `${RAYLET_FILE} (deleted)` });
-    expect(await findRaylet({ proc })).toMatchObject({ isProven: true });
+    // The kernel's link still leads to the file; the test's leads to one of that name.
+    await addFile(`${RAYLET_FILE} (deleted)`, 'the program');
+    await addProcess(6316, rayletArgv(), { file: `${rayletFile} (deleted)` });
+    expect(await findRaylet({ proc, trust })).toMatchObject({ isProven: true });
   });
 
-  it('believes the command line where nothing more can be seen, and says so; a proven raylet comes first', async () => {
-    await addProcess(6316, rayletArgv(), { file: HIDDEN, listensOn: [] });
-    expect(await findRaylet({ proc })).toMatchObject({ objectManagerPort: 43_800, isProven: false });
+  it('does not believe a raylet of which nothing can be seen; a proven raylet comes first', async () => {
+    await addProcess(6316, rayletArgv(), { file: HIDDEN });
+    expect(await findRaylet({ proc, trust })).toMatchObject({
+      objectManagerPort: 43_800,
+      isProven: false,
+      doubt: 'hidden',
+      gcsAddress: '',
+    });
     await addProcess(6317, rayletArgv());
-    expect(await findRaylet({ proc })).toMatchObject({ pid: 6317, isProven: true });
+    expect(await findRaylet({ proc, trust })).toMatchObject({ pid: 6317, isProven: true });
+  });
+
+  it("takes the kernel's word for the sockets of a user whom the operator names, where the file is hidden", async () => {
+    await addProcess(6316, rayletArgv(), { file: HIDDEN });
+    const named = { ...trust, isUserNamed: true };
+    expect(await findRaylet({ proc, trust: named })).toMatchObject({ isProven: true, how: 'argv' });
+    expect(await findRaylet({ proc, trust: { ...named, executable: '/opt/ray/raylet' } })).toMatchObject({
+      isProven: false,
+    });
+  });
+
+  it.each([
+    ['of another user', (): object => ({ user: STRANGER }), 'user'],
+    ['of another user, and started before', (): object => ({ user: STRANGER, startTicks: 1 }), 'user'],
+    ['of another user, and its file is hidden', (): object => ({ user: STRANGER, file: HIDDEN }), 'user'],
+  ])('believes nothing but its port of a raylet %s', async (_title, process, doubt) => {
+    const claims = { node_ip_address: '10.9.9.9', 'gcs-address': '10.9.9.9:6379', 'cluster-id': NODE_ID };
+    await addProcess(7, rayletArgv({ ...claims, object_manager_port: '45019' }), process());
+    await addProcess(6316, rayletArgv());
+    const [first, second] = await findRaylets({ proc, trust });
+    expect(first).toMatchObject({ pid: 6316, isProven: true });
+    expect(second).toMatchObject({ pid: 7, isProven: false, doubt, objectManagerPort: 45_019 });
+    expect(second).toMatchObject({ gcsAddress: '', nodeId: '' });
+    expect(second).not.toHaveProperty('clusterId');
+  });
+
+  it('does not even believe the port of another user, unless that user listens there', async () => {
+    await addProcess(7, rayletArgv({ object_manager_port: '22' }), { user: STRANGER });
+    await addFile('7/net/tcp6', listenerLine(22, 0) + listenerLine(39_629, STRANGER));
+    expect(await findRaylets({ proc, trust })).toMatchObject([
+      { pid: 7, isProven: false, objectManagerPort: undefined, nodeManagerPort: 39_629 },
+    ]);
+  });
+
+  it('does not believe a file that others may change, or that is not the one of the settings', async () => {
+    await addProcess(6316, rayletArgv());
+    await chmod(rayletFile, 0o757);
+    expect(await findRaylet({ proc, trust })).toMatchObject({ isProven: false, doubt: 'file' });
+    await chmod(rayletFile, 0o755);
+    await symlink('/', join(proc, '6316/root'));
+    await chmod(dirname(rayletFile), 0o777);
+    expect(await findRaylet({ proc, trust })).toMatchObject({ isProven: false, doubt: 'file' });
+    await chmod(dirname(rayletFile), 0o755);
+    expect(await findRaylet({ proc, trust })).toMatchObject({ isProven: true });
+    await addFile('elsewhere/ray/core/src/ray/raylet/raylet', 'the program');
+    const executable = join(proc, 'elsewhere/ray/core/src/ray/raylet/raylet');
+    expect(await findRaylets({ proc, trust: { ...trust, executable } })).toEqual([]);
+    expect(await findRaylet({ proc, trust: { ...trust, executable: rayletFile } })).toMatchObject({
+      isProven: true,
+    });
+  });
+
+  it('counts no namespace as its own that it cannot compare', async () => {
+    await addProcess(6316, rayletArgv());
+    await rm(join(proc, '6316/ns/net'));
+    expect(await findRaylets({ proc, trust })).toEqual([]);
+    // The table of sockets tells the namespace, too, and everybody may see it.
+    await addFile('self/net/tcp', '');
+    await addFile('6316/net/tcp', '');
+    expect(await findRaylets({ proc, trust })).toEqual([]);
+    await rm(join(proc, '6316/net/tcp'));
+    await link(join(proc, 'self/net/tcp'), join(proc, '6316/net/tcp'));
+    expect(await findRaylets({ proc, trust })).toHaveLength(1);
+  });
+
+  it('looks at 64 programs of users who are not trusted, and at all of those who are', async () => {
+    for (let pid = 1; pid <= 80; pid++) await addProcess(pid, rayletArgv(), { user: STRANGER });
+    await addProcess(6316, rayletArgv());
+    const raylets = await findRaylets({ proc, trust });
+    expect(raylets).toHaveLength(65);
+    expect(raylets[0]).toMatchObject({ pid: 6316, isProven: true });
+  });
+
+  it('is not held up by a command line or a log that is no file', async () => {
+    await addProcess(6316, rayletArgv({ object_manager_port: '0', node_manager_port: '0' }));
+    await mkdir(join(proc, `6316/root${SESSION}/logs`), { recursive: true });
+    await promisify(execFile)('mkfifo', [join(proc, `6316/root${SESSION}/logs/raylet.out`)]);
+    await addProcess(7, rayletArgv());
+    await rm(join(proc, '7/cmdline'));
+    await promisify(execFile)('mkfifo', [join(proc, '7/cmdline')]);
+    expect(await findRaylets({ proc, trust })).toMatchObject([{ pid: 6316, objectManagerPort: undefined }]);
   });
 
   it('takes nothing of a form that it does not know', async () => {
@@ -213,10 +320,12 @@ describe('findRaylets', () => {
       'gcs-address': 'a b',
     });
     await addProcess(6316, argv);
-    expect(await findRaylets({ proc })).toEqual([
+    expect(await findRaylets({ proc, trust })).toEqual([
       {
         pid: 6316,
-        userId: 1000,
+        startTicks: 6316,
+        userId: USER,
+        executable: rayletFile,
         isProven: true,
         nodeId: '',
         nodeAddress: '',
@@ -240,7 +349,7 @@ describe('findRaylets', () => {
     const text = await readFile(join(SAMPLES, `cmdline-${host}.json`), 'utf8');
     const processes = JSON.parse(text) as { pid: number; argv: string[] }[];
     for (const { pid, argv } of processes) await addProcess(pid, argv);
-    expect(await findRaylets({ proc })).toMatchObject([
+    expect(await findRaylets({ proc, trust })).toMatchObject([
       { pid, nodeAddress: address, gcsAddress: '10.77.0.10:6379', objectManagerPort: 43_800, how: 'argv' },
     ]);
   });

@@ -66,7 +66,7 @@ describe('connectionsOf', () => {
 
   it('gives the connections that the raylets opened, but for those to the GCS', async () => {
     const opened = async (gcsAddress: string): Promise<string[]> =>
-      (await openedByRaylets([{ pid: 6316, gcsAddress }], { proc })).map(
+      (await openedByRaylets([{ pid: 6316, gcsAddress, isProven: true }], { proc })).map(
         ({ remote, remotePort }) => `${formatAddress(remote)}:${remotePort}`,
       );
     expect(await opened('10.77.0.10:6379')).toEqual(['10.77.0.12:43801']);

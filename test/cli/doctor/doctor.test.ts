@@ -75,17 +75,17 @@ describe('doctor', () => {
     expect(lines.at(-1)).toBe('An agent can work here.');
   });
 
-  it('names what is missing to look into the processes of others, and a raylet that is only believed', async () => {
+  it('names what is missing to look into the processes of others, and a raylet that is not proven', async () => {
     const { lines } = await examine(false, {
       readCapabilities: () =>
         Promise.resolve({ netRaw: true, bpf: true, sysPtrace: true, dacReadSearch: false }),
-      findRaylets: () => Promise.resolve([sampleRaylet({ isProven: false })]),
+      findRaylets: () => Promise.resolve([sampleRaylet({ isProven: false, doubt: 'user' })]),
     });
     expect(lines).toContain(
       'missing  processes     of connections of other users only the user can be named: CAP_DAC_READ_SEARCH missing',
     );
     expect(lines).toContain(
-      'missing  raylet        pid 6316, 10.77.0.11, object manager 36875 (from its log), node manager unknown; its command line is believed, its file cannot be seen',
+      'missing  raylet        pid 6316, 10.77.0.11, object manager 36875 (from its log), node manager unknown; user 1000; not proven, so it names no members: its user is not one who is trusted with a raylet',
     );
     expect(lines.at(-1)).toBe('An agent can work here.');
   });

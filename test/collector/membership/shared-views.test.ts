@@ -11,7 +11,7 @@ let metrics: CollectorMetrics;
 beforeEach(() => {
   clock = new FakeClock();
   metrics = createCollectorMetrics();
-  views = new SharedViews({ clock, metrics });
+  views = new SharedViews({ clock, metrics, reporters: ['head', 'w1', 'w2'].map((agent) => ({ agent })) });
 });
 
 /** An agent that notes what it is told: `reporter: ids`, `reporter: same`, or `wanted`. */
@@ -45,7 +45,7 @@ describe('SharedViews', () => {
     views.report(head, report('x', 'y'));
     views.follow(w2, 'a');
     expect([head.told, w1.told, w2.told, other.told]).toEqual([[], ['head: x y'], ['head: x y'], []]);
-    expect(views.views()).toMatchObject([{ cluster: 'a', reporter: 'head', followers: 3 }]);
+    expect(views.views()).toMatchObject([{ cluster: 'a', reporter: 'head', state: 'named', followers: 3 }]);
   });
 
   it('tells an agent once a second at most, the newest then, and what is unchanged without its members', () => {
@@ -116,13 +116,155 @@ describe('SharedViews', () => {
   });
 
   it('knows 200 clusters at most, and forgets those that nobody has told of for an hour', () => {
-    const head = follower('head');
-    for (let count = 0; count < 210; count++) views.report(head, { ...report('x'), cluster: `c${count}` });
+    const agents = Array.from({ length: 27 }, (_, index) => `n${index}`);
+    views = new SharedViews({ clock, metrics, reporters: agents.map((agent) => ({ agent })) });
+    for (let count = 0; count < 210; count++)
+      views.report(follower(`n${Math.floor(count / 8)}`), { ...report('x'), cluster: `c${count}` });
     expect(views.views()).toHaveLength(200);
     clock.advance(3_700_000);
-    views.report(head, { ...report('x'), cluster: 'new' });
+    views.report(follower('n0'), { ...report('x'), cluster: 'new' });
     expect(views.views().map(({ cluster }) => cluster)).toEqual(['new']);
     views.stop();
     expect(clock.pending).toBe(0);
   });
 });
+
+describe('a view of agents that nobody named', () => {
+  beforeEach(() => {
+    views = new SharedViews({ clock, metrics });
+  });
+
+  it('waits for a second agent that lists the same, and is of both then', () => {
+    const [head, w1, w2] = [follower('head'), follower('w1'), follower('w2')];
+    for (const agent of [head, w1, w2]) views.follow(agent, 'a');
+    views.report(head, report('x', 'y'));
+    expect(w2.told).toEqual([]);
+    expect(views.views()).toMatchObject([{ state: 'waiting', reporter: 'head' }]);
+    views.report(w1, report('y', 'x'));
+    expect(views.views()).toMatchObject([{ state: 'confirmed', reporter: 'head and w1' }]);
+    expect([head.told, w1.told, w2.told]).toEqual([[], [], ['head and w1: x y']]);
+  });
+
+  it('holds nobody whom only one of them lists, and no port', () => {
+    const [head, liar, w2] = [follower('head'), follower('liar'), follower('w2')];
+    views.follow(w2, 'a');
+    views.report(head, withPort(43_800));
+    views.report(liar, { ...withPort(43_800), members: [...(withPort(1).members ?? []), evil()] });
+    expect(w2.told).toEqual([]);
+    views.report(liar, withPort(1));
+    expect(w2.told).toEqual(['head and liar: x']);
+    expect(views.views()[0]?.members).toMatchObject([{ id: 'x', ports: [] }]);
+  });
+
+  it('is not changed by one who first agrees and then lies; a third that agrees takes the place', () => {
+    const [liar, head, w2, w3] = [follower('liar'), follower('head'), follower('w2'), follower('w3')];
+    views.follow(w3, 'a');
+    for (const agent of [liar, head]) views.report(agent, report('x'));
+    clock.advance(1000);
+    views.report(liar, report('x', 'evil'));
+    expect(w3.told).toEqual(['liar and head: x']);
+    clock.advance(10_000);
+    views.report(liar, report('x', 'evil'));
+    for (const agent of [head, w2]) views.report(agent, report('x'));
+    expect(views.views()).toMatchObject([{ reporter: 'head and w2', state: 'confirmed' }]);
+    views.report(liar, report('x'));
+    expect(views.views()).toMatchObject([{ reporter: 'head and w2', state: 'confirmed' }]);
+    expect(w3.told.join()).not.toContain('evil');
+  });
+
+  it('stays with its readers while one of them sees a node that joins before the other', () => {
+    const [head, w1, liar] = [follower('head'), follower('w1'), follower('liar')];
+    for (const agent of [head, w1, liar]) views.follow(agent, 'a');
+    for (const agent of [head, w1]) views.report(agent, report('x'));
+    views.report(head, report('x', 'y'));
+    views.report(liar, report('x'));
+    views.report(w1, report('x', 'y'));
+    expect(views.views()).toMatchObject([{ reporter: 'head and w1', members: [{ id: 'x' }, { id: 'y' }] }]);
+    expect([head.told, w1.told]).toEqual([[], []]);
+  });
+
+  it('is as old as the older of both', () => {
+    views.report(follower('head'), { ...report('x'), ageMs: 5000 });
+    views.report(follower('w1'), report('x'));
+    expect(views.views()[0]?.asOfMs).toBe(clock.now() - 5000);
+  });
+
+  it.each([
+    ['two names from one place', {}, {}, '10.0.0.1', 'waiting'],
+    [
+      'one name with a key of its own and one without, from one place',
+      { isBound: true },
+      {},
+      '10.0.0.1',
+      'waiting',
+    ],
+    ['two names from two places', {}, {}, '10.0.0.2', 'confirmed'],
+    ['two names with keys of their own', { isBound: true }, { isBound: true }, '10.0.0.1', 'confirmed'],
+  ])('takes %s as agents that are different, or not', (_title, first, second, from, state) => {
+    views.report({ ...follower('a'), from: '10.0.0.1', ...first }, report('x'));
+    views.report({ ...follower('b'), from, ...second }, report('x'));
+    expect(views.views()).toMatchObject([{ state }]);
+  });
+
+  it('is handed out no more once one of both is silent, until another one reads the same', () => {
+    const [head, w1, w2] = [follower('head'), follower('w1'), follower('w2')];
+    views.follow(w2, 'a');
+    for (const agent of [head, w1]) views.report(agent, report('x'));
+    clock.advance(15_000);
+    views.report(head, report('x', 'y'));
+    const late = follower('late');
+    views.follow(late, 'a');
+    expect(late.told).toEqual([]);
+    views.report(follower('w3'), report('y', 'x'));
+    expect(late.told).toEqual(['head and w3: x y']);
+  });
+
+  it('is shared for all though one agent follows and reports every key that it can think of', () => {
+    const liar = follower('liar');
+    for (let count = 0; count < 1000; count++) {
+      views.follow(liar, `key${count}`);
+      views.report(liar, { ...report('x'), cluster: `key${count}` });
+    }
+    expect(views.views()).toHaveLength(8);
+    const w2 = follower('w2');
+    views.follow(w2, 'honest');
+    for (const agent of [follower('head'), follower('w1')])
+      views.report(agent, { ...report('x'), cluster: 'honest' });
+    expect(w2.told).toEqual(['head and w1: x']);
+  });
+
+  it('makes room for a cluster by one of which nothing was confirmed', () => {
+    for (let count = 0; count < 200; count++)
+      views.report(follower(`liar${count}`), { ...report('x'), cluster: `key${count}` });
+    for (const agent of [follower('head'), follower('w1')])
+      views.report(agent, { ...report('x'), cluster: 'honest' });
+    expect(views.views().filter(({ state }) => state === 'confirmed')).toMatchObject([{ cluster: 'honest' }]);
+    expect(views.views()).toHaveLength(200);
+  });
+
+  it('is of a named agent for the clusters that it was named for, whatever others say', () => {
+    views = new SharedViews({ clock, metrics, reporters: [{ agent: 'head', clusters: ['a'] }] });
+    const w2 = follower('w2');
+    views.follow(w2, 'a');
+    views.follow(w2, 'b');
+    for (const agent of [follower('liar'), follower('liar2')]) views.report(agent, report('evil'));
+    for (const cluster of ['a', 'b']) views.report(follower('head'), { ...report('x'), cluster });
+    clock.advance(1000);
+    expect(w2.told.at(-1)).toBe('head: x');
+    expect(views.views()).toMatchObject([
+      { cluster: 'a', state: 'named', reporter: 'head' },
+      { cluster: 'b', state: 'waiting' },
+    ]);
+  });
+});
+
+function withPort(port: number): MembersReport {
+  const members = [
+    { id: 'x', addresses: ['10.0.0.1'], ports: [['object-manager', [port]]] as [string, number[]][] },
+  ];
+  return { type: 'members', cluster: 'a', ageMs: 0, members };
+}
+
+function evil(): NonNullable<MembersReport['members']>[number] {
+  return { id: 'evil', addresses: ['192.0.2.66'], ports: [] };
+}
