@@ -58,7 +58,7 @@ describe('flows --json', () => {
           source: { ip: '10.0.0.1', port: 40000, packets: 1, bytes: 54 },
           destination: { ip: '10.0.0.2', port: 43800, packets: 1, bytes: 54 },
           plasmawatch: {
-            state: 'established',
+            state: 'attempt',
             service: null,
             payload: { source: 0, destination: 0 },
             stream: { source: 0, destination: 0 },
@@ -170,7 +170,7 @@ describe('flows for people', () => {
     const [headline, first, second, summary] = output.split('\n');
     expect(headline).toMatch(/^start +source +destination +state +packets +bytes +packets back +bytes back$/);
     expect(first).toMatch(/10\.0\.0\.3:50000 +10\.0\.0\.2:6379 +midstream +1 +1054 +0 +0$/);
-    expect(second).toMatch(/10\.0\.0\.1:40000 +10\.0\.0\.2:43800 +established +1 +54 +1 +54$/);
+    expect(second).toMatch(/10\.0\.0\.1:40000 +10\.0\.0\.2:43800 +attempt +1 +54 +1 +54$/);
     expect(summary).toBe('3 packets of 2 TCP connections');
   });
 
