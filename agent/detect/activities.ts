@@ -3,9 +3,9 @@
  * again at once when that proves more than before, again while it grows, and a last time when it has been quiet. A
  * pending one is not reported until it is confirmed, or never.
  *
- * The table is bounded, and nobody is turned away who has proved its address: the least significant activity gives way,
- * with a last report. Its open connections stay known, and become part of an activity again when they move data. What
- * can be forged is let in so often in a second, those that moved most first.
+ * The table is bounded, and a new peer is not turned away: the least significant activity gives way, with a last report.
+ * Its open connections stay known, and become part of an activity again when they move data, those that moved most
+ * first. The same holds for those that begin in a flood, of which only so many are reported in a second.
  */
 import type { Flow } from '../flow/flow.ts';
 import { STANDINGS, type Standing } from '../flow/standing.ts';
@@ -22,8 +22,14 @@ import { formatTime } from '../../common/time.ts';
 const REPORT_INTERVAL_MS = 10_000;
 /** An activity without open connections ends after this time without a new one. */
 const QUIET_MS = 60_000;
-/** Activities that unproven connections open at once: a flood of forged segments is reported so often, and no more. */
-const FORGEABLE = { perSecond: 100, burst: 1000 };
+/**
+ * Activities that begin at once: whoever sees both directions can forge a whole handshake, too. What comes beyond waits
+ * with those that lost their place, and is reported by what it moves; a cluster has no thousand new peers in a second.
+ */
+const OPENINGS = {
+  unproven: { perSecond: 100, burst: 1000 },
+  answered: { perSecond: 1000, burst: 20_000 },
+} as const;
 /** Connections that come back into an activity; each costs another its place. Kept apart: no flood uses this up. */
 const RETURNS = { perSecond: 100, burst: 100 };
 /** What moved as much is never left out: the sender pays for each one with its bandwidth. */
@@ -55,7 +61,10 @@ export class ActivityTracker<Tag> {
   readonly #activityOfFlow = new Map<Flow<Tag>, Activity<Tag>>();
   readonly #unfollowed = new UnfollowedFlows<Tag>();
   readonly #victims = new Victims<Tag>();
-  readonly #forgeable = new Allowance(FORGEABLE);
+  readonly #openings = {
+    unproven: new Allowance(OPENINGS.unproven),
+    answered: new Allowance(OPENINGS.answered),
+  };
   readonly #returns = new Allowance(RETURNS);
   /** Connections that are, or were, in no activity because there was no room. */
   suppressed = 0;
@@ -221,7 +230,8 @@ export class ActivityTracker<Tag> {
       this.#unfollowed.update(unfollowed, candidate);
       return false;
     }
-    if (candidate.standing !== 'unproven' || this.#forgeable.take(nowMs)) return true;
+    const { standing } = candidate;
+    if (standing === 'attempt' || this.#openings[standing].take(nowMs)) return true;
     this.#unfollowed.add(candidate, 0);
     this.suppressed++;
     return false;

@@ -4,15 +4,17 @@ import { RecordedCluster } from '../support/recorded-cluster.ts';
 
 const RULES = 'version: 1\nallow: [{ name: nodes exchange objects, from: cluster, to: object-manager }]\n';
 
-/** Who did what, in the words of the truth files. */
+/** Who did what, in the words of the truth files, which do not tell attempts from conversations. */
 function told(anomalies: readonly Anomaly[]): string[] {
-  return anomalies
-    .map(({ kind, peer, flow, count }) =>
+  const counts = new Map<string, number>();
+  for (const { kind, peer, flow, count } of anomalies) {
+    const what =
       flow === null
         ? `${kind} ${peer}`
-        : `${kind} ${flow.source.ip} > ${flow.destination.ip}:${flow.destination.port} ${count}`,
-    )
-    .toSorted();
+        : `${kind} ${flow.source.ip} > ${flow.destination.ip}:${flow.destination.port}`;
+    counts.set(what, (counts.get(what) ?? 0) + count);
+  }
+  return Array.from(counts, ([what, count]) => (count === 0 ? what : `${what} ${count}`)).toSorted();
 }
 
 /** The ways that the truth file calls unexpected. */

@@ -222,6 +222,25 @@ describe('ActivityTracker', () => {
     expect(isOpen(thief)).toBe(true);
   });
 
+  it('lets who moved data come back in a flood of whole handshakes that never stops', () => {
+    let next = 0;
+    const flood = (count: number): void => {
+      for (let index = 0; index < count; index++) connect(manyPeers(next++), 'answered');
+    };
+    flood(25_000);
+    expect(reports.filter(({ phase }) => phase === 'opened')).toHaveLength(20_000);
+    const thief = connect('192.0.2.9:5000', 'answered', 100_000);
+    for (let passed = 0; passed < 3; passed++) {
+      flood(2000);
+      tick();
+    }
+    expect(phasesOf('192.0.2.9')[0]).toBe('opened');
+    thief.move(1e9);
+    tick(2);
+    expect(isOpen(thief)).toBe(true);
+    expect(reports.filter(({ phase }) => phase === 'opened').length).toBeLessThanOrEqual(20_000 + 6 * 1100);
+  });
+
   it('admits at once who was not let in unproven and is answered now', () => {
     for (let index = 0; index < 1000; index++) connect(manyPeers(index), 'unproven');
     const flow = connect('192.0.2.9:5000', 'unproven');
@@ -250,5 +269,33 @@ describe('ActivityTracker', () => {
     thief.move(2e6, second);
     tick(10);
     expect(recorded).toHaveLength(1);
+  });
+
+  it('looks at a few activities for each that gives way, not at all of them', () => {
+    const room = 2000;
+    const large = new ActivityTracker<undefined>(
+      {
+        node: 'w1',
+        createId: () => 'a',
+        report: () => {},
+        record: () => true,
+        firstEnded: () => {},
+        describe: describeFake,
+      },
+      room,
+    );
+    let reads = 0;
+    const flood = (from: number, count: number): void => {
+      for (let index = from; index < from + count; index++) {
+        const flow = new FakeFlow(manyPeers(index), NODE, second);
+        Object.defineProperty(flow.initiator, 'bytes', { get: () => (reads++, 60) });
+        large.add(candidate(flow, 'answered'), second * 1000);
+      }
+    };
+    flood(0, room);
+    reads = 0;
+    flood(room, 5000);
+    expect(large.size).toBe(room);
+    expect(reads / 5000).toBeLessThan(40);
   });
 });

@@ -9,7 +9,7 @@ import { Ruleset } from '../../../rules/match.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { FakeProvider, membersView } from '../../support/fake-provider.ts';
 import { sampleRule } from '../../support/sample-rule.ts';
-import { sendConnection, sendHandshake } from '../../support/tcp-traffic.ts';
+import { sendConnection, sendHandshake, sendPacket } from '../../support/tcp-traffic.ts';
 
 const NODE = '10.0.0.1';
 const MEMBER = '10.0.0.2:43800';
@@ -113,6 +113,17 @@ describe("the processes at this node's ends of connections", () => {
         'A program that is no raylet talks to object-manager port 43800 of 10.0.0.2: process 812 of user eve (nc 10.0.0.2 43800)',
     });
     expect(flushes).toBe(1);
+  });
+
+  it('are a warning where the program was not answered, and critical once it is', async () => {
+    sendPacket(pipeline, { from: `${NODE}:5000`, to: MEMBER, flags: 'syn', time: START });
+    pipeline.tick((START + 12) * 1000);
+    await answer(NC);
+    expect(anomalies.map(({ kind, severity }) => [kind, severity])).toEqual([['foreign-process', 'warning']]);
+    expect(anomalies[0]?.message).toMatch(/^A program that is no raylet tried to connect to object-manager /);
+    sendHandshake(pipeline, { from: `${NODE}:5001`, to: MEMBER, time: START + 13 });
+    await answer(undefined, NC);
+    expect(anomalies.at(-1)).toMatchObject({ kind: 'foreign-process', severity: 'critical' });
   });
 
   it('say nothing of the raylet, and nothing where it cannot be told', async () => {
