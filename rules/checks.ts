@@ -29,6 +29,7 @@ export function checkRules(sources: readonly RuleSource[], nowMs: number): Diagn
       ...pastRules(source, nowMs),
       ...notSupported(source),
       ...wideRanges(source),
+      ...wideTunnels(source),
     ]),
     ...widelyOpen(sources),
     ...coveredRules(rules),
@@ -75,6 +76,22 @@ function wideRanges({ content, locate }: RuleSource): Diagnostic[] {
         isMembership ? 'error' : 'warning',
         `\`cidr\`: the ranges cover ${describeWide(found)}`,
         'write the networks that are meant, or confirm with `wide: true` beside `cidr`',
+      ),
+    ];
+  });
+}
+
+/** A tunnel with ends anywhere is one that anybody may forge: its inside would count as plain traffic. */
+function wideTunnels({ content, locate }: RuleSource): Diagnostic[] {
+  return (content.tunnels ?? []).flatMap(({ ends }, index) => {
+    const found = findWide(ends);
+    if (found === undefined) return [];
+    return [
+      problemAt(
+        locate(['tunnels', index, 'ends'], 'key'),
+        'error',
+        `\`ends\`: the ranges cover ${describeWide(found)}`,
+        'write the addresses of the hosts that open and end the tunnel',
       ),
     ];
   });
