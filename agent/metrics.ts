@@ -39,6 +39,8 @@ export const AGENT_COUNTERS = {
   process_looks_given_up: 'of those, looks that ended because processes have too many files open',
   process_looks_turned_away:
     'connections whose process was not looked for, because there were too many at a time',
+  process_reads_overdue:
+    'reads of processes that did not let themselves be read in time, and those not begun for that',
   reports_waiting: 'reports that wait in memory for the disk, now',
   reports_lost: 'reports lost because the disk refused for too long',
   spool_pending: 'reports that wait for the collector, now',
@@ -101,6 +103,7 @@ export function agentCounters(sources: CounterSources): AgentCounters {
     process_unattributed: processes.unattributed,
     process_looks_given_up: processes.givenUp,
     process_looks_turned_away: processes.turnedAway + pipeline.turnedAwayLooks,
+    process_reads_overdue: processes.overdueReads,
     reports_waiting: queue.waiting,
     reports_lost: queue.lost,
     spool_pending: spool.pending,

@@ -15,6 +15,11 @@ const MAX_LINKS = 200_000;
 const LINKS_A_SECOND = 20_000;
 /** Descriptors of one process that are looked at. */
 const MAX_DESCRIPTORS = 65_536;
+/**
+ * Descriptors of a process that are looked at before the rest of any: most programs have fewer, and one with thousands must
+ * not use up what there is for the others.
+ */
+const FIRST_DESCRIPTORS = 512;
 /** Links between two pauses in which packets are handled: about 2 ms. */
 const LINKS_BETWEEN_PAUSES = 1000;
 /** Processes that are looked at first next time. */
@@ -48,9 +53,13 @@ export class SocketHolders {
     this.#renewAllowance();
     const search = new Search(this.#proc, `socket:[${inode}]`, this.#allowance);
     try {
+      const recent = this.#recent;
+      const atFirst = await this.#findAmong(recent, search, 0, FIRST_DESCRIPTORS);
+      if (atFirst !== undefined) return atFirst;
+      const all = [...recent, ...(await this.#others(userId))];
       return (
-        (await this.#findAmong(this.#recent, search)) ??
-        (await this.#findAmong(await this.#others(userId), search)) ??
+        (await this.#findAmong(all.slice(recent.length), search, 0, FIRST_DESCRIPTORS)) ??
+        (await this.#findAmong(all, search, FIRST_DESCRIPTORS, MAX_DESCRIPTORS)) ??
         search.failure
       );
     } finally {
@@ -58,15 +67,20 @@ export class SocketHolders {
     }
   }
 
-  async #findAmong(pids: readonly number[], search: Search): Promise<SocketHolder | undefined> {
+  async #findAmong(
+    pids: readonly number[],
+    search: Search,
+    begin: number,
+    end: number,
+  ): Promise<SocketHolder | undefined> {
     for (const pid of pids) {
       if (search.isExhausted) return undefined;
-      const link = search.lookInto(pid);
+      if (begin > 0 && !search.hasMore.has(pid)) continue;
+      const link = await search.lookInto(pid, begin, end);
       if (link !== undefined) {
         this.#recent = [pid, ...this.#recent.filter((other) => other !== pid)].slice(0, MAX_RECENT);
         return { pid, link };
       }
-      if (search.needsPause) await setImmediate();
     }
     return undefined;
   }
@@ -117,6 +131,8 @@ class Search {
   #wasRefused = false;
   /** Descriptors that were looked at. */
   links = 0;
+  /** Processes with more descriptors than were looked at. */
+  readonly hasMore = new Set<number>();
 
   constructor(proc: string, target: string, maxLinks: number) {
     this.#proc = proc;
@@ -134,25 +150,28 @@ class Search {
     return this.#wasRefused ? 'hidden' : 'gone';
   }
 
-  /** Whether others should have a turn; asking begins the next stretch. */
-  get needsPause(): boolean {
-    if (this.links - this.#linksAtPause < LINKS_BETWEEN_PAUSES) return false;
-    this.#linksAtPause = this.links;
-    return true;
-  }
-
-  /** The path of the process's link to the socket, if it has one. */
-  lookInto(pid: number): string | undefined {
+  /** The path of the process's link to the socket, if it is one of these. */
+  async lookInto(pid: number, begin: number, end: number): Promise<string | undefined> {
     const folder = join(this.#proc, `${pid}/fd`);
     const names = listDescriptors(folder, () => {
       this.#wasRefused = true;
     });
-    for (const name of names) {
+    if (names.length > end) this.hasMore.add(pid);
+    for (const name of names.slice(begin, end)) {
+      if (this.isExhausted) return undefined;
       this.links++;
       const link = join(folder, name);
       if (readTarget(link) === this.#target) return link;
+      await this.#pause();
     }
     return undefined;
+  }
+
+  /** Gives others a turn now and then. */
+  async #pause(): Promise<void> {
+    if (this.links - this.#linksAtPause < LINKS_BETWEEN_PAUSES) return;
+    this.#linksAtPause = this.links;
+    await setImmediate();
   }
 }
 

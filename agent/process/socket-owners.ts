@@ -15,6 +15,7 @@ import { readProcessFacts, startTimeMs, type ProcessFacts } from './process-fact
 import { SockDiag, type SocketEnds, type SocketFacts } from './sock-diag.ts';
 import { SocketHolders, stillHolds } from './socket-holder.ts';
 import { readSocketTable } from './socket-table.ts';
+import { processReads, trustedReads } from './timed-reads.ts';
 import { UserNames } from './user-names.ts';
 
 /** Looks in a second, and at a time. */
@@ -38,8 +39,10 @@ export interface SocketOwnerCounters {
   readonly unattributed: number;
   /** Looks that ended because processes have too many descriptors open; they are among `unattributed`. */
   readonly givenUp: number;
-  /** Connections that were not looked at, because there were too many. */
+  /** Connections of which only the user was looked for, because there were too many. */
   readonly turnedAway: number;
+  /** Reads of processes that did not let themselves be read in time, or were not begun for that. */
+  readonly overdueReads: number;
 }
 
 interface SocketOwnersDependencies {
@@ -88,14 +91,17 @@ export class SocketOwners {
   }
 
   get counters(): SocketOwnerCounters {
-    return { ...this.#counters };
+    return { ...this.#counters, overdueReads: processReads.overdue + trustedReads.overdue };
   }
 
-  /** Undefined where nobody has the socket any more, or where it was not looked for. */
+  /**
+   * Undefined where nobody has the socket any more, or where it was not looked for. Where there is no room for a look, the user
+   * is told all the same: that takes one question to the kernel, and who makes many connections hides nobody's.
+   */
   async find(ends: SocketEnds): Promise<Owner | undefined> {
     if (!this.#hasRoom()) {
       this.#counters.turnedAway++;
-      return undefined;
+      return this.#lookForUser(ends);
     }
     this.#counters.looks++;
     this.#running++;
@@ -127,6 +133,14 @@ export class SocketOwners {
     if (socket === undefined || socket.inode === 0) return undefined;
     const process = await this.#findProcess(socket);
     return { process, userId: socket.userId, description: await this.#describe(process, socket.userId) };
+  }
+
+  async #lookForUser(ends: SocketEnds): Promise<Owner | undefined> {
+    if (this.#sockDiag === undefined) return undefined;
+    const socket = this.#ask(this.#sockDiag, ends);
+    if (socket === undefined || socket.inode === 0) return undefined;
+    const { userId } = socket;
+    return { process: undefined, userId, description: await this.#describe(undefined, userId) };
   }
 
   async #findSocket(ends: SocketEnds): Promise<SocketFacts | undefined> {

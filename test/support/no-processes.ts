@@ -3,5 +3,5 @@ import type { AgentDependencies } from '../../agent/agent.ts';
 
 export const noProcesses: Pick<AgentDependencies, 'processes' | 'processCounters'> = {
   processes: { isLocal: () => false, find: () => Promise.resolve(undefined) },
-  processCounters: () => ({ looks: 0, unattributed: 0, givenUp: 0, turnedAway: 0 }),
+  processCounters: () => ({ looks: 0, unattributed: 0, givenUp: 0, turnedAway: 0, overdueReads: 0 }),
 };

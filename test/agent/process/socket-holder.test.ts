@@ -60,6 +60,17 @@ describe('SocketHolders', () => {
     expect(await holders.find(72, USER)).toBe('gone');
   });
 
+  it('finds a program among others that have more descriptors open than there is time for', async () => {
+    const names = pipes(3000);
+    await addProcess(10, 'socket:[72]');
+    for (let pid = 20; pid < 25; pid++) await addProcess(pid, ...names);
+    const holders = new SocketHolders(clock, proc);
+    for (let answer = ''; answer !== 'too-many';) answer = String(await holders.find(1000, USER));
+    // Time enough for 4,000 descriptors, of which one of the others alone has 3,000.
+    clock.advance(200);
+    expect(await holders.find(72, USER)).toMatchObject({ pid: 10 });
+  });
+
   it("gives the inodes of a process's sockets", async () => {
     await addProcess(10, '/dev/null', 'socket:[71]', 'socket:[72]', 'pipe:[73]');
     expect(await socketInodesOf(proc, 10)).toEqual(new Set([71, 72]));

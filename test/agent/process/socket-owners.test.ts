@@ -132,7 +132,16 @@ describe.skipIf(!isLinux)('SocketOwners (needs Linux)', () => {
     const first = [];
     for (let look = 0; look < 25; look++) first.push(await owners.find(ends));
     expect(first.filter((owner) => owner?.process?.pid === pid)).toHaveLength(20);
-    expect(owners.counters).toEqual({ looks: 20, unattributed: 0, givenUp: 0, turnedAway: 5 });
+    expect(owners.counters).toEqual({
+      looks: 20,
+      unattributed: 0,
+      givenUp: 0,
+      turnedAway: 5,
+      overdueReads: 0,
+    });
+    // Of the others it tells whose they are.
+    expect(first.slice(20).map((owner) => owner?.userId)).toEqual(Array(5).fill(process.getuid?.()));
+    expect(first.slice(20).map((owner) => owner?.process)).toEqual(Array(5).fill(undefined));
     clock.advance(1000);
     expect((await owners.find(ends))?.process?.pid).toBe(pid);
     owners.close();
@@ -156,7 +165,7 @@ describe.skipIf(!isLinux)('SocketOwners (needs Linux)', () => {
       const [line] = (await once(createInterface(looker.stdout), 'line')) as [string];
       expect(JSON.parse(line)).toEqual({
         owner: { userId: 0, description: { user: { id: '0', name: 'root' } } },
-        counters: { looks: 1, unattributed: 1, givenUp: 0, turnedAway: 0 },
+        counters: { looks: 1, unattributed: 1, givenUp: 0, turnedAway: 0, overdueReads: 0 },
       });
     },
   );
