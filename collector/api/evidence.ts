@@ -30,8 +30,10 @@ export function addEvidenceRoutes(server: FastifyInstance, { store }: { readonly
   });
 }
 
-function anomaliesOf(id: string, store: Store): Member[] {
-  return store.members(found(store.incident(id)).id, MAX_ANOMALIES);
+/** The most severe ones. */
+function anomaliesOf(id: string, store: Store): readonly Member[] {
+  const { members } = store.memberTable.page(found(store.incident(id)).id, { limit: MAX_ANOMALIES });
+  return members;
 }
 
 function present(id: string, { agent, anomalyId }: Member, index: number, store: Store) {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ANOMALY_KINDS, type Anomaly } from '../../../common/event.ts';
-import { storyOf, titleOf, type Titled } from '../../../collector/incident/story.ts';
+import { storyOf } from '../../../collector/incident/story.ts';
+import { titleOf, type Titled } from '../../../collector/incident/title.ts';
 import { sampleAnomaly } from '../../support/sample-report.ts';
 
 function anomaly(kind: Anomaly['kind'], changes: Partial<Anomaly> = {}): Anomaly {
@@ -9,7 +10,16 @@ function anomaly(kind: Anomaly['kind'], changes: Partial<Anomaly> = {}): Anomaly
 
 function titled(kind: Anomaly['kind'], changes: Partial<Titled> = {}): Titled {
   const story = storyOf(anomaly(kind));
-  return { ...story, kind, breadth: 'story', peerCount: 1, nodes: ['w1'], nodeCount: 1, ...changes };
+  return {
+    ...story,
+    kind,
+    breadth: 'story',
+    peerCount: 1,
+    nodes: ['w1'],
+    nodeCount: 1,
+    highlights: [],
+    ...changes,
+  };
 }
 
 function fingerprintOn(kind: Anomaly['kind'], node: string): string {
@@ -49,7 +59,7 @@ describe('storyOf', () => {
   });
 
   it('of an anomaly without a flow is about its node', () => {
-    expect(storyOf(anomaly('new-member', { flow: null }))).toEqual({
+    expect(storyOf(anomaly('new-member', { flow: null }))).toMatchObject({
       fingerprint: '["new-member","node w1",null]',
       family: 'new-member',
       subject: 'node w1',
@@ -100,6 +110,7 @@ describe('titleOf', () => {
         service: 'a\nb',
         nodes: ['w\u001b[31m1'],
         nodeCount: 3,
+        highlights: [],
       });
       expect(title).not.toMatch(/\p{Cc}/u);
       expect(title).toContain('and 2 more nodes');

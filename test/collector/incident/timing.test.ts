@@ -8,7 +8,7 @@ const OPENED_MS = sampleIncident().openedMs;
 const SECOND_MS = 1000;
 const MINUTE_MS = 60 * SECOND_MS;
 const HOUR_MS = 60 * MINUTE_MS;
-const GIB = 2 ** 30;
+const GB = 1e9;
 
 /** Of a warning about one node, in three connections with 4200 bytes. */
 function decideOf(
@@ -50,8 +50,9 @@ describe('a receiver that was told', () => {
 
   it.each([
     ['ten times as many nodes', { nodeCount: 10 }, told()],
-    ['the first GiB', { bytes: GIB }, told({ bytes: GIB - 1 })],
-    ['ten GiB', { bytes: 10 * GIB }, told({ bytes: 9 * GIB })],
+    ['the first GB', { bytes: GB }, told({ bytes: GB - 1 })],
+    ['ten GB', { bytes: 10 * GB }, told({ bytes: 9 * GB })],
+    ['a second node that sees what one had said', { nodeCount: 2 }, told()],
   ])('is told that it is worse after the group wait with %s', (_what, changes, before) => {
     const first = decideOf(changes, { told: before, afterMs: MINUTE_MS });
     const dueMs = OPENED_MS + MINUTE_MS + 10 * SECOND_MS;
@@ -63,9 +64,9 @@ describe('a receiver that was told', () => {
   });
 
   it.each([
-    ['nine times as many nodes', { nodeCount: 9 }, told()],
+    ['nine times as many nodes', { nodeCount: 18 }, told({ nodeCount: 2 })],
     ['twice the connections', { count: 6 }, told()],
-    ['twice the bytes', { bytes: 9 * GIB }, told({ bytes: 4 * GIB })],
+    ['twice the bytes', { bytes: 9 * GB }, told({ bytes: 4 * GB })],
   ])('is told once in five minutes of %s', (_what, changes, before) => {
     expect(decideOf(changes, { told: before, afterMs: SECOND_MS })).toEqual({
       waitUntilMs: OPENED_MS + 5 * MINUTE_MS,
