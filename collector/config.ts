@@ -200,7 +200,7 @@ const settings = z.strictObject({
       messagesPerHour: wholeNumber(1, 100_000)
         .default(10)
         .describe(
-          'Number of messages that a receiver gets in an hour about one peer or node, of one kind and severity; twice as many about all that one agent alone reports. Ends are not counted.',
+          'Number of messages that a receiver gets in an hour about one peer or node, of one kind and severity; twenty times as many about all that one agent alone reports. Ends are not counted.',
         ),
     })
     .prefault({})

@@ -10,6 +10,7 @@ import type { StoreGuard } from '../store/health.ts';
 import type { Incident, NotificationLimits, NotificationType, Store } from '../store/store.ts';
 import type { Telling } from '../store/telling-table.ts';
 import { dataTier } from './assessment.ts';
+import { named } from './highlights.ts';
 import { familyOf } from './story.ts';
 import { decide, type Timing } from './timing.ts';
 
@@ -22,7 +23,9 @@ const PORTION = 100;
 const LOOK_AGAIN_MS = 15_000;
 const HOUR_MS = 3_600_000;
 /** An agent may bring about as many messages as so many topics: more than that is a flood, whatever it is about. */
-const ORIGIN_TOPICS = 2;
+const ORIGIN_TOPICS = 20;
+/** A message about many names so many of the most severe members, and so many of the latest. */
+const NAMED_MEMBERS = 5;
 
 export interface AnnouncerOptions {
   readonly store: Store;
@@ -33,7 +36,7 @@ export interface AnnouncerOptions {
   readonly timing: Timing;
   /**
    * The flood guard: so many messages about one subject, of one kind and severity, go to a receiver in an hour, ends not
-   * counted; and twice as many about all that one agent alone reports.
+   * counted; and twenty times as many about all that one agent alone reports.
    */
   readonly messagesPerHour: number;
   /** The names of all receivers. */
@@ -159,6 +162,18 @@ export class Announcer {
     return Math.max(ofTopic ?? -Infinity, ofOrigin ?? -Infinity) + HOUR_MS;
   }
 
+  /**
+   * An incident of many as a message shows it: with its most severe members and its latest ones, so that neither those
+   * that came before nor those that came after hide one.
+   */
+  #withMembers(incident: Incident): Incident {
+    if (incident.anomalyCount <= incident.highlights.length) return incident;
+    const { memberTable } = this.#options.store;
+    const { members } = memberTable.page(incident.id, { limit: NAMED_MEMBERS });
+    const latest = memberTable.latestOf(incident.id, NAMED_MEMBERS);
+    return { ...incident, highlights: named(incident.highlights, [...members, ...latest]) };
+  }
+
   /** Whether one more may wait for a receiver; what is less severe than it makes room. */
   #hasRoom(receiver: string, rank: number, written: Written): boolean {
     const { store } = this.#options;
@@ -191,7 +206,8 @@ export class Announcer {
     const { store, timing } = this.#options;
     const { receiver, heldBack } = telling;
     const id = `msg_${randomUUID()}`;
-    store.enqueue({ id, receiver, type, incident, heldBack, createdMs: nowMs }, limits);
+    const named = this.#withMembers(incident);
+    store.enqueue({ id, receiver, type, incident: named, heldBack, createdMs: nowMs }, limits);
     written.notifications++;
     const { severity, breadth, peerCount, nodeCount, count, bytes } = incident;
     const told = { type, atMs: nowMs, severity, breadth, peerCount, nodeCount, count, bytes };

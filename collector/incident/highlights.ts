@@ -9,6 +9,7 @@ import { parsePrefix } from '../../common/address.ts';
 import { SEVERITIES, type Anomaly, type Attempts } from '../../common/event.ts';
 import { plainText } from '../../common/plain-text.ts';
 import type { Highlight, Incident, Member } from '../store/store.ts';
+import { COLLECTOR } from './reporter.ts';
 import { peerOf } from './story.ts';
 
 /** Agents that have a place. */
@@ -18,25 +19,12 @@ const MAX_QUOTED = 3;
 /** Characters of an agent's words that are shown; the whole text stands with its anomaly. */
 const MAX_QUOTE = 400;
 
+type Highlighted = Pick<Member, 'agent' | 'anomalyId' | 'latest' | 'severity' | 'dataBytes'>;
+
 /** An incident's highlights with a member as it is now. */
-export function withMember(
-  highlights: readonly Highlight[],
-  member: Pick<Member, 'agent' | 'anomalyId' | 'latest' | 'severity' | 'dataBytes'>,
-): Highlight[] {
-  const { latest } = member;
-  const own = highlights.find(({ node }) => node === latest.node);
-  const next: Highlight = {
-    agent: member.agent,
-    anomalyId: member.anomalyId,
-    node: latest.node,
-    kind: latest.kind,
-    peer: peerOf(latest),
-    service: latest.flow?.plasmawatch.service ?? null,
-    state: latest.flow?.plasmawatch.state ?? null,
-    severity: member.severity,
-    dataBytes: member.dataBytes,
-    text: textOf(latest),
-  };
+export function withMember(highlights: readonly Highlight[], member: Highlighted): Highlight[] {
+  const next = highlightOf(member);
+  const own = highlights.find(({ node }) => node === next.node);
   const isSame = own?.agent === next.agent && own.anomalyId === next.anomalyId;
   if (own !== undefined && !isSame && compare(own, next) <= 0) return [...highlights];
   return ranked([...highlights.filter((each) => each !== own), next]);
@@ -61,12 +49,37 @@ export function merged(a: readonly Highlight[], b: readonly Highlight[]): Highli
   return ranked([...byNode.values()]);
 }
 
+/** Highlights and further members, each peer once: what a message names. */
+export function named(highlights: readonly Highlight[], members: readonly Member[]): Highlight[] {
+  const byPeer = new Map<string, Highlight>();
+  for (const highlight of [...highlights, ...members.map(highlightOf)]) {
+    const key = JSON.stringify([highlight.peer, highlight.peer === null ? highlight.node : '']);
+    if (!byPeer.has(key)) byPeer.set(key, highlight);
+  }
+  return ranked([...byPeer.values()], Infinity);
+}
+
 /** What people read of an incident: the words of the agents with the most severe members, each with its name. */
 export function messageOf({ highlights }: Pick<Incident, 'highlights'>): string {
   return highlights
     .slice(0, MAX_QUOTED)
     .map(({ text }) => text)
     .join('; ');
+}
+
+function highlightOf({ agent, anomalyId, latest, severity, dataBytes }: Highlighted): Highlight {
+  return {
+    agent,
+    anomalyId,
+    node: latest.node,
+    kind: latest.kind,
+    peer: peerOf(latest),
+    service: latest.flow?.plasmawatch.service ?? null,
+    state: latest.flow?.plasmawatch.state ?? null,
+    severity,
+    dataBytes,
+    text: textOf(agent, latest),
+  };
 }
 
 /** Negative where `a` is the more severe one: by severity, then by bytes. */
@@ -78,9 +91,8 @@ function ranked(highlights: readonly Highlight[], limit = MAX_HIGHLIGHTS): Highl
   return highlights.toSorted(compare).slice(0, limit);
 }
 
-function textOf({ node, kind, message, attempts }: Anomaly): string {
-  // The collector composes what it knows itself.
-  if (kind === 'missing') return plainText(message);
+function textOf(agent: string, { node, message, attempts }: Anomaly): string {
+  if (agent === COLLECTOR) return plainText(message);
   if (attempts !== undefined) return attemptsInWords(node, attempts);
   // A quotation that cannot end itself, so that no agent writes in the name of another.
   const quote = plainText(message).replaceAll('"', "'").slice(0, MAX_QUOTE);

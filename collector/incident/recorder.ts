@@ -12,11 +12,10 @@ import { isAttempt } from './assessment.ts';
 import { plausibleTime } from './event-time.ts';
 import { hasOutgrown, placeAnomaly, type GroupingLimits } from './grouping.ts';
 import { isOvertaken, Lifecycle, memberNow, type NewMember, type Taken } from './lifecycle.ts';
-import { overflowOf, storyOf } from './story.ts';
+import { COLLECTOR } from './reporter.ts';
+import { endsByItself, overflowOf, storyOf } from './story.ts';
 import { Tally, type IncidentEvent } from './tally.ts';
 
-/** Who reports what the collector itself notices; no agent can have this name. */
-export const COLLECTOR = '(collector)';
 /** Resolving is done in portions of this many, so that no transaction is long. */
 const RESOLVE_PORTION = 100;
 
@@ -247,7 +246,13 @@ export class Recorder {
 
 function takenOf(agent: string, reported: Anomaly, nowMs: number, tally: Tally): Taken {
   const { first, last } = reported;
-  const anomaly = { ...reported, first: plausibleTime(first, nowMs), last: plausibleTime(last, nowMs) };
+  const { ended, ...rest } = reported;
+  const anomaly: Anomaly = {
+    ...rest,
+    first: plausibleTime(first, nowMs),
+    last: plausibleTime(last, nowMs),
+    ...(ended === true && endsByItself(reported.kind) ? { ended } : {}),
+  };
   return { agent, anomaly, story: storyOf(anomaly), nowMs, tally };
 }
 

@@ -106,6 +106,22 @@ function subjectOf({ kind, node }: Anomaly, peer: string | null): string {
   return peer === null || kind === 'foreign-process' ? `node ${node}` : peer;
 }
 
+/**
+ * Whether an anomaly of this kind says itself that it is over. These are about a node; an agent that could end what it
+ * reports of peers could report, and bring about messages, without end.
+ */
+export function endsByItself(kind: AnomalyKind): boolean {
+  return KINDS_OF_NODES.has(kind);
+}
+
+const KINDS_OF_NODES: ReadonlySet<AnomalyKind> = new Set<AnomalyKind>([
+  'blind',
+  'missing',
+  'stale-membership',
+  'connection-attempts',
+  'raylet-conflict',
+]);
+
 /** Whether the other side is the one that was called: a node opened the connection to it. */
 export function isOutbound(kind: AnomalyKind): boolean {
   return kind === 'unexpected-destination' || kind === 'foreign-process';
@@ -113,7 +129,7 @@ export function isOutbound(kind: AnomalyKind): boolean {
 
 /** The address that an anomaly is about, as this program writes addresses; null where there is none. */
 export function peerOf({ kind, flow, peer }: Pick<Anomaly, 'kind' | 'flow' | 'peer'>): string | null {
-  if (kind === 'blind' || kind === 'connection-attempts') return null;
+  if (endsByItself(kind)) return null;
   if (flow === null) return peer ?? null;
   const text = isOutbound(kind) ? flow.destination.ip : flow.source.ip;
   const address = parseAddress(text);

@@ -24,6 +24,8 @@ const LEAP = 10;
 const MANY_BYTES = 1e9;
 /** What moved data waits for others no longer than this: a person is to know of a theft within two seconds. */
 const PROMPT_WAIT_MS = 1000;
+/** One more peer that moved data is told at once, but not more often than this. */
+const PEER_INTERVAL_MS = 20_000;
 
 /** What a receiver is to be told of an incident as it stands. */
 export function decide(
@@ -48,6 +50,9 @@ export function decide(
   }
   if (isWorse(incident.severity, told.severity)) return { tell: 'escalated' };
   // What was due before is due no later for it.
+  if (isTheft && hasMorePeers(incident, told)) {
+    return tellAt('escalated', told.atMs + PEER_INTERVAL_MS);
+  }
   if (hasLeapt(incident, told)) return tellAt('escalated', Math.min(dueMs ?? Infinity, nowMs + groupWaitMs));
   if (hasDoubled(incident, told)) return tellAt('updated', told.atMs + updateIntervalMs);
   if (incident.state === 'acknowledged') return { waitUntilMs: null };
@@ -63,6 +68,11 @@ function hasLeapt(incident: Incident, told: Told): boolean {
     isTimes(LEAP, incident, told, ['nodeCount', 'peerCount']) ||
     orderOfBytes(incident.bytes) > orderOfBytes(told.bytes)
   );
+}
+
+/** Whether a burst of peers that moved data has one that nobody was told of. */
+function hasMorePeers({ breadth, peerCount }: Incident, told: Told): boolean {
+  return breadth === 'kind' && told.breadth === 'kind' && peerCount > told.peerCount;
 }
 
 /** Whether a second agent sees now what one alone had said of a peer. */

@@ -23,8 +23,13 @@ export interface MemberPosition {
   readonly number: number;
 }
 
+/** A member with a number that it keeps. */
+export interface NumberedMember extends Member {
+  readonly number: number;
+}
+
 export interface MemberPage {
-  readonly members: readonly Member[];
+  readonly members: readonly NumberedMember[];
   /** After the last of them; null where there are no more. */
   readonly next: MemberPosition | null;
 }
@@ -109,12 +114,25 @@ export class MemberTable {
     const page = rows.slice(0, limit);
     const last = page.at(-1);
     return {
-      members: page.map(toMember),
+      members: page.map((row) => ({ ...toMember(row), number: row.number })),
       next:
         rows.length <= limit || last === undefined
           ? null
           : { severity: last.severity, dataBytes: last.data_bytes, number: last.number },
     };
+  }
+
+  /** Members that came last, those that are over left out. */
+  latestOf(incident: string, limit: number): Member[] {
+    return this.#all('incident = ? AND ended = 0 ORDER BY rowid DESC LIMIT ?', [
+      incidentNumber(incident),
+      limit,
+    ]);
+  }
+
+  /** The member of an incident that has this number. */
+  numbered(incident: string, number: number): Member | undefined {
+    return this.#all('rowid = ? AND incident = ?', [number, incidentNumber(incident)])[0];
   }
 
   /** The most severe member that a node has in an incident. */

@@ -72,7 +72,7 @@ INC-1     critical  open   2026-11-23T09:42:12Z  Unexpected peer 10.9.0.1 talks 
     const { status, stdout } = await run('show INC-1');
     expect(status).toBe(1);
     expect(stdout).toMatch(
-      /^INC-1 \(unexpected-peer, critical\) is open\nUnexpected peer 10\.9\.0\.1 talks .*\na {2}\[2Jstranger\nseen by w1\n1 connection, 4\.1 KiB\n\n/,
+      /^INC-1 \(unexpected-peer, critical\) is open\nUnexpected peer 10\.9\.0\.1 talks .*\nw1 reports: "a {2}\[2Jstranger"\nseen by w1\n1 connection, 4\.1 KiB\n\n/,
     );
     expect(stdout).toContain('2026-11-23T09:42:10Z  first seen\n2026-11-23T09:42:12Z  last seen\n');
     expect(stdout).toMatch(/Z {2}opened\n$/);
