@@ -9,8 +9,11 @@ const LIMIT = 2n ** 63n - 1_000_000n;
 /** Nanoseconds since the epoch of an RFC 3339 time in UTC; undefined when there is no such day or year. */
 export function parseEventTime(text: string): bigint | undefined {
   const match = /^(.+?)(?:\.(\d{1,9}))?Z$/.exec(text);
-  const milliseconds = Date.parse(`${match?.[1] ?? ''}Z`);
-  if (Number.isNaN(milliseconds)) return undefined;
+  const seconds = match?.[1] ?? '';
+  const milliseconds = Date.parse(`${seconds}Z`);
+  // A day that no month has is taken for one of the next month.
+  if (Number.isNaN(milliseconds) || !new Date(milliseconds).toISOString().startsWith(seconds))
+    return undefined;
   const nanoseconds =
     BigInt(milliseconds) * NANOSECONDS_PER_MILLISECOND + BigInt((match?.[2] ?? '').padEnd(9, '0'));
   return nanoseconds > LIMIT || nanoseconds < -LIMIT ? undefined : nanoseconds;

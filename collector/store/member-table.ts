@@ -114,7 +114,7 @@ export class MemberTable {
     const page = rows.slice(0, limit);
     const last = page.at(-1);
     return {
-      members: page.map((row) => ({ ...toMember(row), number: row.number })),
+      members: page.map(toMember),
       next:
         rows.length <= limit || last === undefined
           ? null
@@ -193,8 +193,9 @@ export class MemberTable {
   }
 }
 
-function toMember(row: MemberRow): Member {
+function toMember(row: MemberRow): NumberedMember {
   return {
+    number: row.number,
     agent: row.agent,
     anomalyId: row.anomaly_id,
     incidentId: incidentId(row.incident),

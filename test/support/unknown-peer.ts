@@ -1,6 +1,6 @@
 /** What an agent reports of a peer that no rule knows, with the fields that its severity follows from. */
 import type { Anomaly, AnomalyKind, FlowState, Severity } from '../../common/event.ts';
-import { openParts, TEST_EPOCH } from './collector-parts.ts';
+import { TEST_EPOCH, type openParts } from './collector-parts.ts';
 import { sampleAnomaly } from './sample-report.ts';
 
 export interface Contact {
