@@ -72,7 +72,7 @@ export function placeAnomaly(
   }
   const families = peerFamilies(story.family);
   const ofPeer =
-    families.length === 0 ? [] : store.stories.ofSubject(story.subject, families, MAX_STORIES_OF_PEER);
+    families.length === 0 ? [] : store.stories.othersOfSubject(story, families, MAX_STORIES_OF_PEER);
   const isScan = [story, ...ofPeer].some(({ family }) => isScanFamily(family));
   if (isScan || ofPeer.length + 1 >= limits.scanStories) {
     const incidents = ofPeer.map(({ incident }) => incident).filter(({ breadth }) => breadth !== 'kind');

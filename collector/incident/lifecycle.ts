@@ -132,7 +132,7 @@ export class Lifecycle {
     const { store } = this.#options;
     const { anomaly, tally } = taken;
     const isFull = before.anomalyCount >= MAX_MEMBERS;
-    const incident = isFull ? this.#makeRoom(before, member) : before;
+    const incident = isFull ? this.#makeRoom(before, member, tally) : before;
     if (incident === undefined) {
       tally.uncounted++;
       return this.#update(before, taken);
@@ -293,7 +293,7 @@ export class Lifecycle {
    * A full incident without the member that makes room for a new one; undefined where the new one has to give way. The
    * incident goes on adding up what that member has reported.
    */
-  #makeRoom(incident: Incident, member: NewMember): Incident | undefined {
+  #makeRoom(incident: Incident, member: NewMember, tally: Tally): Incident | undefined {
     const { memberTable } = this.#options.store;
     const least = memberTable.mostDispensable(incident.id);
     if (least === undefined) return undefined;
@@ -304,6 +304,7 @@ export class Lifecycle {
       (member.severity === victim.severity && member.dataBytes > victim.dataBytes);
     if (!isFewer && !isWorseThan) return undefined;
     memberTable.remove(victim);
+    tally.dropped++;
     return { ...this.#without(incident, victim), anomalyCount: incident.anomalyCount - 1 };
   }
 

@@ -89,11 +89,12 @@ export class StoryTable {
       .map((row) => ({ family, agent: row.agent, incident: toIncident(row) }));
   }
 
-  /** The stories of a subject in these families that are not resolved. */
-  ofSubject(subject: string, families: readonly string[], limit: number): ToldStory[] {
+  /** The other stories of its subject in these families that are not resolved. */
+  othersOfSubject({ subject, fingerprint }: Story, families: readonly string[], limit: number): ToldStory[] {
     return this.#told(
-      'subject = ? AND family IN (SELECT value FROM json_each(?)) ORDER BY began_ms DESC LIMIT ?',
-      [subject, JSON.stringify(families), limit],
+      `subject = ? AND family IN (SELECT value FROM json_each(?)) AND stories.fingerprint <> ?
+       ORDER BY began_ms DESC LIMIT ?`,
+      [subject, JSON.stringify(families), fingerprint, limit],
     );
   }
 

@@ -34,10 +34,11 @@ export function contactOf({
   const { flow, ...rest } = sampleAnomaly(1);
   if (flow === null) throw new Error('the sample has a flow');
   const isAnswered = state !== 'attempt' && state !== 'refused';
+  const asked = Math.min(bytes, 200);
   const sides = isAnswered
     ? {
-        source: { ...flow.source, ip: peer },
-        destination: { ...flow.destination, bytes: Math.max(0, bytes - 200) },
+        source: { ...flow.source, ip: peer, bytes: asked },
+        destination: { ...flow.destination, bytes: bytes - asked },
       }
     : {
         source: { ...flow.source, ip: peer, packets: 1, bytes: 74 },
