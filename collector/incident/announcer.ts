@@ -210,7 +210,8 @@ export class Announcer {
     store.enqueue({ id, receiver, type, incident: named, heldBack, createdMs: nowMs }, limits);
     written.notifications++;
     const { severity, breadth, peerCount, nodeCount, count, bytes } = incident;
-    const told = { type, atMs: nowMs, severity, breadth, peerCount, nodeCount, count, bytes };
+    const mostBytes = incident.highlights[0]?.dataBytes ?? 0;
+    const told = { type, atMs: nowMs, severity, breadth, peerCount, nodeCount, count, bytes, mostBytes };
     const next = decide(incident, { told, dueMs: null }, timing, nowMs);
     const dueMs = 'tell' in next ? null : next.waitUntilMs;
     store.tellings.save({ ...telling, told, heldBack: 0, held: null, dueMs });

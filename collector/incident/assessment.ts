@@ -55,10 +55,12 @@ export function dataTier(dataBytes: number): number {
 }
 
 /** Whether nobody answered, as far as the numbers agree with the state that is claimed. */
-export function isAttempt({ kind, flow, count, bytes }: Anomaly): boolean {
+export function isAttempt({ kind, severity, flow, count, bytes }: Anomaly): boolean {
   if (kind === 'connection-attempts') return true;
   if (flow === null) return false;
-  const { state, stream, payload } = flow.plasmawatch;
+  const { state, stream, payload, tunnel } = flow.plasmawatch;
+  // A tunnel that ends nowhere can be forged with all that is in it, its answers included: its agent says so by a warning.
+  if (tunnel !== undefined && kind !== 'former-member' && severity !== 'critical') return true;
   if (state !== 'attempt' && state !== 'refused') return false;
   if (stream.destination > 0 || payload.destination > 0) return false;
   // The flow is the first of several connections: what the others moved must be no more than attempts can.
@@ -69,7 +71,8 @@ export function isAttempt({ kind, flow, count, bytes }: Anomaly): boolean {
 /** At least the agent's own; critical where the connections moved what only a transfer of an object moves. */
 function severityOf(anomaly: Anomaly): Severity {
   const criticalFrom = CRITICAL_FROM_BYTES[anomaly.kind];
-  const isCritical = criticalFrom !== undefined && dataBytesOf(anomaly) >= criticalFrom;
+  const isTunnelled = anomaly.flow?.plasmawatch.tunnel !== undefined;
+  const isCritical = criticalFrom !== undefined && !isTunnelled && dataBytesOf(anomaly) >= criticalFrom;
   return isCritical ? 'critical' : anomaly.severity;
 }
 

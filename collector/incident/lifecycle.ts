@@ -19,7 +19,7 @@ import type { Announcer } from './announcer.ts';
 import { assess, dataTier } from './assessment.ts';
 import { isBefore } from './event-time.ts';
 import { merged, messageOf, withMember, withoutMember } from './highlights.ts';
-import { familyOf, isOverflow, overflowOf, type StoryOfPeer } from './story.ts';
+import { familyOf, graverKind, isOverflow, overflowOf, type StoryOfPeer } from './story.ts';
 import type { IncidentEvent, Tally } from './tally.ts';
 import { isWorse } from './severity.ts';
 import { titleOf } from './title.ts';
@@ -333,7 +333,8 @@ export class Lifecycle {
     const incident = isAgain ? this.#reopened(before, assess(anomaly).severity, nowMs) : before;
     const highlights = member === undefined ? incident.highlights : withMember(incident.highlights, member);
     const isEscalated = member !== undefined && isWorse(member.severity, incident.severity);
-    const now = { ...incident, highlights };
+    const kind = member === undefined ? incident.kind : graverKind(incident.kind, anomaly.kind);
+    const now = { ...incident, kind, highlights };
     const updated: Incident = {
       ...now,
       ...(member === undefined ? {} : timesWith(incident, anomaly, nowMs)),
@@ -425,6 +426,7 @@ function sumOf(incident: Incident, other: Incident): Incident {
   const isLater = isBefore(incident.last, other.last);
   return {
     ...incident,
+    kind: graverKind(incident.kind, other.kind),
     severity: isWorse(other.severity, incident.severity) ? other.severity : incident.severity,
     serviceCount:
       incident.breadth === 'peer'

@@ -13,7 +13,7 @@ import { plausibleTime } from './event-time.ts';
 import { hasOutgrown, placeAnomaly, type GroupingLimits } from './grouping.ts';
 import { isOvertaken, Lifecycle, memberNow, type NewMember, type Taken } from './lifecycle.ts';
 import { COLLECTOR } from './reporter.ts';
-import { endsByItself, overflowOf, storyOf } from './story.ts';
+import { answeredFamily, endsByItself, overflowOf, storyOf } from './story.ts';
 import { Tally, type IncidentEvent } from './tally.ts';
 
 /** Resolving is done in portions of this many, so that no transaction is long. */
@@ -152,13 +152,19 @@ export class Recorder {
     const member = store.member(agent, anomaly.id);
     const known = member === undefined ? undefined : store.incident(member.incidentId);
     if (member !== undefined && known !== undefined && known.state !== 'resolved') {
-      if (!isMoved(member, taken) && !hasOutgrown(known, taken.story)) {
+      const base = { count: member.baseCount, bytes: member.baseBytes };
+      if (isAboutAnother(member, taken)) {
+        // It stays what it was there, too: an agent that could empty its incidents could open new ones without end.
+        this.#place(taken, base);
+        return;
+      }
+      if (!isAnsweredNow(member, taken) && !hasOutgrown(known, taken.story)) {
         this.#lifecycle.grow(known, member, taken);
         if (anomaly.ended) this.#resolveWhenOver(known.id, taken);
         return;
       }
       this.#lifecycle.leave(known, member);
-      const incident = this.#place(taken, { count: member.baseCount, bytes: member.baseBytes });
+      const incident = this.#place(taken, base);
       this.#afterLeaving(known.id, incident, member, taken);
     } else if (member !== undefined && (anomaly.ended || isOvertaken(anomaly, member))) {
       tally.stale++;
@@ -256,13 +262,17 @@ function takenOf(agent: string, reported: Anomaly, nowMs: number, tally: Tally):
   return { agent, anomaly, story: storyOf(anomaly), nowMs, tally };
 }
 
-/**
- * Whether an anomaly is no longer what it was: somebody answered, or it is about another peer or service. What was
- * answered once stays so, whatever is said of it later.
- */
-function isMoved({ latest }: Member, { anomaly, story }: Taken): boolean {
+/** Whether an anomaly is suddenly about another peer or service, or of a kind that has nothing to do with what it was. */
+function isAboutAnother({ latest }: Member, { story }: Taken): boolean {
   const before = storyOf(latest);
-  if (before.fingerprint === story.fingerprint) return false;
-  if (before.subject !== story.subject || before.service !== story.service) return true;
-  return isAttempt(latest) || !isAttempt(anomaly);
+  return (
+    before.subject !== story.subject ||
+    before.service !== story.service ||
+    answeredFamily(before.family) !== answeredFamily(story.family)
+  );
+}
+
+/** Whether somebody has answered what was an attempt. What was answered once stays so, whatever is said of it later. */
+function isAnsweredNow({ latest }: Member, { anomaly }: Taken): boolean {
+  return isAttempt(latest) && !isAttempt(anomaly);
 }

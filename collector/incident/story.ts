@@ -72,6 +72,14 @@ export function overflowOf(family: string, agent: string): StoryOfPeer {
   return { fingerprint, burst: '', family: OVERFLOW, subject, service: null, agent, peer: null, tier: 0 };
 }
 
+/** Which of two kinds of one family an incident has: the one that people take more seriously, whichever came first. */
+export function graverKind(kind: AnomalyKind, other: AnomalyKind): AnomalyKind {
+  return GRAVITY.indexOf(other) > GRAVITY.indexOf(kind) && GRAVITY.includes(kind) ? other : kind;
+}
+
+/** Of contacts. A silence for former members is none for an unknown peer that an agent calls one. */
+const GRAVITY: readonly AnomalyKind[] = ['former-member', 'not-ray', 'unexpected-peer'];
+
 /** The families that are one incident when a peer scans; none for a family that has no part in a scan. */
 export function peerFamilies(family: string): readonly string[] {
   return PEER_FAMILIES.find((families) => families.includes(family)) ?? [];
@@ -85,6 +93,11 @@ export function isScanFamily(family: string): boolean {
 /** Whether a family is that of attempts. */
 export function isAttemptFamily(family: string): boolean {
   return family.endsWith(ATTEMPT_SUFFIX);
+}
+
+/** The family that an activity has once it is answered. */
+export function answeredFamily(family: string): string {
+  return isAttemptFamily(family) ? family.slice(0, -ATTEMPT_SUFFIX.length) : family;
 }
 
 /** The family of an incident, by the correlation key that opened it; of an overflow, that of its anomalies. */

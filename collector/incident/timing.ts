@@ -3,7 +3,7 @@ import type { Incident, NotificationType } from '../store/store.ts';
 import type { Telling, Told } from '../store/telling-table.ts';
 import { dataTier } from './assessment.ts';
 import { isWorse } from './severity.ts';
-import { familyOf, isAttemptFamily } from './story.ts';
+import { familyOf, isAttemptFamily, isOverflow } from './story.ts';
 
 /** Milliseconds. */
 export interface Timing {
@@ -22,6 +22,8 @@ export type Decision = { readonly tell: NotificationType } | { readonly waitUnti
 const LEAP = 10;
 /** An incident that moved 1 GB is worse than one that did not; `LEAP` times so many bytes worse again. */
 const MANY_BYTES = 1e9;
+/** What a connection moves without any transfer: a handshake, a few headers, keep-alives. */
+const LEAST_BYTES = 1000;
 /** What moved data waits for others no longer than this: a person is to know of a theft within two seconds. */
 const PROMPT_WAIT_MS = 1000;
 /** One more peer that moved data is told at once, but not more often than this. */
@@ -37,7 +39,10 @@ export function decide(
   const { updateIntervalMs, repeatIntervalMs } = timing;
   const isCritical = incident.severity === 'critical';
   const isTheft = isCritical && dataTier(incident.highlights[0]?.dataBytes ?? 0) > 0;
-  const groupWaitMs = isTheft ? Math.min(timing.groupWaitMs, PROMPT_WAIT_MS) : timing.groupWaitMs;
+  const groupWaitMs =
+    isTheft || (isCritical && told !== null && hasOutstanding(incident, told))
+      ? Math.min(timing.groupWaitMs, PROMPT_WAIT_MS)
+      : timing.groupWaitMs;
   const tellAt = (type: NotificationType, atMs: number): Decision =>
     nowMs >= atMs ? { tell: type } : { waitUntilMs: atMs };
   if (incident.state === 'resolved') {
@@ -65,6 +70,7 @@ function hasLeapt(incident: Incident, told: Told): boolean {
   return (
     incident.breadth !== told.breadth ||
     isConfirmed(incident, told) ||
+    hasOutstanding(incident, told) ||
     isTimes(LEAP, incident, told, ['nodeCount', 'peerCount']) ||
     orderOfBytes(incident.bytes) > orderOfBytes(told.bytes)
   );
@@ -73,6 +79,12 @@ function hasLeapt(incident: Incident, told: Told): boolean {
 /** Whether a burst of peers that moved data has one that nobody was told of. */
 function hasMorePeers({ breadth, peerCount }: Incident, told: Told): boolean {
   return breadth === 'kind' && told.breadth === 'kind' && peerCount > told.peerCount;
+}
+
+/** Whether one of many has moved so much more than any that people were told of that it is another matter. */
+function hasOutstanding(incident: Incident, { mostBytes = 0 }: Told): boolean {
+  if (incident.breadth !== 'kind' && !isOverflow(incident)) return false;
+  return (incident.highlights[0]?.dataBytes ?? 0) >= LEAP * Math.max(mostBytes, LEAST_BYTES);
 }
 
 /** Whether a second agent sees now what one alone had said of a peer. */

@@ -1,5 +1,5 @@
 /** The one line by which people know an incident: who did what to whom, composed by the collector from fields. */
-import type { AnomalyKind } from '../../common/event.ts';
+import type { AnomalyKind, FlowState } from '../../common/event.ts';
 import { plainText } from '../../common/plain-text.ts';
 import type { Incident } from '../store/store.ts';
 import { dataTier } from './assessment.ts';
@@ -87,7 +87,7 @@ function attemptTitle(incident: Titled, where: string): string {
   const { kind, breadth, peer, peerCount, service, highlights } = incident;
   if (kind === 'connection-attempts') return (breadth === 'kind' ? titleOfMany : titleOfOne)(incident, where);
   const what = breadth === 'peer' ? 'many services' : serviceInWords(service);
-  const outcome = highlights[0]?.state === 'refused' ? 'refused' : 'no answer';
+  const outcome = OUTCOMES[highlights[0]?.state ?? 'attempt'] ?? 'in a tunnel that does not end here';
   const [one, several] = ATTEMPTING[kind] ?? ['Unknown peer', 'unknown peers'];
   if (kind === 'unexpected-destination') {
     const whom = breadth === 'kind' ? `${peerCount} ${several}` : `${one.toLowerCase()} ${peer ?? ''}`.trim();
@@ -96,6 +96,8 @@ function attemptTitle(incident: Titled, where: string): string {
   const who = breadth === 'kind' ? `${peerCount} ${several}` : `${one} ${peer ?? ''}`.trim();
   return `${who} tried to connect to ${what} of ${where} (${outcome})`;
 }
+
+const OUTCOMES: Readonly<Partial<Record<FlowState, string>>> = { attempt: 'no answer', refused: 'refused' };
 
 const ATTEMPTING: Readonly<Partial<Record<AnomalyKind, readonly [one: string, several: string]>>> = {
   'former-member': ['Former member', 'former members'],

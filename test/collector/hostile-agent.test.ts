@@ -91,6 +91,18 @@ describe('an incident that a hostile agent opened first', () => {
     );
   });
 
+  it('as that of a former member is that of an unknown peer, and muted no more, when another agent sees one', async () => {
+    await open();
+    const reason = 'members leave all the time';
+    parts.silences.add({ matchers: { kind: ['former-member'] }, reason, durationMs: 3_600_000 }, 'kim');
+    reportTo(parts, evil({ kind: 'former-member', severity: 'critical', bytes: 1e9 }));
+    parts.clock.advance(20_000);
+    expect(messages()).toEqual([]);
+    reportTo(parts, contactOf({ peer: PEER, node: 'w1' }));
+    parts.clock.advance(2000);
+    expect(messages()).toEqual([expect.stringContaining(`Unexpected peer ${PEER} talks to`)]);
+  });
+
   it('is not over by its word', async () => {
     await open();
     reportTo(parts, evil());
@@ -141,6 +153,33 @@ describe('a burst, a scan and an overflow of a hostile agent', () => {
     expect(incidents.every(({ nodes }) => nodes.join(',') === 'evil')).toBe(true);
     expect(incidents[0]?.title).toBe('Many more anomalies of the kind unexpected-peer on evil');
     expect(incidents).toHaveLength(6);
+  });
+});
+
+describe('an agent that makes one anomaly into another', () => {
+  it.each<[name: string, report: (number: number) => Anomaly]>([
+    [
+      'of another peer each time',
+      (number) => ({ ...evil({ peer: addresses(1, number)[0] ?? '' }), id: 'one' }),
+    ],
+    [
+      'of another service each time',
+      (number) => ({ ...evil({ peer: addresses(1, number)[0] ?? '', service: `s${number}` }), id: 'one' }),
+    ],
+    [
+      'that is answered and is not',
+      (number) => ({
+        ...(number % 2 === 0 ? evil({ count: number }) : attemptOf({ peer: PEER, node: 'evil' })),
+        id: 'one',
+      }),
+    ],
+    ['that ends each time', (number) => ({ ...evil({ peer: addresses(1, number)[0] ?? '' }), ended: true })],
+  ])('%s opens no more incidents than its share', async (_name, report) => {
+    await open({ limits: { maxUnresolved: 20 } });
+    for (let number = 0; number < 300; number++) reportTo(parts, report(number));
+    const { incidents } = parts.store.incidents({ limit: 500 });
+    expect(incidents.length).toBeLessThanOrEqual(25);
+    expect(messages().length).toBeLessThanOrEqual(25);
   });
 });
 

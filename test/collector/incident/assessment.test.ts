@@ -18,7 +18,7 @@ describe('the severity of an anomaly', () => {
     ['an attempt that an agent calls critical', attempt(), 'warning'],
     ['a refused one', attempt({ state: 'refused' }), 'warning'],
     ['a refused one of a foreign process', attempt({ state: 'refused', kind: 'foreign-process' }), 'warning'],
-    ['a sum of attempts', { ...attempt(), flow: null, kind: 'connection-attempts' } as Anomaly, 'warning'],
+    ['a sum of attempts', { ...attempt(), flow: null, kind: 'connection-attempts' as const }, 'warning'],
     ['an attempt that is information', attempt({ severity: 'info' }), 'info'],
     ['an answered connection', contact({ severity: 'critical' }), 'critical'],
     ['an answered connection that is information', contact({ severity: 'info' }), 'info'],
@@ -59,6 +59,22 @@ describe('an activity whose first connection was not answered', () => {
     ['by a count that is less than what its bytes need', attempt({ count: 0, bytes: 4200 }), false],
   ])('%s is an attempt as far as its numbers agree', (_what, anomaly, isAttempt) => {
     expect(assess(anomaly).isAttempt).toBe(isAttempt);
+  });
+
+  it('may be answered in a tunnel that ends nowhere, by whoever forged it', () => {
+    const { flow, ...rest } = contact({ severity: 'warning', bytes: 1e9 });
+    if (flow === null) throw new Error('the sample has a flow');
+    const tunnel = { type: 'vxlan', source: '10.0.0.1', destination: '10.0.0.2' } as const;
+    const forged = { ...rest, flow: { ...flow, plasmawatch: { ...flow.plasmawatch, tunnel } } };
+    expect(assess(forged)).toMatchObject({ isAttempt: true, severity: 'warning' });
+    expect(assess({ ...forged, severity: 'critical' })).toMatchObject({
+      isAttempt: false,
+      severity: 'critical',
+    });
+    expect(assess({ ...forged, kind: 'former-member' })).toMatchObject({
+      isAttempt: false,
+      severity: 'warning',
+    });
   });
 
   it('is none where the responder sent something', () => {

@@ -1,5 +1,6 @@
 /** Anomalies that move from one incident to another, because what they are has changed. */
 import { afterEach, describe, expect, it } from 'vitest';
+import { writePlainly } from '../../../collector/notify/wording.ts';
 import { openParts } from '../../support/collector-parts.ts';
 import { addresses, attemptOf, contactOf, reportTo } from '../../support/unknown-peer.ts';
 
@@ -107,6 +108,19 @@ describe('a member of a burst that moves more than the others', () => {
     ]);
   });
 
+  it('is named in a message at once, also below what an object has', async () => {
+    await open();
+    reportTo(parts, ...addresses(50).map((peer) => contactOf({ peer })));
+    parts.clock.advance(15_000);
+    const told = parts.store.pendingCount('ops');
+    reportTo(parts, contactOf({ peer: PEER, bytes: 50_000 }));
+    parts.clock.advance(2000);
+    const messages = parts.store.pending('ops', 99).slice(told);
+    expect(messages.map((message) => writePlainly(message).body)).toEqual([
+      expect.stringContaining(`Most severe: ${PEER} on w1, object-manager (48.8 KiB); `),
+    ]);
+  });
+
   it('is in no burst of the others that begins later', async () => {
     await open();
     reportTo(parts, contactOf({ peer: PEER }), contactOf({ peer: PEER, bytes: 1e9, count: 2 }));
@@ -145,6 +159,6 @@ describe('an anomaly that is suddenly about another peer', () => {
     await open();
     const first = contactOf({ peer: '10.0.0.1' });
     reportTo(parts, first, { ...contactOf({ peer: PEER, count: 2 }), id: first.id });
-    expect(unresolved()).toMatchObject([{ peer: PEER }]);
+    expect(unresolved()).toMatchObject([{ peer: '10.0.0.1' }, { peer: PEER }]);
   });
 });
