@@ -166,7 +166,7 @@ export class Recorder {
       this.#lifecycle.leave(known, member);
       const incident = this.#place(taken, base);
       this.#afterLeaving(known.id, incident, member, taken);
-    } else if (member !== undefined && (anomaly.ended || isOvertaken(anomaly, member))) {
+    } else if (member !== undefined && isOver(member, taken)) {
       tally.stale++;
     } else {
       // What an earlier incident has counted of it is not counted again.
@@ -260,6 +260,12 @@ function takenOf(agent: string, reported: Anomaly, nowMs: number, tally: Tally):
     ...(ended === true && endsByItself(reported.kind) ? { ended } : {}),
   };
   return { agent, anomaly, story: storyOf(anomaly), nowMs, tally };
+}
+
+/** Whether a report says nothing new of an anomaly whose incident is resolved. */
+function isOver(member: Member, taken: Taken): boolean {
+  if (isAnsweredNow(member, taken)) return false;
+  return taken.anomaly.ended === true || isOvertaken(taken.anomaly, member);
 }
 
 /** Whether an anomaly is suddenly about another peer or service, or of a kind that has nothing to do with what it was. */

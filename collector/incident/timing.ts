@@ -55,10 +55,8 @@ export function decide(
   }
   if (isWorse(incident.severity, told.severity)) return { tell: 'escalated' };
   // What was due before is due no later for it.
-  if (isTheft && hasMorePeers(incident, told)) {
-    return tellAt('escalated', told.atMs + PEER_INTERVAL_MS);
-  }
   if (hasLeapt(incident, told)) return tellAt('escalated', Math.min(dueMs ?? Infinity, nowMs + groupWaitMs));
+  if (isTheft && hasMorePeers(incident, told)) return tellAt('escalated', told.atMs + PEER_INTERVAL_MS);
   if (hasDoubled(incident, told)) return tellAt('updated', told.atMs + updateIntervalMs);
   if (incident.state === 'acknowledged') return { waitUntilMs: null };
   return tellAt('repeated', told.atMs + repeatIntervalMs);

@@ -201,7 +201,7 @@ describe('an agent that reports as fast as it may, all fields at their limits', 
       values[Math.floor(random() * values.length)] as Value;
     const honest: Anomaly[] = [];
     for (let second = 0; second < 60; second++) {
-      const flood = Array.from({ length: 60 }, (_, index) =>
+      const flood = Array.from({ length: 25 }, (_, index) =>
         evil({
           peer: random() < 0.1 ? PEER : (addresses(1, second * 1000 + index)[0] ?? PEER),
           kind: pick(KINDS),
