@@ -48,15 +48,38 @@ export const incidentPage = z.looseObject({
   nextCursor: z.string().nullable(),
 });
 
+const memberSchema = z.looseObject({
+  agent: text,
+  severity: text,
+  anomaly: z.looseObject({
+    kind: text,
+    count,
+    bytes: count,
+    last: text,
+    message: text,
+    peer: text.optional(),
+    flow: z
+      .looseObject({
+        source: z.looseObject({ ip: text }),
+        destination: z.looseObject({ ip: text }),
+        plasmawatch: z.looseObject({ state: text, service: text.nullable() }),
+      })
+      .nullable(),
+  }),
+});
+type MemberAnswer = z.output<typeof memberSchema>;
+
 /** What follows from an action on an incident. */
 export const incidentAnswer = z.looseObject({ incident: incidentSchema });
 
 /** `GET /api/incidents/:id` */
 export const incidentDetails = incidentAnswer.extend({
+  anomalies: z.array(memberSchema),
+  nextCursor: z.string().nullable(),
   notifications: z.array(notificationSchema),
   actions: z.array(actionSchema),
 });
-type IncidentDetails = z.output<typeof incidentDetails>;
+export type IncidentDetails = z.output<typeof incidentDetails>;
 
 const COLUMNS = [
   { name: 'incident' },
@@ -88,8 +111,43 @@ export function describeIncident(details: IncidentDetails): string[] {
     `seen by ${nodes.join(', ')}${others > 0 ? ` and ${others} more` : ''}`,
     `${countedConnections(details.incident.count)}, ${formatSize(bytes)}`,
     '',
+    ...memberLines(details.anomalies),
+    '',
     ...timelineOf(details).map(({ time, what }) => `${shortTime(time)}  ${what}`),
   ];
+}
+
+const MEMBER_COLUMNS = [
+  { name: 'severity' },
+  { name: 'data' },
+  { name: 'connections' },
+  { name: 'from' },
+  { name: 'to' },
+  { name: 'service' },
+  { name: 'state' },
+  { name: 'reported by' },
+  { name: 'last seen' },
+];
+
+/** A line for each member below a headline, in the order of the API: the most severe first. */
+function memberLines(members: readonly MemberAnswer[]): string[] {
+  return formatTable(
+    MEMBER_COLUMNS,
+    members.map(({ agent, severity, anomaly }) => {
+      const { flow, peer = '', bytes } = anomaly;
+      return [
+        severity,
+        formatSize(bytes),
+        String(anomaly.count),
+        flow?.source.ip ?? peer,
+        flow?.destination.ip ?? '',
+        flow?.plasmawatch.service ?? '',
+        flow?.plasmawatch.state ?? anomaly.kind,
+        agent,
+        shortTime(anomaly.last),
+      ];
+    }),
+  );
 }
 
 interface Moment {

@@ -1,6 +1,7 @@
 /** `plasmawatch incidents`: what the collector knows, and looking after it. */
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 import { INCIDENT_STATES } from '../collector/store/store.ts';
+import { PlasmawatchError } from '../common/errors.ts';
 import { ANOMALY_KINDS, SEVERITIES, type AnomalyKind, type Severity } from '../common/event.ts';
 import { askOptions, CollectorClient, type AskCommandOptions } from './collector-client.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
@@ -10,6 +11,7 @@ import {
   incidentDetails,
   incidentPage,
   incidentTable,
+  type IncidentDetails,
 } from './incident-view.ts';
 import { writeJson, writeLine, writeProblem } from './output.ts';
 
@@ -26,6 +28,10 @@ interface ListOptions extends AskCommandOptions {
 
 interface OneOptions extends AskCommandOptions {
   readonly id: string;
+}
+
+interface ShowOptions extends OneOptions {
+  readonly members: number;
 }
 
 export const incidentsListCommand: Command<ListOptions> = {
@@ -51,10 +57,16 @@ export const incidentsListCommand: Command<ListOptions> = {
   run: listIncidents,
 };
 
-export const incidentsShowCommand: Command<OneOptions> = {
+export const incidentsShowCommand: Command<ShowOptions> = {
   usage: 'show <id>',
-  description: 'show an incident with its timeline; exit status 1 where it is not resolved',
-  options: oneIncident,
+  description: 'show an incident with its members and timeline; exit status 1 where it is not resolved',
+  options: (yargs) =>
+    oneIncident(yargs).option('members', {
+      type: 'number',
+      default: 20,
+      requiresArg: true,
+      description: 'number of members to show, the most severe first; 0 for all',
+    }),
   run: showIncident,
 };
 
@@ -99,15 +111,42 @@ async function listIncidents(
 }
 
 async function showIncident(
-  options: ArgumentsCamelCase<OneOptions>,
+  options: ArgumentsCamelCase<ShowOptions>,
   terminal: Terminal,
 ): Promise<ExitStatus> {
+  const { id, members, json } = options;
+  if (!Number.isSafeInteger(members) || members < 0) {
+    throw new PlasmawatchError('PW_USAGE', '--members: expected a whole number, or 0 for all members');
+  }
   const client = await CollectorClient.create(options, terminal);
-  const details = await client.get(pathOf(options.id), incidentDetails);
+  const details = await readDetails(client, id, members === 0 ? Infinity : members);
   const { incident, ...rest } = details;
-  if (options.json) writeJson(terminal, { ...incident, ...rest });
+  if (json) writeJson(terminal, { ...incident, ...rest });
   else for (const line of describeIncident(details)) writeLine(terminal, line);
+  if (details.nextCursor !== null) {
+    writeProblem(terminal, `there are more members than these ${details.anomalies.length}: see --members`);
+  }
   return incident.state === 'resolved' ? 0 : 1;
+}
+
+/** An incident with so many of its members at most, read page by page. */
+async function readDetails(client: CollectorClient, id: string, wanted: number): Promise<IncidentDetails> {
+  const page = async (have: number, cursor: string | null): Promise<IncidentDetails> => {
+    const query = new URLSearchParams({
+      limit: String(Math.min(wanted - have, MAX_LISTED)),
+      ...(cursor === null ? {} : { cursor }),
+    });
+    return await client.get(`${pathOf(id)}?${query.toString()}`, incidentDetails);
+  };
+  const first = await page(0, null);
+  const anomalies = [...first.anomalies];
+  let { nextCursor } = first;
+  while (nextCursor !== null && anomalies.length < wanted) {
+    const next = await page(anomalies.length, nextCursor);
+    anomalies.push(...next.anomalies);
+    ({ nextCursor } = next);
+  }
+  return { ...first, anomalies, nextCursor };
 }
 
 async function act(

@@ -164,9 +164,9 @@ const settings = z.strictObject({
         .default(15)
         .describe('An incident without a report for so many minutes is resolved.'),
       maxUnresolved: wholeNumber(1, 100_000)
-        .default(200)
+        .default(50)
         .describe(
-          'With so many incidents unresolved, new stories join one incident for each family of kinds.',
+          'Number of unresolved incidents of one agent above which its new anomalies join one incident per kind of its own.',
         ),
       groupWait: durationMs({ min: '0s', max: '10m' })
         .prefault('10s')
@@ -189,15 +189,19 @@ const settings = z.strictObject({
         .describe('At most so long an incident that opened again is kept open without a report.'),
       burstWithin: durationMs({ min: '1s', max: '1d' })
         .prefault('5m')
-        .describe('More stories of one kind and service than `burstSubjects` in this time are one incident.'),
-      burstSubjects: wholeNumber(2, 100).default(5).describe('See `burstWithin`.'),
+        .describe('Time in which more than `burstSubjects` like anomalies are one incident.'),
+      burstSubjects: wholeNumber(2, 100)
+        .default(5)
+        .describe(
+          'Number of anomalies of the same kind, service and amount of data, from one agent or from so many agents, above which they are one incident.',
+        ),
       scanServices: wholeNumber(2, 100)
         .default(5)
         .describe('A stranger who talks to so many services at a time scans: that is one incident.'),
       messagesPerHour: wholeNumber(1, 100_000)
         .default(10)
         .describe(
-          'Messages of one kind about one peer or node that a receiver gets in an hour at most; ends are not counted.',
+          'Number of messages that a receiver gets in an hour about one peer or node, of one kind and severity; twenty times as many about all that one agent alone reports. Ends are not counted.',
         ),
     })
     .prefault({})

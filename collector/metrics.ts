@@ -64,11 +64,15 @@ export function createCollectorMetrics() {
     ),
     anomaliesMerged: counter(
       'anomalies_merged_total',
-      'Anomalies that joined the incident for many stories, because too many were open.',
+      'Anomalies that joined the overflow of their agent, because it had too many incidents unresolved.',
     ),
     anomaliesUncounted: counter(
       'anomalies_uncounted_total',
       'Anomalies whose numbers are missing from their incident, because it had too many already.',
+    ),
+    membersDropped: counter(
+      'incident_members_dropped_total',
+      'Members that made room for more severe ones in an incident that is full; its numbers keep theirs.',
     ),
     anomaliesStale: counter(
       'anomalies_stale_total',

@@ -1,14 +1,15 @@
 /** What the API answers about evidence: which anomalies of an incident have any, and the packets of one. */
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
-import type { Member, Store } from '../store/store.ts';
+import type { NumberedMember } from '../store/member-table.ts';
+import type { Store } from '../store/store.ts';
 import { found, incidentParameters, parametersOf } from './incident-parameters.ts';
 
-/** Anomalies of an incident that are looked at for evidence. */
+/** Anomalies of an incident, the most severe ones, that are listed with their evidence. */
 const MAX_ANOMALIES = 100;
 
-/** `2.pcapng`: the evidence of the second anomaly of the incident. */
-const evidenceFile = incidentParameters.extend({ file: z.string().regex(/^[1-9]\d{0,2}\.pcapng$/) });
+/** `2.pcapng`: the evidence of the anomaly with this number, which it keeps while others become more severe. */
+const evidenceFile = incidentParameters.extend({ file: z.string().regex(/^[1-9]\d{0,14}\.pcapng$/) });
 
 /** Adds the routes. Packets of the network are for those who look into incidents, not for every viewer. */
 export function addEvidenceRoutes(server: FastifyInstance, { store }: { readonly store: Store }): void {
@@ -16,12 +17,15 @@ export function addEvidenceRoutes(server: FastifyInstance, { store }: { readonly
 
   server.get('/api/incidents/:id/evidence', { config }, (request) => {
     const { id } = parametersOf(incidentParameters, request.params);
-    return { evidence: anomaliesOf(id, store).flatMap((member, index) => present(id, member, index, store)) };
+    const incident = found(store.incident(id));
+    const { members } = store.memberTable.page(incident.id, { limit: MAX_ANOMALIES });
+    return { evidence: members.flatMap((member) => present(id, member, store)) };
   });
 
   server.get('/api/incidents/:id/evidence/:file', { config }, (request, reply) => {
     const { id, file } = parametersOf(evidenceFile, request.params);
-    const member = anomaliesOf(id, store)[Number.parseInt(file, 10) - 1];
+    const incident = found(store.incident(id));
+    const member = store.memberTable.numbered(incident.id, Number.parseInt(file, 10));
     const evidence = found(member && store.evidence(member.agent, member.anomalyId), 'evidence');
     return reply
       .type('application/x-pcapng')
@@ -30,15 +34,11 @@ export function addEvidenceRoutes(server: FastifyInstance, { store }: { readonly
   });
 }
 
-function anomaliesOf(id: string, store: Store): Member[] {
-  return store.members(found(store.incident(id)).id, MAX_ANOMALIES);
-}
-
-function present(id: string, { agent, anomalyId }: Member, index: number, store: Store) {
+function present(id: string, { agent, anomalyId, number }: NumberedMember, store: Store) {
   const evidence = store.evidence(agent, anomalyId);
   if (evidence === undefined) return [];
   const { node, packets } = evidence;
   return [
-    { agent, node, anomaly: anomalyId, packets, path: `/api/incidents/${id}/evidence/${index + 1}.pcapng` },
+    { agent, node, anomaly: anomalyId, packets, path: `/api/incidents/${id}/evidence/${number}.pcapng` },
   ];
 }

@@ -16,11 +16,12 @@ import { INCIDENT_STATES, type Incident, type OutboxEntry, type Store } from '..
 import { addAuditRoutes, presentAction } from './audit.ts';
 import { addEvidenceRoutes } from './evidence.ts';
 import { found, incidentParameters, parametersOf } from './incident-parameters.ts';
+import { memberCursor, writeMemberCursor } from './member-cursor.ts';
 import { checkQuery, MAX_PAGE, noQuery, wholeNumber } from './query.ts';
 import { ApiError } from './server.ts';
 import { addSilenceRoutes } from './silences.ts';
 
-/** Anomalies, notifications and actions that the page of one incident shows. */
+/** Notifications and actions that the page of one incident shows, and anomalies unless it is asked for more. */
 const MAX_DETAILS = 100;
 
 const incidentsQuery = z.strictObject({
@@ -29,6 +30,11 @@ const incidentsQuery = z.strictObject({
   kind: z.enum(ANOMALY_KINDS).optional(),
   limit: wholeNumber.pipe(z.number().max(MAX_PAGE)).default(50),
   cursor: wholeNumber.optional(),
+});
+
+const membersQuery = z.strictObject({
+  limit: wholeNumber.pipe(z.number().max(MAX_PAGE)).default(MAX_DETAILS),
+  cursor: memberCursor.optional(),
 });
 
 export interface RoutesOptions {
@@ -65,13 +71,13 @@ export function addRoutes(server: FastifyInstance, options: RoutesOptions): void
   });
 
   server.get('/api/incidents/:id', (request) => {
-    checkQuery(noQuery, request.query);
+    const { limit, cursor } = checkQuery(membersQuery, request.query);
     const incident = found(store.incident(parametersOf(incidentParameters, request.params).id));
+    const { members, next } = store.memberTable.page(incident.id, { limit, after: cursor });
     return {
       incident: present(incident),
-      anomalies: store
-        .members(incident.id, MAX_DETAILS)
-        .map(({ agent, latest }) => ({ agent, anomaly: latest })),
+      anomalies: members.map(({ agent, severity, latest }) => ({ agent, severity, anomaly: latest })),
+      nextCursor: next === null ? null : writeMemberCursor(next),
       notifications: store.notifications(incident.id, MAX_DETAILS).map(presentNotification),
       actions: store.audit.entries({ subject: incident.id, limit: MAX_DETAILS }).entries.map(presentAction),
     };

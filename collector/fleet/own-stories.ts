@@ -7,7 +7,8 @@
 import type { Clock } from '../../common/clock.ts';
 import { anomalyWithoutFlow, type Anomaly, type AnomalyKind, type Severity } from '../../common/event.ts';
 import { formatMilliseconds } from '../../common/time.ts';
-import { COLLECTOR, type Recorder } from '../incident/recorder.ts';
+import type { Recorder } from '../incident/recorder.ts';
+import { COLLECTOR } from '../incident/reporter.ts';
 import type { Store } from '../store/store.ts';
 
 /** While a story lasts it is told again at least this often. */

@@ -4,10 +4,14 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { Clock, Timer } from '../../common/clock.ts';
+import { SEVERITIES } from '../../common/event.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/health.ts';
-import type { Incident, NotificationType, Store } from '../store/store.ts';
+import type { Incident, NotificationLimits, NotificationType, Store } from '../store/store.ts';
 import type { Telling } from '../store/telling-table.ts';
+import { dataTier } from './assessment.ts';
+import { named } from './highlights.ts';
+import { familyOf } from './story.ts';
 import { decide, type Timing } from './timing.ts';
 
 /** So many notifications may wait for one receiver. */
@@ -18,6 +22,10 @@ const PORTION = 100;
 /** What was muted or found no room is looked at again after so long. */
 const LOOK_AGAIN_MS = 15_000;
 const HOUR_MS = 3_600_000;
+/** An agent may bring about as many messages as so many topics: more than that is a flood, whatever it is about. */
+const ORIGIN_TOPICS = 20;
+/** A message about many names so many of the most severe members, and so many of the latest. */
+const NAMED_MEMBERS = 5;
 
 export interface AnnouncerOptions {
   readonly store: Store;
@@ -26,7 +34,10 @@ export interface AnnouncerOptions {
   readonly clock: Clock;
   readonly metrics: CollectorMetrics;
   readonly timing: Timing;
-  /** The flood guard: so many messages of one kind about one subject go to a receiver in an hour, ends not counted. */
+  /**
+   * The flood guard: so many messages about one subject, of one kind and severity, go to a receiver in an hour, ends not
+   * counted; and twenty times as many about all that one agent alone reports.
+   */
   readonly messagesPerHour: number;
   /** The names of all receivers. */
   readonly receivers: readonly string[];
@@ -117,7 +128,7 @@ export class Announcer {
     nowMs: number,
     written: Written,
   ): void {
-    const { store, timing, mutedBy } = this.#options;
+    const { timing, mutedBy } = this.#options;
     const decision =
       isConcerned || incident.state === 'resolved'
         ? decide(incident, telling, timing, nowMs)
@@ -129,24 +140,47 @@ export class Announcer {
       return;
     }
     const { tell: type } = decision;
-    const topic = type === 'resolved' ? null : topicOf(incident);
-    const guardedUntilMs = this.#guardedUntilMs(telling.receiver, topic);
+    const limits = limitsOf(incident, type);
+    const guardedUntilMs = this.#guardedUntilMs(telling.receiver, limits);
     if (type !== 'resolved' && mutedBy(incident, nowMs) !== undefined) {
       this.#lookAgain(telling, nowMs + LOOK_AGAIN_MS);
     } else if (guardedUntilMs > nowMs) {
       this.#holdBack(telling, type, guardedUntilMs, written.heldBack);
-    } else if (store.pendingCount(telling.receiver) >= MAX_PENDING_NOTIFICATIONS) {
+    } else if (!this.#hasRoom(telling.receiver, limits.rank, written)) {
       this.#holdBack(telling, type, nowMs + LOOK_AGAIN_MS, written.turnedAway);
     } else {
-      this.#tell(incident, telling, { type, topic }, nowMs, written);
+      this.#tell(incident, telling, { type, limits }, nowMs, written);
     }
   }
 
   /** When the flood guard lets a message through again; a time that is over where it does now. */
-  #guardedUntilMs(receiver: string, topic: string | null): number {
+  #guardedUntilMs(receiver: string, { topic, origin }: NotificationLimits): number {
     const { store, messagesPerHour } = this.#options;
-    const oldestMs = topic === null ? undefined : store.nthLatestMs(receiver, topic, messagesPerHour);
-    return oldestMs === undefined ? 0 : oldestMs + HOUR_MS;
+    const ofTopic = topic === null ? undefined : store.nthLatestMs(receiver, { topic }, messagesPerHour);
+    const ofOrigin =
+      origin === null ? undefined : store.nthLatestMs(receiver, { origin }, ORIGIN_TOPICS * messagesPerHour);
+    return Math.max(ofTopic ?? -Infinity, ofOrigin ?? -Infinity) + HOUR_MS;
+  }
+
+  /**
+   * An incident of many as a message shows it: with its most severe members and its latest ones, so that neither those
+   * that came before nor those that came after hide one.
+   */
+  #withMembers(incident: Incident): Incident {
+    if (incident.anomalyCount <= incident.highlights.length) return incident;
+    const { memberTable } = this.#options.store;
+    const { members } = memberTable.page(incident.id, { limit: NAMED_MEMBERS });
+    const latest = memberTable.latestOf(incident.id, NAMED_MEMBERS);
+    return { ...incident, highlights: named(incident.highlights, [...members, ...latest]) };
+  }
+
+  /** Whether one more may wait for a receiver; what is less severe than it makes room. */
+  #hasRoom(receiver: string, rank: number, written: Written): boolean {
+    const { store } = this.#options;
+    if (store.pendingCount(receiver) < MAX_PENDING_NOTIFICATIONS) return true;
+    if (!store.dropPending(receiver, rank, 'it made room for a more severe one')) return false;
+    written.turnedAway.push(receiver);
+    return true;
   }
 
   #lookAgain(telling: Telling, dueMs: number | null, held = telling.held): void {
@@ -165,26 +199,40 @@ export class Announcer {
   #tell(
     incident: Incident,
     telling: Telling,
-    { type, topic }: { type: NotificationType; topic: string | null },
+    { type, limits }: { type: NotificationType; limits: NotificationLimits },
     nowMs: number,
     written: Written,
   ): void {
     const { store, timing } = this.#options;
     const { receiver, heldBack } = telling;
     const id = `msg_${randomUUID()}`;
-    store.enqueue({ id, receiver, type, incident, heldBack, createdMs: nowMs }, topic);
+    const named = this.#withMembers(incident);
+    store.enqueue({ id, receiver, type, incident: named, heldBack, createdMs: nowMs }, limits);
     written.notifications++;
     const { severity, breadth, peerCount, nodeCount, count, bytes } = incident;
-    const told = { type, atMs: nowMs, severity, breadth, peerCount, nodeCount, count, bytes };
+    const mostBytes = incident.highlights[0]?.dataBytes ?? 0;
+    const told = { type, atMs: nowMs, severity, breadth, peerCount, nodeCount, count, bytes, mostBytes };
     const next = decide(incident, { told, dueMs: null }, timing, nowMs);
     const dueMs = 'tell' in next ? null : next.waitUntilMs;
     store.tellings.save({ ...telling, told, heldBack: 0, held: null, dueMs });
   }
 }
 
-/** What the flood guard takes for the same: one kind, and one peer or node. */
-function topicOf({ kind, peer, nodes }: Incident): string {
-  return JSON.stringify([kind, peer ?? nodes[0] ?? null]);
+/**
+ * What the flood guard counts a message under: what happened, to which peer or node, how severe. A message about what is
+ * worse never waits for messages about what is less. What one agent alone reports counts for that agent, too.
+ */
+function limitsOf(incident: Incident, type: NotificationType): NotificationLimits {
+  const { severity, peer, nodes, nodeCount, highlights } = incident;
+  const tier = dataTier(highlights[0]?.dataBytes ?? 0);
+  const rank = SEVERITIES.indexOf(severity) * 100 + tier;
+  if (type === 'resolved') return { topic: null, origin: null, rank };
+  const [node = null] = nodes;
+  return {
+    topic: JSON.stringify([familyOf(incident), incident.kind, peer ?? node, severity, tier]),
+    origin: nodeCount > 1 ? null : JSON.stringify([node, severity, tier]),
+    rank,
+  };
 }
 
 function untold({ id }: Incident, receiver: string): Telling {

@@ -1,7 +1,7 @@
 /** Who is told of which incidents. */
 import type { Severity } from '../../common/event.ts';
 import type { Incident } from '../store/store.ts';
-import { isWorse } from './timing.ts';
+import { isWorse } from './severity.ts';
 
 /** A receiver, and from which severity on it is told of incidents. */
 export interface Audience {

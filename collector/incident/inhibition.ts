@@ -21,8 +21,8 @@ export function inhibition({ fleet }: Pick<Store, 'fleet'>): MutedBy {
   };
 }
 
-/** A missing node explains that it is blind, not the other way round. */
+/** A missing node explains that it is blind, not the other way round; and neither explains what others do to it. */
 function causesOf(kind: AnomalyKind): AnomalyKind[] {
-  if (kind === 'missing') return [];
-  return kind === 'blind' ? ['missing'] : ['missing', 'blind'];
+  if (kind === 'blind') return ['missing'];
+  return kind === 'stale-membership' ? ['missing', 'blind'] : [];
 }

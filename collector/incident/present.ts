@@ -1,6 +1,6 @@
 /** An incident as others see it: in the API and in webhooks. */
 import { formatMilliseconds } from '../../common/time.ts';
-import type { Incident } from '../store/store.ts';
+import type { Highlight, Incident } from '../store/store.ts';
 
 /** Plain JSON; times are RFC 3339 in UTC. */
 export function presentIncident(incident: Incident) {
@@ -25,6 +25,7 @@ export function presentIncident(incident: Incident) {
     first,
     last,
     message,
+    mostSevere: incident.highlights.map(presentHighlight),
     opened: formatMilliseconds(incident.openedMs),
     reopened: time(incident.reopenedMs),
     reopenCount,
@@ -34,6 +35,10 @@ export function presentIncident(incident: Incident) {
     resolvedBy: incident.resolvedBy,
     mergedInto,
   };
+}
+
+function presentHighlight({ agent, anomalyId, node, peer, service, severity, dataBytes }: Highlight) {
+  return { agent, anomaly: anomalyId, node, peer, service, severity, bytes: dataBytes };
 }
 
 function time(milliseconds: number | null): string | null {

@@ -8,13 +8,14 @@ import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/health.ts';
 import type { Incident, Member, Store } from '../store/store.ts';
 import type { Announcer } from './announcer.ts';
-import { placeAnomaly, type GroupingLimits } from './grouping.ts';
-import { isOvertaken, Lifecycle, type NewMember, type Taken } from './lifecycle.ts';
-import { storyOf } from './story.ts';
+import { isAttempt } from './assessment.ts';
+import { plausibleTime } from './event-time.ts';
+import { hasOutgrown, placeAnomaly, type GroupingLimits } from './grouping.ts';
+import { isOvertaken, Lifecycle, memberNow, type NewMember, type Taken } from './lifecycle.ts';
+import { COLLECTOR } from './reporter.ts';
+import { answeredFamily, endsByItself, overflowOf, storyOf } from './story.ts';
 import { Tally, type IncidentEvent } from './tally.ts';
 
-/** Who reports what the collector itself notices; no agent can have this name. */
-export const COLLECTOR = '(collector)';
 /** Resolving is done in portions of this many, so that no transaction is long. */
 const RESOLVE_PORTION = 100;
 
@@ -81,7 +82,7 @@ export class Recorder {
         }
         tally.stored.push(report.type);
         if (report.type === 'anomaly') {
-          this.#takeAnomaly(agent, { anomaly: inOurTime(agent, report), nowMs, tally });
+          this.#takeAnomaly(takenOf(agent, inOurTime(agent, report), nowMs, tally));
         }
       }
     });
@@ -94,7 +95,7 @@ export class Recorder {
   recordOwn(anomalies: readonly Anomaly[]): void {
     const nowMs = this.#options.clock.now();
     this.#transaction((tally) => {
-      for (const anomaly of anomalies) this.#takeAnomaly(COLLECTOR, { anomaly, nowMs, tally });
+      for (const anomaly of anomalies) this.#takeAnomaly(takenOf(COLLECTOR, anomaly, nowMs, tally));
     });
   }
 
@@ -145,51 +146,88 @@ export class Recorder {
     });
   }
 
-  #takeAnomaly(agent: string, taken: Taken): void {
-    const { anomaly, tally } = taken;
+  #takeAnomaly(taken: Taken): void {
+    const { agent, anomaly, tally } = taken;
     const { store } = this.#options;
     const member = store.member(agent, anomaly.id);
     const known = member === undefined ? undefined : store.incident(member.incidentId);
     if (member !== undefined && known !== undefined && known.state !== 'resolved') {
-      this.#lifecycle.grow(known, member, taken);
-      if (anomaly.ended) this.#resolveWhenOver(known.id, taken);
-    } else if (member !== undefined && (anomaly.ended || isOvertaken(anomaly, member.latest))) {
+      const base = { count: member.baseCount, bytes: member.baseBytes };
+      if (isAboutAnother(member, taken)) {
+        // It stays what it was there, too: an agent that could empty its incidents could open new ones without end.
+        this.#place(taken, base);
+        return;
+      }
+      if (!isAnsweredNow(member, taken) && !hasOutgrown(known, taken.story)) {
+        this.#lifecycle.grow(known, member, taken);
+        if (anomaly.ended) this.#resolveWhenOver(known.id, taken);
+        return;
+      }
+      this.#lifecycle.leave(known, member);
+      const incident = this.#place(taken, base);
+      this.#afterLeaving(known.id, incident, member, taken);
+    } else if (member !== undefined && isOver(member, taken)) {
       tally.stale++;
     } else {
-      this.#place(agent, member, taken);
+      // What an earlier incident has counted of it is not counted again.
+      const { count = 0, bytes = 0 } = member?.latest ?? {};
+      this.#place(taken, { count, bytes });
     }
   }
 
-  /** Puts an anomaly that no unresolved incident knows where it belongs. */
-  #place(agent: string, member: Member | undefined, taken: Taken): void {
+  /** An incident without a member that went elsewhere: over where it was the last one, else of a peer less. */
+  #afterLeaving(id: string, now: Incident, member: Member, taken: Taken): void {
+    const { store } = this.#options;
+    const left = store.incident(id);
+    if (left === undefined || left.state === 'resolved' || id === now.id) return;
+    if (left.anomalyCount === 0) {
+      this.#lifecycle.replace(left, now, taken);
+      return;
+    }
+    const { breadth, peerCount } = left;
+    if (breadth !== 'kind' || peerCount <= 1) return;
+    const { subject } = storyOf(member.latest);
+    if (!store.stories.hasSubject(left.id, subject)) this.#lifecycle.losePeer(left);
+  }
+
+  /**
+   * Puts an anomaly that no unresolved incident knows where it belongs, and returns the incident.
+   * @param base what was counted of it elsewhere
+   */
+  #place(taken: Taken, base: { count: number; bytes: number }): Incident {
     const { store, limits } = this.#options;
-    const { anomaly, nowMs, tally } = taken;
+    const { agent, anomaly, story, nowMs, tally } = taken;
     const lifecycle = this.#lifecycle;
-    // What an earlier incident has counted of it is not counted again.
     const fresh: NewMember = {
       agent,
       anomalyId: anomaly.id,
-      latest: anomaly,
-      baseCount: member?.latest.count ?? 0,
-      baseBytes: member?.latest.bytes ?? 0,
+      baseCount: base.count,
+      baseBytes: base.bytes,
+      ...memberNow(anomaly),
     };
-    const placement = placeAnomaly(store, anomaly, limits, nowMs);
+    const placement = placeAnomaly(store, { anomaly, story, isOwn: agent === COLLECTOR }, limits, nowMs);
     if (placement.kind === 'same') {
       const { incident } = placement;
-      if (member?.incidentId === incident.id) lifecycle.grow(incident, member, taken);
-      else lifecycle.join(incident, fresh, taken);
-    } else if (placement.kind === 'absorbed') {
-      const { incident, breadth, others } = placement;
-      const broad = lifecycle.absorb(incident, breadth, others, storyOf(anomaly), taken);
-      lifecycle.join(broad, fresh, taken);
-    } else if (placement.kind === 'new') {
-      lifecycle.open(placement.story, placement.isAlone, fresh, taken);
-    } else {
-      tally.merged++;
-      const { incident, many } = placement;
-      if (incident === undefined) lifecycle.open(many, true, fresh, taken);
-      else lifecycle.join(lifecycle.adopt(incident, storyOf(anomaly), nowMs), fresh, taken);
+      const own = store.memberTable.of(incident.id, agent, anomaly.id);
+      if (own === undefined) return lifecycle.join(incident, fresh, taken);
+      return lifecycle.grow(incident, own, taken);
     }
+    if (placement.kind === 'absorbed') {
+      return lifecycle.join(lifecycle.absorb(placement.incident, placement, taken), fresh, taken);
+    }
+    if (placement.kind === 'new') {
+      const { displaced } = placement;
+      if (displaced !== undefined) {
+        tally.merged++;
+        lifecycle.displace(displaced, taken);
+      }
+      return lifecycle.open(story, placement.isAlone, fresh, taken);
+    }
+    tally.merged++;
+    const { incident } = placement;
+    if (incident === undefined)
+      return lifecycle.open(overflowOf(story.family, story.agent), true, fresh, taken);
+    return lifecycle.join(incident, fresh, taken);
   }
 
   /** Resolves an incident none of whose anomalies goes on. */
@@ -210,4 +248,37 @@ export class Recorder {
     if (tally.stored.length > 0 || tally.events.length > 0) onCommit(tally.events);
     return result;
   }
+}
+
+function takenOf(agent: string, reported: Anomaly, nowMs: number, tally: Tally): Taken {
+  const { first, last } = reported;
+  const { ended, ...rest } = reported;
+  const anomaly: Anomaly = {
+    ...rest,
+    first: plausibleTime(first, nowMs),
+    last: plausibleTime(last, nowMs),
+    ...(ended === true && endsByItself(reported.kind) ? { ended } : {}),
+  };
+  return { agent, anomaly, story: storyOf(anomaly), nowMs, tally };
+}
+
+/** Whether a report says nothing new of an anomaly whose incident is resolved. */
+function isOver(member: Member, taken: Taken): boolean {
+  if (isAnsweredNow(member, taken)) return false;
+  return taken.anomaly.ended === true || isOvertaken(taken.anomaly, member);
+}
+
+/** Whether an anomaly is suddenly about another peer or service, or of a kind that has nothing to do with what it was. */
+function isAboutAnother({ latest }: Member, { story }: Taken): boolean {
+  const before = storyOf(latest);
+  return (
+    before.subject !== story.subject ||
+    before.service !== story.service ||
+    answeredFamily(before.family) !== answeredFamily(story.family)
+  );
+}
+
+/** Whether somebody has answered what was an attempt. What was answered once stays so, whatever is said of it later. */
+function isAnsweredNow({ latest }: Member, { anomaly }: Taken): boolean {
+  return isAttempt(latest) && !isAttempt(anomaly);
 }

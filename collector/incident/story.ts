@@ -1,29 +1,35 @@
 /**
- * Which anomalies are one story as a person sees it, and what the story is called.
- *
- * Anomalies belong together across nodes: the stranger who talks to twenty nodes is one incident. What tells two
- * stories apart is what happened (the family of the kind), who the other side is, and the service.
+ * Which incident an anomaly belongs to by its fields: its correlation key. Anomalies belong together across nodes: an
+ * unknown peer that talks to twenty nodes is one incident. What tells two keys apart is what happened (the family of the
+ * kind, and whether anybody answered), who the other side is, and the service.
  */
 import { formatAddress, parseAddress } from '../../common/address.ts';
 import type { Anomaly, AnomalyKind } from '../../common/event.ts';
-import { plainText } from '../../common/plain-text.ts';
-import type { Breadth } from '../store/store.ts';
 import type { Story } from '../store/story-table.ts';
+import { assess, dataTier } from './assessment.ts';
 
 export interface StoryOfPeer extends Story {
-  /** The stranger's address, or null where the story has none. */
+  /** The unknown peer's address, or null where the anomaly has none. */
   readonly peer: string | null;
+  /** The data tier of the anomaly (assessment.ts). */
+  readonly tier: number;
 }
 
-export const SCAN_FAMILY = 'scan';
-/** Families whose stories are one when a peer scans. */
-export const PEER_FAMILIES: readonly string[] = ['contact', SCAN_FAMILY];
+const SCAN_FAMILY = 'scan';
+const CONTACT_FAMILY = 'contact';
+/** Of what nobody answered: a sender that was never heard may be invented, so it shares no incident with one that was. */
+const ATTEMPT_SUFFIX = '-attempt';
+/** Families whose activities are one incident when a peer scans: answered ones, and attempts. */
+const PEER_FAMILIES: readonly (readonly string[])[] = [
+  [CONTACT_FAMILY, SCAN_FAMILY],
+  [CONTACT_FAMILY + ATTEMPT_SUFFIX, SCAN_FAMILY + ATTEMPT_SUFFIX],
+];
 
 /** Kinds of one family are the same story told differently: an address may be unexpected now and a former member later. */
 const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
-  'unexpected-peer': 'contact',
-  'former-member': 'contact',
-  'not-ray': 'contact',
+  'unexpected-peer': CONTACT_FAMILY,
+  'former-member': CONTACT_FAMILY,
+  'not-ray': CONTACT_FAMILY,
   'unexpected-destination': 'leak',
   'new-member': 'new-member',
   'foreign-process': 'foreign-process',
@@ -32,27 +38,80 @@ const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
   blind: 'blind',
   missing: 'missing',
   'stale-membership': 'stale-membership',
-  'connection-attempts': 'attempt',
+  'connection-attempts': CONTACT_FAMILY,
   'raylet-conflict': 'raylet-conflict',
 };
 
-/** The story that an anomaly is part of. */
+/** The correlation key of an anomaly. */
 export function storyOf(anomaly: Anomaly): StoryOfPeer {
-  const family = FAMILIES[anomaly.kind];
+  const { isAttempt, dataBytes } = assess(anomaly);
+  const base = FAMILIES[anomaly.kind];
+  const family = isAttempt ? base + ATTEMPT_SUFFIX : base;
   const peer = peerOf(anomaly);
+  const tier = dataTier(dataBytes);
   // A scan touches many services, and is still one scan.
-  const service = family === SCAN_FAMILY ? null : (anomaly.flow?.plasmawatch.service ?? null);
-  return { ...storyWith(family, subjectOf(anomaly, peer), service), peer };
+  const service = base === SCAN_FAMILY ? null : (anomaly.flow?.plasmawatch.service ?? null);
+  const subject = subjectOf(anomaly, peer);
+  return {
+    fingerprint: JSON.stringify([family, subject, service]),
+    // Only what is alike in all of these is a burst: what moved more stands out.
+    burst: JSON.stringify([family, anomaly.kind, service, tier]),
+    family,
+    subject,
+    service,
+    agent: anomaly.node,
+    peer,
+    tier,
+  };
 }
 
-/** The story that anomalies join when too many stories are open at once: one for each family. */
-export function manyStories(kind: AnomalyKind): StoryOfPeer {
-  return { ...storyWith(MANY, FAMILIES[kind], null), peer: null };
+/** What an agent with too many unresolved incidents reports beyond them: one incident for each family. */
+export function overflowOf(family: string, agent: string): StoryOfPeer {
+  const subject = `node ${agent}`;
+  const fingerprint = JSON.stringify([OVERFLOW, family, agent]);
+  return { fingerprint, burst: '', family: OVERFLOW, subject, service: null, agent, peer: null, tier: 0 };
 }
 
-function storyWith(family: string, subject: string, service: string | null): Story {
-  return { fingerprint: JSON.stringify([family, subject, service]), family, subject, service };
+/** Which of two kinds of one family an incident has: the one that people take more seriously, whichever came first. */
+export function graverKind(kind: AnomalyKind, other: AnomalyKind): AnomalyKind {
+  return GRAVITY.indexOf(other) > GRAVITY.indexOf(kind) && GRAVITY.includes(kind) ? other : kind;
 }
+
+/** Of contacts. A silence for former members is none for an unknown peer that an agent calls one. */
+const GRAVITY: readonly AnomalyKind[] = ['former-member', 'not-ray', 'unexpected-peer'];
+
+/** The families that are one incident when a peer scans; none for a family that has no part in a scan. */
+export function peerFamilies(family: string): readonly string[] {
+  return PEER_FAMILIES.find((families) => families.includes(family)) ?? [];
+}
+
+/** Whether a family is that of scans, as agents report them. */
+export function isScanFamily(family: string): boolean {
+  return family === SCAN_FAMILY || family === SCAN_FAMILY + ATTEMPT_SUFFIX;
+}
+
+/** Whether a family is that of attempts. */
+export function isAttemptFamily(family: string): boolean {
+  return family.endsWith(ATTEMPT_SUFFIX);
+}
+
+/** The family that an activity has once it is answered. */
+export function answeredFamily(family: string): string {
+  return isAttemptFamily(family) ? family.slice(0, -ATTEMPT_SUFFIX.length) : family;
+}
+
+/** The family of an incident, by the correlation key that opened it; of an overflow, that of its anomalies. */
+export function familyOf({ fingerprint }: { readonly fingerprint: string }): string {
+  const [, family = '', subject = ''] = /^\["([^"]*)","([^"]*)"/.exec(fingerprint) ?? [];
+  return family === OVERFLOW ? subject : family;
+}
+
+/** Whether an incident holds what an agent reported beyond its share. */
+export function isOverflow({ fingerprint }: { readonly fingerprint: string }): boolean {
+  return fingerprint.startsWith(`["${OVERFLOW}"`);
+}
+
+const OVERFLOW = 'many';
 
 function subjectOf({ kind, node }: Anomaly, peer: string | null): string {
   // A head that does not answer does not answer all nodes.
@@ -60,100 +119,32 @@ function subjectOf({ kind, node }: Anomaly, peer: string | null): string {
   return peer === null || kind === 'foreign-process' ? `node ${node}` : peer;
 }
 
-/** What a title tells of. */
-export interface Titled {
-  readonly fingerprint: string;
-  readonly kind: AnomalyKind;
-  readonly breadth: Breadth;
-  readonly peer: string | null;
-  readonly peerCount: number;
-  readonly service: string | null;
-  readonly nodes: readonly string[];
-  readonly nodeCount: number;
+/**
+ * Whether an anomaly of this kind says itself that it is over. These are about a node; an agent that could end what it
+ * reports of peers could report, and bring about messages, without end.
+ */
+export function endsByItself(kind: AnomalyKind): boolean {
+  return KINDS_OF_NODES.has(kind);
 }
 
-/** One line for people: `Unexpected peer 10.77.9.66 talks to the object manager on w1 and 2 more nodes`. */
-export function titleOf(story: Titled): string {
-  const { kind, breadth, peer, peerCount, nodes, nodeCount } = story;
-  const others = nodeCount - 1;
-  const first = plainText(nodes[0] ?? 'an unknown node');
-  const where = others > 0 ? `${first} and ${others} more ${others === 1 ? 'node' : 'nodes'}` : first;
-  if (isOfManyStories(story)) return `Many more anomalies of the kind ${kind} on ${where}`;
-  const service = serviceInWords(story.service);
-  const who = peer ?? 'an unknown address';
-  if (breadth === 'peer') return `${who} scans ${where}`;
-  const isOfMany = breadth === 'kind';
-  const titles: Record<AnomalyKind, readonly [ofOne: string, ofMany: string]> = {
-    'unexpected-peer': [
-      `Unexpected peer ${who} talks to ${service} on ${where}`,
-      `${peerCount} unexpected peers talk to ${service} on ${where}`,
-    ],
-    'unexpected-destination': [
-      `Unexpected destination ${who}: connections to ${service} there from ${where}`,
-      `${peerCount} unexpected destinations: connections to ${service} there from ${where}`,
-    ],
-    'former-member': [
-      `Former member ${who} talks to ${service} on ${where}`,
-      `${peerCount} former members talk to ${service} on ${where}`,
-    ],
-    'new-member': [`New member ${who} seen by ${where}`, `${peerCount} new members seen by ${where}`],
-    'foreign-process': [
-      `A foreign process uses the port of ${service} on ${where}`,
-      `Foreign processes use the port of ${service} on ${where}`,
-    ],
-    scan: [`${who} scans ${where}`, `${peerCount} addresses scan ${where}`],
-    'not-ray': [
-      `${who} does not speak Ray to ${service} on ${where}`,
-      `${peerCount} addresses do not speak Ray to ${service} on ${where}`,
-    ],
-    volume: [
-      `${who} moves more than allowed through ${service} on ${where}`,
-      `${peerCount} addresses move more than allowed through ${service} on ${where}`,
-    ],
-    'connection-attempts': [
-      `Unanswered connection attempts to ${where}`,
-      `Unanswered connection attempts to ${nodeCount} nodes: ${where}`,
-    ],
-    'raylet-conflict': [
-      `Two users run a raylet on ${where}`,
-      `Two users run a raylet on ${nodeCount} nodes: ${where}`,
-    ],
-    blind: [`Node ${where} is partly blind`, `${nodeCount} nodes are partly blind: ${where}`],
-    'stale-membership': [
-      `Who belongs to the cluster is out of date on ${where}`,
-      `Who belongs to the cluster is out of date on ${where}`,
-    ],
-    missing: [
-      `Nothing is heard of the agent on ${where}`,
-      `Nothing is heard of the agents on ${nodeCount} nodes: ${where}`,
-    ],
-  };
-  return titles[kind][isOfMany ? 1 : 0];
-}
-
-/** The family of `manyStories`. */
-const MANY = 'many';
-
-function isOfManyStories({ fingerprint }: Titled): boolean {
-  return fingerprint.startsWith(`["${MANY}"`);
-}
+const KINDS_OF_NODES: ReadonlySet<AnomalyKind> = new Set<AnomalyKind>([
+  'blind',
+  'missing',
+  'stale-membership',
+  'connection-attempts',
+  'raylet-conflict',
+]);
 
 /** Whether the other side is the one that was called: a node opened the connection to it. */
 export function isOutbound(kind: AnomalyKind): boolean {
   return kind === 'unexpected-destination' || kind === 'foreign-process';
 }
 
-function peerOf({ kind, flow, peer }: Anomaly): string | null {
-  if (kind === 'blind') return null;
+/** The address that an anomaly is about, as this program writes addresses; null where there is none. */
+export function peerOf({ kind, flow, peer }: Pick<Anomaly, 'kind' | 'flow' | 'peer'>): string | null {
+  if (endsByItself(kind)) return null;
   if (flow === null) return peer ?? null;
   const text = isOutbound(kind) ? flow.destination.ip : flow.source.ip;
   const address = parseAddress(text);
   return address === undefined ? text : formatAddress(address);
-}
-
-function serviceInWords(service: string | null): string {
-  if (service === null) return 'a watched port';
-  if (service === 'gcs') return 'the GCS';
-  if (service === 'worker') return 'a worker';
-  return `the ${plainText(service).replaceAll('-', ' ')}`;
 }

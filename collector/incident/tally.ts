@@ -17,10 +17,12 @@ export class Tally {
   repeated = 0;
   readonly events: IncidentEvent[] = [];
   readonly written = new Written();
-  /** Anomalies that joined the incident for many stories. */
+  /** Anomalies that joined the overflow of their agent. */
   merged = 0;
   /** Anomalies whose numbers their incident does not add up. */
   uncounted = 0;
+  /** Members that made room for more severe ones. */
+  dropped = 0;
   /** Reports that told nothing new. */
   stale = 0;
 
@@ -29,6 +31,7 @@ export class Tally {
     for (const type of this.stored) metrics.reports.inc({ type });
     metrics.anomaliesMerged.inc(this.merged);
     metrics.anomaliesUncounted.inc(this.uncounted);
+    metrics.membersDropped.inc(this.dropped);
     metrics.anomaliesStale.inc(this.stale);
     for (const { type } of this.events) metrics.incidents.inc({ event: type });
   }

@@ -1,7 +1,9 @@
 /** When a receiver is told what of an incident: the whole of it, without a store and without a clock. */
-import { SEVERITIES, type Severity } from '../../common/event.ts';
 import type { Incident, NotificationType } from '../store/store.ts';
 import type { Telling, Told } from '../store/telling-table.ts';
+import { dataTier } from './assessment.ts';
+import { isWorse } from './severity.ts';
+import { familyOf, isAttemptFamily, isOverflow } from './story.ts';
 
 /** Milliseconds. */
 export interface Timing {
@@ -18,8 +20,14 @@ export type Decision = { readonly tell: NotificationType } | { readonly waitUnti
 
 /** An incident that became so many times larger is worse, not only larger. */
 const LEAP = 10;
-/** An incident that moved so many bytes is worse than one that did not; `LEAP` times so many worse again. */
-const MANY_BYTES = 2 ** 30;
+/** An incident that moved 1 GB is worse than one that did not; `LEAP` times so many bytes worse again. */
+const MANY_BYTES = 1e9;
+/** What a connection moves without any transfer: a handshake, a few headers, keep-alives. */
+const LEAST_BYTES = 1000;
+/** What moved data waits for others no longer than this: a person is to know of a theft within two seconds. */
+const PROMPT_WAIT_MS = 1000;
+/** One more peer that moved data is told at once, but not more often than this. */
+const PEER_INTERVAL_MS = 20_000;
 
 /** What a receiver is to be told of an incident as it stands. */
 export function decide(
@@ -28,36 +36,58 @@ export function decide(
   timing: Timing,
   nowMs: number,
 ): Decision {
-  const { groupWaitMs, updateIntervalMs, repeatIntervalMs } = timing;
+  const { updateIntervalMs, repeatIntervalMs } = timing;
+  const isCritical = incident.severity === 'critical';
+  const isTheft = isCritical && dataTier(incident.highlights[0]?.dataBytes ?? 0) > 0;
+  const groupWaitMs =
+    isTheft || (isCritical && told !== null && hasOutstanding(incident, told))
+      ? Math.min(timing.groupWaitMs, PROMPT_WAIT_MS)
+      : timing.groupWaitMs;
   const tellAt = (type: NotificationType, atMs: number): Decision =>
     nowMs >= atMs ? { tell: type } : { waitUntilMs: atMs };
   if (incident.state === 'resolved') {
     return told === null || told.type === 'resolved' ? { waitUntilMs: null } : { tell: 'resolved' };
   }
   if (told === null || told.type === 'resolved') {
-    const isUrgent = incident.severity === 'critical' && incident.isAlone;
+    const isUrgent = isCritical && incident.isAlone;
     const sinceMs = incident.reopenedMs ?? incident.openedMs;
     return tellAt(told === null ? 'opened' : 'reopened', isUrgent ? nowMs : sinceMs + groupWaitMs);
   }
   if (isWorse(incident.severity, told.severity)) return { tell: 'escalated' };
   // What was due before is due no later for it.
   if (hasLeapt(incident, told)) return tellAt('escalated', Math.min(dueMs ?? Infinity, nowMs + groupWaitMs));
+  if (isTheft && hasMorePeers(incident, told)) return tellAt('escalated', told.atMs + PEER_INTERVAL_MS);
   if (hasDoubled(incident, told)) return tellAt('updated', told.atMs + updateIntervalMs);
   if (incident.state === 'acknowledged') return { waitUntilMs: null };
   return tellAt('repeated', told.atMs + repeatIntervalMs);
 }
 
-/** Whether a severity is above another. */
-export function isWorse(severity: Severity, than: Severity): boolean {
-  return SEVERITIES.indexOf(severity) > SEVERITIES.indexOf(than);
-}
-
+/** Attempts cost nothing and prove nothing, so more of them are only more. */
 function hasLeapt(incident: Incident, told: Told): boolean {
+  if (isAttemptFamily(familyOf(incident))) return false;
   return (
     incident.breadth !== told.breadth ||
+    isConfirmed(incident, told) ||
+    hasOutstanding(incident, told) ||
     isTimes(LEAP, incident, told, ['nodeCount', 'peerCount']) ||
     orderOfBytes(incident.bytes) > orderOfBytes(told.bytes)
   );
+}
+
+/** Whether a burst of peers that moved data has one that nobody was told of. */
+function hasMorePeers({ breadth, peerCount }: Incident, told: Told): boolean {
+  return breadth === 'kind' && told.breadth === 'kind' && peerCount > told.peerCount;
+}
+
+/** Whether one of many has moved so much more than any that people were told of that it is another matter. */
+function hasOutstanding(incident: Incident, { mostBytes = 0 }: Told): boolean {
+  if (incident.breadth !== 'kind' && !isOverflow(incident)) return false;
+  return (incident.highlights[0]?.dataBytes ?? 0) >= LEAP * Math.max(mostBytes, LEAST_BYTES);
+}
+
+/** Whether a second agent sees now what one alone had said of a peer. */
+function isConfirmed({ peer, nodeCount }: Incident, told: Told): boolean {
+  return peer !== null && told.nodeCount === 1 && nodeCount > 1;
 }
 
 /** How often `MANY_BYTES` was reached: 0 below it, 1 from it on, 2 from ten times so many on. */

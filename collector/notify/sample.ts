@@ -33,6 +33,8 @@ export function sampleIncident(nowMs: number): Incident {
     first: now,
     last: now,
     message: 'This is a test of the receiver; nothing has happened',
+    highlights: [],
+    tier: 0,
     openedMs: nowMs,
     isAlone: true,
     reopenedMs: null,

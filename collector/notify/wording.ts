@@ -4,6 +4,7 @@ import { formatSize } from '../../common/units.ts';
 import type { Incident, Notification, NotificationType } from '../store/store.ts';
 
 const LISTED_NODES = 10;
+const LISTED_MEMBERS = 20;
 
 export interface Wording {
   /** One line. */
@@ -31,7 +32,9 @@ export function headlineOf({ type, incident }: Notification): string {
 
 /** What is known of an incident, as pairs of a name and a value. */
 export function factsOf({ incident, heldBack }: Notification): [name: string, value: string][] {
-  const { severity, peer, peerCount, service, serviceCount, nodes, nodeCount, count, bytes, kind } = incident;
+  const { severity, peerCount, service, serviceCount, nodes, nodeCount, count, bytes, kind, highlights } =
+    incident;
+  const peer = peerCount > 1 ? (highlights[0]?.peer ?? incident.peer) : incident.peer;
   const listed = nodes.slice(0, LISTED_NODES).map(plainText).join(', ');
   const more = nodeCount - Math.min(nodes.length, LISTED_NODES);
   const facts: [string, string | null][] = [
@@ -42,11 +45,24 @@ export function factsOf({ incident, heldBack }: Notification): [name: string, va
       service === null ? null : andMore(plainText(service), serviceCount),
     ],
     [nodeCount === 1 ? 'Node' : 'Nodes', more > 0 ? `${listed} and ${more} more` : listed],
+    ['Most severe', highlights.length > 1 ? mostSevere(highlights) : null],
     [kind === 'blind' ? 'Lost packets' : 'Connections', `${count} (${formatSize(bytes)})`],
     ['Resolved by', incident.resolvedBy === null ? null : plainText(incident.resolvedBy)],
     ['Held back', heldBack === 0 ? null : `${heldBack} earlier ${heldBack === 1 ? 'message' : 'messages'}`],
   ];
   return facts.filter((fact): fact is [string, string] => fact[1] !== null);
+}
+
+/** `10.77.9.66 on w1, object manager (954 MiB); …` */
+function mostSevere(highlights: Incident['highlights']): string {
+  return highlights
+    .slice(0, LISTED_MEMBERS)
+    .map(({ peer, node, service, dataBytes }) => {
+      const where = `${peer === null ? '' : `${peer} on `}${plainText(node)}`;
+      const through = service === null ? '' : `, ${plainText(service)}`;
+      return `${where}${through}${dataBytes === 0 ? '' : ` (${formatSize(dataBytes)})`}`;
+    })
+    .join('; ');
 }
 
 function andMore(first: string, count: number): string {

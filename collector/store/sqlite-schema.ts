@@ -189,4 +189,70 @@ export const MIGRATIONS: readonly string[] = [
     changed_ms INTEGER NOT NULL
   ) STRICT;
   `,
+  `
+  -- Members in the order of their severity, and how many each node has in an incident.
+  ALTER TABLE members ADD COLUMN severity INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE members ADD COLUMN data_bytes INTEGER NOT NULL DEFAULT 0;
+  UPDATE members SET data_bytes = coalesce(json_extract(latest, '$.bytes'), 0),
+    severity = CASE json_extract(latest, '$.severity') WHEN 'critical' THEN 2 WHEN 'warning' THEN 1 ELSE 0 END;
+  CREATE INDEX members_by_severity ON members (incident, severity DESC, data_bytes DESC);
+  CREATE INDEX members_of_node ON members (incident, node, severity, data_bytes);
+  CREATE INDEX members_going_on ON members (incident) WHERE ended = 0;
+  DROP INDEX members_by_incident;
+
+  CREATE TABLE incident_nodes (
+    incident INTEGER NOT NULL REFERENCES incidents (number) ON DELETE CASCADE,
+    node TEXT NOT NULL,
+    members INTEGER NOT NULL,
+    PRIMARY KEY (incident, node)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX incident_nodes_by_members ON incident_nodes (incident, members);
+  INSERT INTO incident_nodes (incident, node, members)
+    SELECT incident, node, COUNT(*) FROM members GROUP BY incident, node;
+  CREATE TRIGGER member_joined AFTER INSERT ON members BEGIN
+    INSERT INTO incident_nodes (incident, node, members) VALUES (NEW.incident, NEW.node, 1)
+      ON CONFLICT (incident, node) DO UPDATE SET members = members + 1;
+  END;
+  CREATE TRIGGER member_left AFTER DELETE ON members BEGIN
+    UPDATE incident_nodes SET members = members - 1 WHERE incident = OLD.incident AND node = OLD.node;
+    DELETE FROM incident_nodes WHERE incident = OLD.incident AND node = OLD.node AND members <= 0;
+  END;
+  CREATE TRIGGER member_moved AFTER UPDATE OF incident, node ON members
+    WHEN OLD.incident <> NEW.incident OR OLD.node <> NEW.node BEGIN
+    UPDATE incident_nodes SET members = members - 1 WHERE incident = OLD.incident AND node = OLD.node;
+    DELETE FROM incident_nodes WHERE incident = OLD.incident AND node = OLD.node AND members <= 0;
+    INSERT INTO incident_nodes (incident, node, members) VALUES (NEW.incident, NEW.node, 1)
+      ON CONFLICT (incident, node) DO UPDATE SET members = members + 1;
+  END;
+
+  -- Who began an activity, and which ones are alike: a burst is counted for each agent.
+  ALTER TABLE stories ADD COLUMN agent TEXT NOT NULL DEFAULT '';
+  ALTER TABLE stories ADD COLUMN burst TEXT NOT NULL DEFAULT '';
+  DROP INDEX stories_alike;
+  CREATE INDEX stories_of_agent ON stories (burst, agent, began_ms);
+  -- The latest of each agent.
+  CREATE TABLE latest_stories (
+    burst TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    incident INTEGER NOT NULL REFERENCES incidents (number) ON DELETE CASCADE,
+    began_ms INTEGER NOT NULL,
+    PRIMARY KEY (burst, agent)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX latest_stories_by_time ON latest_stories (burst, began_ms);
+  CREATE INDEX latest_stories_by_incident ON latest_stories (incident);
+
+  -- Unresolved incidents of the agent that opened them.
+  ALTER TABLE incidents ADD COLUMN opened_by TEXT NOT NULL DEFAULT '';
+  UPDATE incidents SET opened_by = coalesce(json_extract(incident, '$.nodes[0]'), '');
+  CREATE INDEX incidents_by_opener ON incidents (opened_by) WHERE state <> 'resolved';
+
+  UPDATE incidents SET incident = json_set(incident, '$.highlights', json('[]'), '$.tier', 0);
+  UPDATE outbox SET snapshot = json_set(snapshot, '$.highlights', json('[]'), '$.tier', 0);
+
+  -- Messages about what one agent alone reports, and which ones make room for others.
+  ALTER TABLE outbox ADD COLUMN origin TEXT;
+  ALTER TABLE outbox ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX outbox_by_origin ON outbox (receiver, origin, created_ms) WHERE origin IS NOT NULL;
+  CREATE INDEX outbox_by_rank ON outbox (receiver, rank, number) WHERE state = 'pending';
+  `,
 ];

@@ -4,6 +4,7 @@ import { openDatabase } from '../../common/sqlite.ts';
 import { AuditTable } from './audit-table.ts';
 import { EnrolmentTable } from './enrolment-table.ts';
 import { FleetTable, type AgentRecord } from './fleet-table.ts';
+import { MemberTable } from './member-table.ts';
 import { incidentId, incidentNumber, toIncident, type IncidentRow } from './incident-row.ts';
 import { Queries } from './queries.ts';
 import { RulesTable } from './rules-table.ts';
@@ -17,6 +18,7 @@ import type {
   Member,
   NewIncident,
   Notification,
+  NotificationLimits,
   NotificationType,
   OutboxEntry,
   RemovalLimits,
@@ -36,6 +38,9 @@ export async function openSqliteStore(path: string): Promise<Store> {
   return new SqliteStore(new Queries(path, await openDatabase(path, MIGRATIONS)));
 }
 
+/** Counted by no limit, and never lost to make room. */
+const UNLIMITED: NotificationLimits = { topic: null, origin: null, rank: Number.MAX_SAFE_INTEGER };
+
 interface OutboxRow {
   id: string;
   receiver: string;
@@ -49,20 +54,12 @@ interface OutboxRow {
   reason: string | null;
 }
 
-interface MemberRow {
-  incident: number;
-  agent: string;
-  anomaly_id: string;
-  base_count: number;
-  base_bytes: number;
-  latest: string;
-}
-
 class SqliteStore implements Store {
   readonly #queries: Queries;
   readonly fleet: FleetTable;
   readonly rules: RulesTable;
   readonly stories: StoryTable;
+  readonly memberTable: MemberTable;
   readonly enrolments: EnrolmentTable;
   readonly tellings: TellingTable;
   readonly silences: SilenceTable;
@@ -72,7 +69,8 @@ class SqliteStore implements Store {
     this.#queries = queries;
     this.fleet = new FleetTable(queries);
     this.rules = new RulesTable(queries);
-    this.stories = new StoryTable(queries);
+    this.memberTable = new MemberTable(queries);
+    this.stories = new StoryTable(queries, this.memberTable);
     this.enrolments = new EnrolmentTable(queries);
     this.tellings = new TellingTable(queries);
     this.silences = new SilenceTable(queries);
@@ -197,9 +195,11 @@ class SqliteStore implements Store {
 
   insertIncident(incident: NewIncident): Incident {
     this.#queries.run(
-      'INSERT INTO incidents (fingerprint, state, last_report_ms, quiet_ms, incident) VALUES (?, ?, ?, ?, ?)',
+      `INSERT INTO incidents (fingerprint, opened_by, state, last_report_ms, quiet_ms, incident)
+       VALUES (?, ?, ?, ?, ?, ?)`,
       [
         incident.fingerprint,
+        incident.nodes[0] ?? '',
         incident.state,
         incident.lastReportMs,
         incident.quietMs,
@@ -211,9 +211,19 @@ class SqliteStore implements Store {
   }
 
   updateIncident({ id, ...incident }: Incident): void {
+    // The key of an incident that became broader is free for one of its own: what it tells of is in its stories.
+    const key = incident.breadth === 'story' ? incident.fingerprint : `${id} ${incident.fingerprint}`;
     this.#queries.run(
-      'UPDATE incidents SET state = ?, last_report_ms = ?, quiet_ms = ?, incident = ? WHERE number = ?',
-      [incident.state, incident.lastReportMs, incident.quietMs, JSON.stringify(incident), incidentNumber(id)],
+      `UPDATE incidents SET fingerprint = ?, state = ?, last_report_ms = ?, quiet_ms = ?, incident = ?
+       WHERE number = ?`,
+      [
+        key,
+        incident.state,
+        incident.lastReportMs,
+        incident.quietMs,
+        JSON.stringify(incident),
+        incidentNumber(id),
+      ],
     );
   }
 
@@ -225,6 +235,27 @@ class SqliteStore implements Store {
 
   unresolvedCount(): number {
     return this.#queries.number("SELECT COUNT(*) AS value FROM incidents WHERE state <> 'resolved'", []);
+  }
+
+  unresolvedOf(agent: string, limit: number): number {
+    return this.#queries.number(
+      `SELECT COUNT(*) AS value FROM
+         (SELECT 1 FROM incidents WHERE opened_by = ? AND state <> 'resolved' LIMIT ?)`,
+      [agent, limit],
+    );
+  }
+
+  leastUnresolvedOf(agent: string): Incident | undefined {
+    return this.#queries
+      .all<IncidentRow>(
+        `SELECT number, incident FROM incidents
+         WHERE opened_by = ? AND state <> 'resolved' AND fingerprint NOT LIKE '["many"%'
+           AND json_extract(incident, '$.nodeCount') = 1
+         ORDER BY CASE json_extract(incident, '$.severity') WHEN 'critical' THEN 2 WHEN 'warning' THEN 1 ELSE 0 END,
+           coalesce(json_extract(incident, '$.highlights[0].dataBytes'), 0), number LIMIT 1`,
+        [agent],
+      )
+      .map(toIncident)[0];
   }
 
   incidents({ state, severity, kind, limit, before = Number.MAX_SAFE_INTEGER }: IncidentQuery): {
@@ -259,31 +290,11 @@ class SqliteStore implements Store {
   }
 
   member(agent: string, anomalyId: string): Member | undefined {
-    return this.#queries
-      .all<MemberRow>(
-        'SELECT * FROM members WHERE agent = ? AND anomaly_id = ? ORDER BY incident DESC LIMIT 1',
-        [agent, anomalyId],
-      )
-      .map(toMember)[0];
+    return this.memberTable.latest(agent, anomalyId);
   }
 
-  saveMember({ incidentId: id, agent, anomalyId, latest, baseCount, baseBytes }: Member): void {
-    this.#queries.run(
-      `INSERT INTO members (incident, agent, anomaly_id, node, base_count, base_bytes, latest, ended)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-       ON CONFLICT (agent, anomaly_id, incident)
-         DO UPDATE SET latest = excluded.latest, node = excluded.node, ended = excluded.ended`,
-      [
-        incidentNumber(id),
-        agent,
-        anomalyId,
-        latest.node,
-        baseCount,
-        baseBytes,
-        JSON.stringify(latest),
-        latest.ended ? 1 : 0,
-      ],
-    );
+  saveMember(member: Member): void {
+    this.memberTable.save(member);
   }
 
   hasOngoing(id: string): boolean {
@@ -292,30 +303,6 @@ class SqliteStore implements Store {
         incidentNumber(id),
       ]) > 0
     );
-  }
-
-  hasNode(id: string, node: string): boolean {
-    return (
-      this.#queries.number('SELECT 1 AS value FROM members WHERE incident = ? AND node = ? LIMIT 1', [
-        incidentNumber(id),
-        node,
-      ]) > 0
-    );
-  }
-
-  nodeCount(id: string): number {
-    return this.#queries.number('SELECT COUNT(DISTINCT node) AS value FROM members WHERE incident = ?', [
-      incidentNumber(id),
-    ]);
-  }
-
-  members(id: string, limit: number): Member[] {
-    return this.#queries
-      .all<MemberRow>('SELECT * FROM members WHERE incident = ? ORDER BY rowid LIMIT ?', [
-        incidentNumber(id),
-        limit,
-      ])
-      .map(toMember);
   }
 
   evidence(agent: string, anomalyId: string): EvidenceReport | undefined {
@@ -330,22 +317,33 @@ class SqliteStore implements Store {
 
   enqueue(
     { id, receiver, type, incident, heldBack, createdMs }: Notification,
-    topic: string | null = null,
+    { topic, origin, rank }: NotificationLimits = UNLIMITED,
   ): void {
     const number = incidentNumber(incident.id);
     this.#queries.run(
-      `INSERT INTO outbox (id, receiver, type, incident, snapshot, held_back, created_ms, topic)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-      [id, receiver, type, number, JSON.stringify(incident), heldBack, createdMs, topic],
+      `INSERT INTO outbox (id, receiver, type, incident, snapshot, held_back, created_ms, topic, origin, rank)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      [id, receiver, type, number, JSON.stringify(incident), heldBack, createdMs, topic, origin, rank],
     );
   }
 
-  nthLatestMs(receiver: string, topic: string, n: number): number | undefined {
+  nthLatestMs(receiver: string, by: { topic: string } | { origin: string }, n: number): number | undefined {
+    const [column, value] = 'topic' in by ? ['topic', by.topic] : ['origin', by.origin];
     return this.#queries.all<{ created_ms: number }>(
-      `SELECT created_ms FROM outbox WHERE receiver = ? AND topic = ?
+      `SELECT created_ms FROM outbox WHERE receiver = ? AND ${column} = ?
        ORDER BY created_ms DESC LIMIT 1 OFFSET ?`,
-      [receiver, topic, n - 1],
+      [receiver, value, n - 1],
     )[0]?.created_ms;
+  }
+
+  dropPending(receiver: string, rank: number, reason: string): boolean {
+    const dropped = this.#queries.run(
+      `UPDATE outbox SET state = 'failed', reason = ? WHERE number =
+         (SELECT number FROM outbox WHERE receiver = ? AND state = 'pending' AND rank < ?
+          ORDER BY rank, number LIMIT 1)`,
+      [reason, receiver, rank],
+    );
+    return dropped > 0;
   }
 
   pending(receiver: string, limit: number): OutboxEntry[] {
@@ -484,17 +482,6 @@ class SqliteStore implements Store {
     );
     return { reports: this.#queries.run('DELETE FROM reports WHERE id < ?', [end]), unexported };
   }
-}
-
-function toMember(row: MemberRow): Member {
-  return {
-    agent: row.agent,
-    anomalyId: row.anomaly_id,
-    incidentId: incidentId(row.incident),
-    latest: JSON.parse(row.latest) as Member['latest'],
-    baseCount: row.base_count,
-    baseBytes: row.base_bytes,
-  };
 }
 
 function toOutboxEntry(row: OutboxRow): OutboxEntry {

@@ -5,10 +5,18 @@
  * `transaction` that returned. That is what an acknowledgement to an agent and a notification's outbox stand on.
  * All times are milliseconds since the epoch by the collector's clock, unless a field says otherwise.
  */
-import type { Anomaly, AnomalyKind, EvidenceReport, Report, Severity } from '../../common/event.ts';
+import type {
+  Anomaly,
+  AnomalyKind,
+  EvidenceReport,
+  FlowState,
+  Report,
+  Severity,
+} from '../../common/event.ts';
 import type { AuditTable } from './audit-table.ts';
 import type { EnrolmentTable } from './enrolment-table.ts';
 import type { AgentRecord, FleetTable } from './fleet-table.ts';
+import type { MemberTable } from './member-table.ts';
 import type { RulesTable } from './rules-table.ts';
 import type { SilenceTable } from './silence-table.ts';
 import type { StoryTable } from './story-table.ts';
@@ -55,8 +63,12 @@ export interface Incident {
   /** Earliest and latest time of the anomalies, RFC 3339 with nanoseconds; by the agents' clocks, unless one is wrong. */
   readonly first: string;
   readonly last: string;
-  /** The latest sentence of an agent. */
+  /** What the agents with the most severe members say of them, each with its name. */
   readonly message: string;
+  /** The most severe member of each agent, most severe first; of the first agents only. */
+  readonly highlights: readonly Highlight[];
+  /** Of a burst: how much its members moved at most, as a power of ten (incident/assessment.ts); else 0. */
+  readonly tier: number;
   readonly openedMs: number;
   /** Whether no other story like it began shortly before: one of many is not told at once. */
   readonly isAlone: boolean;
@@ -75,6 +87,22 @@ export interface Incident {
 }
 
 export type NewIncident = Omit<Incident, 'id'>;
+
+/** A member of an incident, as far as titles and messages name it. */
+export interface Highlight {
+  readonly agent: string;
+  readonly anomalyId: string;
+  readonly node: string;
+  readonly kind: AnomalyKind;
+  readonly peer: string | null;
+  readonly service: string | null;
+  /** Of its first connection. */
+  readonly state: FlowState | null;
+  readonly severity: Severity;
+  readonly dataBytes: number;
+  /** What the agent says, fit to be shown: with the agent's name, on one line, cut. */
+  readonly text: string;
+}
 
 /** Which incidents are asked for; what is left out does not matter. */
 export interface IncidentQuery {
@@ -97,6 +125,10 @@ export interface Member {
   readonly latest: Anomaly;
   readonly baseCount: number;
   readonly baseBytes: number;
+  /** As the collector assesses it; within an incident it never falls. */
+  readonly severity: Severity;
+  /** Wire bytes of its connections; 0 where nobody answered. */
+  readonly dataBytes: number;
 }
 
 export const NOTIFICATION_TYPES = [
@@ -119,6 +151,16 @@ export interface Notification {
   /** Messages about this incident that the receiver did not get before this one, because of a limit. */
   readonly heldBack: number;
   readonly createdMs: number;
+}
+
+/** What limits see of a notification; each is null where a limit does not count it. */
+export interface NotificationLimits {
+  /** What the flood guard takes for the same. */
+  readonly topic: string | null;
+  /** The only agent that the incident is reported by. */
+  readonly origin: string | null;
+  /** The higher, the less it may be lost to make room. */
+  readonly rank: number;
 }
 
 /** A notification and how far its delivery is. */
@@ -165,6 +207,8 @@ export interface Store {
   readonly fleet: FleetTable;
   readonly rules: RulesTable;
   readonly stories: StoryTable;
+  /** The members of incidents, by severity; those of one anomaly are found by `member`. */
+  readonly memberTable: MemberTable;
   readonly enrolments: EnrolmentTable;
   readonly tellings: TellingTable;
   readonly silences: SilenceTable;
@@ -199,6 +243,10 @@ export interface Store {
   updateIncident(incident: Incident): void;
   incident(id: string): Incident | undefined;
   unresolvedCount(): number;
+  /** Unresolved incidents that an agent's report opened; counts no further than to `limit`. */
+  unresolvedOf(agent: string, limit: number): number;
+  /** The least of those by severity, then by bytes, then the oldest; overflows and those of several agents left out. */
+  leastUnresolvedOf(agent: string): Incident | undefined;
   /** Newest first. */
   incidents(query: IncidentQuery): { incidents: Incident[]; next: number | null };
   /** Unresolved incidents without a report for as long as each may be quiet, not counting the time before `sinceMs`. */
@@ -209,18 +257,22 @@ export interface Store {
   saveMember(member: Member): void;
   /** Whether an anomaly of the incident has not said that it is over. */
   hasOngoing(incidentId: string): boolean;
-  /** Whether a node is among the reporters of an incident. */
-  hasNode(incidentId: string, node: string): boolean;
-  /** How many nodes report of an incident. */
-  nodeCount(incidentId: string): number;
-  members(incidentId: string, limit: number): Member[];
   /** The first packets of an anomaly's connection, while reports of that time are kept. */
   evidence(agent: string, anomalyId: string): EvidenceReport | undefined;
 
-  /** @param topic what the flood guard counts it under; none when not given */
-  enqueue(notification: Notification, topic?: string | null): void;
-  /** When the message was written that is the n-th latest of its topic for a receiver; undefined where there are fewer. */
-  nthLatestMs(receiver: string, topic: string, n: number): number | undefined;
+  /** @param limits what limits see of it; none counts it when not given */
+  enqueue(notification: Notification, limits?: NotificationLimits): void;
+  /**
+   * When the message was written that is the n-th latest of its topic, or of its origin, for a receiver; undefined where
+   * there are fewer.
+   */
+  nthLatestMs(
+    receiver: string,
+    by: { readonly topic: string } | { readonly origin: string },
+    n: number,
+  ): number | undefined;
+  /** Gives up the oldest of the pending notifications of the lowest rank, if that is below `rank`; whether there was one. */
+  dropPending(receiver: string, rank: number, reason: string): boolean;
   /** The oldest notifications that wait for a receiver, in order. */
   pending(receiver: string, limit: number): OutboxEntry[];
   pendingCount(receiver: string): number;

@@ -1,6 +1,6 @@
 /** Which incident tells which story, now and after it was resolved. */
-import type { AnomalyKind } from '../../common/event.ts';
 import { incidentNumber, toIncident, type IncidentRow } from './incident-row.ts';
+import type { MemberTable } from './member-table.ts';
 import type { Queries } from './queries.ts';
 import type { Incident } from './store.ts';
 
@@ -12,19 +12,27 @@ export interface Story {
   /** The stranger's address, or the node or cluster that the story is about. */
   readonly subject: string;
   readonly service: string | null;
+  /** The agent that reports it. */
+  readonly agent: string;
+  /** What it has in common with others that are one burst with it. */
+  readonly burst: string;
 }
 
 /** A story of a subject, with the unresolved incident that tells it. */
 export interface ToldStory {
   readonly family: string;
+  /** The agent that began it. */
+  readonly agent: string;
   readonly incident: Incident;
 }
 
 export class StoryTable {
   readonly #queries: Queries;
+  readonly #members: MemberTable;
 
-  constructor(queries: Queries) {
+  constructor(queries: Queries, members: MemberTable) {
     this.#queries = queries;
+    this.#members = members;
   }
 
   /** The incident, resolved or not, that told a story last; undefined where there is none any more. */
@@ -39,31 +47,54 @@ export class StoryTable {
   }
 
   /** From now on the incident tells the story. */
-  save({ fingerprint, family, subject, service }: Story, incidentId: string, nowMs: number): void {
+  save({ fingerprint, family, subject, service, agent, burst }: Story, id: string, nowMs: number): void {
+    const incident = incidentNumber(id);
     this.#queries.run(
-      `INSERT INTO stories (fingerprint, incident, family, subject, service, began_ms) VALUES (?, ?, ?, ?, ?, ?)
-       ON CONFLICT (fingerprint) DO UPDATE SET incident = excluded.incident, began_ms = excluded.began_ms`,
-      [fingerprint, incidentNumber(incidentId), family, subject, service, nowMs],
+      `INSERT INTO stories (fingerprint, incident, family, subject, service, agent, burst, began_ms)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (fingerprint) DO UPDATE SET incident = excluded.incident, agent = excluded.agent,
+         burst = excluded.burst, began_ms = excluded.began_ms`,
+      [fingerprint, incident, family, subject, service, agent, burst, nowMs],
+    );
+    this.#queries.run(
+      `INSERT INTO latest_stories (burst, agent, incident, began_ms) VALUES (?, ?, ?, ?)
+       ON CONFLICT (burst, agent) DO UPDATE SET incident = excluded.incident, began_ms = excluded.began_ms`,
+      [burst, agent, incident, nowMs],
     );
   }
 
-  /** The latest stories like this one, of whatever subject, that began since and whose incident, not resolved, is of that kind. */
-  alike(
-    { family, service }: Story,
-    { kind, sinceMs, limit }: { kind: AnomalyKind; sinceMs: number; limit: number },
+  /** The latest stories like this one that its agent began since, of whatever subject, whose incident is not resolved. */
+  alikeOfAgent({ burst, agent }: Story, { sinceMs, limit }: { sinceMs: number; limit: number }): ToldStory[] {
+    return this.#told('burst = ? AND agent = ? AND began_ms > ? ORDER BY began_ms DESC LIMIT ?', [
+      burst,
+      agent,
+      sinceMs,
+      limit,
+    ]);
+  }
+
+  /** Likewise the latest one of each other agent. */
+  alikeOfOthers(
+    { burst, agent, family }: Story,
+    { sinceMs, limit }: { sinceMs: number; limit: number },
   ): ToldStory[] {
-    return this.#told(
-      `family = ? AND service IS ? AND began_ms > ? AND json_extract(incident.incident, '$.kind') = ?
-       ORDER BY began_ms DESC LIMIT ?`,
-      [family, service, sinceMs, kind, limit],
-    );
+    return this.#queries
+      .all<IncidentRow & { agent: string }>(
+        `SELECT latest_stories.agent, number, incidents.incident
+         FROM latest_stories JOIN incidents ON incidents.number = latest_stories.incident
+         WHERE burst = ? AND began_ms > ? AND latest_stories.agent <> ? AND state <> 'resolved'
+         ORDER BY began_ms DESC LIMIT ?`,
+        [burst, sinceMs, agent, limit],
+      )
+      .map((row) => ({ family, agent: row.agent, incident: toIncident(row) }));
   }
 
-  /** The stories of a subject in these families that are not resolved. */
-  ofSubject(subject: string, families: readonly string[], limit: number): ToldStory[] {
+  /** The other stories of its subject in these families that are not resolved. */
+  othersOfSubject({ subject, fingerprint }: Story, families: readonly string[], limit: number): ToldStory[] {
     return this.#told(
-      'subject = ? AND family IN (SELECT value FROM json_each(?)) ORDER BY began_ms DESC LIMIT ?',
-      [subject, JSON.stringify(families), limit],
+      `subject = ? AND family IN (SELECT value FROM json_each(?)) AND stories.fingerprint <> ?
+       ORDER BY began_ms DESC LIMIT ?`,
+      [subject, JSON.stringify(families), fingerprint, limit],
     );
   }
 
@@ -87,13 +118,19 @@ export class StoryTable {
   move(fromId: string, toId: string): void {
     const [from, to] = [incidentNumber(fromId), incidentNumber(toId)];
     this.#queries.run('UPDATE stories SET incident = ? WHERE incident = ?', [to, from]);
-    this.#queries.run('UPDATE OR REPLACE members SET incident = ? WHERE incident = ?', [to, from]);
+    this.#queries.run('UPDATE latest_stories SET incident = ? WHERE incident = ?', [to, from]);
+    this.#members.move(fromId, toId);
+    this.markMerged(fromId, toId);
+  }
+
+  /** Notes that another incident tells what one did, and what that one has absorbed; nothing more is told of it till then. */
+  markMerged(fromId: string, toId: string): void {
+    const [from, to] = [incidentNumber(fromId), incidentNumber(toId)];
     this.#queries.run(
       `UPDATE incidents SET merged_into = ?, incident = json_set(incident, '$.mergedInto', ?)
        WHERE merged_into = ? OR number = ?`,
       [to, toId, from, from],
     );
-    // Nothing more is told of it until the other one is over.
     this.#queries.run('UPDATE tellings SET due_ms = NULL WHERE incident = ?', [from]);
   }
 
@@ -107,11 +144,11 @@ export class StoryTable {
   }
 
   #told(condition: string, values: readonly (string | number | null)[]): ToldStory[] {
-    const rows = this.#queries.all<IncidentRow & { family: string }>(
-      `SELECT family, number, incident.incident FROM stories JOIN incidents AS incident
+    const rows = this.#queries.all<IncidentRow & { family: string; agent: string }>(
+      `SELECT family, agent, number, incident.incident FROM stories JOIN incidents AS incident
        ON incident.number = stories.incident WHERE incident.state <> 'resolved' AND ${condition}`,
       values,
     );
-    return rows.map((row) => ({ family: row.family, incident: toIncident(row) }));
+    return rows.map((row) => ({ family: row.family, agent: row.agent, incident: toIncident(row) }));
   }
 }

@@ -14,6 +14,8 @@ export interface Told {
   readonly nodeCount: number;
   readonly count: number;
   readonly bytes: number;
+  /** What its most severe member had moved; left out in what an earlier version noted. */
+  readonly mostBytes?: number | undefined;
 }
 
 export interface Telling {

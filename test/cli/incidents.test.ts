@@ -3,6 +3,7 @@ import type { Anomaly } from '../../common/event.ts';
 import { runCli } from '../support/run-cli.ts';
 import { startCollector, type RunningCollector } from '../support/running-collector.ts';
 import { sampleAnomaly } from '../support/sample-report.ts';
+import { addresses, contactOf } from '../support/unknown-peer.ts';
 
 let collector: RunningCollector;
 
@@ -72,12 +73,31 @@ INC-1     critical  open   2026-11-23T09:42:12Z  Unexpected peer 10.9.0.1 talks 
     const { status, stdout } = await run('show INC-1');
     expect(status).toBe(1);
     expect(stdout).toMatch(
-      /^INC-1 \(unexpected-peer, critical\) is open\nUnexpected peer 10\.9\.0\.1 talks .*\na {2}\[2Jstranger\nseen by w1\n1 connection, 4\.1 KiB\n\n/,
+      /^INC-1 \(unexpected-peer, critical\) is open\nUnexpected peer 10\.9\.0\.1 talks .*\nw1 reports: "a {2}\[2Jstranger"\nseen by w1\n1 connection, 4\.1 KiB\n\n/,
     );
     expect(stdout).toContain('2026-11-23T09:42:10Z  first seen\n2026-11-23T09:42:12Z  last seen\n');
     expect(stdout).toMatch(/Z {2}opened\n$/);
     const json = JSON.parse((await run('show INC-1 --json')).stdout) as unknown;
     expect(json).toMatchObject({ id: 'INC-1', anomalies: [{ agent: 'w1' }], notifications: [] });
+  });
+
+  it('shows the most severe members first, and all of them where it is asked to', async () => {
+    await collector.report(
+      ...addresses(600).map((peer) => contactOf({ peer })),
+      contactOf({ peer: '203.0.113.66', bytes: 90_000 }),
+    );
+    const some = await run('show INC-1');
+    const lines = some.stdout.split('\n');
+    const head = lines.findIndex((line) => line.startsWith('severity'));
+    expect(lines[head + 1]).toMatch(
+      /^critical +87\.9 KiB +1 +203\.0\.113\.66 +10\.77\.0\.11 +object-manager +established +w1 /,
+    );
+    expect(lines.filter((line) => line.startsWith('critical'))).toHaveLength(20);
+    expect(some.stderr).toBe('there are more members than these 20: see --members\n');
+    const all = await run('show INC-1 --members 0 --json');
+    expect(all.stderr).toBe('');
+    expect((JSON.parse(all.stdout) as { anomalies: unknown[] }).anomalies).toHaveLength(601);
+    expect(await run('show INC-1 --members -1')).toMatchObject({ status: 2 });
   });
 
   it('acknowledges one, and only for who may', async () => {

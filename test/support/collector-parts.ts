@@ -128,6 +128,8 @@ export function sampleIncident(changes: Partial<Incident> = {}): Incident {
     first: '2026-11-23T09:42:10.208000000Z',
     last: '2026-11-23T09:42:12.260000000Z',
     message: '10.77.9.66 is no member and no rule allows it',
+    highlights: [],
+    tier: 0,
     openedMs: Date.UTC(2026, 10, 23, 9, 42, 13),
     isAlone: true,
     reopenedMs: null,

@@ -6,6 +6,9 @@ import { INGEST_PATH, PROTOCOL_VERSION } from '../../common/protocol.ts';
 import { TEST_EPOCH } from './collector-parts.ts';
 import { waitFor } from './wait-for.ts';
 
+/** In one message. */
+const MAX_REPORTS = 250;
+
 interface ReportClientOptions {
   /** Of the collector, as it says it: http or https. */
   readonly url: string;
@@ -36,7 +39,9 @@ export async function sendReports(
   const hello = { agent, keyDigest, epoch: TEST_EPOCH, version: '0.1.0', capture: 'ring' };
   socket.send(JSON.stringify({ type: 'hello', protocol: PROTOCOL_VERSION, ...hello }));
   const sequenced = reports.map((report, index) => ({ sequence: firstSequence + index, report }));
-  socket.send(JSON.stringify({ type: 'reports', reports: sequenced }));
+  for (let from = 0; from < sequenced.length; from += MAX_REPORTS) {
+    socket.send(JSON.stringify({ type: 'reports', reports: sequenced.slice(from, from + MAX_REPORTS) }));
+  }
   const acknowledgement = `{"type":"ack","sequence":${firstSequence + reports.length - 1}}`;
   await waitFor(() => answers.includes(acknowledgement), 'an acknowledgement');
   socket.close();

@@ -19,7 +19,7 @@ export const API_TOKENS = [
 
 export interface RunningCollector {
   readonly url: string;
-  /** Sends reports of agent `w1`, each of them new, and waits until they are stored. */
+  /** Sends reports of the agents that they are of, each of them new, and waits until they are stored. */
   report(...reports: readonly Report[]): Promise<void>;
   stop(): Promise<void>;
 }
@@ -39,12 +39,16 @@ export async function startCollector(
     secrets: { agentToken: AGENT_TOKEN, apiTokens: API_TOKENS, receivers: new Map(), ...changes.secrets },
   });
   const { url } = await collector.start();
-  let sent = 0;
+  const sent = new Map<string, number>();
   return {
     url,
     report: async (...reports) => {
-      await sendReports({ url, token: AGENT_TOKEN, firstSequence: sent + 1 }, reports);
-      sent += reports.length;
+      for (const agent of new Set(reports.map(({ node }) => node))) {
+        const own = reports.filter(({ node }) => node === agent);
+        const before = sent.get(agent) ?? 0;
+        await sendReports({ url, token: AGENT_TOKEN, firstSequence: before + 1, agent }, own);
+        sent.set(agent, before + own.length);
+      }
     },
     stop: () => collector.stop(),
   };

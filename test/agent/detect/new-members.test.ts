@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { reportNewMembers } from '../../../agent/detect/new-members.ts';
-import { storyOf, titleOf } from '../../../collector/incident/story.ts';
+import { storyOf } from '../../../collector/incident/story.ts';
+import { titleOf } from '../../../collector/incident/title.ts';
 import { anomalySchema, type Anomaly } from '../../../common/event.ts';
 import { membersView } from '../../support/fake-provider.ts';
 
@@ -55,7 +56,13 @@ describe('reportNewMembers', () => {
     expect(new Set(stories.map(({ fingerprint }) => fingerprint)).size).toBe(1);
     const [story] = stories;
     if (story === undefined) throw new Error('no story');
-    const seen = { breadth: 'story', peerCount: 1, nodes: ['w1', 'w2'], nodeCount: 2 } as const;
+    const seen = {
+      breadth: 'story',
+      peerCount: 1,
+      nodes: ['w1', 'w2'],
+      nodeCount: 2,
+      highlights: [],
+    } as const;
     expect(titleOf({ ...story, kind: 'new-member', ...seen })).toBe(
       'New member 10.0.0.3 seen by w1 and 1 more node',
     );

@@ -62,30 +62,51 @@ describe('a burst of stories of one kind and service', () => {
     const parts = await open();
     report(parts, ...peers(5).map((peer) => contact(peer)));
     expect(unresolved(parts)).toHaveLength(5);
-    report(parts, contact('10.0.0.6', 'object-manager', 'w2'), contact('10.0.0.7'));
+    report(parts, contact('10.0.0.6'), contact('10.0.0.7'), contact('10.0.0.8', 'object-manager', 'w2'));
     expect(unresolved(parts)).toMatchObject([
       {
         id: 'INC-1',
         breadth: 'kind',
         peer: '10.0.0.1',
         peerCount: 7,
-        nodeCount: 2,
-        nodes: ['w1', 'w2'],
+        nodeCount: 1,
+        nodes: ['w1'],
         anomalyCount: 7,
         count: 7,
         bytes: 7 * 4200,
-        title: '7 unexpected peers talk to the object manager on w1 and 1 more node',
+        title: '7 unexpected peers talk to the object manager on w1',
       },
+      { peer: '10.0.0.8', nodes: ['w2'] },
     ]);
     expect(parts.store.incident('INC-5')).toMatchObject({ state: 'resolved', mergedInto: 'INC-1' });
     expect(parts.events.filter(({ type }) => type === 'merged')).toHaveLength(4);
   });
 
-  it('counts what its anomalies grow by, and each peer once, whichever node sees it', async () => {
+  it('is one of all agents from the sixth agent on that sees the like', async () => {
     const parts = await open();
-    report(parts, ...peers(7).map((peer) => contact(peer)));
-    report(parts, { ...contact('10.0.0.3'), count: 5, bytes: 9000 }, contact('10.0.0.7', undefined, 'w2'));
-    expect(unresolved(parts)).toMatchObject([{ peerCount: 7, anomalyCount: 8, count: 12, nodeCount: 2 }]);
+    const nodes = Array.from({ length: 7 }, (_, index) => `w${index + 1}`);
+    report(parts, ...nodes.slice(0, 5).map((node, index) => contact(`10.0.0.${index + 1}`, undefined, node)));
+    expect(unresolved(parts)).toHaveLength(5);
+    report(parts, ...nodes.slice(5).map((node, index) => contact(`10.0.0.${index + 6}`, undefined, node)));
+    expect(unresolved(parts)).toMatchObject([{ breadth: 'kind', peerCount: 7, nodeCount: 7 }]);
+    report(parts, { ...contact('10.0.0.3', undefined, 'w3'), count: 5, bytes: 9000 });
+    report(parts, contact('10.0.0.7', undefined, 'w2'), contact('10.0.0.7', undefined, 'w9'));
+    expect(unresolved(parts)).toMatchObject([{ peerCount: 7, anomalyCount: 9, count: 13, nodeCount: 8 }]);
+  });
+
+  it('of one agent takes no part of what another agent sees', async () => {
+    const parts = await open();
+    report(parts, ...peers(20).map((peer) => contact(peer)), contact('10.0.0.7', undefined, 'w2'));
+    expect(unresolved(parts)).toMatchObject([
+      { breadth: 'kind', nodes: ['w1'] },
+      {
+        breadth: 'story',
+        nodes: ['w2'],
+        title: 'Unexpected peer 10.0.0.7 talks to the object manager on w2',
+      },
+    ]);
+    report(parts, { ...contact('10.0.0.7'), id: 'again' });
+    expect(unresolved(parts)[1]).toMatchObject({ nodes: ['w2', 'w1'] });
   });
 
   it('is over when no more come: the next stranger is an incident of his own', async () => {

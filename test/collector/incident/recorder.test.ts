@@ -93,7 +93,7 @@ describe('what one story is', () => {
       count: 5,
       bytes: 70,
       last: at(5),
-      message: 'later',
+      message: 'w1 reports: "later"',
     });
     expect((await parts.metrics.anomaliesStale.get()).values[0]?.value).toBe(1);
   });
@@ -119,7 +119,7 @@ describe('repeats', () => {
 
   it('stores nothing of a batch when one part of it fails', async () => {
     const parts = await openParts();
-    const broken = { sequence: 2, report: { ...anomaly(), node: null as unknown as string } };
+    const broken = { sequence: 2, report: { ...anomaly(), id: null as unknown as string } };
     expect(() =>
       parts.recorder.record('w1', TEST_EPOCH, [{ sequence: 1, report: fromPeer('10.0.0.1') }, broken]),
     ).toThrow('NOT NULL');

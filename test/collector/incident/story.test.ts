@@ -1,15 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { ANOMALY_KINDS, type Anomaly } from '../../../common/event.ts';
-import { storyOf, titleOf, type Titled } from '../../../collector/incident/story.ts';
+import type { Anomaly } from '../../../common/event.ts';
+import { storyOf } from '../../../collector/incident/story.ts';
 import { sampleAnomaly } from '../../support/sample-report.ts';
 
 function anomaly(kind: Anomaly['kind'], changes: Partial<Anomaly> = {}): Anomaly {
   return { ...sampleAnomaly(1), kind, ...changes };
-}
-
-function titled(kind: Anomaly['kind'], changes: Partial<Titled> = {}): Titled {
-  const story = storyOf(anomaly(kind));
-  return { ...story, kind, breadth: 'story', peerCount: 1, nodes: ['w1'], nodeCount: 1, ...changes };
 }
 
 function fingerprintOn(kind: Anomaly['kind'], node: string): string {
@@ -49,60 +44,12 @@ describe('storyOf', () => {
   });
 
   it('of an anomaly without a flow is about its node', () => {
-    expect(storyOf(anomaly('new-member', { flow: null }))).toEqual({
+    expect(storyOf(anomaly('new-member', { flow: null }))).toMatchObject({
       fingerprint: '["new-member","node w1",null]',
       family: 'new-member',
       subject: 'node w1',
       peer: null,
       service: null,
     });
-  });
-});
-
-describe('titleOf', () => {
-  it.each([
-    ['unexpected-peer', 'Unexpected peer 10.77.9.66 talks to the object manager on w1'],
-    [
-      'unexpected-destination',
-      'Unexpected destination 10.77.0.11: connections to the object manager there from w1',
-    ],
-    ['former-member', 'Former member 10.77.9.66 talks to the object manager on w1'],
-    ['new-member', 'New member 10.77.9.66 seen by w1'],
-    ['foreign-process', 'A foreign process uses the port of the object manager on w1'],
-    ['scan', '10.77.9.66 scans w1'],
-    ['not-ray', '10.77.9.66 does not speak Ray to the object manager on w1'],
-    ['volume', '10.77.9.66 moves more than allowed through the object manager on w1'],
-    ['blind', 'Node w1 is partly blind'],
-  ] as const)('of %s is a sentence', (kind, title) => {
-    expect(titleOf(titled(kind))).toBe(title);
-  });
-
-  it.each([
-    ['unexpected-peer', '7 unexpected peers talk to the object manager on w1 and 2 more nodes'],
-    ['missing', 'Nothing is heard of the agents on 3 nodes: w1 and 2 more nodes'],
-    ['blind', '3 nodes are partly blind: w1 and 2 more nodes'],
-  ] as const)('of many stories of the kind %s counts them', (kind, title) => {
-    expect(titleOf(titled(kind, { breadth: 'kind', peerCount: 7, nodeCount: 3 }))).toBe(title);
-  });
-
-  it('of a peer that scans names no service', () => {
-    expect(titleOf(titled('unexpected-peer', { breadth: 'peer' }))).toBe('10.77.9.66 scans w1');
-  });
-
-  it('has one for every kind, and none with a control character of a peer', () => {
-    for (const kind of ANOMALY_KINDS) {
-      const title = titleOf({
-        fingerprint: '',
-        kind,
-        breadth: 'story',
-        peer: null,
-        peerCount: 0,
-        service: 'a\nb',
-        nodes: ['w\u001b[31m1'],
-        nodeCount: 3,
-      });
-      expect(title).not.toMatch(/\p{Cc}/u);
-      expect(title).toContain('and 2 more nodes');
-    }
   });
 });

@@ -94,9 +94,9 @@ describe('a scan of 10,000 ports on three nodes', () => {
     await timeline.pass(HOUR_MS);
     expect(timeline.lines()).toEqual([
       '0:00:00 chat, pager opened: Unexpected peer 10.66.0.9 talks to the node manager on w1 (critical, 1 connection, 120 B)',
-      '0:00:14 chat, pager escalated: 10.66.0.9 scans w1 and 2 more nodes (critical, 18 connections, 2.11 KiB)',
-      '0:05:14 chat, pager updated: 10.66.0.9 scans w1 and 2 more nodes (critical, 30000 connections, 3.43 MiB)',
-      '0:17:00 chat, pager resolved: 10.66.0.9 scans w1 and 2 more nodes (critical, 30000 connections, 3.43 MiB)',
+      '0:00:10 chat, pager escalated: 10.66.0.9 scans w1 and 2 more nodes (critical, 18 connections, 2.11 KiB)',
+      '0:05:10 chat, pager updated: 10.66.0.9 scans w1 and 2 more nodes, most data through a worker on w1 (critical, 30000 connections, 3.43 MiB)',
+      '0:17:00 chat, pager resolved: 10.66.0.9 scans w1 and 2 more nodes, most data through a worker on w1 (critical, 30000 connections, 3.43 MiB)',
     ]);
   });
 });
@@ -181,11 +181,11 @@ describe('a slow exfiltration', () => {
       `0:10:00 chat, pager updated: ${title} (critical, 1 connection, 153 MiB)`,
       `0:19:00 chat, pager updated: ${title} (critical, 1 connection, 323 MiB)`,
       `0:39:00 chat, pager updated: ${title} (critical, 1 connection, 663 MiB)`,
-      `1:01:10 chat, pager escalated: ${title} (critical, 1 connection, 1.01 GiB)`,
-      `2:03:00 chat, pager updated: ${title} (critical, 1 connection, 2.04 GiB)`,
-      `4:07:00 chat, pager updated: ${title} (critical, 1 connection, 4.1 GiB)`,
-      `8:07:00 chat, pager repeated: ${title} (critical, 1 connection, 8.07 GiB)`,
-      `10:03:10 chat, pager escalated: ${title} (critical, 1 connection, 10 GiB)`,
+      `0:57:01 chat, pager escalated: ${title} (critical, 1 connection, 969 MiB)`,
+      `1:55:00 chat, pager updated: ${title} (critical, 1 connection, 1.91 GiB)`,
+      `3:51:00 chat, pager updated: ${title} (critical, 1 connection, 3.83 GiB)`,
+      `7:43:00 chat, pager updated: ${title} (critical, 1 connection, 7.69 GiB)`,
+      `9:21:01 chat, pager escalated: ${title} (critical, 1 connection, 9.31 GiB)`,
       `12:15:00 chat, pager resolved: ${title} (critical, 1 connection, 12 GiB)`,
     ]);
   }, 60_000);

@@ -134,6 +134,8 @@ describe.each(engines)('the %s store', (_name, open) => {
       latest: sampleAnomaly(1),
       baseCount: 0,
       baseBytes: 0,
+      severity: 'critical',
+      dataBytes: 4200,
     });
     store.enqueue(sampleNotification({ id: 'waits', incident: resolved, createdMs: 100 }));
     store.enqueue(sampleNotification({ id: 'done', incident: resolved, createdMs: 100 }));
