@@ -1,3 +1,4 @@
+import * as fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ActivityTracker, type ActivityPhase, type EvidenceClaim } from '../../../agent/detect/activities.ts';
 import type { Candidate } from '../../../agent/detect/activity.ts';
@@ -26,7 +27,10 @@ describe('ActivityTracker', () => {
       {
         node: 'w1',
         createId: () => `a${++ids}`,
-        report: (anomaly, phase) => reports.push({ ...anomalySchema.parse(anomaly), phase }),
+        report: (anomaly, phase) => {
+          if (reports.length < 100) anomalySchema.parse(anomaly);
+          reports.push({ ...anomaly, phase });
+        },
         record: (_id, flow, claim) => {
           if (hasEvidenceRoom) recorded.push({ peer: describeFake(flow, '').source.ip, claim });
           return hasEvidenceRoom;
@@ -297,5 +301,56 @@ describe('ActivityTracker', () => {
     flood(room, 5000);
     expect(large.size).toBe(room);
     expect(reads / 5000).toBeLessThan(40);
+  });
+
+  it('reports every byte of every peer once, in any order of connections, evictions, proofs and ends', () => {
+    const step = fc.record({
+      what: fc.constantFrom('connect', 'connect', 'move', 'move', 'prove', 'end', 'tick', 'allow'),
+      peer: fc.integer({ min: 0, max: 2 * ROOM }),
+      bytes: fc.integer({ min: 1, max: 5000 }),
+      standing: fc.constantFrom<Standing>('unproven', 'answered'),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 50, maxLength: 300 }), (steps) => {
+        reports.length = 0;
+        const open: { flow: FakeFlow; standing: Standing }[] = [];
+        const moved = new Map<string, number>();
+        const leave = (flow: FakeFlow): void => {
+          const { source } = describeFake(flow.flow, '');
+          moved.set(source.ip, (moved.get(source.ip) ?? 0) + source.bytes);
+        };
+        for (const { what, peer, bytes, standing } of steps) {
+          const index = peer % Math.max(1, open.length);
+          const chosen = open[index];
+          if (what === 'connect') open.push({ flow: connect(manyPeers(peer), standing, bytes), standing });
+          else if (what === 'tick') tick(bytes % 15);
+          else if (chosen === undefined) continue;
+          else if (what === 'move') chosen.flow.move(bytes, second);
+          else if (what === 'prove') {
+            chosen.standing = 'answered';
+            tracker.add(candidate(chosen.flow, 'answered'), second * 1000);
+          } else {
+            // Allowed now: what it moved while it was in no activity is nobody's matter.
+            if (what === 'allow' && !isOpen(chosen.flow)) continue;
+            if (what === 'allow') tracker.release(chosen.flow.flow);
+            else tracker.flowEnded(chosen.flow.flow);
+            leave(chosen.flow);
+            open.splice(index, 1);
+          }
+        }
+        for (const { flow } of open) {
+          tracker.flowEnded(flow.flow);
+          leave(flow);
+        }
+        tracker.end(second * 1000);
+        const last = new Map(
+          reports.map(({ id, flow, bytes }) => [id, [flow?.source.ip ?? '', bytes] as const]),
+        );
+        const reported = new Map<string, number>();
+        for (const [ip, bytes] of last.values()) reported.set(ip, (reported.get(ip) ?? 0) + bytes);
+        expect(Object.fromEntries(reported)).toEqual(Object.fromEntries(moved));
+      }),
+      { numRuns: 100 },
+    );
   });
 });
