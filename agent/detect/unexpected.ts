@@ -101,7 +101,13 @@ export class UnexpectedDetector<Tag> {
     const { flow, standing, timeMs, pendingSinceMs } = connection;
     const candidate = this.#candidateOf(connection);
     if (standing === 'attempt') {
-      if (this.#conversations.of(flow) === undefined) this.#attempts.add(candidate, timeMs);
+      if (this.#conversations.of(flow) !== undefined) return;
+      // What a peer tries beside its conversation is part of that; a tunnel's inside is nobody's conversation.
+      if (flow.tunnelKey === 0 && this.#conversations.hasActivityFor(candidate)) {
+        this.#conversations.add(candidate, timeMs);
+      } else {
+        this.#attempts.add(candidate, timeMs);
+      }
       return;
     }
     this.#attempts.release(flow);

@@ -4,17 +4,15 @@ import { RecordedCluster } from '../support/recorded-cluster.ts';
 
 const RULES = 'version: 1\nallow: [{ name: nodes exchange objects, from: cluster, to: object-manager }]\n';
 
-/** Who did what, in the words of the truth files, which do not tell attempts from conversations. */
+/** Who did what, in the words of the truth files. */
 function told(anomalies: readonly Anomaly[]): string[] {
-  const counts = new Map<string, number>();
-  for (const { kind, peer, flow, count } of anomalies) {
-    const what =
+  return anomalies
+    .map(({ kind, peer, flow, count }) =>
       flow === null
         ? `${kind} ${peer}`
-        : `${kind} ${flow.source.ip} > ${flow.destination.ip}:${flow.destination.port}`;
-    counts.set(what, (counts.get(what) ?? 0) + count);
-  }
-  return Array.from(counts, ([what, count]) => (count === 0 ? what : `${what} ${count}`)).toSorted();
+        : `${kind} ${flow.source.ip} > ${flow.destination.ip}:${flow.destination.port} ${count}`,
+    )
+    .toSorted();
 }
 
 /** The ways that the truth file calls unexpected. */

@@ -18,14 +18,14 @@ function shipped(name: string, address = '203.0.113.1'): string {
   return text.replaceAll('192.0.2.0/24', `${address}/32`);
 }
 
-/** Who did what, whether it was answered or tried only. */
 function told(anomalies: readonly Anomaly[]): string[] {
-  const what = anomalies.map(({ kind, peer, flow, verdict }) =>
-    flow === null
-      ? `${kind} ${peer}`
-      : `${kind} ${flow.source.ip} > ${flow.destination.ip} ${flow.plasmawatch.service}, ${verdict?.reason}`,
-  );
-  return [...new Set(what)].toSorted();
+  return anomalies
+    .map(({ kind, peer, flow, verdict }) =>
+      flow === null
+        ? `${kind} ${peer}`
+        : `${kind} ${flow.source.ip} > ${flow.destination.ip} ${flow.plasmawatch.service}, ${verdict?.reason}`,
+    )
+    .toSorted();
 }
 
 describe('rules/ray-cluster.yaml', () => {
