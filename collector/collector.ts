@@ -32,6 +32,7 @@ import { routed } from './incident/routing.ts';
 import { Silences } from './incident/silences.ts';
 import type { IncidentEvent } from './incident/tally.ts';
 import { Ingest } from './ingest/ingest.ts';
+import { Intake } from './ingest/intake.ts';
 import { SharedViews } from './membership/shared-views.ts';
 import { createCollectorMetrics, type CollectorMetrics } from './metrics.ts';
 import { Dispatcher } from './notify/dispatcher.ts';
@@ -46,6 +47,7 @@ import { openSqliteStore } from './store/sqlite.ts';
 
 const DAY_MS = 86_400_000;
 const MINUTE_MS = 60_000;
+const NO_SERVICES: ReadonlySet<string> = new Set();
 
 export interface CollectorOptions {
   readonly config: CollectorConfig;
@@ -151,6 +153,26 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
   });
   const quietMs = config.incidents.quietMinutes * MINUTE_MS;
   const clocks = new AgentClocks({ clock, metrics, maxSkewMs: config.fleet.maxClockSkew });
+  const rules =
+    config.rules === undefined || secrets.rulesKey === undefined
+      ? undefined
+      : new RulesDistributor({
+          path: config.rules.path,
+          key: secrets.rulesKey,
+          store,
+          guard,
+          clock,
+          logger: logger.child({ component: 'rules' }),
+          metrics,
+        });
+  const intake = new Intake({
+    clock,
+    metrics,
+    inOurTime: (agent, anomaly) => clocks.inOurTime(agent, anomaly),
+    maxSkewMs: config.fleet.maxClockSkew,
+    services: config.fleet.services,
+    distributedServices: () => rules?.services ?? NO_SERVICES,
+  });
   const recorder = new Recorder({
     store,
     guard,
@@ -165,7 +187,8 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
       scanStories: config.incidents.scanServices,
     },
     quietMs,
-    inOurTime: (agent, anomaly) => clocks.inOurTime(agent, anomaly),
+    toStore: (agent, report) => intake.toStore(agent, report),
+    inOurTime: (agent, anomaly) => intake.toGroup(agent, anomaly),
     maxQuietMs: config.incidents.maxQuiet,
     onCommit: (events) => {
       if (onIncident !== undefined) for (const event of events) onIncident(event);
@@ -212,6 +235,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     metrics,
     keepMs: config.store.keepDays * DAY_MS,
     maxReports: config.store.maxReports,
+    maxBytes: config.store.maxSize,
     keepAuditMs: config.store.keepAuditDays * DAY_MS,
     exporter: exporter === undefined ? undefined : INFLUX_CURSOR,
   });
@@ -223,18 +247,6 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
       typeof named === 'string' ? { agent: named } : named,
     ),
   });
-  const rules =
-    config.rules === undefined || secrets.rulesKey === undefined
-      ? undefined
-      : new RulesDistributor({
-          path: config.rules.path,
-          key: secrets.rulesKey,
-          store,
-          guard,
-          clock,
-          logger: logger.child({ component: 'rules' }),
-          metrics,
-        });
   const enrolments = new Enrolments({
     store,
     clock,

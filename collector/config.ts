@@ -1,7 +1,7 @@
 /** The collector's settings: schema, defaults, and a sentence for each field. */
 import { z } from 'zod';
 import { isLoopbackHost } from '../common/address.ts';
-import { durationMs } from '../common/config-file.ts';
+import { durationMs, sizeBytes } from '../common/config-file.ts';
 import { PlasmawatchError } from '../common/errors.ts';
 import { filePath, hostName, port, wholeNumber } from './config-fields.ts';
 import { limitsSchema } from './edge/limits-config.ts';
@@ -10,6 +10,7 @@ import { nodeLabelsSchema } from './incident/node-labels.ts';
 import { checkRoutes, routesSchema } from './incident/routing-config.ts';
 import { membershipSchema } from './membership/config.ts';
 import { receiversSchema } from './notify/receivers.ts';
+import { name as serviceName } from '../rules/schema.ts';
 import { ROLES, type ApiToken } from './api/access.ts';
 import { cidr } from '../rules/schema.ts';
 import { findWide } from '../rules/wide.ts';
@@ -97,7 +98,14 @@ const settings = z.strictObject({
         .describe('Days after which reports, resolved incidents and unseen agents are removed.'),
       maxReports: wholeNumber(1000, 100_000_000)
         .default(1_000_000)
-        .describe('Reports kept at most; the oldest go first.'),
+        .describe(
+          'Number of reports kept. Above it the agents with more than a fair share lose flow reports first.',
+        ),
+      maxSize: sizeBytes({ min: '16MiB', max: '16TiB' })
+        .prefault('4GiB')
+        .describe(
+          'Size of the database above which reports are removed in the same way, evidence of unresolved incidents last.',
+        ),
       keepAuditDays: z
         .number()
         .positive()
@@ -132,6 +140,13 @@ const settings = z.strictObject({
       maxClockSkew: durationMs({ min: '10ms', max: '1h' })
         .prefault('1s')
         .describe("Where an agent's clock is further off, the times of incidents are corrected."),
+      services: z
+        .array(serviceName)
+        .max(1000)
+        .default([])
+        .describe(
+          'Names of services in rules that agents have of their own. A name that is unknown here is stored as `other`.',
+        ),
     })
     .prefault({})
     .describe('When the absence of agents is told, and which clocks are trusted.'),

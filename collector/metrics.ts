@@ -121,7 +121,25 @@ export function createCollectorMetrics() {
       'Times the dead-man URL was due, by result (delivered, failed; withheld because this collector was not well).',
       ['result'],
     ),
-    removed: counter('removed_total', 'Rows removed for age or number, by what they were.', ['what']),
+    removed: counter('removed_total', 'Rows removed for age, number or size, by what they were.', ['what']),
+    removedUnresolved: counter(
+      'removed_unresolved_total',
+      'Reports and evidence of unresolved incidents among the rows removed.',
+    ),
+    storeBytes: gauge('store_bytes', 'Bytes of the store that are in use, indexes included, now.'),
+    evidenceRefused: counter(
+      'evidence_refused_total',
+      'Evidence acknowledged and not stored, by reason (repeated, or unknown: the agent has no such anomaly in an incident).',
+      ['reason'],
+    ),
+    timesCorrected: counter(
+      'times_corrected_total',
+      'Reports in which a time was corrected: too long ago, in the future, or an end before its start.',
+    ),
+    servicesUnknown: counter(
+      'services_unknown_total',
+      'Reports whose service neither Ray nor `rules` nor `fleet.services` knows; stored as `other`.',
+    ),
     exportedPoints: counter('influx_points_total', 'Points that InfluxDB accepted.'),
     exportWaiting: gauge('influx_waiting', 'Reports in the store that wait for InfluxDB, now.'),
     exportFailures: counter('influx_failures_total', 'Writes to InfluxDB that failed and were tried again.'),

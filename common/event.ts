@@ -2,9 +2,12 @@
  * What plasmawatch says about the network: flow records and anomalies, in the JSON that the command line prints,
  * the agent sends and the collector stores. Field names are those of the Elastic Common Schema where it has one.
  *
- * The schemas are strict and bounded: they are the check of everything that a peer sends.
+ * The schemas are strict and bounded: they are the check of everything that a peer sends. Free text is made plain here,
+ * once and for all who show it: no control characters, no line breaks, nothing that turns text around. It is mended and
+ * not refused, because a local user chooses the name of a process, and must not be able to cut an agent off by it.
  */
 import { z } from 'zod';
+import { onOneLine } from './plain-text.ts';
 import { TUNNEL_TYPES } from './tunnel.ts';
 
 /** RFC 3339 in UTC with nanoseconds. */
@@ -12,7 +15,15 @@ const timestamp = z
   .string()
   .regex(/^\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/, 'an RFC 3339 time in UTC');
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
-const shortText = z.string().max(256);
+const plainTextOf = (maxLength: number) => z.string().max(maxLength).transform(onOneLine);
+const shortText = plainTextOf(256);
+
+/** Stands for every service whose name a collector does not know, so that invented names are one service. */
+export const OTHER_SERVICE = 'other';
+/** The name of a service as the rules have them: each of Ray's, and those that rules define. */
+const serviceName = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'a service name: letters, digits and ._- only, at most 64');
 
 /**
  * The state of a TCP connection, as seen by a third party.
@@ -59,7 +70,7 @@ export const flowRecordSchema = z.strictObject({
   plasmawatch: z.strictObject({
     state: z.enum(FLOW_STATES),
     /** The Ray service at the responder's port, or null where the port is none. */
-    service: shortText.nullable(),
+    service: serviceName.nullable(),
     /** TCP payload by the IP header's length, retransmissions included. */
     payload: z.strictObject({ source: count, destination: count }),
     /** Bytes of the TCP stream that were seen at least once: what is sent again counts once. */
@@ -135,9 +146,9 @@ const socketOwnerFields = {
       /** The kernel's name for it, which a program can change. */
       name: shortText,
       /** The file that runs, as the process has it mounted. */
-      executable: z.string().max(512).optional(),
+      executable: plainTextOf(512).optional(),
       /** Cut, and without what looks like a secret. */
-      command_line: z.string().max(512).optional(),
+      command_line: plainTextOf(512).optional(),
     })
     .optional(),
   user: z.strictObject({ id: shortText, name: shortText.optional() }).optional(),
@@ -158,7 +169,7 @@ export const MAX_LISTED_ATTEMPTS = 16;
 /** Connection attempts without an answer, or refused, that are reported in one sum: where they came from and went to. */
 export const attemptsSchema = z.strictObject({
   /** Sources by prefix (/24 of IPv4, /64 of IPv6), the most frequent first; the rest is the difference to `count`. */
-  sources: z.array(z.strictObject({ prefix: z.string().max(64), count })).max(MAX_LISTED_ATTEMPTS),
+  sources: z.array(z.strictObject({ prefix: plainTextOf(64), count })).max(MAX_LISTED_ATTEMPTS),
   /** Destination ports, the most frequent first. */
   ports: z
     .array(z.strictObject({ port: z.number().int().min(0).max(65_535), count }))
@@ -195,7 +206,7 @@ export const anomalySchema = z.strictObject({
   first: timestamp,
   last: timestamp,
   /** One sentence for a person. */
-  message: z.string().max(1024),
+  message: plainTextOf(1024),
   /**
    * The story is over, and nothing follows: only of kinds that end by themselves (`blind`, `missing`,
    * `stale-membership`).

@@ -9,6 +9,8 @@ const UNSEEN_BUT_LINES = /(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ig
 
 /** On one line: runs of what nobody would see become a space each. */
 export function onOneLine(text: string): string {
+  // Nearly all is ASCII, and this is ten times as fast.
+  if (/^[ -~]*$/.test(text)) return text;
   return text.replaceAll(UNSEEN, ' ');
 }
 

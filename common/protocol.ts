@@ -13,6 +13,7 @@ import { z } from 'zod';
 import { reportSchema } from './event.ts';
 import { followRulesSchema, handedRulesSchema, rulesInUseSchema } from './handed-rules.ts';
 import { parseJson } from './json.ts';
+import { onOneLine } from './plain-text.ts';
 import {
   followMembersSchema,
   membersReportSchema,
@@ -45,9 +46,9 @@ export const helloSchema = z.strictObject({
   agent: agentNameSchema,
   /** Identity of the agent's spool: a new spool starts a new sequence. */
   epoch: z.uuid(),
-  version: z.string().max(64),
+  version: z.string().max(64).transform(onOneLine),
   /** How packets are captured: `ring`, `cap`, `file`. */
-  capture: z.string().max(64),
+  capture: z.string().max(64).transform(onOneLine),
   /** SHA-256 of the agent's own key, in hex, while it presents the one-time token that it exchanges for that. */
   keyDigest: z
     .string()

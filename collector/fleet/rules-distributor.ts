@@ -61,6 +61,7 @@ export class RulesDistributor {
   readonly #followers = new Set<Follower>();
   #watcher: RulesWatcher | undefined;
   #current: { readonly version: number; readonly message: HandedRulesMessage } | undefined;
+  #services: ReadonlySet<string> = new Set();
   #spreadTimer: Timer | undefined;
   #retryTimer: Timer | undefined;
 
@@ -95,6 +96,11 @@ export class RulesDistributor {
   /** The version that agents should run; undefined before the first. */
   get version(): number | undefined {
     return this.#current?.version;
+  }
+
+  /** The services that the rules define which were distributed last; none before the first. */
+  get services(): ReadonlySet<string> {
+    return this.#services;
   }
 
   follow({ version }: FollowRules, send: Follower['send']): RulesSubscription {
@@ -132,6 +138,7 @@ export class RulesDistributor {
       logger.error({ code: error.code }, error.message);
       return;
     }
+    this.#services = new Set(rules.ruleset.services.keys());
     metrics.rulesVersion.set(version);
     logger.info({ rules: path, version }, 'rules are handed out');
     this.#spread();

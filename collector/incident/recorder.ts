@@ -4,6 +4,7 @@
  */
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Anomaly, Report } from '../../common/event.ts';
+import { refusalOf } from '../ingest/evidence-admission.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/health.ts';
 import type { Incident, Member, Store } from '../store/store.ts';
@@ -29,6 +30,8 @@ export interface RecorderOptions {
   readonly limits: GroupingLimits;
   /** An incident without a report for this long is resolved; each time that it opens again, for twice as long. */
   readonly quietMs: number;
+  /** An agent's report as it is stored. */
+  readonly toStore: (agent: string, report: Report) => Report;
   /** An agent's anomaly with its times by the collector's clock. */
   readonly inOurTime: (agent: string, anomaly: Anomaly) => Anomaly;
   /** At most for so long. */
@@ -72,11 +75,20 @@ export class Recorder {
    * @throws PlasmawatchError PW_STORE, and then nothing of the batch is stored
    */
   record(agent: string, epoch: string, reports: readonly SequencedReport[]): void {
-    const { store, clock, inOurTime } = this.#options;
+    const { store, clock, toStore, inOurTime } = this.#options;
     const nowMs = clock.now();
     this.#transaction((tally) => {
       for (const { sequence, report } of reports) {
-        if (!store.insertReport({ agent, epoch, sequence }, report, nowMs)) {
+        const source = { agent, epoch, sequence };
+        if (report.type === 'evidence' && !store.hasReport(source)) {
+          const refusal = refusalOf(report, agent, store);
+          if (refusal !== undefined) {
+            store.noteSequence(source);
+            tally.evidenceRefused.push(refusal);
+            continue;
+          }
+        }
+        if (!store.insertReport(source, toStore(agent, report), nowMs)) {
           tally.repeated++;
           continue;
         }

@@ -1,5 +1,6 @@
 /** What a transaction did; counted and told once it is on the disk. */
 import type { Report } from '../../common/event.ts';
+import type { EvidenceRefusal } from '../ingest/evidence-admission.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { Incident } from '../store/store.ts';
 import { Written } from './announcer.ts';
@@ -15,6 +16,8 @@ export class Tally {
   readonly stored: Report['type'][] = [];
   /** Reports that were stored before. */
   repeated = 0;
+  /** Why evidence was not stored. */
+  readonly evidenceRefused: EvidenceRefusal[] = [];
   readonly events: IncidentEvent[] = [];
   readonly written = new Written();
   /** Anomalies that joined the overflow of their agent. */
@@ -29,6 +32,7 @@ export class Tally {
   count(metrics: CollectorMetrics): void {
     metrics.reportsRepeated.inc(this.repeated);
     for (const type of this.stored) metrics.reports.inc({ type });
+    for (const reason of this.evidenceRefused) metrics.evidenceRefused.inc({ reason });
     metrics.anomaliesMerged.inc(this.merged);
     metrics.anomaliesUncounted.inc(this.uncounted);
     metrics.membersDropped.inc(this.dropped);

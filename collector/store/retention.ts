@@ -1,13 +1,22 @@
-/** Keeps the store within its limits: removes by age and by number, a portion at a time, and counts what went. */
+/**
+ * Keeps the store within its limits, a portion at a time, and counts what went: by age once a minute, and by number and size
+ * as soon as there is too much. Nobody waits for it: a full store takes new reports all the same, and others go.
+ */
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from './health.ts';
-import type { Store } from './store.ts';
+import type { RemovedExcess, Store } from './store.ts';
 
-const INTERVAL_MS = 60_000;
-/** While there is more to remove, so that reports are removed faster than agents can send them. */
-const BUSY_INTERVAL_MS = 1000;
-const PORTION_ROWS = 5000;
+const FIRST_CHECK_MS = 1000;
+/** How often it is looked whether the store is full: what agents may send meanwhile is more than the limits allow. */
+const CHECK_INTERVAL_MS = 2000;
+/** While it is full, so that reports are removed faster than agents can send them. */
+const FULL_INTERVAL_MS = 50;
+const EXCESS_PORTION_ROWS = 2000;
+const AGE_INTERVAL_MS = 60_000;
+/** While there is more that is too old. */
+const BUSY_AGE_INTERVAL_MS = 1000;
+const AGE_PORTION_ROWS = 5000;
 /** People do not do more in a year. */
 const MAX_AUDIT_ENTRIES = 100_000;
 
@@ -18,6 +27,8 @@ export interface RetentionOptions {
   readonly metrics: CollectorMetrics;
   readonly keepMs: number;
   readonly maxReports: number;
+  /** Of the database; no limit when not given. */
+  readonly maxBytes?: number | undefined;
   readonly keepAuditMs: number;
   /** Name of the cursor whose losses are counted. */
   readonly exporter?: string | undefined;
@@ -26,13 +37,14 @@ export interface RetentionOptions {
 export class Retention {
   readonly #options: RetentionOptions;
   #timer: Timer | undefined;
+  #nextByAgeMs = 0;
 
   constructor(options: RetentionOptions) {
     this.#options = options;
   }
 
   start(): void {
-    this.#schedule(BUSY_INTERVAL_MS);
+    this.#schedule(FIRST_CHECK_MS);
   }
 
   stop(): void {
@@ -40,33 +52,59 @@ export class Retention {
   }
 
   #schedule(delayMs: number): void {
-    this.#timer = this.#options.clock.after(delayMs, () => {
+    const { clock, guard } = this.#options;
+    this.#timer = clock.after(delayMs, () => {
       let hasMore = false;
-      this.#options.guard(() => {
-        hasMore = this.#remove();
+      guard(() => {
+        if (clock.now() >= this.#nextByAgeMs) this.#removeOld();
+        hasMore = this.#removeExcess();
       });
-      this.#schedule(hasMore ? BUSY_INTERVAL_MS : INTERVAL_MS);
+      this.#schedule(hasMore ? FULL_INTERVAL_MS : CHECK_INTERVAL_MS);
     });
   }
 
-  /** Whether there may be more to remove. */
-  #remove(): boolean {
-    const { store, clock, metrics, keepMs, maxReports, keepAuditMs, exporter } = this.#options;
+  #removeOld(): void {
+    const { store, clock, metrics, keepMs, maxReports, maxBytes, keepAuditMs, exporter } = this.#options;
     const nowMs = clock.now();
-    const { unexported, ...rows } = store.remove({
+    const { agents, silences, ...rest } = store.remove({
       beforeMs: nowMs - keepMs,
       maxReports,
+      maxBytes,
       exporter,
-      maxRows: PORTION_ROWS,
+      maxRows: AGE_PORTION_ROWS,
     });
     const audit = store.audit.remove({
       beforeMs: nowMs - keepAuditMs,
       maxEntries: MAX_AUDIT_ENTRIES,
-      maxRows: PORTION_ROWS,
+      maxRows: AGE_PORTION_ROWS,
     });
-    const removed = { ...rows, audit };
-    for (const [what, count] of Object.entries(removed)) metrics.removed.inc({ what }, count);
+    this.#count(rest);
+    const others = { agents, silences, audit };
+    for (const [what, count] of Object.entries(others)) metrics.removed.inc({ what }, count);
+    const hasMore = [...Object.values(rest), ...Object.values(others)].some(
+      (count) => count >= AGE_PORTION_ROWS,
+    );
+    this.#nextByAgeMs = nowMs + (hasMore ? BUSY_AGE_INTERVAL_MS : AGE_INTERVAL_MS);
+  }
+
+  /** Whether there still is too much, and more of it can be removed. */
+  #removeExcess(): boolean {
+    const { store, metrics, maxReports, maxBytes, exporter } = this.#options;
+    const limits = { maxReports, maxBytes };
+    let hasMore = false;
+    if (store.isFull(limits)) {
+      const removed = store.removeExcess({ ...limits, exporter, maxRows: EXCESS_PORTION_ROWS });
+      this.#count(removed);
+      hasMore = Object.values(removed).some((count) => count > 0) && store.isFull(limits);
+    }
+    metrics.storeBytes.set(store.usedBytes());
+    return hasMore;
+  }
+
+  #count({ unexported, unresolved, ...rows }: RemovedExcess): void {
+    const { metrics } = this.#options;
+    for (const [what, count] of Object.entries(rows)) metrics.removed.inc({ what }, count);
+    metrics.removedUnresolved.inc(unresolved);
     metrics.exportLost.inc(unexported);
-    return Object.values(removed).some((count) => count >= PORTION_ROWS);
   }
 }

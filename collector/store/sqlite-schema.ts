@@ -255,4 +255,85 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX outbox_by_origin ON outbox (receiver, origin, created_ms) WHERE origin IS NOT NULL;
   CREATE INDEX outbox_by_rank ON outbox (receiver, rank, number) WHERE state = 'pending';
   `,
+  `
+  -- What each report is, so that there is an order in which reports are removed when the store is full (fair-removal.ts).
+  -- rank: 0 for a flow report and for an anomaly report that a later one supersedes; else, for the latest report of an
+  -- anomaly and its evidence, 2 where the anomaly is critical and 1 where it is not.
+  ALTER TABLE reports ADD COLUMN type TEXT NOT NULL DEFAULT 'flow-report';
+  ALTER TABLE reports ADD COLUMN anomaly TEXT;
+  ALTER TABLE reports ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE reports ADD COLUMN incident INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE reports ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+  UPDATE reports SET bytes = length(CAST(report AS BLOB)), type = json_extract(report, '$.type');
+  UPDATE reports SET anomaly = json_extract(report, iif(type = 'anomaly', '$.id', '$.anomaly'))
+    WHERE type <> 'flow-report';
+  DROP INDEX reports_evidence;
+  CREATE UNIQUE INDEX reports_findings ON reports (agent, anomaly, type) WHERE rank > 0;
+  UPDATE reports SET rank = iif(json_extract(report, '$.severity') = 'critical', 2, 1)
+    WHERE id IN (SELECT MAX(id) FROM reports WHERE type = 'anomaly' GROUP BY agent, anomaly);
+  UPDATE reports SET rank = coalesce(
+      (SELECT rank FROM reports AS latest WHERE latest.agent = reports.agent AND latest.anomaly = reports.anomaly
+         AND latest.type = 'anomaly' AND latest.rank > 0), 1)
+    WHERE id IN (SELECT MIN(id) FROM reports WHERE type = 'evidence' GROUP BY agent, anomaly);
+  UPDATE reports SET incident = coalesce(
+      (SELECT MAX(members.incident) FROM members
+       WHERE members.agent = reports.agent AND members.anomaly_id = reports.anomaly), 0)
+    WHERE rank > 0;
+  CREATE INDEX reports_by_worth ON reports (agent, rank, incident, id, bytes);
+  CREATE INDEX members_by_agent ON members (agent, incident);
+
+  -- How much each agent has in the store; kept by the triggers below, so always that of the rows.
+  CREATE TABLE shares (
+    agent TEXT NOT NULL,
+    -- 'plain' (reports of rank 0), 'findings' (of higher rank) or 'members'; 'messages' are nobody's
+    part TEXT NOT NULL,
+    row_count INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (agent, part)
+  ) STRICT, WITHOUT ROWID;
+  INSERT INTO shares SELECT agent, iif(rank = 0, 'plain', 'findings'), COUNT(*), SUM(bytes) FROM reports GROUP BY 1, 2;
+  INSERT INTO shares SELECT agent, 'members', COUNT(*), SUM(length(CAST(latest AS BLOB))) FROM members GROUP BY 1;
+  INSERT INTO shares SELECT '', 'messages', COUNT(*), coalesce(SUM(length(CAST(snapshot AS BLOB))), 0) FROM outbox;
+
+  CREATE TRIGGER reports_inserted AFTER INSERT ON reports BEGIN
+    INSERT INTO shares VALUES (NEW.agent, iif(NEW.rank = 0, 'plain', 'findings'), 1, NEW.bytes)
+      ON CONFLICT (agent, part) DO UPDATE SET row_count = row_count + 1, bytes = bytes + excluded.bytes;
+  END;
+  CREATE TRIGGER reports_deleted AFTER DELETE ON reports BEGIN
+    UPDATE shares SET row_count = row_count - 1, bytes = bytes - OLD.bytes
+      WHERE agent = OLD.agent AND part = iif(OLD.rank = 0, 'plain', 'findings');
+  END;
+  CREATE TRIGGER reports_superseded AFTER UPDATE OF rank ON reports WHEN OLD.rank > 0 AND NEW.rank = 0 BEGIN
+    UPDATE shares SET row_count = row_count - 1, bytes = bytes - OLD.bytes
+      WHERE agent = OLD.agent AND part = 'findings';
+    INSERT INTO shares VALUES (NEW.agent, 'plain', 1, NEW.bytes)
+      ON CONFLICT (agent, part) DO UPDATE SET row_count = row_count + 1, bytes = bytes + excluded.bytes;
+  END;
+  CREATE TRIGGER members_inserted AFTER INSERT ON members BEGIN
+    INSERT INTO shares VALUES (NEW.agent, 'members', 1, length(CAST(NEW.latest AS BLOB)))
+      ON CONFLICT (agent, part) DO UPDATE SET row_count = row_count + 1, bytes = bytes + excluded.bytes;
+    UPDATE reports SET incident = NEW.incident
+      WHERE agent = NEW.agent AND anomaly = NEW.anomaly_id AND rank > 0;
+  END;
+  CREATE TRIGGER members_updated AFTER UPDATE OF latest ON members BEGIN
+    UPDATE shares SET bytes = bytes + length(CAST(NEW.latest AS BLOB)) - length(CAST(OLD.latest AS BLOB))
+      WHERE agent = NEW.agent AND part = 'members';
+  END;
+  CREATE TRIGGER members_moved AFTER UPDATE OF incident ON members BEGIN
+    UPDATE reports SET incident = NEW.incident
+      WHERE agent = NEW.agent AND anomaly = NEW.anomaly_id AND rank > 0 AND incident = OLD.incident;
+  END;
+  CREATE TRIGGER members_deleted AFTER DELETE ON members BEGIN
+    UPDATE shares SET row_count = row_count - 1, bytes = bytes - length(CAST(OLD.latest AS BLOB))
+      WHERE agent = OLD.agent AND part = 'members';
+  END;
+  CREATE TRIGGER outbox_inserted AFTER INSERT ON outbox BEGIN
+    INSERT INTO shares VALUES ('', 'messages', 1, length(CAST(NEW.snapshot AS BLOB)))
+      ON CONFLICT (agent, part) DO UPDATE SET row_count = row_count + 1, bytes = bytes + excluded.bytes;
+  END;
+  CREATE TRIGGER outbox_deleted AFTER DELETE ON outbox BEGIN
+    UPDATE shares SET row_count = row_count - 1, bytes = bytes - length(CAST(OLD.snapshot AS BLOB))
+      WHERE part = 'messages';
+  END;
+  `,
 ];

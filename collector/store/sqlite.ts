@@ -3,10 +3,12 @@ import type { EvidenceReport } from '../../common/event.ts';
 import { openDatabase } from '../../common/sqlite.ts';
 import { AuditTable } from './audit-table.ts';
 import { EnrolmentTable } from './enrolment-table.ts';
+import { FairRemoval, removeReports, type RoomLimits } from './fair-removal.ts';
 import { FleetTable, type AgentRecord } from './fleet-table.ts';
 import { MemberTable } from './member-table.ts';
 import { incidentId, incidentNumber, toIncident, type IncidentRow } from './incident-row.ts';
 import { Queries } from './queries.ts';
+import { ReportTable, type ReportSource } from './report-table.ts';
 import { RulesTable } from './rules-table.ts';
 import { MIGRATIONS } from './sqlite-schema.ts';
 import { SilenceTable } from './silence-table.ts';
@@ -23,6 +25,7 @@ import type {
   OutboxEntry,
   RemovalLimits,
   Removed,
+  RemovedExcess,
   Store,
   StoredReport,
 } from './store.ts';
@@ -35,7 +38,10 @@ const MAX_EPOCHS_PER_AGENT = 16;
  * @throws PlasmawatchError PW_STORE, PW_SQLITE_UNAVAILABLE
  */
 export async function openSqliteStore(path: string): Promise<Store> {
-  return new SqliteStore(new Queries(path, await openDatabase(path, MIGRATIONS)));
+  const database = await openDatabase(path, MIGRATIONS);
+  // Without it a row that REPLACE removes fires no trigger, and the shares would be wrong.
+  database.exec('PRAGMA recursive_triggers = ON');
+  return new SqliteStore(new Queries(path, database));
 }
 
 /** Counted by no limit, and never lost to make room. */
@@ -56,6 +62,8 @@ interface OutboxRow {
 
 class SqliteStore implements Store {
   readonly #queries: Queries;
+  readonly #reports: ReportTable;
+  readonly #room: FairRemoval;
   readonly fleet: FleetTable;
   readonly rules: RulesTable;
   readonly stories: StoryTable;
@@ -67,6 +75,8 @@ class SqliteStore implements Store {
 
   constructor(queries: Queries) {
     this.#queries = queries;
+    this.#reports = new ReportTable(queries);
+    this.#room = new FairRemoval(queries);
     this.fleet = new FleetTable(queries);
     this.rules = new RulesTable(queries);
     this.memberTable = new MemberTable(queries);
@@ -118,28 +128,16 @@ class SqliteStore implements Store {
     return this.#queries.number('SELECT COUNT(*) AS value FROM agents WHERE name = ?', [name]) > 0;
   }
 
-  insertReport(
-    { agent, epoch, sequence }: { agent: string; epoch: string; sequence: number },
-    report: StoredReport['report'],
-    nowMs: number,
-  ): boolean {
-    const removed = this.#queries.number(
-      'SELECT removed_sequence AS value FROM epochs WHERE agent = ? AND epoch = ?',
-      [agent, epoch],
-    );
-    if (sequence <= removed) return false;
-    const inserted = this.#queries.run(
-      'INSERT OR IGNORE INTO reports (agent, epoch, sequence, received_ms, report) VALUES (?, ?, ?, ?, ?)',
-      [agent, epoch, sequence, nowMs, JSON.stringify(report)],
-    );
-    if (inserted === 0) return false;
-    this.#queries.run(
-      `INSERT INTO epochs (agent, epoch, last_sequence) VALUES (?, ?, ?)
-       ON CONFLICT (agent, epoch) DO UPDATE SET last_sequence = max(last_sequence, excluded.last_sequence)`,
-      [agent, epoch, sequence],
-    );
-    this.#queries.run('UPDATE agents SET last_seen_ms = ? WHERE name = ?', [nowMs, agent]);
-    return true;
+  insertReport(source: ReportSource, report: StoredReport['report'], nowMs: number): boolean {
+    return this.#reports.insert(source, report, nowMs);
+  }
+
+  hasReport(source: ReportSource): boolean {
+    return this.#reports.has(source);
+  }
+
+  noteSequence(source: ReportSource): void {
+    this.#reports.noteSequence(source);
   }
 
   lastSequence(agent: string, epoch: string): number {
@@ -150,23 +148,7 @@ class SqliteStore implements Store {
   }
 
   reportsAfter(id: number, limit: number): StoredReport[] {
-    const rows = this.#queries.all<{
-      id: number;
-      agent: string;
-      sequence: number;
-      received_ms: number;
-      report: string;
-    }>('SELECT id, agent, sequence, received_ms, report FROM reports WHERE id > ? ORDER BY id LIMIT ?', [
-      id,
-      limit,
-    ]);
-    return rows.map((row) => ({
-      id: row.id,
-      agent: row.agent,
-      sequence: row.sequence,
-      receivedMs: row.received_ms,
-      report: JSON.parse(row.report) as StoredReport['report'],
-    }));
+    return this.#reports.after(id, limit);
   }
 
   cursor(name: string): number {
@@ -180,13 +162,8 @@ class SqliteStore implements Store {
     );
   }
 
-  /** Ids have no gaps but at the front: the distance of two is the number between them, and nothing is counted. */
   waitingFor(name: string): number {
-    return this.#queries.number(
-      `SELECT max(0, coalesce((SELECT MAX(id) FROM reports), 0)
-         - max(?, coalesce((SELECT MIN(id) FROM reports) - 1, 0))) AS value`,
-      [this.cursor(name)],
-    );
+    return this.#reports.countAfter(this.cursor(name));
   }
 
   tryWrite(nowMs: number): void {
@@ -306,13 +283,11 @@ class SqliteStore implements Store {
   }
 
   evidence(agent: string, anomalyId: string): EvidenceReport | undefined {
-    return this.#queries
-      .all<{ report: string }>(
-        `SELECT report FROM reports WHERE agent = ? AND json_extract(report, '$.anomaly') = ?
-           AND json_extract(report, '$.type') = 'evidence' ORDER BY id LIMIT 1`,
-        [agent, anomalyId],
-      )
-      .map(({ report }) => JSON.parse(report) as EvidenceReport)[0];
+    return this.#reports.evidence(agent, anomalyId);
+  }
+
+  hasEvidence(agent: string, anomalyId: string): boolean {
+    return this.#reports.hasEvidence(agent, anomalyId);
   }
 
   enqueue(
@@ -414,10 +389,18 @@ class SqliteStore implements Store {
       .map(toOutboxEntry);
   }
 
+  usedBytes(): number {
+    return this.#room.usedBytes();
+  }
+
+  isFull(limits: RoomLimits): boolean {
+    return this.#room.isFull(limits);
+  }
+
   remove(limits: RemovalLimits): Removed {
     return this.transaction(() => {
       const { beforeMs, maxRows } = limits;
-      const reports = this.#removeReports(limits);
+      const old = this.#removeOldReports(limits);
       const incidents = this.#queries.run(
         `DELETE FROM incidents WHERE number IN
            (SELECT number FROM incidents WHERE state = 'resolved' AND last_report_ms < ? ORDER BY number LIMIT ?)`,
@@ -436,51 +419,47 @@ class SqliteStore implements Store {
         this.#queries.run('DELETE FROM epochs WHERE agent NOT IN (SELECT name FROM agents)', []);
       this.enrolments.remove(beforeMs, maxRows);
       const silences = this.silences.remove(beforeMs, maxRows);
-      return { ...reports, incidents, notifications, agents, silences };
+      const excess = this.#removeExcess(limits);
+      return {
+        ...excess,
+        reports: old.reports + excess.reports,
+        unexported: old.unexported + excess.unexported,
+        incidents: incidents + excess.incidents,
+        notifications: notifications + excess.notifications,
+        agents,
+        silences,
+      };
     });
+  }
+
+  removeExcess(limits: Omit<RemovalLimits, 'beforeMs'>): RemovedExcess {
+    return this.transaction(() => this.#removeExcess(limits));
   }
 
   close(): void {
     this.#queries.close();
   }
 
-  /** Ids have no gaps but at the front, so the number of rows is the distance of the ends: no count over a million rows. */
-  #removeReports({
-    beforeMs,
-    maxReports,
-    exporter,
-    maxRows,
-  }: RemovalLimits): Pick<Removed, 'reports' | 'unexported'> {
-    const ends = this.#queries.all<{ first: number | null; last: number | null }>(
-      'SELECT (SELECT MIN(id) FROM reports) AS first, (SELECT MAX(id) FROM reports) AS last',
-      [],
-    )[0];
-    if (ends?.first === null || ends?.last === null || ends === undefined) {
-      return { reports: 0, unexported: 0 };
-    }
-    const windowEnd = ends.first + maxRows;
-    const firstYoung = this.#queries.number(
-      'SELECT id AS value FROM reports WHERE id < ? AND received_ms >= ? ORDER BY id LIMIT 1',
-      [windowEnd, beforeMs],
+  #removeOldReports({ beforeMs, exporter, maxRows }: RemovalLimits): Pick<Removed, 'reports' | 'unexported'> {
+    const rows = this.#queries.all<{ id: number; received_ms: number }>(
+      'SELECT id, received_ms FROM reports ORDER BY id LIMIT ?',
+      [maxRows],
     );
-    const endByAge = firstYoung === 0 ? Math.min(windowEnd, ends.last + 1) : firstYoung;
-    const endByCount = Math.min(windowEnd, ends.last + 1 - maxReports);
-    const end = Math.max(endByAge, endByCount);
-    if (end <= ends.first) return { reports: 0, unexported: 0 };
-    const unexported =
-      exporter === undefined
-        ? 0
-        : this.#queries.number('SELECT COUNT(*) AS value FROM reports WHERE id > ? AND id < ?', [
-            this.cursor(exporter),
-            end,
-          ]);
-    this.#queries.run(
-      `UPDATE epochs SET removed_sequence = max(removed_sequence, gone.sequence)
-       FROM (SELECT agent, epoch, MAX(sequence) AS sequence FROM reports WHERE id < ? GROUP BY agent, epoch) AS gone
-       WHERE epochs.agent = gone.agent AND epochs.epoch = gone.epoch`,
-      [end],
-    );
-    return { reports: this.#queries.run('DELETE FROM reports WHERE id < ?', [end]), unexported };
+    const young = rows.findIndex(({ received_ms: receivedMs }) => receivedMs >= beforeMs);
+    const ids = (young < 0 ? rows : rows.slice(0, young)).map(({ id }) => id);
+    if (ids.length > 0) removeReports(this.#queries, ids);
+    const cursor = this.#readBy(exporter);
+    return { reports: ids.length, unexported: ids.filter((id) => id > cursor).length };
+  }
+
+  #removeExcess({ exporter, maxRows, ...limits }: Omit<RemovalLimits, 'beforeMs'>): RemovedExcess {
+    const { unread, ...removed } = this.#room.remove(limits, maxRows, this.#readBy(exporter));
+    return { ...removed, unexported: unread };
+  }
+
+  /** The last report that an exporter has read; where there is no exporter nothing is lost on it. */
+  #readBy(exporter: string | undefined): number {
+    return exporter === undefined ? Infinity : this.cursor(exporter);
   }
 }
 

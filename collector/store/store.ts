@@ -15,8 +15,10 @@ import type {
 } from '../../common/event.ts';
 import type { AuditTable } from './audit-table.ts';
 import type { EnrolmentTable } from './enrolment-table.ts';
+import type { RoomLimits } from './fair-removal.ts';
 import type { AgentRecord, FleetTable } from './fleet-table.ts';
 import type { MemberTable } from './member-table.ts';
+import type { ReportSource } from './report-table.ts';
 import type { RulesTable } from './rules-table.ts';
 import type { SilenceTable } from './silence-table.ts';
 import type { StoryTable } from './story-table.ts';
@@ -182,21 +184,28 @@ export interface StoredReport {
   readonly report: Report;
 }
 
-/** What a round of removal took away. */
-export interface Removed {
+/** What a round of removal took away for lack of room. */
+export interface RemovedExcess {
   readonly reports: number;
+  /** Of those, the latest reports and the evidence of anomalies whose incident is not resolved. */
+  readonly unresolved: number;
   /** Of those, the ones that no exporter had read (only where `exporter` was given). */
   readonly unexported: number;
+  /** Parts of anomalies in incidents. */
+  readonly members: number;
   readonly incidents: number;
   readonly notifications: number;
+}
+
+/** What a round of removal took away. */
+export interface Removed extends RemovedExcess {
   readonly agents: number;
   readonly silences: number;
 }
 
-export interface RemovalLimits {
+export interface RemovalLimits extends RoomLimits {
   /** What is older goes. */
   readonly beforeMs: number;
-  readonly maxReports: number;
   /** Name of the cursor that reads the reports, to count what it lost. */
   readonly exporter?: string | undefined;
   /** At most so many rows of each table at once, so that a removal never holds others up for long. */
@@ -224,11 +233,11 @@ export interface Store {
   hasAgent(name: string): boolean;
 
   /** Stores a report; false when this (agent, epoch, sequence) is here, or was here before. */
-  insertReport(
-    source: { agent: string; epoch: string; sequence: number },
-    report: Report,
-    nowMs: number,
-  ): boolean;
+  insertReport(source: ReportSource, report: Report, nowMs: number): boolean;
+  /** Whether a report is here, or was here before. */
+  hasReport(source: ReportSource): boolean;
+  /** Remembers that a report came which is not stored, so that its agent does not send it again. */
+  noteSequence(source: ReportSource): void;
   /** The last sequence stored of an agent's epoch; 0 for none. */
   lastSequence(agent: string, epoch: string): number;
   /** Reports in order of arrival, after `id`. */
@@ -236,7 +245,7 @@ export interface Store {
   /** How far a reader of reports got; 0 before its first. */
   cursor(name: string): number;
   saveCursor(name: string, id: number): void;
-  /** How many reports a reader has before it. */
+  /** How many reports a reader has before it, at most: some of them may have been removed. */
   waitingFor(name: string): number;
 
   insertIncident(incident: NewIncident): Incident;
@@ -259,6 +268,7 @@ export interface Store {
   hasOngoing(incidentId: string): boolean;
   /** The first packets of an anomaly's connection, while reports of that time are kept. */
   evidence(agent: string, anomalyId: string): EvidenceReport | undefined;
+  hasEvidence(agent: string, anomalyId: string): boolean;
 
   /** @param limits what limits see of it; none counts it when not given */
   enqueue(notification: Notification, limits?: NotificationLimits): void;
@@ -287,7 +297,13 @@ export interface Store {
 
   /** Writes a little, to see whether the disk takes it. */
   tryWrite(nowMs: number): void;
-  /** Removes what is too old or too much, oldest first. */
+  /** Bytes of the database that hold something, indexes included. */
+  usedBytes(): number;
+  /** Whether there is more than these limits allow. */
+  isFull(limits: RoomLimits): boolean;
+  /** Removes what is too old or too much. */
   remove(limits: RemovalLimits): Removed;
+  /** Removes what is too much, in the order of fair-removal.ts. */
+  removeExcess(limits: Omit<RemovalLimits, 'beforeMs'>): RemovedExcess;
   close(): void;
 }

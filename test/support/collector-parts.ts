@@ -17,7 +17,7 @@ import type { Timing } from '../../collector/incident/timing.ts';
 import { createCollectorMetrics } from '../../collector/metrics.ts';
 import { StoreHealth } from '../../collector/store/health.ts';
 import { openSqliteStore } from '../../collector/store/sqlite.ts';
-import type { Incident, Notification } from '../../collector/store/store.ts';
+import type { Incident, Notification, Store } from '../../collector/store/store.ts';
 import { FakeClock } from './fake-clock.ts';
 
 export const TEST_EPOCH = '6f1c2a52-5df2-4c0e-9d8e-2a4f1a7f0001';
@@ -39,8 +39,10 @@ export const TEST_LIMITS: GroupingLimits = {
 
 export interface PartsOptions
   extends
-    Partial<Pick<RecorderOptions, 'quietMs' | 'maxQuietMs' | 'onCommit'>>,
+    Partial<Pick<RecorderOptions, 'quietMs' | 'maxQuietMs' | 'onCommit' | 'toStore' | 'inOurTime'>>,
     Partial<Pick<AnnouncerOptions, 'timing' | 'messagesPerHour' | 'mutedBy' | 'onWritten'>> {
+  /** One in memory when not given. */
+  readonly store?: Store;
   readonly audiences?: readonly Audience[];
   readonly limits?: Partial<GroupingLimits>;
 }
@@ -50,7 +52,7 @@ export async function openParts(options: PartsOptions = {}) {
   const clock = new FakeClock();
   const metrics = createCollectorMetrics();
   const logger = silentLogger;
-  const store = await openSqliteStore(':memory:');
+  const { store = await openSqliteStore(':memory:') } = options;
   const health = new StoreHealth({ store, clock, logger, metrics });
   const { guard } = health;
   const events: IncidentEvent[] = [];
@@ -79,6 +81,7 @@ export async function openParts(options: PartsOptions = {}) {
     metrics,
     announcer,
     quietMs: 600_000,
+    toStore: (_agent, report) => report,
     inOurTime: (agent, anomaly) => clocks.inOurTime(agent, anomaly),
     maxQuietMs: 28_800_000,
     onCommit: (happened) => events.push(...happened),

@@ -1,5 +1,5 @@
 /** Reports as an agent makes them, told apart by a number in their text. */
-import type { Anomaly, FlowReport } from '../../common/event.ts';
+import type { Anomaly, EvidenceReport, FlowReport } from '../../common/event.ts';
 
 const flow: FlowReport['flow'] = {
   type: 'flow',
@@ -39,4 +39,9 @@ export function sampleFlowReport(): FlowReport {
     flow,
     verdict: { allowed: true, rule: 'nodes', reason: 'allowed' },
   };
+}
+
+/** Packets of an anomaly: an empty pcapng section, for who does not look into them. */
+export function sampleEvidence(anomaly: string): EvidenceReport {
+  return { type: 'evidence', node: 'w1', anomaly, packets: 1, pcapng: 'Cg0NCg==' };
 }

@@ -1,0 +1,341 @@
+/**
+ * What goes when the store is full: the room is divided fairly, and what people need last goes last.
+ *
+ * An agent may use room that nobody else needs. When there is too much, only agents beyond their fair share (the limit,
+ * divided by the agents that have anything here) lose something, so that no agent pushes out what another one reported.
+ * Of those agents go, in this order, and of the one with the largest share first:
+ *
+ * 1. flow reports, and reports of an anomaly that a later one supersedes, the oldest first;
+ * 2. findings (the latest report of an anomaly, and its evidence) whose incident is resolved or gone, by the age of the
+ *    incident, and then the incident;
+ * 3. messages to receivers about incidents that are resolved or gone, whoever's they are, the oldest first;
+ * 4. findings of incidents that are not resolved, those that are not critical first;
+ * 5. an anomaly's part in an incident that is not resolved.
+ *
+ * `shares` is kept by triggers in the transaction of the rows themselves (sqlite-schema.ts): nothing is counted here, and
+ * nothing is wrong after a crash.
+ */
+import type { Queries } from './queries.ts';
+
+export interface RoomLimits {
+  /** Reports at most, of all agents. */
+  readonly maxReports: number;
+  /** Bytes of the database at most, indexes included; for ever when not given. */
+  readonly maxBytes?: number | undefined;
+}
+
+/** What one round took away. */
+export interface FairlyRemoved {
+  readonly reports: number;
+  /** Of these, findings of incidents that are not resolved. */
+  readonly unresolved: number;
+  /** Of the reports, those that came after `unreadAfter`. */
+  readonly unread: number;
+  readonly members: number;
+  readonly incidents: number;
+  readonly notifications: number;
+}
+
+/** Those that are not critical first. */
+const RANKS_OF_FINDINGS = [1, 2];
+/** Where messages to receivers take more of the room than this, the old ones go before anything else. */
+const MESSAGES_PART = 1 / 4;
+/** Messages among which those that may go are looked for. */
+const SEARCHED_MESSAGES = 10_000;
+/** Rows that are looked at in one step where bytes are too many. */
+const SEARCHED_ROWS = 256;
+
+type Part = 'plain' | 'findings' | 'members';
+type Measure = 'rows' | 'bytes';
+type Amount = Record<Measure, number>;
+
+/** What one agent has in the store. */
+interface Share {
+  readonly agent: string;
+  readonly parts: Record<Part, Amount>;
+  /** Set when a search found nothing more of an incident that is resolved. */
+  hasNothingResolved: boolean;
+}
+
+/** What one step may take. */
+interface Step {
+  readonly measure: Measure;
+  /** How much is too much of a share. */
+  readonly amountOf: (share: Share) => number;
+  readonly maxRows: number;
+}
+
+interface Victim {
+  readonly id: number;
+  readonly bytes: number;
+}
+
+export class FairRemoval {
+  readonly #queries: Queries;
+  #removed = { reports: 0, unresolved: 0, unread: 0, members: 0, incidents: 0, notifications: 0 };
+  #unreadAfter = Infinity;
+  /** Set when a round found no message that may go. */
+  #hasNoOldMessages = false;
+
+  constructor(queries: Queries) {
+    this.#queries = queries;
+  }
+
+  /** Bytes of the database that hold something, by its own account. */
+  usedBytes(): number {
+    return this.#queries.number(
+      `SELECT (page_count - freelist_count) * page_size AS value
+       FROM pragma_page_count, pragma_freelist_count, pragma_page_size`,
+      [],
+    );
+  }
+
+  /** Whether there is more than the limits allow. Costs the same whatever is stored. */
+  isFull({ maxReports, maxBytes = Infinity }: RoomLimits): boolean {
+    return this.#reportCount() > maxReports || this.usedBytes() > maxBytes;
+  }
+
+  /**
+   * Removes what is too much, at most `maxRows` rows of it. To be called in a transaction.
+   * @param unreadAfter the last id that an exporter has read; what goes beyond it is counted
+   */
+  remove(limits: RoomLimits, maxRows: number, unreadAfter = Infinity): FairlyRemoved {
+    this.#removed = { reports: 0, unresolved: 0, unread: 0, members: 0, incidents: 0, notifications: 0 };
+    this.#unreadAfter = unreadAfter;
+    this.#reduce('rows', () => [this.#reportCount(), limits.maxReports], maxRows);
+    const { maxBytes } = limits;
+    this.#hasNoOldMessages = false;
+    if (maxBytes !== undefined) {
+      const isTooMuch = this.usedBytes() > maxBytes && this.#messageBytes() > maxBytes * MESSAGES_PART;
+      if (isTooMuch) this.#removeMessages(maxRows);
+      this.#reduce('bytes', () => [this.usedBytes(), maxBytes], maxRows);
+    }
+    this.#queries.run('DELETE FROM shares WHERE row_count = 0', []);
+    return this.#removed;
+  }
+
+  #reportCount(): number {
+    return this.#queries.number(
+      "SELECT SUM(row_count) AS value FROM shares WHERE part IN ('plain', 'findings')",
+      [],
+    );
+  }
+
+  #messageBytes(): number {
+    return this.#queries.number("SELECT bytes AS value FROM shares WHERE part = 'messages'", []);
+  }
+
+  #reduce(measure: Measure, look: () => readonly [current: number, limit: number], maxRows: number): void {
+    const shares = this.#shares();
+    let rowsLeft = maxRows;
+    while (rowsLeft > 0) {
+      const [current, limit] = look();
+      if (current <= limit) return;
+      const total = shares.reduce((sum, share) => sum + sizeOf(share, measure), 0);
+      // By the database's account all takes more room than by the rows'.
+      const scale = total / current;
+      const level = (limit * scale) / shares.length;
+      const beyond = shares
+        .filter((share) => sizeOf(share, measure) > level)
+        .toSorted((a, b) => sizeOf(b, measure) - sizeOf(a, measure));
+      const removed = this.#removeOf(beyond, {
+        measure,
+        amountOf: (share) => Math.min((current - limit) * scale, sizeOf(share, measure) - level),
+        maxRows: rowsLeft,
+      });
+      if (removed === 0) return;
+      rowsLeft -= removed;
+    }
+  }
+
+  /** Takes one step of the order above; returns how many rows went. */
+  #removeOf(beyond: readonly Share[], step: Step): number {
+    for (const share of beyond) {
+      const victims = this.#takeReports(share, 'plain', { rank: 0, incident: 0 }, step);
+      if (victims.length > 0) return this.#deleteReports(victims);
+    }
+    for (const share of beyond) {
+      const removed = share.hasNothingResolved ? 0 : this.#removeResolved(share, step);
+      if (removed > 0) return removed;
+    }
+    const messages = step.measure === 'bytes' ? this.#removeMessages(step.maxRows) : 0;
+    if (messages > 0) return messages;
+    for (const rank of RANKS_OF_FINDINGS) {
+      for (const share of beyond) {
+        const victims = this.#takeReports(share, 'findings', { rank }, step);
+        this.#removed.unresolved += victims.length;
+        if (victims.length > 0) return this.#deleteReports(victims);
+      }
+    }
+    if (step.measure === 'rows') return 0;
+    for (const share of beyond) {
+      const victims = this.#takeMembers(share, undefined, step);
+      if (victims.length > 0) return this.#deleteMembers(victims);
+    }
+    return 0;
+  }
+
+  /** Takes away of the agent's oldest incident that is resolved or gone: findings first, then the agent's part in it. */
+  #removeResolved(share: Share, step: Step): number {
+    const { agent } = share;
+    for (const rank of RANKS_OF_FINDINGS) {
+      const incident = this.#oldestResolved(
+        'SELECT MIN(incident) AS value FROM reports WHERE agent = ? AND rank = ? AND incident > ?',
+        [agent, rank],
+      );
+      if (incident === undefined) continue;
+      const victims = this.#takeReports(share, 'findings', { rank, incident }, step);
+      if (victims.length > 0) return this.#deleteReports(victims);
+    }
+    const incident =
+      step.measure === 'rows'
+        ? undefined
+        : this.#oldestResolved(
+            'SELECT MIN(incident) AS value FROM members WHERE agent = ? AND incident > ?',
+            [agent],
+          );
+    if (incident === undefined) {
+      share.hasNothingResolved = true;
+      return 0;
+    }
+    const removed = this.#deleteMembers(this.#takeMembers(share, incident, step));
+    this.#removed.incidents += this.#queries.run(
+      'DELETE FROM incidents WHERE number = ? AND NOT EXISTS (SELECT 1 FROM members WHERE incident = ?)',
+      [incident, incident],
+    );
+    return removed;
+  }
+
+  /** The first of an agent's incidents that is resolved, or gone; one look at an index for each before it. */
+  #oldestResolved(next: string, values: readonly (string | number)[]): number | undefined {
+    let incident = -1;
+    for (;;) {
+      const found = this.#queries.all<{ value: number | null }>(next, [...values, incident])[0]?.value;
+      if (found === undefined || found === null) return undefined;
+      incident = found;
+      const isUnresolved = "SELECT 1 AS value FROM incidents WHERE number = ? AND state <> 'resolved'";
+      if (this.#queries.number(isUnresolved, [incident]) === 0) return incident;
+    }
+  }
+
+  /** The agent's oldest reports of a rank, of one incident or of all in the order of their numbers. */
+  #takeReports(
+    share: Share,
+    part: 'plain' | 'findings',
+    { rank, incident }: { readonly rank: number; readonly incident?: number | undefined },
+    step: Step,
+  ): Victim[] {
+    if (share.parts[part].rows <= 0) return [];
+    const [condition, values] = incident === undefined ? ['', []] : ['AND incident = ?', [incident]];
+    const found = this.#queries.all<Victim>(
+      `SELECT id, bytes FROM reports WHERE agent = ? AND rank = ? ${condition} ORDER BY incident, id LIMIT ?`,
+      [share.agent, rank, ...values, searchLimit(share, step)],
+    );
+    return takeOf(share, part, found, step);
+  }
+
+  #takeMembers(share: Share, incident: number | undefined, step: Step): Victim[] {
+    if (share.parts.members.rows <= 0) return [];
+    const [condition, values] = incident === undefined ? ['', []] : ['AND incident = ?', [incident]];
+    const found = this.#queries.all<Victim>(
+      `SELECT rowid AS id, length(CAST(latest AS BLOB)) AS bytes FROM members
+       WHERE agent = ? ${condition} ORDER BY incident LIMIT ?`,
+      [share.agent, ...values, searchLimit(share, step)],
+    );
+    return takeOf(share, 'members', found, step);
+  }
+
+  #deleteReports(victims: readonly Victim[]): number {
+    const ids = victims.map(({ id }) => id);
+    removeReports(this.#queries, ids);
+    this.#removed.reports += ids.length;
+    this.#removed.unread += ids.filter((id) => id > this.#unreadAfter).length;
+    return ids.length;
+  }
+
+  #deleteMembers(victims: readonly Victim[]): number {
+    const removed = this.#queries.run('DELETE FROM members WHERE rowid IN (SELECT value FROM json_each(?))', [
+      JSON.stringify(victims.map(({ id }) => id)),
+    ]);
+    this.#removed.members += removed;
+    return removed;
+  }
+
+  /** Removes the oldest messages about incidents that are over: what is unresolved is told again, and must be known. */
+  #removeMessages(limit: number): number {
+    if (this.#hasNoOldMessages) return 0;
+    const removed = this.#queries.run(
+      `DELETE FROM outbox WHERE number IN
+         (SELECT oldest.number FROM (SELECT * FROM outbox ORDER BY number LIMIT ${SEARCHED_MESSAGES}) AS oldest
+          LEFT JOIN incidents ON incidents.number = oldest.incident
+          WHERE oldest.state <> 'pending' AND (incidents.number IS NULL OR incidents.state = 'resolved')
+          ORDER BY oldest.number LIMIT ?)`,
+      [limit],
+    );
+    this.#hasNoOldMessages = removed === 0;
+    this.#removed.notifications += removed;
+    return removed;
+  }
+
+  #shares(): Share[] {
+    const shares = new Map<string, Share>();
+    const rows = this.#queries.all<{ agent: string; part: Part; row_count: number; bytes: number }>(
+      "SELECT agent, part, row_count, bytes FROM shares WHERE row_count > 0 AND part <> 'messages'",
+      [],
+    );
+    for (const { agent, part, row_count, bytes } of rows) {
+      const share = shares.get(agent) ?? { agent, parts: noParts(), hasNothingResolved: false };
+      share.parts[part] = { rows: row_count, bytes };
+      shares.set(agent, share);
+    }
+    return [...shares.values()];
+  }
+}
+
+/** Removes reports, and remembers that they were here. */
+export function removeReports(queries: Queries, ids: readonly number[]): void {
+  const list = JSON.stringify(ids);
+  queries.run(
+    `UPDATE epochs SET removed_sequence = max(removed_sequence, gone.sequence)
+     FROM (SELECT agent, epoch, MAX(sequence) AS sequence FROM reports
+           WHERE id IN (SELECT value FROM json_each(?)) GROUP BY agent, epoch) AS gone
+     WHERE epochs.agent = gone.agent AND epochs.epoch = gone.epoch`,
+    [list],
+  );
+  queries.run('DELETE FROM reports WHERE id IN (SELECT value FROM json_each(?))', [list]);
+}
+
+function noParts(): Share['parts'] {
+  return {
+    plain: { rows: 0, bytes: 0 },
+    findings: { rows: 0, bytes: 0 },
+    members: { rows: 0, bytes: 0 },
+  };
+}
+
+/** By number, only reports count; by bytes, all that is the agent's. */
+function sizeOf({ parts: { plain, findings, members } }: Share, measure: Measure): number {
+  const reports = plain[measure] + findings[measure];
+  return measure === 'rows' ? reports : reports + members.bytes;
+}
+
+/** How many rows are worth looking at in one step. */
+function searchLimit(share: Share, { measure, amountOf, maxRows }: Step): number {
+  return Math.min(maxRows, measure === 'rows' ? Math.ceil(amountOf(share)) : SEARCHED_ROWS);
+}
+
+/** The first of these whose sizes reach the amount, one at least; they are the share's no more. */
+function takeOf(share: Share, part: Part, found: readonly Victim[], { measure, amountOf }: Step): Victim[] {
+  const amount = amountOf(share);
+  const owned = share.parts[part];
+  const taken: Victim[] = [];
+  let sum = 0;
+  for (const victim of found) {
+    if (sum >= amount) break;
+    sum += measure === 'rows' ? 1 : victim.bytes;
+    owned.rows--;
+    owned.bytes -= victim.bytes;
+    taken.push(victim);
+  }
+  return taken;
+}
