@@ -49,7 +49,7 @@ export function createCollectorMetrics() {
     ),
     sessionsSlowed: counter(
       'sessions_slowed_total',
-      'Times that an agent was not read for a while, because it sent more than limits allow.',
+      'Times that an agent was not read for a while, because it sent more than limits allow or took too much time.',
     ),
     incidentsUnresolved: gauge('incidents_unresolved', 'Incidents that are open or acknowledged.'),
     silencesActive: gauge('silences_active', 'Silences that silence something now.'),

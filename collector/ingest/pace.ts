@@ -2,6 +2,9 @@
  * How fast one session is read. An agent that sends more than its allowance is not read for as long as it takes to be
  * within it again: TCP then holds the agent back, and its reports wait in its spool. What has arrived already cannot be
  * held back, so a peer whose messages in one go are worth a long wait is no agent.
+ *
+ * The time that its messages take to be handled counts, too, whatever makes them expensive: all agents share one
+ * thread, and one that keeps it busy would keep the others waiting for their acknowledgements.
  */
 import type { WebSocket } from 'ws';
 import type { Clock, Timer } from '../../common/clock.ts';
@@ -12,6 +15,10 @@ import { TokenBucket } from '../edge/token-bucket.ts';
 const BURST_SECONDS = 4;
 /** A debt that takes longer to pay off is refused. */
 const MAX_DEBT_MS = 10_000;
+/** How much of the collector's time one agent may use. */
+const WORK_SHARE = 0.25;
+/** No message counts for more, whatever a clock that is set says; and a slow disk is not the agent's fault. */
+const MAX_WORK_MS = 2000;
 
 export interface PaceLimits {
   readonly messagesPerSecond: number;
@@ -29,6 +36,8 @@ export class Pace {
   readonly #options: PaceOptions;
   readonly #messages: TokenBucket;
   readonly #bytes: TokenBucket;
+  /** Milliseconds of work. */
+  readonly #work: TokenBucket;
   #pause: Timer | undefined;
 
   constructor(options: PaceOptions) {
@@ -38,6 +47,7 @@ export class Pace {
       new TokenBucket({ perSecond, burst: perSecond * BURST_SECONDS }, options.clock.now());
     this.#messages = bucket(messagesPerSecond);
     this.#bytes = bucket(bytesPerSecond);
+    this.#work = bucket(1000 * WORK_SHARE);
   }
 
   /** Notes a message, pings and pongs included; answers whether the peer can still be held back. */
@@ -45,18 +55,28 @@ export class Pace {
     const nowMs = this.#options.clock.now();
     this.#messages.take(1, nowMs);
     this.#bytes.take(bytes, nowMs);
-    const debtMs = this.#debtMs();
-    if (debtMs > 0 && this.#pause === undefined) {
-      this.#options.metrics.sessionsSlowed.inc();
-      this.#options.socket.pause();
-      this.#waitFor(debtMs);
-    }
-    return debtMs <= MAX_DEBT_MS;
+    this.#payOff();
+    return this.#trafficDebtMs(nowMs) <= MAX_DEBT_MS;
+  }
+
+  /** Notes how long a message took to be handled. */
+  noteWork(durationMs: number): void {
+    const nowMs = this.#options.clock.now();
+    this.#work.take(Math.min(Math.max(durationMs, 0), MAX_WORK_MS), nowMs);
+    this.#payOff();
   }
 
   /** The session is over. */
   end(): void {
     this.#pause?.cancel();
+  }
+
+  #payOff(): void {
+    const debtMs = this.#debtMs();
+    if (debtMs <= 0 || this.#pause !== undefined) return;
+    this.#options.metrics.sessionsSlowed.inc();
+    this.#options.socket.pause();
+    this.#waitFor(debtMs);
   }
 
   #waitFor(debtMs: number): void {
@@ -70,6 +90,10 @@ export class Pace {
 
   #debtMs(): number {
     const nowMs = this.#options.clock.now();
+    return Math.max(this.#trafficDebtMs(nowMs), this.#work.waitMs(0, nowMs));
+  }
+
+  #trafficDebtMs(nowMs: number): number {
     return Math.max(this.#messages.waitMs(0, nowMs), this.#bytes.waitMs(0, nowMs));
   }
 }

@@ -133,6 +133,13 @@ export class Session {
 
   #receive(data: RawData, isBinary: boolean): void {
     if (!this.#isInPace(lengthOf(data))) return;
+    const { clock } = this.#options;
+    const startMs = clock.now();
+    this.#handle(data, isBinary);
+    this.#pace.noteWork(clock.now() - startMs);
+  }
+
+  #handle(data: RawData, isBinary: boolean): void {
     this.#noteLife();
     if (isBinary) {
       this.#refuse('bad-message', 'not a text message');
@@ -223,6 +230,10 @@ export class Session {
   #record({ agent, epoch }: Hello, reports: Reports['reports']): void {
     if (reports.some(({ report }) => report.node !== agent)) {
       this.#refuse('wrong-name', 'a report of another node');
+      return;
+    }
+    if (reports.some(({ report }) => report.type === 'anomaly' && report.kind === 'missing')) {
+      this.#refuse('bad-message', 'only the collector reports that an agent is missing');
       return;
     }
     this.#options.recorder.record(agent, epoch, reports);

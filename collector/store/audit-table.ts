@@ -77,7 +77,10 @@ export class AuditTable {
     return { entries: page.map(toEntry), next: rows.length > limit ? (page.at(-1)?.number ?? null) : null };
   }
 
-  /** Removes what is older than a time, and the oldest of what is more than `maxEntries`; returns how many. */
+  /**
+   * Removes what is older than a time, and of what is more than `maxEntries` the oldest of whoever did most: nobody hides
+   * what another one did, or did before, behind a thousand actions of one's own. Returns how many.
+   */
   remove({
     beforeMs,
     maxEntries,
@@ -87,12 +90,30 @@ export class AuditTable {
     maxEntries: number;
     maxRows: number;
   }): number {
-    return this.#queries.run(
-      `DELETE FROM audit WHERE number IN
-         (SELECT number FROM audit WHERE at_ms < ? OR number <= (SELECT MAX(number) FROM audit) - ?
-          ORDER BY number LIMIT ?)`,
-      [beforeMs, maxEntries, maxRows],
+    const old = this.#queries.run(
+      'DELETE FROM audit WHERE number IN (SELECT number FROM audit WHERE at_ms < ? ORDER BY number LIMIT ?)',
+      [beforeMs, maxRows],
     );
+    return old + this.#removeExcess(maxEntries, maxRows - old);
+  }
+
+  #removeExcess(maxEntries: number, maxRows: number): number {
+    const stored = this.#queries.number('SELECT COUNT(*) AS value FROM audit', []);
+    const excess = Math.min(stored - maxEntries, maxRows);
+    if (excess <= 0) return 0;
+    const actors = this.#queries.all<{ actor: string; count: number }>(
+      'SELECT actor, COUNT(*) AS count FROM audit GROUP BY actor ORDER BY count DESC',
+      [],
+    );
+    const fairShare = maxEntries / actors.length;
+    let removed = 0;
+    for (const { actor, count } of actors) {
+      removed += this.#queries.run(
+        'DELETE FROM audit WHERE number IN (SELECT number FROM audit WHERE actor = ? ORDER BY number LIMIT ?)',
+        [actor, Math.max(0, Math.min(Math.ceil(count - fairShare), excess - removed))],
+      );
+    }
+    return removed;
   }
 }
 

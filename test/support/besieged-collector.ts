@@ -10,8 +10,11 @@ import { WebSocket } from 'ws';
 import { createUplink, type Uplink } from '../../agent/uplink/client.ts';
 import { openSpool, type Spool } from '../../agent/uplink/spool.ts';
 import type { RefusalReason } from '../../collector/edge/refusals.ts';
+import { MIGRATIONS } from '../../collector/store/sqlite-schema.ts';
 import { systemClock } from '../../common/clock.ts';
+import type { Report } from '../../common/event.ts';
 import { silentLogger } from '../../common/log.ts';
+import { openDatabase } from '../../common/sqlite.ts';
 import { freePort } from './free-port.ts';
 import { Program } from './program.ts';
 import { sampleAnomaly } from './sample-report.ts';
@@ -45,20 +48,29 @@ export class BesiegedCollector {
     this.#folder = folder;
   }
 
-  /** Starts it with limits as they are when nobody sets them, and waits until `agents` agents have reported. */
-  static async start(agents: number): Promise<BesiegedCollector> {
+  /**
+   * Starts it with limits as they are when nobody sets them, and waits until `agents` agents have reported.
+   * @param settings more of the collector's, in lines of YAML; those of the store stand in its section: `, maxReports: 1000`;
+   *   in the folder is a secret for webhooks, `webhook-secret`
+   */
+  static async start(
+    agents: number,
+    settings: { readonly store?: string; readonly more?: (folder: string) => string } = {},
+  ): Promise<BesiegedCollector> {
     const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-besieged-'));
     const port = await freePort();
     await writeFile(join(folder, 'agent-token'), AGENT_TOKEN);
     await writeFile(join(folder, 'api-token'), API_TOKEN);
+    const secret = `whsec_${Buffer.from('a signing key for this test').toString('base64')}`;
+    await writeFile(join(folder, 'webhook-secret'), secret);
     const config = join(folder, 'collector.yaml');
     await writeFile(
       config,
       `listen: { port: ${port} }
 agentTokenFile: ${folder}/agent-token
 apiTokenFile: ${folder}/api-token
-store: { path: ${folder}/collector.db }
-`,
+store: { path: ${folder}/collector.db${settings.store ?? ''} }
+${settings.more?.(folder) ?? ''}`,
     );
     const program = new Program(['collector', '--config', config]);
     await program.said('listening on');
@@ -91,10 +103,14 @@ store: { path: ${folder}/collector.db }
   }
 
   /** Every agent reports once more; resolves when the collector has all these reports on its disk. */
-  async deliver(): Promise<void> {
+  async deliver(
+    reportsOf = (name: string, number: number): readonly Report[] => [
+      { ...sampleAnomaly(number), node: name, id: `${name}-${number}` },
+    ],
+  ): Promise<void> {
     const number = ++this.#reported;
     for (const { name, spool, uplink } of this.#agents) {
-      spool.append([{ ...sampleAnomaly(number), node: name, id: `${name}-${number}` }]);
+      spool.append(reportsOf(name, number));
       uplink.nudge();
     }
     await waitFor(
@@ -151,6 +167,21 @@ store: { path: ${folder}/collector.db }
     const folder = `/proc/${this.#program.pid}/fd`;
     const links = (await readdir(folder)).map((name) => readlink(join(folder, name)).catch(() => ''));
     return (await Promise.all(links)).filter((link) => link.startsWith('socket:')).length;
+  }
+
+  /** Rows of its store, once it was ended. */
+  async readStore<Row>(sql: string): Promise<Row[]> {
+    const database = await openDatabase(join(this.#folder, 'collector.db'), MIGRATIONS);
+    try {
+      return database.prepare(sql).all() as Row[];
+    } finally {
+      database.close();
+    }
+  }
+
+  /** Ends the collector; the agents go on, and its store can be read. */
+  async kill(): Promise<void> {
+    await this.#program.kill();
   }
 
   async stop(): Promise<void> {

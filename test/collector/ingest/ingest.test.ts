@@ -323,6 +323,17 @@ describe('what no agent sends', () => {
     expect(store.reportsAfter(0, 10)).toEqual([]);
   });
 
+  it('ends the connection: an agent that says it is missing, which would end the incident of its absence', async () => {
+    const { url, store, refused } = await openIngest();
+    const peer = await Peer.open(url);
+    peer.send(hello());
+    const report = { ...sampleAnomaly(1), kind: 'missing', flow: null, verdict: null, ended: true };
+    peer.send({ type: 'reports', reports: [{ sequence: 1, report }] });
+    expect(await peer.closed).toMatchObject({ code: 1008 });
+    expect(await refused('bad-message')).toBe(1);
+    expect(store.reportsAfter(0, 10)).toEqual([]);
+  });
+
   it('ends the connection: a message over the limit', async () => {
     const { url, refused } = await openIngest();
     const peer = await Peer.open(url);

@@ -51,4 +51,15 @@ describe('the audit log', () => {
     expect(audit.remove({ ...limits, maxEntries: 2 })).toBe(1);
     expect(numbers(audit.entries({ limit: 9 }).entries)).toEqual([5, 4]);
   });
+
+  it('forgets nothing of others for one who does a thousand things', () => {
+    for (let number = 6; number <= 1000; number++) {
+      const entry = { action: 'silence.add', subject: `SIL-${number}`, details: { number } } as const;
+      audit.add({ atMs: number * 1000, actor: 'busy', ...entry });
+    }
+    for (let round = 0; round < 20; round++) audit.remove({ beforeMs: 0, maxEntries: 30, maxRows: 100 });
+    expect(numbers(audit.entries({ limit: 9, actor: 'odd' }).entries)).toEqual([5, 3, 1]);
+    expect(numbers(audit.entries({ limit: 9, actor: 'even' }).entries)).toEqual([4, 2]);
+    expect(numbers(audit.entries({ limit: 100, actor: 'busy' }).entries)).toHaveLength(25);
+  });
 });
