@@ -309,11 +309,14 @@ export const MIGRATIONS: readonly string[] = [
     INSERT INTO shares VALUES (NEW.agent, 'plain', 1, NEW.bytes)
       ON CONFLICT (agent, part) DO UPDATE SET row_count = row_count + 1, bytes = bytes + excluded.bytes;
   END;
+  -- One type at a time: only then is reports_findings searched, and not all reports of the agent.
   CREATE TRIGGER members_inserted AFTER INSERT ON members BEGIN
     INSERT INTO shares VALUES (NEW.agent, 'members', 1, length(CAST(NEW.latest AS BLOB)))
       ON CONFLICT (agent, part) DO UPDATE SET row_count = row_count + 1, bytes = bytes + excluded.bytes;
     UPDATE reports SET incident = NEW.incident
-      WHERE agent = NEW.agent AND anomaly = NEW.anomaly_id AND rank > 0;
+      WHERE agent = NEW.agent AND anomaly = NEW.anomaly_id AND type = 'anomaly' AND rank > 0;
+    UPDATE reports SET incident = NEW.incident
+      WHERE agent = NEW.agent AND anomaly = NEW.anomaly_id AND type = 'evidence' AND rank > 0;
   END;
   CREATE TRIGGER members_updated AFTER UPDATE OF latest ON members BEGIN
     UPDATE shares SET bytes = bytes + length(CAST(NEW.latest AS BLOB)) - length(CAST(OLD.latest AS BLOB))
@@ -321,7 +324,11 @@ export const MIGRATIONS: readonly string[] = [
   END;
   CREATE TRIGGER members_moved AFTER UPDATE OF incident ON members BEGIN
     UPDATE reports SET incident = NEW.incident
-      WHERE agent = NEW.agent AND anomaly = NEW.anomaly_id AND rank > 0 AND incident = OLD.incident;
+      WHERE agent = NEW.agent AND anomaly = NEW.anomaly_id AND type = 'anomaly' AND rank > 0
+        AND incident = OLD.incident;
+    UPDATE reports SET incident = NEW.incident
+      WHERE agent = NEW.agent AND anomaly = NEW.anomaly_id AND type = 'evidence' AND rank > 0
+        AND incident = OLD.incident;
   END;
   CREATE TRIGGER members_deleted AFTER DELETE ON members BEGIN
     UPDATE shares SET row_count = row_count - 1, bytes = bytes - length(CAST(OLD.latest AS BLOB))

@@ -85,13 +85,13 @@ describe('a store with too many reports', () => {
       sampleFlowReport(),
     ];
     report('w1', ...honest);
-    report('w2', ...times(1500, make));
+    report('w2', ...times(600, make));
     report('w3', ...honest);
-    removeAll(parts.store, { maxReports: 500 });
+    removeAll(parts.store, { maxReports: 200 });
     const kept = ['flow-report', 'anomaly w1-1', 'evidence w1-1', 'anomaly w1-1', 'flow-report'];
     expect(storedOf(parts.store, 'w1')).toEqual(kept);
     expect(storedOf(parts.store, 'w3')).toEqual(kept);
-    expect(storedOf(parts.store, 'w2')).toHaveLength(490);
+    expect(storedOf(parts.store, 'w2')).toHaveLength(190);
     parts.store.close();
   });
 
@@ -336,6 +336,25 @@ describe('the shares of agents', () => {
     store.close();
     const { kept, counted } = await sharesOf(path);
     expect(kept).toEqual(counted);
+  });
+});
+
+describe('what keeps the shares', () => {
+  it('finds the reports of an anomaly by its name, and does not search all of the agent', async () => {
+    const database = await openDatabase(':memory:', MIGRATIONS);
+    const triggers = database.prepare("SELECT sql FROM sqlite_master WHERE type = 'trigger'").all();
+    const updates = triggers.flatMap(
+      (row) => (row as { sql: string }).sql.match(/UPDATE reports[^;]*/g) ?? [],
+    );
+    expect(updates).toHaveLength(4);
+    for (const update of updates) {
+      const sql = `EXPLAIN QUERY PLAN ${update.replaceAll(/(?:NEW|OLD)\.\w+/g, '1')}`;
+      const plan = (database.prepare(sql).all() as { detail: string }[]).map(({ detail }) => detail);
+      expect(plan).toEqual([
+        'SEARCH reports USING INDEX reports_findings (agent=? AND anomaly=? AND type=?)',
+      ]);
+    }
+    database.close();
   });
 });
 
