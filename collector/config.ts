@@ -99,7 +99,7 @@ const settings = z.strictObject({
       maxReports: wholeNumber(1000, 100_000_000)
         .default(1_000_000)
         .describe(
-          'Number of reports kept. Above it the agents with more than a fair share lose flow reports first.',
+          'Number of reports kept. Above it the agents with the largest shares lose reports, flow reports first.',
         ),
       maxSize: sizeBytes({ min: '16MiB', max: '16TiB' })
         .prefault('4GiB')

@@ -1,9 +1,9 @@
 /**
  * What goes when the store is full: the room is divided fairly, and what people need last goes last.
  *
- * An agent may use room that nobody else needs. When there is too much, only agents beyond their fair share (the limit,
- * divided by the agents that have anything here) lose something, so that no agent pushes out what another one reported.
- * Of those agents go, in this order, and of the one with the largest share first:
+ * An agent may use room that nobody else needs. When there is too much, the agents with the largest shares are cut down to
+ * one level, so high that all of it fits; who has less than that loses nothing. So no agent pushes out what another one
+ * reported, and names that are only made up take no room. Of the agents beyond the level go, in this order:
  *
  * 1. flow reports, and reports of an anomaly that a later one supersedes, the oldest first;
  * 2. findings (the latest report of an anomaly, and its evidence) whose incident is resolved or gone, by the age of the
@@ -134,7 +134,10 @@ export class FairRemoval {
       const total = shares.reduce((sum, share) => sum + sizeOf(share, measure), 0);
       // By the database's account all takes more room than by the rows'.
       const scale = total / current;
-      const level = (limit * scale) / shares.length;
+      const level = levelOf(
+        shares.map((share) => sizeOf(share, measure)),
+        limit * scale,
+      );
       const beyond = shares
         .filter((share) => sizeOf(share, measure) > level)
         .toSorted((a, b) => sizeOf(b, measure) - sizeOf(a, measure));
@@ -317,6 +320,17 @@ function noParts(): Share['parts'] {
 function sizeOf({ parts: { plain, findings, members } }: Share, measure: Measure): number {
   const reports = plain[measure] + findings[measure];
   return measure === 'rows' ? reports : reports + members.bytes;
+}
+
+/** To which height all shares beyond it must be cut, so that they fit into the room together. */
+function levelOf(sizes: readonly number[], room: number): number {
+  let [rest, others] = [room, sizes.length];
+  for (const size of sizes.toSorted((a, b) => a - b)) {
+    if (size > rest / others) break;
+    rest -= size;
+    others--;
+  }
+  return others === 0 ? Infinity : rest / others;
 }
 
 /** How many rows are worth looking at in one step. */
