@@ -3,7 +3,7 @@
  * be put in order from the first one on, and now and then afterwards.
  *
  * What is corrected is the time of incidents: an agent whose clock is wrong would otherwise begin a story before, or end
- * it after, everybody else. Its reports are kept as it sent them.
+ * it after, everybody else. Its reports are kept as it sent them, as long as their times are possible (ingest/intake.ts).
  */
 import type { Clock } from '../../common/clock.ts';
 import type { Anomaly } from '../../common/event.ts';
