@@ -53,15 +53,13 @@ type Amount = Record<Measure, number>;
 interface Share {
   readonly agent: string;
   readonly parts: Record<Part, Amount>;
-  /** Set when a search found nothing more of an incident that is resolved. */
-  hasNothingResolved: boolean;
 }
 
 /** What one step may take. */
 interface Step {
   readonly measure: Measure;
-  /** How much is too much of a share. */
-  readonly amountOf: (share: Share) => number;
+  /** How much of it is too much: rows, or bytes of rows. */
+  readonly amount: number;
   readonly maxRows: number;
 }
 
@@ -74,8 +72,6 @@ export class FairRemoval {
   readonly #queries: Queries;
   #removed = { reports: 0, unresolved: 0, unread: 0, members: 0, incidents: 0, notifications: 0 };
   #unreadAfter = Infinity;
-  /** Set when a round found no message that may go. */
-  #hasNoOldMessages = false;
 
   constructor(queries: Queries) {
     this.#queries = queries;
@@ -102,14 +98,15 @@ export class FairRemoval {
   remove(limits: RoomLimits, maxRows: number, unreadAfter = Infinity): FairlyRemoved {
     this.#removed = { reports: 0, unresolved: 0, unread: 0, members: 0, incidents: 0, notifications: 0 };
     this.#unreadAfter = unreadAfter;
-    this.#reduce('rows', () => [this.#reportCount(), limits.maxReports], maxRows);
-    const { maxBytes } = limits;
-    this.#hasNoOldMessages = false;
-    if (maxBytes !== undefined) {
-      const isTooMuch = this.usedBytes() > maxBytes && this.#messageBytes() > maxBytes * MESSAGES_PART;
-      if (isTooMuch) this.#removeMessages(maxRows);
-      this.#reduce('bytes', () => [this.usedBytes(), maxBytes], maxRows);
-    }
+    const count = this.#reportCount();
+    if (count > limits.maxReports) this.#cut('rows', { current: count, limit: limits.maxReports, maxRows });
+    const { maxBytes: limit = Infinity } = limits;
+    this.#removeMessages(
+      maxRows,
+      () => this.usedBytes() > limit && this.#messageBytes() > limit * MESSAGES_PART,
+    );
+    const current = this.usedBytes();
+    if (current > limit) this.#cut('bytes', { current, limit, maxRows });
     this.#queries.run('DELETE FROM shares WHERE row_count = 0', []);
     return this.#removed;
   }
@@ -125,57 +122,48 @@ export class FairRemoval {
     return this.#queries.number("SELECT bytes AS value FROM shares WHERE part = 'messages'", []);
   }
 
-  #reduce(measure: Measure, look: () => readonly [current: number, limit: number], maxRows: number): void {
+  /** Goes through the order above, and in each step through the shares that are too large. Each is looked at once. */
+  #cut(
+    measure: Measure,
+    { current, limit, maxRows }: { current: number; limit: number; maxRows: number },
+  ): void {
     const shares = this.#shares();
-    let rowsLeft = maxRows;
-    while (rowsLeft > 0) {
-      const [current, limit] = look();
-      if (current <= limit) return;
-      const total = shares.reduce((sum, share) => sum + sizeOf(share, measure), 0);
-      // By the database's account all takes more room than by the rows'.
-      const scale = total / current;
-      const level = levelOf(
-        shares.map((share) => sizeOf(share, measure)),
-        limit * scale,
-      );
-      const beyond = shares
-        .filter((share) => sizeOf(share, measure) > level)
-        .toSorted((a, b) => sizeOf(b, measure) - sizeOf(a, measure));
-      const removed = this.#removeOf(beyond, {
-        measure,
-        amountOf: (share) => Math.min((current - limit) * scale, sizeOf(share, measure) - level),
-        maxRows: rowsLeft,
-      });
-      if (removed === 0) return;
-      rowsLeft -= removed;
-    }
-  }
-
-  /** Takes one step of the order above; returns how many rows went. */
-  #removeOf(beyond: readonly Share[], step: Step): number {
-    for (const share of beyond) {
-      const victims = this.#takeReports(share, 'plain', { rank: 0, incident: 0 }, step);
-      if (victims.length > 0) return this.#deleteReports(victims);
-    }
-    for (const share of beyond) {
-      const removed = share.hasNothingResolved ? 0 : this.#removeResolved(share, step);
-      if (removed > 0) return removed;
-    }
-    const messages = step.measure === 'bytes' ? this.#removeMessages(step.maxRows) : 0;
-    if (messages > 0) return messages;
-    for (const rank of RANKS_OF_FINDINGS) {
+    const total = shares.reduce((sum, share) => sum + sizeOf(share, measure), 0);
+    // By the database's account all takes more room than by the rows'.
+    const scale = total / current;
+    const sizes = shares.map((share) => sizeOf(share, measure));
+    const level = levelOf(sizes, limit * scale);
+    const beyond = shares
+      .filter((share) => sizeOf(share, measure) > level)
+      .toSorted((a, b) => sizeOf(b, measure) - sizeOf(a, measure));
+    const left = { rows: maxRows, excess: current - limit };
+    const note = (removed: number): void => {
+      left.rows -= removed;
+      left.excess = measure === 'rows' ? left.excess - removed : this.usedBytes() - limit;
+    };
+    const cutEach = (take: (share: Share, step: Step) => number): void => {
       for (const share of beyond) {
-        const victims = this.#takeReports(share, 'findings', { rank }, step);
-        this.#removed.unresolved += victims.length;
-        if (victims.length > 0) return this.#deleteReports(victims);
+        while (left.rows > 0 && left.excess > 0 && sizeOf(share, measure) > level) {
+          const amount = Math.min(left.excess * scale, sizeOf(share, measure) - level);
+          const removed = take(share, { measure, amount, maxRows: left.rows });
+          if (removed === 0) break;
+          note(removed);
+        }
       }
+    };
+    cutEach((share, step) => this.#removeReports(share, 'plain', { rank: 0, incident: 0 }, step));
+    cutEach((share, step) => this.#removeResolved(share, step));
+    if (measure === 'bytes') {
+      note(this.#removeMessages(left.rows, () => this.usedBytes() > limit));
     }
-    if (step.measure === 'rows') return 0;
-    for (const share of beyond) {
-      const victims = this.#takeMembers(share, undefined, step);
-      if (victims.length > 0) return this.#deleteMembers(victims);
+    for (const rank of RANKS_OF_FINDINGS) {
+      cutEach((share, step) => {
+        const removed = this.#removeReports(share, 'findings', { rank }, step);
+        this.#removed.unresolved += removed;
+        return removed;
+      });
     }
-    return 0;
+    if (measure === 'bytes') cutEach((share, step) => this.#removeMembers(share, undefined, step));
   }
 
   /** Takes away of the agent's oldest incident that is resolved or gone: findings first, then the agent's part in it. */
@@ -186,22 +174,15 @@ export class FairRemoval {
         'SELECT MIN(incident) AS value FROM reports WHERE agent = ? AND rank = ? AND incident > ?',
         [agent, rank],
       );
-      if (incident === undefined) continue;
-      const victims = this.#takeReports(share, 'findings', { rank, incident }, step);
-      if (victims.length > 0) return this.#deleteReports(victims);
+      if (incident !== undefined) return this.#removeReports(share, 'findings', { rank, incident }, step);
     }
-    const incident =
-      step.measure === 'rows'
-        ? undefined
-        : this.#oldestResolved(
-            'SELECT MIN(incident) AS value FROM members WHERE agent = ? AND incident > ?',
-            [agent],
-          );
-    if (incident === undefined) {
-      share.hasNothingResolved = true;
-      return 0;
-    }
-    const removed = this.#deleteMembers(this.#takeMembers(share, incident, step));
+    if (step.measure === 'rows') return 0;
+    const incident = this.#oldestResolved(
+      'SELECT MIN(incident) AS value FROM members WHERE agent = ? AND incident > ?',
+      [agent],
+    );
+    if (incident === undefined) return 0;
+    const removed = this.#removeMembers(share, incident, step);
     this.#removed.incidents += this.#queries.run(
       'DELETE FROM incidents WHERE number = ? AND NOT EXISTS (SELECT 1 FROM members WHERE incident = ?)',
       [incident, incident],
@@ -221,61 +202,60 @@ export class FairRemoval {
     }
   }
 
-  /** The agent's oldest reports of a rank, of one incident or of all in the order of their numbers. */
-  #takeReports(
+  /** Removes the agent's oldest reports of a rank, of one incident or of all in the order of their numbers. */
+  #removeReports(
     share: Share,
     part: 'plain' | 'findings',
     { rank, incident }: { readonly rank: number; readonly incident?: number | undefined },
     step: Step,
-  ): Victim[] {
-    if (share.parts[part].rows <= 0) return [];
+  ): number {
+    if (share.parts[part].rows <= 0) return 0;
     const [condition, values] = incident === undefined ? ['', []] : ['AND incident = ?', [incident]];
     const found = this.#queries.all<Victim>(
       `SELECT id, bytes FROM reports WHERE agent = ? AND rank = ? ${condition} ORDER BY incident, id LIMIT ?`,
-      [share.agent, rank, ...values, searchLimit(share, step)],
+      [share.agent, rank, ...values, searchLimit(step)],
     );
-    return takeOf(share, part, found, step);
-  }
-
-  #takeMembers(share: Share, incident: number | undefined, step: Step): Victim[] {
-    if (share.parts.members.rows <= 0) return [];
-    const [condition, values] = incident === undefined ? ['', []] : ['AND incident = ?', [incident]];
-    const found = this.#queries.all<Victim>(
-      `SELECT rowid AS id, length(CAST(latest AS BLOB)) AS bytes FROM members
-       WHERE agent = ? ${condition} ORDER BY incident LIMIT ?`,
-      [share.agent, ...values, searchLimit(share, step)],
-    );
-    return takeOf(share, 'members', found, step);
-  }
-
-  #deleteReports(victims: readonly Victim[]): number {
-    const ids = victims.map(({ id }) => id);
-    removeReports(this.#queries, ids);
+    const ids = takeOf(share, part, found, step);
+    if (ids.length > 0) removeReports(this.#queries, ids);
     this.#removed.reports += ids.length;
     this.#removed.unread += ids.filter((id) => id > this.#unreadAfter).length;
     return ids.length;
   }
 
-  #deleteMembers(victims: readonly Victim[]): number {
+  #removeMembers(share: Share, incident: number | undefined, step: Step): number {
+    if (share.parts.members.rows <= 0) return 0;
+    const [condition, values] = incident === undefined ? ['', []] : ['AND incident = ?', [incident]];
+    const found = this.#queries.all<Victim>(
+      `SELECT rowid AS id, length(CAST(latest AS BLOB)) AS bytes FROM members
+       WHERE agent = ? ${condition} ORDER BY incident LIMIT ?`,
+      [share.agent, ...values, searchLimit(step)],
+    );
+    const ids = takeOf(share, 'members', found, step);
     const removed = this.#queries.run('DELETE FROM members WHERE rowid IN (SELECT value FROM json_each(?))', [
-      JSON.stringify(victims.map(({ id }) => id)),
+      JSON.stringify(ids),
     ]);
     this.#removed.members += removed;
     return removed;
   }
 
-  /** Removes the oldest messages about incidents that are over: what is unresolved is told again, and must be known. */
-  #removeMessages(limit: number): number {
-    if (this.#hasNoOldMessages) return 0;
-    const removed = this.#queries.run(
-      `DELETE FROM outbox WHERE number IN
-         (SELECT oldest.number FROM (SELECT * FROM outbox ORDER BY number LIMIT ${SEARCHED_MESSAGES}) AS oldest
-          LEFT JOIN incidents ON incidents.number = oldest.incident
-          WHERE oldest.state <> 'pending' AND (incidents.number IS NULL OR incidents.state = 'resolved')
-          ORDER BY oldest.number LIMIT ?)`,
-      [limit],
-    );
-    this.#hasNoOldMessages = removed === 0;
+  /**
+   * Removes the oldest messages about incidents that are over, as long as there is too much; returns how many. What is
+   * unresolved is told again, and must be known.
+   */
+  #removeMessages(maxRows: number, isTooMuch: () => boolean): number {
+    let removed = 0;
+    while (removed < maxRows && isTooMuch()) {
+      const found = this.#queries.run(
+        `DELETE FROM outbox WHERE number IN
+           (SELECT oldest.number FROM (SELECT * FROM outbox ORDER BY number LIMIT ${SEARCHED_MESSAGES}) AS oldest
+            LEFT JOIN incidents ON incidents.number = oldest.incident
+            WHERE oldest.state <> 'pending' AND (incidents.number IS NULL OR incidents.state = 'resolved')
+            ORDER BY oldest.number LIMIT ?)`,
+        [Math.min(SEARCHED_ROWS, maxRows - removed)],
+      );
+      if (found === 0) break;
+      removed += found;
+    }
     this.#removed.notifications += removed;
     return removed;
   }
@@ -287,7 +267,7 @@ export class FairRemoval {
       [],
     );
     for (const { agent, part, row_count, bytes } of rows) {
-      const share = shares.get(agent) ?? { agent, parts: noParts(), hasNothingResolved: false };
+      const share = shares.get(agent) ?? { agent, parts: noParts() };
       share.parts[part] = { rows: row_count, bytes };
       shares.set(agent, share);
     }
@@ -334,22 +314,21 @@ function levelOf(sizes: readonly number[], room: number): number {
 }
 
 /** How many rows are worth looking at in one step. */
-function searchLimit(share: Share, { measure, amountOf, maxRows }: Step): number {
-  return Math.min(maxRows, measure === 'rows' ? Math.ceil(amountOf(share)) : SEARCHED_ROWS);
+function searchLimit({ measure, amount, maxRows }: Step): number {
+  return Math.min(maxRows, measure === 'rows' ? Math.ceil(amount) : SEARCHED_ROWS);
 }
 
-/** The first of these whose sizes reach the amount, one at least; they are the share's no more. */
-function takeOf(share: Share, part: Part, found: readonly Victim[], { measure, amountOf }: Step): Victim[] {
-  const amount = amountOf(share);
+/** The ids of the first of these whose sizes reach the amount, one at least; they are the share's no more. */
+function takeOf(share: Share, part: Part, found: readonly Victim[], { measure, amount }: Step): number[] {
   const owned = share.parts[part];
-  const taken: Victim[] = [];
+  const ids: number[] = [];
   let sum = 0;
-  for (const victim of found) {
+  for (const { id, bytes } of found) {
     if (sum >= amount) break;
-    sum += measure === 'rows' ? 1 : victim.bytes;
+    sum += measure === 'rows' ? 1 : bytes;
     owned.rows--;
-    owned.bytes -= victim.bytes;
-    taken.push(victim);
+    owned.bytes -= bytes;
+    ids.push(id);
   }
-  return taken;
+  return ids;
 }

@@ -1,8 +1,8 @@
 /**
  * One agent that was taken over, beside twenty that report what happens: whatever the one sends, what the others report
- * is taken in, and kept with its evidence and its words. `PLASMAWATCH_TEST_SECONDS=60` lets it last longer.
+ * is taken in, kept with its evidence and its words, and told. `PLASMAWATCH_TEST_SECONDS=60` lets it last longer.
  */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Anomaly, Report } from '../../common/event.ts';
 import { AGENT_TOKEN, BesiegedCollector } from '../support/besieged-collector.ts';
 import { HostileAgent } from '../support/hostile-agent.ts';
@@ -94,6 +94,15 @@ incidents: { groupWait: 0s, burstSubjects: 100, scanServices: 100, messagesPerHo
     expect(valueOf('sessions_slowed_total')).toBeGreaterThan(0);
     expect(collector.agentFailures()).toBe(0);
   });
+
+  it('tells of every peer that the others saw', async () => {
+    const peers = honest.map(({ flow }) => flow?.source.ip ?? '');
+    const untold = (): string[] => {
+      const bodies = receiver.requests.map(({ body }) => body).join('\n');
+      return peers.filter((peer) => !bodies.includes(`"${peer}"`));
+    };
+    await vi.waitFor(() => expect(untold()).toEqual([]), { timeout: 20_000, interval: 300 });
+  }, 40_000);
 
   it('keeps what the others reported, word by word and with its evidence, in a store of bounded size', async () => {
     await collector.kill();

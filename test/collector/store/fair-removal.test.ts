@@ -362,27 +362,57 @@ describe('what keeps the shares', () => {
 });
 
 describe('a round of removal', () => {
-  it('costs what it removes, not what is stored: no table is scanned', async () => {
+  /** A removal on a database of its own; `statements` are those that it runs, `plans` what SQLite makes of each. */
+  async function openRemoval() {
     const database = await openDatabase(':memory:', MIGRATIONS);
     const plans: string[] = [];
+    const statements: string[] = [];
     const watched = {
-      transaction: <Result>(work: () => Result) => database.transaction(work),
-      close: () => database.close(),
       prepare: (sql: string) => {
-        const rows = database
-          .prepare(`EXPLAIN QUERY PLAN ${sql}`)
-          .all(...times(sql.split('?').length - 1, () => 1));
+        const values = times(sql.split('?').length - 1, () => 1);
+        const rows = database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...values);
         plans.push(...rows.map((row) => (row as { detail: string }).detail));
-        return database.prepare(sql);
+        const statement = database.prepare(sql);
+        const noted =
+          <Result>(run: (...values: never[]) => Result) =>
+          (...values: never[]): Result => {
+            statements.push(sql);
+            return run(...values);
+          };
+        return {
+          run: noted((...values) => statement.run(...values)),
+          all: noted((...values) => statement.all(...values)),
+        };
       },
     };
+    const insert = database.prepare(
+      "INSERT INTO reports (agent, epoch, sequence, received_ms, report, rank, bytes) VALUES (?, 'e', ?, 0, '{}', ?, 2)",
+    );
     const removal = new FairRemoval(new Queries(':memory:', watched as never));
-    database.exec(`INSERT INTO reports (agent, epoch, sequence, received_ms, report, rank, bytes)
-      VALUES ('w1', 'e', 1, 0, '{}', 0, 2), ('w1', 'e', 2, 0, '{}', 1, 2), ('w1', 'e', 3, 0, '{}', 2, 2)`);
+    return { database, insert, removal, plans, statements };
+  }
+
+  it('costs what it removes, not what is stored: no table is scanned', async () => {
+    const { database, insert, removal, plans } = await openRemoval();
+    for (const rank of [0, 1, 2]) insert.run('w1', rank, rank);
     database.transaction(() => removal.remove({ maxReports: 0, maxBytes: 1 }, 100));
     const scans = plans.filter((plan) => /^SCAN (reports|members|incidents)/.test(plan));
     expect(scans).toEqual([]);
     expect(plans.some((plan) => plan.includes('reports_by_worth'))).toBe(true);
+    database.close();
+  });
+
+  it('looks at each agent once in each step, however many are a little beyond the level', async () => {
+    const { database, insert, removal, statements } = await openRemoval();
+    const agents = 500;
+    database.transaction(() => {
+      for (let number = 0; number < 10 * agents; number++) insert.run(`w${number % agents}`, number, 2);
+    });
+    const removed = database.transaction(() => removal.remove({ maxReports: 9 * agents }, 10_000));
+    expect(removed.reports).toBe(agents);
+    // Searches for two ranks of incidents that are resolved, for what is to go, and the removal itself.
+    expect(statements.length).toBeLessThan(10 * agents);
+    expect(statements.filter((sql) => sql.includes('SUM(row_count)'))).toHaveLength(1);
     database.close();
   });
 });
