@@ -12,6 +12,7 @@ const PROCESS = {
   startTicks: 1,
   name: 'nc',
   userId: 1000,
+  realUserId: 1000,
   executable: '/usr/bin/nc',
   commandLine: 'nc',
   containment: {},
