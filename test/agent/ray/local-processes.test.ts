@@ -52,6 +52,11 @@ describe('LocalProcesses', () => {
       { found: owner(undefined), raylets: [sampleRaylet()] },
       undefined,
     ],
+    [
+      'a hidden program of the user of a raylet by its own word alone',
+      { found: owner(undefined), raylets: [sampleRaylet({ isProven: false })] },
+      false,
+    ],
     ['a hidden program of somebody else', { found: owner(undefined, 0), raylets: [sampleRaylet()] }, false],
   ])('tells whether it is a raylet: %s', async (_title, changes, isRaylet) => {
     expect(await processes(changes).find(ENDS)).toMatchObject({ isRaylet });
