@@ -18,7 +18,7 @@ import { LocalProcesses } from '../agent/ray/local-processes.ts';
 import { OtherProcesses } from '../agent/ray/other-processes.ts';
 import { findRaylets, rayletAt, type Raylet } from '../agent/ray/raylet.ts';
 import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
-import { openedByRaylets } from '../agent/ray/sockets.ts';
+import { openedByRaylets, rememberSockets } from '../agent/ray/sockets.ts';
 import { AgentKey } from '../agent/uplink/agent-key.ts';
 import { createUplink } from '../agent/uplink/client.ts';
 import { openSpool } from '../agent/uplink/spool.ts';
@@ -140,7 +140,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         }),
         tunnelInterfaces,
         processCounters: () => owners.counters,
-        rayletSockets: async () => openedByRaylets(await knownRaylets()),
+        rayletSockets: rememberSockets(systemClock, async () => openedByRaylets(await knownRaylets())),
         createId: randomUUID,
         random: Math.random,
         rulesRefused: () => rules.refused,

@@ -24,7 +24,8 @@ const FRESH_MS = 15_000;
 const TAKE_OVER_MS = 10_000;
 /** Room for the rest of a message of 1 MiB. */
 const MAX_VIEW_BYTES = 1_000_000;
-const MAX_CLUSTERS = 10;
+/** Those that were asked for last: Ray gives a new id at each start. The collector keeps as many for an agent. */
+const MAX_CLUSTERS = 8;
 
 /** What another agent has read. */
 export interface ForeignView {
@@ -141,9 +142,24 @@ export class SharedMembers implements MembersLink {
   }
 
   #follow(cluster: string): void {
-    if (this.#followed.has(cluster) || this.#followed.size >= MAX_CLUSTERS || !isKey(cluster)) return;
+    const memory = this.#followed.get(cluster);
+    if (memory !== undefined) {
+      this.#followed.delete(cluster);
+      this.#followed.set(cluster, memory);
+      return;
+    }
+    if (!isKey(cluster)) return;
+    const [oldest] = this.#followed.keys();
+    if (oldest !== undefined && this.#followed.size >= MAX_CLUSTERS) this.#forget(oldest);
     this.#followed.set(cluster, new PortMemory());
     this.#send?.({ type: 'follow-members', cluster });
+  }
+
+  #forget(cluster: string): void {
+    this.#followed.delete(cluster);
+    this.#views.delete(cluster);
+    this.#tryFromMs.delete(cluster);
+    this.#told.delete(cluster);
   }
 }
 

@@ -15,6 +15,8 @@ export interface ProcessIdentity {
   readonly name: string;
   /** The effective user. */
   readonly userId: number;
+  /** Who started it, where the file's owner lends the effective user (setuid): its command line is this one's. */
+  readonly realUserId: number;
   /** The file that runs, as the process has it mounted; empty where it may not be seen (CAP_SYS_PTRACE). */
   readonly executable: string;
 }
@@ -50,23 +52,26 @@ export async function readProcessFacts(proc: string, pid: number): Promise<Proce
 export async function readProcessIdentity(proc: string, pid: number): Promise<ProcessIdentity | undefined> {
   const folder = join(proc, String(pid));
   const begin = await readStat(folder);
-  const userId = await readUserId(proc, pid);
+  const users = await readUsers(proc, pid);
   const executable = await readLink(join(folder, 'exe'));
-  if (begin === undefined || userId === undefined) return undefined;
+  if (begin === undefined || users === undefined) return undefined;
   const identity = {
     pid,
     ...begin,
-    userId,
+    ...users,
     executable: onOneLine(executable?.replace(DELETED, '') ?? '').slice(0, MAX_PATH_LENGTH),
   };
   return (await isStill(proc, identity)) ? identity : undefined;
 }
 
-/** The effective user of a process; undefined where it is gone. */
-export async function readUserId(proc: string, pid: number): Promise<number | undefined> {
+/** The users of a process; undefined where it is gone. */
+export async function readUsers(
+  proc: string,
+  pid: number,
+): Promise<Pick<ProcessIdentity, 'userId' | 'realUserId'> | undefined> {
   const status = await readStart(join(proc, `${pid}/status`), MAX_SMALL_FILE_BYTES);
-  const userId = /^Uid:\s+\d+\s+(\d+)/m.exec(status ?? '')?.[1];
-  return userId === undefined ? undefined : Number(userId);
+  const [, real, effective] = /^Uid:\s+(\d+)\s+(\d+)/m.exec(status ?? '') ?? [];
+  return effective === undefined ? undefined : { userId: Number(effective), realUserId: Number(real) };
 }
 
 /** Whether the process is the one that it was. */

@@ -1,4 +1,5 @@
 /** The nodes of a cluster with their ports, as the head's dashboard lists them: `GET /nodes?view=summary` (Ray 2.60). */
+import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
 import { readText } from '../../common/read-text.ts';
 
@@ -7,6 +8,8 @@ const TIMEOUT_MS = 2000;
 export const DEFAULT_DASHBOARD_PORT = 8265;
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 const MAX_NODES = 20_000;
+/** Entries between two pauses in which packets are handled: some 2 ms. */
+const NODES_BETWEEN_PAUSES = 500;
 /**
  * The dashboard keeps an answer for two seconds unless told not to (ray/dashboard/optional_utils.py, aiohttp_cache).
  */
@@ -15,31 +18,25 @@ const PAST_CACHE = '&nocache=1';
 /** Zero, or nothing at all, where the node has not told it; of a dead node nothing but id and state is listed. */
 const portIfKnown = z.number().int().min(0).max(65_535).optional();
 
-/** The part of the answer that is used. */
-const summarySchema = z.object({
-  data: z.object({
-    summary: z
-      .array(
-        z.object({
-          raylet: z.object({
-            nodeId: z.string().max(128),
-            nodeManagerAddress: z.string().max(64),
-            objectManagerPort: portIfKnown,
-            nodeManagerPort: portIfKnown,
-            dashboardAgentListenPort: portIfKnown,
-            metricsAgentPort: portIfKnown,
-            metricsExportPort: portIfKnown,
-            runtimeEnvAgentPort: portIfKnown,
-            state: z.string().max(32),
-            isHeadNode: z.boolean().optional(),
-          }),
-        }),
-      )
-      .max(MAX_NODES),
+/** The part of the answer that is used; its entries are looked at a few at a time. */
+const summarySchema = z.object({ data: z.object({ summary: z.array(z.unknown()).max(MAX_NODES) }) });
+
+const entrySchema = z.object({
+  raylet: z.object({
+    nodeId: z.string().max(128),
+    nodeManagerAddress: z.string().max(64),
+    objectManagerPort: portIfKnown,
+    nodeManagerPort: portIfKnown,
+    dashboardAgentListenPort: portIfKnown,
+    metricsAgentPort: portIfKnown,
+    metricsExportPort: portIfKnown,
+    runtimeEnvAgentPort: portIfKnown,
+    state: z.string().max(32),
+    isHeadNode: z.boolean().optional(),
   }),
 });
 
-type RayletSummary = z.infer<typeof summarySchema>['data']['summary'][number]['raylet'];
+type RayletSummary = z.infer<typeof entrySchema>['raylet'];
 
 export interface ListedNode {
   readonly nodeId: string;
@@ -75,13 +72,22 @@ export async function listNodes({ host, port, fetch, isUrgent, token }: Question
   if (!response.ok) throw new Error(`HTTP status ${response.status}`);
   const text = response.body === null ? '' : await readText(response.body, MAX_ANSWER_BYTES);
   const { data } = summarySchema.parse(JSON.parse(text));
-  return data.summary.map(({ raylet }) => ({
+  const nodes: ListedNode[] = [];
+  for (const [index, entry] of data.summary.entries()) {
+    if (index > 0 && index % NODES_BETWEEN_PAUSES === 0) await setImmediate();
+    nodes.push(toNode(entrySchema.parse(entry).raylet));
+  }
+  return nodes;
+}
+
+function toNode(raylet: RayletSummary): ListedNode {
+  return {
     nodeId: raylet.nodeId,
     address: raylet.nodeManagerAddress,
     isAlive: raylet.state === 'ALIVE',
     isHead: raylet.isHeadNode === true,
     ports: portsOf(raylet),
-  }));
+  };
 }
 
 function refusal(status: number, token: string | undefined): string {

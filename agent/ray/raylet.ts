@@ -10,7 +10,7 @@
 import { join } from 'node:path';
 import { readForeignEnds, readForeignStart } from '../process/foreign-files.ts';
 import { listProcesses, readCommandLine, shareNetwork, type ProcessSearch } from '../process/proc-files.ts';
-import { isStill, readProcessIdentity, readUserId, type ProcessIdentity } from '../process/process-facts.ts';
+import { isStill, readProcessIdentity, readUsers, type ProcessIdentity } from '../process/process-facts.ts';
 import { socketInodesOf } from '../process/socket-holder.ts';
 import { readSocketTable } from '../process/socket-table.ts';
 import { OVERDUE, processReads, trustedReads } from '../process/timed-reads.ts';
@@ -78,12 +78,6 @@ interface RayletSearch extends ProcessSearch {
   readonly trust?: RayletTrust;
 }
 
-/** A process that calls itself raylet. */
-interface Candidate {
-  readonly pid: number;
-  readonly options: RayletOptions;
-}
-
 /**
  * All raylets that share our network namespace, those that are proven first, and of them the one that started first.
  * Processes that vanish meanwhile are left out.
@@ -95,16 +89,14 @@ export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> 
   const raylets: Raylet[] = [];
   let untrusted = 0;
   for (const pid of others?.toAsk(pids) ?? pids) {
-    const userId = await readUserId(proc, pid);
-    const isTrusted = userId !== undefined && trust.users.has(userId);
+    const isTrusted = isTrustedWith(trust, await readUsers(proc, pid));
     if (!isTrusted && untrusted >= MAX_UNTRUSTED) continue;
-    const candidate = await findCandidate(proc, pid, isTrusted);
-    if (candidate === undefined) {
+    if (!(await isCandidate(proc, pid, isTrusted))) {
       others?.note(pid);
       continue;
     }
     if (!isTrusted) untrusted++;
-    const raylet = await examine(proc, candidate, trust);
+    const raylet = await examine(proc, pid, trust);
     if (raylet !== undefined) raylets.push(raylet);
   }
   return raylets.toSorted(
@@ -117,11 +109,9 @@ export async function rayletAt(
   pid: number,
   { proc = '/proc', trust = TRUST_ROOT }: Omit<RayletSearch, 'others'> = {},
 ): Promise<Raylet | undefined> {
-  const userId = await readUserId(proc, pid);
-  const isTrusted = userId !== undefined && trust.users.has(userId);
+  const isTrusted = isTrustedWith(trust, await readUsers(proc, pid));
   try {
-    const candidate = await findCandidate(proc, pid, isTrusted);
-    return candidate === undefined ? undefined : await examine(proc, candidate, trust);
+    return (await isCandidate(proc, pid, isTrusted)) ? await examine(proc, pid, trust) : undefined;
   } catch (error) {
     // Whoever does not let itself be looked at is not proven.
     if (error instanceof PlasmawatchError) return undefined;
@@ -151,45 +141,77 @@ export function parseRayletLog(
   return undefined;
 }
 
-/** Undefined where the process does not call itself raylet, or is of another network namespace, or none that can be seen. */
-async function findCandidate(proc: string, pid: number, isTrusted: boolean): Promise<Candidate | undefined> {
-  if (!(await shareNetwork(proc, 'self', pid))) return undefined;
-  const reads = isTrusted ? trustedReads : processReads;
-  const read = async (limitBytes: number): Promise<string> => {
-    const text = await readCommandLine(proc, pid, limitBytes, reads);
-    if (text !== OVERDUE) return text ?? '';
-    // Whoever is not trusted hides nothing but a hint. A raylet that was there is not gone because one does not answer.
-    if (!isTrusted) return '';
-    throw new PlasmawatchError(
-      'PW_SYSTEM_CALL',
-      `process ${pid} does not let its command line be read: raylets are not looked for`,
-      { operation: 'read', subject: 'raylets' },
-    );
-  };
-  if (!isCalledRaylet(await read(MAX_PROGRAM_BYTES))) return undefined;
-  const options = parseRayletOptions(await read(MAX_COMMAND_LINE_BYTES));
-  return options && { pid, options };
+/** Both users count: of a program that lends its owner's rights the command line is that of whoever started it. */
+function isTrustedWith(
+  { users }: RayletTrust,
+  process: Pick<ProcessIdentity, 'userId' | 'realUserId'> | undefined,
+): boolean {
+  return process !== undefined && users.has(process.userId) && users.has(process.realUserId);
+}
+
+/** Whether the process calls itself raylet, and is seen to be of this network namespace. */
+async function isCandidate(proc: string, pid: number, isTrusted: boolean): Promise<boolean> {
+  if (!(await shareNetwork(proc, 'self', pid))) return false;
+  return isCalledRaylet(await readCommand(proc, pid, MAX_PROGRAM_BYTES, isTrusted));
+}
+
+/** Empty where there is none, or where a process that is not trusted holds it back: it hides nothing but a hint. */
+async function readCommand(
+  proc: string,
+  pid: number,
+  limitBytes: number,
+  isTrusted: boolean,
+): Promise<string> {
+  const text = await readCommandLine(proc, pid, limitBytes, isTrusted ? trustedReads : processReads);
+  if (text !== OVERDUE) return text ?? '';
+  if (!isTrusted) return '';
+  // A raylet that was there is not gone because somebody does not answer.
+  throw new PlasmawatchError(
+    'PW_SYSTEM_CALL',
+    `process ${pid} does not let its command line be read: raylets are not looked for`,
+    { operation: 'read', subject: 'raylets' },
+  );
 }
 
 /** The raylet that a candidate is; undefined where the kernel says that it is another program, or it is gone. */
-async function examine(
-  proc: string,
-  { pid, options }: Candidate,
-  trust: RayletTrust,
-): Promise<Raylet | undefined> {
+async function examine(proc: string, pid: number, trust: RayletTrust): Promise<Raylet | undefined> {
   const identity = await readProcessIdentity(proc, pid);
   if (identity === undefined) return undefined;
-  if (!trust.users.has(identity.userId)) {
-    const isOther = identity.executable !== '' && !isRayletPath(identity.executable, trust);
-    return isOther ? undefined : describeUnproven(proc, identity, options, 'user');
-  }
+  const isTrusted = isTrustedWith(trust, identity);
+  const options = parseRayletOptions(await readCommand(proc, pid, MAX_COMMAND_LINE_BYTES, isTrusted));
+  if (options === undefined) return undefined;
+  const raylet = isTrusted
+    ? await examineTrusted(proc, identity, options, trust)
+    : await describeUntrusted(proc, identity, options, trust);
+  // Its number may have gone to another process, and a program of root may have become one of another user meanwhile.
+  const isSame = await isStill(proc, identity);
+  const isStillTrusted = isTrustedWith(trust, await readUsers(proc, pid));
+  return isSame && isStillTrusted === isTrusted ? raylet : undefined;
+}
+
+async function describeUntrusted(
+  proc: string,
+  identity: ProcessIdentity,
+  options: RayletOptions,
+  trust: RayletTrust,
+): Promise<Raylet | undefined> {
+  const isOther = identity.executable !== '' && !isRayletPath(identity.executable, trust);
+  return isOther ? undefined : describeUnproven(proc, identity, options, 'user');
+}
+
+async function examineTrusted(
+  proc: string,
+  identity: ProcessIdentity,
+  options: RayletOptions,
+  trust: RayletTrust,
+): Promise<Raylet | undefined> {
   const file = await proveFile(proc, identity, trust).catch(() => 'refuted' as const);
-  const isEnough = file === 'proven' || (file === 'hidden' && mayBeHidden(trust));
   if (file === 'refuted') return undefined;
+  const isEnough = file === 'proven' || (file === 'hidden' && mayBeHidden(trust));
   if (!isEnough) return describeUnproven(proc, identity, options, file === 'hidden' ? 'hidden' : 'file');
   const raylet = await describeProven(proc, identity, options, file === 'proven');
   const listens = await listensAt(proc, identity, raylet.objectManagerPort, mayBeHidden(trust));
-  if (listens === false || !(await isStill(proc, identity))) return undefined;
+  if (listens === false) return undefined;
   // Where its port is not known, the file has to do.
   const isProven = listens === true || (raylet.objectManagerPort === undefined && file === 'proven');
   return isProven ? { ...raylet, isProven } : describeUnproven(proc, identity, options, 'hidden');

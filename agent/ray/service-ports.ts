@@ -71,7 +71,7 @@ export async function findServicePorts(search: PortSearch): Promise<ServicePorts
   }
   const workerPorts = workerRange(search.options);
   // Every worker is told where the dashboard is.
-  const workerCommand = (search.options.get('python_worker_command') ?? '').slice(0, MAX_COMMAND_LENGTH);
+  const workerCommand = shortOption(search.options, 'python_worker_command');
   const webui = /\s--webui=\S*:(\d+)(?:\s|$)/.exec(workerCommand)?.[1];
   const dashboardPort = parsePort(webui);
   return {
@@ -88,11 +88,17 @@ export function parsePort(text: string | undefined): number | undefined {
   return port >= 1 && port <= 65_535 ? port : undefined;
 }
 
+/** Empty where it is longer than any of Ray's: a part of it would say something else. */
+function shortOption(options: ReadonlyMap<string, string>, name: string): string {
+  const text = options.get(name) ?? '';
+  return text.length > MAX_COMMAND_LENGTH ? '' : text;
+}
+
 async function portOf(
   { file, option, word }: AgentService,
   { options, sessionFolder, nodeId, readText }: PortSearch,
 ): Promise<number | undefined> {
-  const given = parsePort(word.exec((options.get(option) ?? '').slice(0, MAX_COMMAND_LENGTH))?.[1]);
+  const given = parsePort(word.exec(shortOption(options, option))?.[1]);
   if (given !== undefined || nodeId === '') return given;
   // Whoever has an account on the node may write into the session's folder: the command line is believed first.
   return parsePort((await readText(`${sessionFolder}/${file}_${nodeId}`))?.trim());

@@ -5,6 +5,7 @@
  * Whoever may not look into another user's process (CAP_SYS_PTRACE, or the same user) gets no sockets.
  */
 import type { Address } from '../../common/address.ts';
+import type { Clock } from '../../common/clock.ts';
 import type { ProcessSearch } from '../process/proc-files.ts';
 import { socketInodesOf } from '../process/socket-holder.ts';
 import { readSocketTable, type SocketState } from '../process/socket-table.ts';
@@ -61,4 +62,23 @@ export async function openedByRaylets(
     opened.push(...sockets.filter(({ outgoing, remotePort }) => outgoing && remotePort !== gcsPort));
   }
   return opened;
+}
+
+/** A look takes a fifth of the time at most: after one that took long the next one waits four times as long. */
+const PAUSE_FACTOR = 4;
+
+/** A function that answers with the sockets of the last look where another one would take too much of the time. */
+export function rememberSockets(
+  clock: Pick<Clock, 'now'>,
+  look: () => Promise<readonly ProcessSocket[]>,
+): () => Promise<readonly ProcessSocket[]> {
+  let sockets: readonly ProcessSocket[] = [];
+  let nextMs = -Infinity;
+  return async () => {
+    const beginMs = clock.now();
+    if (beginMs < nextMs) return sockets;
+    sockets = await look();
+    nextMs = clock.now() + PAUSE_FACTOR * (clock.now() - beginMs);
+    return sockets;
+  };
 }

@@ -22,6 +22,7 @@ import { examineAgent } from './agent.ts';
 import { check, writeFinding, type Check, type Finding } from './check.ts';
 import { examineDisk } from './disk.ts';
 import { examineMembership } from './membership.ts';
+import { examineSharedViews } from './shared-views.ts';
 import { loadSettings, USUAL_CONFIG } from './settings.ts';
 
 /** What the checks ask of the machine; tests give other answers. */
@@ -95,7 +96,10 @@ export const doctorCommand: Command<DoctorOptions> = {
       examineDisk: () => examineDisk(settings.spool.path),
       examineMembership: (raylets) =>
         examineMembership(ruleset, (logger) => sourcesHere({ raylets, rayToken }, logger, terminal)),
-      examineAgent: async () => (client === undefined ? [] : examineAgent(client, node)),
+      examineAgent: async () =>
+        client === undefined
+          ? []
+          : [...(await examineAgent(client, node)), ...(await examineSharedViews(client))],
     });
   },
 };

@@ -116,9 +116,9 @@ export class SharedViews {
 
   /** Hands the agent what is known of the cluster, now and from now on. */
   follow(follower: Follower, key: string): void {
-    if (this.#countOf(({ followers }) => followers.has(follower)) >= MAX_CLUSTERS_OF_AGENT) return;
     const cluster = this.#clusters.get(key) ?? this.#add(key);
     if (cluster.followers.has(follower)) return;
+    this.#makeRoomFor(follower);
     cluster.followers.set(follower, undefined);
     this.#tell(key, cluster, follower);
   }
@@ -179,6 +179,18 @@ export class SharedViews {
   stop(): void {
     for (const { pause } of this.#clusters.values()) pause?.cancel();
     this.#clusters.clear();
+  }
+
+  /** Ray gives a cluster a new id at each start: an agent that follows one more has no use for the first any longer. */
+  #makeRoomFor(follower: Follower): void {
+    const followed = [...this.#clusters].filter(([, { followers }]) => followers.has(follower));
+    for (const [key, cluster] of followed.slice(
+      0,
+      Math.max(0, followed.length - MAX_CLUSTERS_OF_AGENT + 1),
+    )) {
+      cluster.followers.delete(follower);
+      this.#drop(key, cluster);
+    }
   }
 
   /** Undefined where there are too many: of this agent, of the cluster, or of all. */

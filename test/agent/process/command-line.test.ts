@@ -80,4 +80,10 @@ describe('describeCommandLine', () => {
     expect(describeCommandLine(bytesOf(['nginx: worker process']))).toBe('nginx: worker process');
     expect(describeCommandLine('')).toBe('');
   });
+
+  it('takes time that grows with its length alone, however many NULs there are', () => {
+    // A pattern for the NULs at the end went through them once for each of them: for hours.
+    expect(describeCommandLine(`raylet${'\0'.repeat(2_000_000)}x`)).toMatch(/^raylet/);
+    expect(describeCommandLine(`raylet${'\0'.repeat(2_000_000)}`)).toBe('raylet');
+  });
 });

@@ -65,7 +65,7 @@ describe('SocketHolders', () => {
     await addProcess(10, 'socket:[72]');
     for (let pid = 20; pid < 25; pid++) await addProcess(pid, ...names);
     const holders = new SocketHolders(clock, proc);
-    for (let answer = ''; answer !== 'too-many';) answer = String(await holders.find(1000, USER));
+    while ((await holders.find(1000, USER)) !== 'too-many');
     // Time enough for 4,000 descriptors, of which one of the others alone has 3,000.
     clock.advance(200);
     expect(await holders.find(72, USER)).toMatchObject({ pid: 10 });

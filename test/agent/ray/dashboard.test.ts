@@ -44,6 +44,24 @@ describe('listNodes', () => {
     );
   });
 
+  it('takes a list of 20,000 nodes in pieces between which packets are handled', async () => {
+    const raylet = { nodeId: 'aa', nodeManagerAddress: '10.0.0.1', objectManagerPort: 1, state: 'ALIVE' };
+    const body = JSON.stringify({ data: { summary: Array.from({ length: 20_000 }, () => ({ raylet })) } });
+    // Answers at once, so that the turns are those of the list.
+    const fetch = (): Promise<Response> => Promise.resolve(new Response(body));
+    let turns = 0;
+    let isDone = false;
+    const count = (): void => {
+      turns++;
+      if (!isDone) setImmediate(count);
+    };
+    setImmediate(count);
+    const nodes = await listNodes({ host: '127.0.0.1', port: 1, fetch, isUrgent: false });
+    isDone = true;
+    expect(nodes).toHaveLength(20_000);
+    expect(turns).toBeGreaterThanOrEqual(39);
+  });
+
   it('leaves out ports that a node has not told', async () => {
     const [node] = await ask(summary({ nodeManagerPort: 0, metricsAgentPort: 7 }));
     expect([...(node?.ports.keys() ?? [])]).toEqual(['object-manager', 'dashboard-agent-grpc']);

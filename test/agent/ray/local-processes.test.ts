@@ -12,6 +12,7 @@ const PROCESS = {
   startTicks: 1,
   name: 'nc',
   userId: 1000,
+  realUserId: 1000,
   executable: '/usr/bin/nc',
   commandLine: 'nc',
   containment: {},
@@ -50,6 +51,11 @@ describe('LocalProcesses', () => {
       'a hidden program of the user of a raylet',
       { found: owner(undefined), raylets: [sampleRaylet()] },
       undefined,
+    ],
+    [
+      'a hidden program of the user of a raylet by its own word alone',
+      { found: owner(undefined), raylets: [sampleRaylet({ isProven: false })] },
+      false,
     ],
     ['a hidden program of somebody else', { found: owner(undefined, 0), raylets: [sampleRaylet()] }, false],
   ])('tells whether it is a raylet: %s', async (_title, changes, isRaylet) => {

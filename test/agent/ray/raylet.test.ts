@@ -81,12 +81,13 @@ describe('findRaylets', () => {
       file = rayletFile,
       listensOn = [43_800, 45_019, 36_875],
       user = USER,
+      realUser = undefined as number | undefined,
       startTicks = pid,
     } = {},
   ): Promise<void> {
     await addFile(`${pid}/cmdline`, `${argv.join('\0')}\0`);
     await addFile(`${pid}/stat`, `${pid} (raylet) S 1 ${'0 '.repeat(17)}${startTicks} 0\n`);
-    await addFile(`${pid}/status`, `Name:\traylet\nUid:\t${user}\t${user}\t${user}\t${user}\n`);
+    await addFile(`${pid}/status`, `Name:\traylet\nUid:\t${realUser ?? user}\t${user}\t${user}\t${user}\n`);
     await addLink(`${pid}/ns/net`, `net:[${namespace}]`);
     if (file !== HIDDEN) await addLink(`${pid}/exe`, file);
     for (const [index, port] of listensOn.entries()) await addLink(`${pid}/fd/${index}`, `socket:[${port}]`);
@@ -252,6 +253,13 @@ describe('findRaylets', () => {
     expect(second).toMatchObject({ pid: 7, isProven: false, doubt, objectManagerPort: 45_019 });
     expect(second).toMatchObject({ gcsAddress: '', nodeId: '' });
     expect(second).not.toHaveProperty('clusterId');
+  });
+
+  it("does not believe the command line of somebody who runs a program with another user's rights (setuid)", async () => {
+    await addProcess(7, rayletArgv(), { realUser: STRANGER, file: HIDDEN });
+    expect(await findRaylets({ proc, trust: { ...trust, isUserNamed: true } })).toMatchObject([
+      { pid: 7, isProven: false, doubt: 'user', gcsAddress: '' },
+    ]);
   });
 
   it('does not even believe the port of another user, unless that user listens there', async () => {

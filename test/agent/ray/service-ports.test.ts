@@ -68,4 +68,12 @@ describe('findServicePorts', () => {
   ])("knows the dashboard's port, which %s", async (_title, command, port) => {
     expect((await find({ python_worker_command: command })).dashboardPort).toBe(port);
   });
+
+  it('takes a list of ports and a command of any length', async () => {
+    const list = Array.from({ length: 300_000 }, () => '20000').join(',');
+    const command = `python3 --webui=${':1'.repeat(500_000)}`;
+    expect(await find({ worker_port_list: list, python_worker_command: command })).toEqual({
+      workerPorts: { first: 20_000, last: 20_000 },
+    });
+  });
 });

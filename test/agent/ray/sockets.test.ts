@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { connectionsOf, openedByRaylets } from '../../../agent/ray/sockets.ts';
+import { connectionsOf, openedByRaylets, rememberSockets } from '../../../agent/ray/sockets.ts';
 import { formatAddress } from '../../../common/address.ts';
 import { ANY, HEADING, OWN, PEER, TAIL } from '../../support/socket-table-text.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
 
 /** A raylet's table: it listens on 43800, a peer has connected to it, and it has connected to a peer. */
 const TABLE =
@@ -104,3 +105,36 @@ const CHILD = `
   });
   server.listen(0, '127.0.0.1', () => net.connect(server.address().port, '127.0.0.1'));
   process.stdin.on('end', () => process.exit(0)).resume();`;
+
+describe('rememberSockets', () => {
+  it('looks again only after four times as long as a look takes', async () => {
+    const clock = new FakeClock();
+    let looks = 0;
+    const sockets = rememberSockets(clock, () => {
+      looks++;
+      clock.advance(500);
+      return Promise.resolve([]);
+    });
+    const asked: number[] = [];
+    for (let second = 0; second < 10; second++) {
+      await sockets();
+      asked.push(looks);
+      clock.advance(1000);
+    }
+    expect(asked).toEqual([1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
+  });
+
+  it('looks each time where a look takes no time', async () => {
+    let looks = 0;
+    const sockets = rememberSockets(new FakeClock(), () => {
+      looks++;
+      return Promise.resolve([]);
+    });
+    for (let count = 0; count < 3; count++) await sockets();
+    expect(looks).toBe(3);
+  });
+
+  it('has no descriptors of a raylet looked into that is not proven', async () => {
+    expect(await openedByRaylets([{ pid: process.pid, gcsAddress: '', isProven: false }])).toEqual([]);
+  });
+});

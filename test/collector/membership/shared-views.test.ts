@@ -233,6 +233,14 @@ describe('a view of agents that nobody named', () => {
     expect(w2.told).toEqual(['head and w1: x']);
   });
 
+  it('is handed to an agent whose cluster has had many ids', () => {
+    const w2 = follower('w2');
+    for (let count = 0; count < 20; count++) views.follow(w2, `id${count}`);
+    for (const agent of [follower('head'), follower('w1')])
+      for (const cluster of ['id19', 'id0']) views.report(agent, { ...report('x'), cluster });
+    expect(w2.told).toEqual(['head and w1: x']);
+  });
+
   it('makes room for a cluster by one of which nothing was confirmed', () => {
     for (let count = 0; count < 200; count++)
       views.report(follower(`liar${count}`), { ...report('x'), cluster: `key${count}` });
