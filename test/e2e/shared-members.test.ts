@@ -156,7 +156,9 @@ async function connect(
 }
 
 async function clusters(): Promise<{ state: string }[]> {
-  const answer = await fetch(`http://127.0.0.1:${port}/api/members`);
+  const answer = await fetch(`http://127.0.0.1:${port}/api/members`, {
+    headers: { authorization: `Bearer ${API_TOKENS[0].token}` },
+  });
   return ((await answer.json()) as { clusters: { state: string }[] }).clusters;
 }
 
