@@ -63,7 +63,18 @@ export class PlasmawatchError extends Error {
 /** The message of anything that was thrown, as one line. */
 export function messageOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  return text.replaceAll(/\s*\n\s*/g, ' ');
+  return joinLines(text);
+}
+
+/** The lines of a text as one, without the spaces around the breaks; in time linear in its length. */
+export function joinLines(text: string): string {
+  if (!text.includes('\n')) return text;
+  const lines = text.split('\n');
+  const trimmed = lines.map((line, index) =>
+    index === 0 ? line.trimEnd() : index === lines.length - 1 ? line.trimStart() : line.trim(),
+  );
+  const [first = '', last = ''] = [trimmed[0], trimmed.at(-1)];
+  return [first, ...trimmed.slice(1, -1).filter((line) => line !== ''), last].join(' ');
 }
 
 /** The errno name of a system error (`ENOENT`), or undefined. */

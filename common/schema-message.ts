@@ -7,6 +7,8 @@ import { nearestWord } from './diagnostic.ts';
 
 /** An offending text longer than this is cut in a message. */
 const MAX_QUOTED_LENGTH = 60;
+/** Of more known words than these a message names the first ones. */
+const MAX_LISTED_WORDS = 40;
 
 /** One problem: where in the value, and what. */
 export interface SchemaProblem {
@@ -52,7 +54,9 @@ export function suggestWord(word: string, known: readonly string[]): string {
   // A word of two letters is near to everything.
   const near = word.length > 2 ? nearestWord(word, known) : undefined;
   if (near !== undefined) return `; did you mean \`${near}\`?`;
-  return known.length === 0 ? '' : `; known: ${known.join(', ')}`;
+  if (known.length === 0) return '';
+  const more = known.length - MAX_LISTED_WORDS;
+  return `; known: ${known.slice(0, MAX_LISTED_WORDS).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
 }
 
 type Issue = z.core.$ZodIssue;

@@ -7,6 +7,7 @@
 import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, Lexer, parseDocument } from 'yaml';
 import type { Document, Node, Pair, YAMLError, YAMLMap } from 'yaml';
 import type { Diagnostic } from './diagnostic.ts';
+import { joinLines } from './errors.ts';
 
 /** Deeper than this is no configuration. */
 const MAX_DEPTH = 32;
@@ -213,12 +214,20 @@ function wordsOf({ code, message }: YAMLError): { message: string; hint?: string
   if (code === 'TAB_AS_INDENT') return { message: 'a tab is used to indent', hint: 'write spaces' };
   if (code === 'TAG_RESOLVE_FAILED')
     return { message: 'tags are not used here', hint: 'remove the word with `!`' };
-  const text = message.replaceAll(/\s*\n\s*/g, ' ');
+  const text = joinLines(message);
   return { message: `not YAML: ${text.charAt(0).toLowerCase()}${text.slice(1)}` };
 }
 
+/** Made once for a mapping: a file with many entries may have as many problems. */
+const pairsByKey = new WeakMap<YAMLMap, Map<string | undefined, Pair>>();
+
 function pairOf(map: YAMLMap, key: string | number): Pair | undefined {
-  return map.items.find((pair) => keyOf(pair) === String(key));
+  let pairs = pairsByKey.get(map);
+  if (pairs === undefined) {
+    pairs = new Map(map.items.toReversed().map((pair) => [keyOf(pair), pair]));
+    pairsByKey.set(map, pairs);
+  }
+  return pairs.get(String(key));
 }
 
 function keyOf(pair: unknown): string | undefined {

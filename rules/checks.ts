@@ -139,6 +139,9 @@ function rulesWithMode(content: RulesFile, mode: string): YamlPath[] {
   );
 }
 
+/** Unknown names of a file that are told: each is compared with all that are known, which may be many thousands. */
+const MAX_UNKNOWN = 100;
+
 /** A name in use, and where. */
 interface Reference {
   readonly name: string;
@@ -174,6 +177,7 @@ function unknownNames(
   const isKnown = new Set(known);
   return uses
     .filter(({ name }) => !isKnown.has(name))
+    .slice(0, MAX_UNKNOWN)
     .map(({ name, path }) => {
       const key = path.findLast((step) => typeof step === 'string') ?? kind;
       const message = `\`${key}\`: unknown ${kind} \`${name}\`${suggestWord(name, known)}`;

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { missingForNamespaces, withNamespace } from '../support/netns.ts';
+import { missingForNamespaces, withEchoServer, withNamespace } from '../support/netns.ts';
 import { Program } from '../support/program.ts';
 import { runCli } from '../support/run-cli.ts';
 
@@ -57,7 +57,7 @@ describe('plasmawatch up', () => {
         });
         try {
           await program.said('plasmawatch watches TCP port 43800 (kernel)');
-          await link.knock(43_800);
+          await withEchoServer(link.namespace, [43_800], () => link.knock(43_800));
           await program.said(`Unexpected peer ${link.near.ipv4} talks to the object manager`);
           expect(await program.stop()).toBe(1);
         } finally {

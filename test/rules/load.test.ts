@@ -102,3 +102,18 @@ describe('loadRules', () => {
     expect([await warningsAt(endMs - 1), await warningsAt(endMs)]).toEqual([0, 1]);
   });
 });
+
+describe('a file with very many mistakes', () => {
+  it('is told of in messages that are few and short, however many names it knows and does not know', async () => {
+    const groups = Array.from({ length: 5000 }, (_, index) => `  group-${index}: { hosts: [a] }`);
+    const from = Array.from({ length: 100 }, (_, index) => `other-${index}`).join(', ');
+    const rules = Array.from(
+      { length: 400 },
+      (_, index) => `  - { name: r${index}, from: [${from}], to: gcs }`,
+    );
+    const text = ['version: 1', 'groups:', ...groups, 'allow:', ...rules, ''].join('\n');
+    const { diagnostics } = await loadRules(await write('rules.yaml', text), { clock });
+    expect(diagnostics).toHaveLength(100);
+    expect(Math.max(...diagnostics.map(({ message }) => message.length))).toBeLessThan(2000);
+  });
+});
