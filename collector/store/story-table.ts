@@ -149,6 +149,12 @@ export class StoryTable {
        ON incident.number = stories.incident WHERE incident.state <> 'resolved' AND ${condition}`,
       values,
     );
-    return rows.map((row) => ({ family: row.family, agent: row.agent, incident: toIncident(row) }));
+    // Most of them are told by one incident, which may be large.
+    const incidents = new Map<number, Incident>();
+    return rows.map((row) => {
+      const incident = incidents.get(row.number) ?? toIncident(row);
+      incidents.set(row.number, incident);
+      return { family: row.family, agent: row.agent, incident };
+    });
   }
 }
