@@ -406,12 +406,15 @@ describe.skipIf(process.getuid?.() !== 0)(
 
     it.each([
       ['without privileges', '-all', false],
+      ['without privileges, where the settings name its user', '-all', true, 'new Set([0])'],
+      ['without privileges, where the settings name another user', '-all', false, 'new Set([1])'],
       ['with CAP_SYS_PTRACE alone', '-all,+sys_ptrace', false],
       ['with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH', '-all,+sys_ptrace,+dac_read_search', true],
-    ])('is found by another user %s', async (_title, capabilities, isProven) => {
+    ])('is found by another user %s', async (_title, capabilities, isProven, users = '') => {
       const look = `
       import { rayletAt } from '${compiled.folder}/agent/ray/raylet.js';
-      console.log(JSON.stringify(await rayletAt(${child.pid})));`;
+      const options = ${users === '' ? '{}' : `{ trust: { users: ${users}, isUserNamed: true } }`};
+      console.log(JSON.stringify(await rayletAt(${child.pid}, options)));`;
       const user = ['--reuid=65534', '--regid=65534', '--clear-groups'];
       const granted = [`--inh-caps=${capabilities}`, `--ambient-caps=${capabilities}`];
       const program = [process.execPath, '--input-type=module', '-e', look];
