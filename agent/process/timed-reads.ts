@@ -6,8 +6,8 @@
  * So only a few such reads run at a time. While all of them are overdue, further ones are refused at once.
  */
 
-/** A read of /proc takes a tenth of a millisecond. */
-const LIMIT_MS = 1000;
+/** A read of /proc takes a tenth of a millisecond; this process itself may be busy meanwhile. */
+const LIMIT_MS = 2000;
 
 /** That a read did not end in time, or was not begun because others did not. Nothing is known of what it would have read. */
 export const OVERDUE = Symbol('overdue');
@@ -52,14 +52,19 @@ export class TimedReads {
   #race<T>(read: () => Promise<T>): Promise<T | typeof OVERDUE> {
     return new Promise((resolve, reject) => {
       let isLate = false;
-      const timer = setTimeout(() => {
+      let isDone = false;
+      const giveUp = (): void => {
+        if (isDone) return;
         isLate = true;
         this.#overdueNow++;
         this.#overdue++;
         this.#wake();
         resolve(OVERDUE);
-      }, this.#limitMs);
+      };
+      // What was read while this process was busy is taken first: its answer is there before the next `setImmediate`.
+      const timer = setTimeout(() => setImmediate(giveUp), this.#limitMs);
       const end = (): void => {
+        isDone = true;
         clearTimeout(timer);
         this.#running--;
         if (isLate) this.#overdueNow--;

@@ -12,7 +12,7 @@ import { readForeignEnds, readForeignStart } from '../process/foreign-files.ts';
 import { listProcesses, readCommandLine, shareNetwork, type ProcessSearch } from '../process/proc-files.ts';
 import { isStill, readProcessIdentity, readUsers, type ProcessIdentity } from '../process/process-facts.ts';
 import { socketInodesOf } from '../process/socket-holder.ts';
-import { readSocketTable } from '../process/socket-table.ts';
+import { readSocketTable, type TableEntry } from '../process/socket-table.ts';
 import { OVERDUE, processReads, trustedReads } from '../process/timed-reads.ts';
 import { PlasmawatchError } from '../../common/errors.ts';
 import type { OtherProcesses } from './other-processes.ts';
@@ -78,6 +78,13 @@ interface RayletSearch extends ProcessSearch {
   readonly trust?: RayletTrust;
 }
 
+interface Examination extends RayletSearch {
+  readonly listeners: Listeners;
+}
+
+/** The listening sockets of our network namespace, read once for all programs that are no more than a hint. */
+type Listeners = (pid: number) => Promise<readonly TableEntry[]>;
+
 /**
  * All raylets that share our network namespace, those that are proven first, and of them the one that started first.
  * Processes that vanish meanwhile are left out.
@@ -87,16 +94,17 @@ export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> 
   const { proc = '/proc', others, trust = TRUST_ROOT } = search;
   const pids = await listProcesses(proc);
   const raylets: Raylet[] = [];
+  const listeners = rememberListeners(proc);
   let untrusted = 0;
   for (const pid of others?.toAsk(pids) ?? pids) {
     const isTrusted = isTrustedWith(trust, await readUsers(proc, pid));
-    if (!isTrusted && untrusted >= MAX_UNTRUSTED) continue;
-    if (!(await isCandidate(proc, pid, isTrusted))) {
+    const isOneTooMany = !isTrusted && untrusted >= MAX_UNTRUSTED;
+    if (isOneTooMany || !(await isCandidate(proc, pid, isTrusted))) {
       others?.note(pid);
       continue;
     }
     if (!isTrusted) untrusted++;
-    const raylet = await examine(proc, pid, trust);
+    const raylet = await examine(pid, { ...search, listeners });
     if (raylet !== undefined) raylets.push(raylet);
   }
   return raylets.toSorted(
@@ -104,14 +112,17 @@ export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> 
   );
 }
 
-/** The raylet that this process is; undefined where it is none, or one of another network namespace. */
+/** The raylet that this process is; undefined where it is none of a user who is trusted, or one of another network namespace. */
 export async function rayletAt(
   pid: number,
-  { proc = '/proc', trust = TRUST_ROOT }: Omit<RayletSearch, 'others'> = {},
+  search: Omit<RayletSearch, 'others'> = {},
 ): Promise<Raylet | undefined> {
-  const isTrusted = isTrustedWith(trust, await readUsers(proc, pid));
+  const { proc = '/proc', trust = TRUST_ROOT } = search;
+  if (!isTrustedWith(trust, await readUsers(proc, pid))) return undefined;
   try {
-    return (await isCandidate(proc, pid, isTrusted)) ? await examine(proc, pid, trust) : undefined;
+    return (await isCandidate(proc, pid, true))
+      ? await examine(pid, { ...search, listeners: rememberListeners(proc) })
+      : undefined;
   } catch (error) {
     // Whoever does not let itself be looked at is not proven.
     if (error instanceof PlasmawatchError) return undefined;
@@ -174,15 +185,16 @@ async function readCommand(
 }
 
 /** The raylet that a candidate is; undefined where the kernel says that it is another program, or it is gone. */
-async function examine(proc: string, pid: number, trust: RayletTrust): Promise<Raylet | undefined> {
+async function examine(pid: number, search: Examination): Promise<Raylet | undefined> {
+  const { proc = '/proc', trust = TRUST_ROOT } = search;
   const identity = await readProcessIdentity(proc, pid);
   if (identity === undefined) return undefined;
   const isTrusted = isTrustedWith(trust, identity);
   const options = parseRayletOptions(await readCommand(proc, pid, MAX_COMMAND_LINE_BYTES, isTrusted));
   if (options === undefined) return undefined;
   const raylet = isTrusted
-    ? await examineTrusted(proc, identity, options, trust)
-    : await describeUntrusted(proc, identity, options, trust);
+    ? await examineTrusted(identity, options, search)
+    : await describeUntrusted(identity, options, search);
   // Its number may have gone to another process, and a program of root may have become one of another user meanwhile.
   const isSame = await isStill(proc, identity);
   const isStillTrusted = isTrustedWith(trust, await readUsers(proc, pid));
@@ -190,31 +202,29 @@ async function examine(proc: string, pid: number, trust: RayletTrust): Promise<R
 }
 
 async function describeUntrusted(
-  proc: string,
   identity: ProcessIdentity,
   options: RayletOptions,
-  trust: RayletTrust,
+  { trust = TRUST_ROOT, listeners }: Examination,
 ): Promise<Raylet | undefined> {
   const isOther = identity.executable !== '' && !isRayletPath(identity.executable, trust);
-  return isOther ? undefined : describeUnproven(proc, identity, options, 'user');
+  return isOther ? undefined : describeUnproven(listeners, identity, options, 'user');
 }
 
 async function examineTrusted(
-  proc: string,
   identity: ProcessIdentity,
   options: RayletOptions,
-  trust: RayletTrust,
+  { proc = '/proc', trust = TRUST_ROOT, listeners }: Examination,
 ): Promise<Raylet | undefined> {
   const file = await proveFile(proc, identity, trust).catch(() => 'refuted' as const);
   if (file === 'refuted') return undefined;
   const isEnough = file === 'proven' || (file === 'hidden' && mayBeHidden(trust));
-  if (!isEnough) return describeUnproven(proc, identity, options, file === 'hidden' ? 'hidden' : 'file');
+  if (!isEnough) return describeUnproven(listeners, identity, options, file === 'hidden' ? 'hidden' : 'file');
   const raylet = await describeProven(proc, identity, options, file === 'proven');
   const listens = await listensAt(proc, identity, raylet.objectManagerPort, mayBeHidden(trust));
   if (listens === false) return undefined;
   // Where its port is not known, the file has to do.
   const isProven = listens === true || (raylet.objectManagerPort === undefined && file === 'proven');
-  return isProven ? { ...raylet, isProven } : describeUnproven(proc, identity, options, 'hidden');
+  return isProven ? { ...raylet, isProven } : describeUnproven(listeners, identity, options, 'hidden');
 }
 
 function mayBeHidden({ isUserNamed, executable }: RayletTrust): boolean {
@@ -245,24 +255,28 @@ async function listensAt(
   return listeners.length > 0;
 }
 
+/** The table of a process is that of its namespace: where this process has none to show, that of the first who asks. */
+function rememberListeners(proc: string): Listeners {
+  let read: Promise<readonly TableEntry[]> | undefined;
+  const listening = (pid: number | 'self'): Promise<TableEntry[]> =>
+    readSocketTable(proc, pid, ({ state }) => state === 'listen');
+  return (pid) => {
+    read ??= listening('self').then((own) => (own.length > 0 ? own : listening(pid)));
+    return read;
+  };
+}
+
 /** A hint: the ports of its command line where its user does listen, and nothing from any file. */
 async function describeUnproven(
-  proc: string,
+  listeners: Listeners,
   { pid, startTicks, userId, executable }: ProcessIdentity,
   options: RayletOptions,
   doubt: Doubt,
 ): Promise<Raylet> {
   const claimed = ['object_manager_port', 'node_manager_port'].map((name) => parsePort(options.get(name)));
-  const listeners = claimed.some((port) => port !== undefined)
-    ? await readSocketTable(
-        proc,
-        pid,
-        (socket) =>
-          socket.state === 'listen' && socket.userId === userId && claimed.includes(socket.localPort),
-      )
-    : [];
+  const own = (await listeners(pid)).filter((socket) => socket.userId === userId);
   const [objectManagerPort, nodeManagerPort] = claimed.map((port) =>
-    listeners.some(({ localPort }) => localPort === port) ? port : undefined,
+    own.some(({ localPort }) => localPort === port) ? port : undefined,
   );
   return {
     pid,

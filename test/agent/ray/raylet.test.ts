@@ -7,7 +7,7 @@ import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { OtherProcesses } from '../../../agent/ray/other-processes.ts';
-import { findRaylet, findRaylets, parseRayletLog } from '../../../agent/ray/raylet.ts';
+import { findRaylet, findRaylets, parseRayletLog, rayletAt } from '../../../agent/ray/raylet.ts';
 import { compile } from '../../support/compile.ts';
 import { freePort } from '../../support/free-port.ts';
 
@@ -309,6 +309,23 @@ describe('findRaylets', () => {
     expect(raylets[0]).toMatchObject({ pid: 6316, isProven: true });
   });
 
+  it('reads the sockets of the namespace once for all programs that are not trusted', async () => {
+    await addFile('self/net/tcp6', listenerLine(45_019, STRANGER));
+    for (let pid = 1; pid <= 3; pid++) {
+      await addProcess(pid, rayletArgv({ object_manager_port: '45019' }), { user: STRANGER });
+      // A table of its own would say otherwise: it is not looked at.
+      await rm(join(proc, `${pid}/net`), { recursive: true });
+    }
+    const raylets = await findRaylets({ proc, trust });
+    expect(raylets.map(({ objectManagerPort }) => objectManagerPort)).toEqual([45_019, 45_019, 45_019]);
+  });
+
+  it('looks into no program of a user who is not trusted for whose connection it is', async () => {
+    await addProcess(7, rayletArgv(), { user: STRANGER });
+    expect(await rayletAt(7, { proc, trust })).toBeUndefined();
+    expect(await rayletAt(7, { proc, trust: { users: new Set([STRANGER]) } })).toMatchObject({ pid: 7 });
+  });
+
   it('is not held up by a command line or a log that is no file', async () => {
     await addProcess(6316, rayletArgv({ object_manager_port: '0', node_manager_port: '0' }));
     await mkdir(join(proc, `6316/root${SESSION}/logs`), { recursive: true });
@@ -406,12 +423,14 @@ describe.skipIf(process.getuid?.() !== 0)(
 
     it.each([
       ['without privileges', '-all', false],
+      ['without privileges, where the settings name its user', '-all', true, 'new Set([0])'],
       ['with CAP_SYS_PTRACE alone', '-all,+sys_ptrace', false],
       ['with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH', '-all,+sys_ptrace,+dac_read_search', true],
-    ])('is found by another user %s', async (_title, capabilities, isProven) => {
+    ])('is found by another user %s', async (_title, capabilities, isProven, users = '') => {
       const look = `
       import { rayletAt } from '${compiled.folder}/agent/ray/raylet.js';
-      console.log(JSON.stringify(await rayletAt(${child.pid})));`;
+      const options = ${users === '' ? '{}' : `{ trust: { users: ${users}, isUserNamed: true } }`};
+      console.log(JSON.stringify(await rayletAt(${child.pid}, options)));`;
       const user = ['--reuid=65534', '--regid=65534', '--clear-groups'];
       const granted = [`--inh-caps=${capabilities}`, `--ambient-caps=${capabilities}`];
       const program = [process.execPath, '--input-type=module', '-e', look];
