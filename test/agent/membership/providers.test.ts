@@ -251,6 +251,21 @@ describe('createRayProvider', () => {
     expect(views[0]).toMatchObject({ isPartial: true, asOfMs: clock.now() });
   });
 
+  it('watches what one user claims however many ports another one does', async () => {
+    const claim = (userId: number, objectManagerPort: number): Raylet => ({
+      ...raylet,
+      isProven: false,
+      gcsAddress: '',
+      userId,
+      objectManagerPort,
+    });
+    const many = Array.from({ length: 200 }, (_, index) => claim(65_534, 20_000 + index));
+    await start(provider([...many, claim(1000, 45_019)]));
+    const claimed = views[0]?.members[0]?.claimedPorts?.get('object-manager');
+    expect(claimed).toHaveLength(64);
+    expect(claimed).toContain(45_019);
+  });
+
   it('keeps to the head that it knows when a raylet comes that names another', async () => {
     const raylets = [raylet];
     await start(provider(raylets));
