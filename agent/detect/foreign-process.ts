@@ -5,6 +5,7 @@
 import type { Flow } from '../flow/flow.ts';
 import type { Standing } from '../flow/standing.ts';
 import type { SocketOwner, Verdict } from '../../common/event.ts';
+import { RAYLET_FILE } from '../ray/raylet-proof.ts';
 import { ownerInWords } from '../process/socket-owners.ts';
 import { ActivityTracker, type ActivityOptions } from './activities.ts';
 import type { ActivityOpening } from './activity.ts';
@@ -64,6 +65,10 @@ export class ForeignProcessDetector<Tag> {
 
   #openingOf({ flow, service, standing, verdict, owner }: ForeignConnection<Tag>): ActivityOpening {
     const { destination } = this.#describe(flow, service);
+    const hint =
+      owner.process?.executable?.endsWith(RAYLET_FILE) === true
+        ? '; its file lies where Ray has the raylet: if it is yours, name its user in the settings (`ray.user`)'
+        : '';
     const does = standing === 'attempt' ? 'tried to connect to' : 'talks to';
     return {
       kind: 'foreign-process',
@@ -71,7 +76,7 @@ export class ForeignProcessDetector<Tag> {
       verdict,
       service,
       owner,
-      message: `A program that is no raylet ${does} ${service} port ${destination.port} of ${destination.ip}: ${ownerInWords(owner)}`,
+      message: `A program that is no raylet ${does} ${service} port ${destination.port} of ${destination.ip}: ${ownerInWords(owner)}${hint}`,
     };
   }
 }

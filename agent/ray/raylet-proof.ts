@@ -32,7 +32,7 @@ export const TRUST_ROOT: RayletTrust = { users: new Set([0]) };
 export type FileProof = 'proven' | 'refuted' | 'hidden' | 'doubtful';
 
 /** Where Ray's packages have it, under whatever folder they are installed in. */
-const RAYLET_FILE = '/ray/core/src/ray/raylet/raylet';
+export const RAYLET_FILE = '/ray/core/src/ray/raylet/raylet';
 const WORLD_WRITABLE = 0o002;
 const STICKY = 0o1000;
 

@@ -115,6 +115,17 @@ describe("the processes at this node's ends of connections", () => {
     expect(flushes).toBe(1);
   });
 
+  it('say what to do where the program may be a raylet of ours that nothing proves', async () => {
+    sendHandshake(pipeline, { from: `${NODE}:5000`, to: MEMBER, time: START });
+    const executable = '/home/ray/venv/lib/python3.11/site-packages/ray/core/src/ray/raylet/raylet';
+    const { description } = NC;
+    await answer({
+      ...NC,
+      description: { ...description, process: { pid: 812, name: 'raylet', executable } },
+    });
+    expect(anomalies[0]?.message).toMatch(/if it is yours, name its user in the settings \(`ray\.user`\)$/);
+  });
+
   it('are a warning where the program was not answered, and critical once it is', async () => {
     sendPacket(pipeline, { from: `${NODE}:5000`, to: MEMBER, flags: 'syn', time: START });
     pipeline.tick((START + 12) * 1000);
