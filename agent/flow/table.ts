@@ -374,22 +374,23 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   #noteFacts(slot: number, isB: boolean, facts: number, packet: Packet, frame: Frame): void {
     const { words } = this.#store;
     const record = slot * RECORD_WORDS;
-    const before = profileOf(words, record);
+    const { changed } = this.#options;
+    const before = changed === undefined ? 0 : profileOf(words, record);
+    const rolesBefore = words[record + ROLES] as number;
     if ((facts & (SENT_SYN | SENT_SYN_ACK)) !== 0) noteOpening(words, record, isB, facts, packet);
     else if ((facts & SENT_ACK) !== 0 && ((words[record + INITIALS] as number) & AWAITS_ACK) !== 0) {
       noteCompletion(words, record, isB, packet);
     }
     (words[record + (isB ? FACTS_B : FACTS_A)] as number) |= facts;
     this.#queueOf(record).remove(slot);
-    const state = stateAt(words, record);
-    const queue = isOver(state) ? CLOSED : QUEUE_OF_STANDING[standingAt(words, record)];
-    words[record + ROLES] = ((words[record + ROLES] as number) & ROLES_MASK) | ((queue ?? 0) << QUEUE_SHIFT);
+    const roles = (words[record + ROLES] as number) & ROLES_MASK;
+    words[record + ROLES] = roles | (queueAt(words, record) << QUEUE_SHIFT);
     this.#queueOf(record).add(slot);
-    const after = profileOf(words, record);
-    if (after === before) return;
     // The sides have changed places: what was known of the flow is of another one.
-    if (((after ^ before) & B_IS_INITIATOR) !== 0) this.#tag(slot, frame);
-    if (standingAt(words, record) > 0 || state === 'refused') this.#options.changed?.(this.#flowAt(slot));
+    if (((roles ^ rolesBefore) & B_IS_INITIATOR) !== 0) this.#tag(slot, frame);
+    if (changed === undefined) return;
+    const after = profileOf(words, record);
+    if (after !== before && after >= NOTABLE) changed(this.#flowAt(slot));
   }
 
   /** Tags a flow that begins with this frame, or whose sides have changed places by it. */
@@ -464,8 +465,11 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   }
 }
 
-function isOver(state: FlowState): boolean {
-  return state === 'closed' || state === 'reset' || state === 'refused';
+/** The queue that a flow belongs into: in the order in which flows give way when the table is full. */
+function queueAt(words: Int32Array, record: number): number {
+  const state = stateAt(words, record);
+  const isOver = state === 'closed' || state === 'reset' || state === 'refused';
+  return isOver ? CLOSED : (QUEUE_OF_STANDING[standingAt(words, record)] as number);
 }
 
 function stateAt(words: Int32Array, record: number): FlowState {
@@ -485,7 +489,10 @@ function standingAt(words: Int32Array, record: number): number {
 
 const PROFILE_ROLES = B_IS_INITIATOR | PROVEN_A | PROVEN_B | OPENED_A | OPENED_B;
 
-/** What the owner of a flow wants to know of anew when it changes, as one number. */
+/** From here on, a profile is of more than an attempt, or of one that is refused. */
+const NOTABLE = 1 << 8;
+
+/** What the owner of a flow wants to know of anew when it changes, as one number: roles, then what is proven. */
 function profileOf(words: Int32Array, record: number): number {
   const roles = (words[record + ROLES] as number) & PROFILE_ROLES;
   const isRefused = stateAt(words, record) === 'refused' ? 1 : 0;
