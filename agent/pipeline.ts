@@ -15,7 +15,7 @@ import type { Judged } from './detect/wording.ts';
 import { Evidence } from './evidence/evidence.ts';
 import type { Flow, FlowSide } from './flow/flow.ts';
 import { flowRecord } from './flow/record.ts';
-import { FlowTable, type FlowEndCause } from './flow/table.ts';
+import { FlowTable, type FlowChange, type FlowEndCause } from './flow/table.ts';
 import { TunnelEnds, type TunnelEndsOptions } from './flow/tunnel-ends.ts';
 import type { Membership } from './membership/membership.ts';
 import { ServiceLocator } from './membership/services.ts';
@@ -171,7 +171,7 @@ export class Pipeline implements FrameSink {
       countOnOneInterface: options.countOnOneInterface,
       hashSeed: options.hashSeed ?? 0,
       isService: (w0, w1, w2, w3, port) => this.#services.serviceAt({ w0, w1, w2, w3 }, port) !== undefined,
-      changed: (flow) => (flow.standing === 'attempt' ? this.#judgeAttempt(flow) : this.#judge(flow)),
+      changed: (flow, why) => this.#flowChanged(flow, why),
       ended: (flow, cause) => this.#flowEnded(flow, cause),
     });
     this.#evidence = new Evidence({
@@ -346,6 +346,12 @@ export class Pipeline implements FrameSink {
     };
   }
 
+  #flowChanged(flow: Flow<Judgement>, why: FlowChange): void {
+    if (flow.standing === 'attempt') this.#judgeAttempt(flow);
+    // What is allowed, or nobody watches, is so however much is proven.
+    else if (why !== 'standing' || flow.tag?.verdict?.allowed === false) this.#judge(flow);
+  }
+
   /** Judges a connection that is more than an attempt. */
   #judge(flow: Flow<Judgement>): void {
     if (flow.standing === 'attempt') return;
@@ -372,7 +378,7 @@ export class Pipeline implements FrameSink {
    */
   #orient(flow: Flow<Judgement>): void {
     const { initiator, responder, isDirectionProven } = flow;
-    const isOtherWatched = this.#services.serviceAt(initiator, initiator.port) !== undefined;
+    const isOtherWatched = this.#isWatched(initiator);
     if (!isOtherWatched && isDirectionProven) return;
     const server = this.#serverOf(flow);
     if (server.isListening || (server.end !== undefined && !isDirectionProven)) {
@@ -386,6 +392,11 @@ export class Pipeline implements FrameSink {
     const reverse = { initiator: responder, responder: initiator };
     if (this.#strictnessOf(reverse, timeMs) > this.#strictnessOf({ initiator, responder }, timeMs))
       flow.turn();
+  }
+
+  /** Whether a service is watched at an end; mostly its port says that none is. */
+  #isWatched(end: FlowSide): boolean {
+    return this.#services.ports().has(end.port) && this.#services.serviceAt(end, end.port) !== undefined;
   }
 
   /** The end that was called, as far as this node's sockets tell, and whether somebody listens there. */

@@ -159,6 +159,8 @@ export class ActivityTracker<Tag> {
 
   /** Lets a flow go that is no part of an activity any more; what it carried so far stays in its activity. */
   release(flow: Flow<Tag>): void {
+    // Most flows are allowed, and mostly nothing is going on: they need no look.
+    if (this.#activityOfFlow.size === 0 && this.#unfollowed.size === 0) return;
     this.#unfollowed.delete(flow);
     const activity = this.#activityOfFlow.get(flow);
     if (activity === undefined) return;
@@ -173,6 +175,7 @@ export class ActivityTracker<Tag> {
 
   /** Lets a flow go that ends. One that moved data while it was in no activity is reported before. */
   flowEnded(flow: Flow<Tag>): void {
+    if (this.#activityOfFlow.size === 0 && this.#unfollowed.size === 0) return;
     const unfollowed = this.#unfollowed.of(flow);
     if (unfollowed !== undefined) {
       const growth = growthOf(unfollowed);

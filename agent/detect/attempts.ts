@@ -62,7 +62,7 @@ export class AttemptDetector<Tag> {
 
   /** Lets a flow go that is no attempt, or has ended. */
   release(flow: Flow<Tag>): void {
-    this.#summed.delete(flow);
+    if (this.#summed.size > 0) this.#summed.delete(flow);
     this.#activities.release(flow);
   }
 

@@ -92,7 +92,7 @@ export interface FlowTableOptions<Tag> {
    * initiator and responder turned out to be the other way round; and each attempt that is refused, or that stays
    * unanswered for some seconds: a flood of forged SYNs costs its owner nothing before that.
    */
-  readonly changed?: (flow: Flow<Tag>) => void;
+  readonly changed?: (flow: Flow<Tag>, why: FlowChange) => void;
   /**
    * What to tag a flow with that begins with this frame, or whose initiator and responder turn out by it to be the
    * other way round. For owners who need to know no more of a flow that opens: it takes no object for each.
@@ -103,6 +103,12 @@ export interface FlowTableOptions<Tag> {
   /** A random 32-bit number, where strangers choose the packets. */
   readonly hashSeed?: number;
 }
+
+/**
+ * What has changed of a flow: `standing` where its packets prove more of it, and nothing else; `opening` where they say
+ * something of who opened it; `refused` and `unanswered` of attempts.
+ */
+export type FlowChange = 'standing' | 'opening' | 'refused' | 'unanswered';
 
 /** Totals since the table was made. */
 export interface FlowTableCounters {
@@ -390,7 +396,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     if (((roles ^ rolesBefore) & B_IS_INITIATOR) !== 0) this.#tag(slot, frame);
     if (changed === undefined) return;
     const after = profileOf(words, record);
-    if (after !== before && after >= NOTABLE) changed(this.#flowAt(slot));
+    if (after !== before && after >= NOTABLE) changed(this.#flowAt(slot), changeBetween(before, after));
   }
 
   /** Tags a flow that begins with this frame, or whose sides have changed places by it. */
@@ -409,7 +415,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
       this.#queues[ATTEMPTS].remove(slot);
       words[record + ROLES] = ((words[record + ROLES] as number) & ROLES_MASK) | (UNANSWERED << QUEUE_SHIFT);
       this.#queues[UNANSWERED].add(slot);
-      this.#options.changed?.(this.#flowAt(slot));
+      this.#options.changed?.(this.#flowAt(slot), 'unanswered');
     });
   }
 
@@ -489,6 +495,7 @@ function standingAt(words: Int32Array, record: number): number {
 
 const PROFILE_ROLES = B_IS_INITIATOR | PROVEN_A | PROVEN_B | OPENED_A | OPENED_B;
 
+const STANDING_SHIFT = 9;
 /** From here on, a profile is of more than an attempt, or of one that is refused. */
 const NOTABLE = 1 << 8;
 
@@ -496,7 +503,15 @@ const NOTABLE = 1 << 8;
 function profileOf(words: Int32Array, record: number): number {
   const roles = (words[record + ROLES] as number) & PROFILE_ROLES;
   const isRefused = stateAt(words, record) === 'refused' ? 1 : 0;
-  return (standingAt(words, record) << 9) | (isRefused << 8) | roles;
+  return (standingAt(words, record) << STANDING_SHIFT) | (isRefused << 8) | roles;
+}
+
+/** What has changed between two profiles that are not the same. */
+function changeBetween(before: number, after: number): FlowChange {
+  if (after >>> STANDING_SHIFT === 0) return 'refused';
+  // A flow that was an attempt is seen for the first time.
+  const isNew = before >>> STANDING_SHIFT === 0;
+  return isNew || ((before ^ after) & PROFILE_ROLES) !== 0 ? 'opening' : 'standing';
 }
 
 /** What is known of who opened connections between the ends of a flow, for a flow whose end A is the found sender. */
