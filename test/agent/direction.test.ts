@@ -1,19 +1,12 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { Frame } from '../../agent/capture/source.ts';
-import { LINKTYPE_ETHERNET } from '../../agent/decode/link-type.ts';
 import type { TunnelInterface } from '../../agent/capture/linux/tunnel-interfaces.ts';
-import { Membership } from '../../agent/membership/membership.ts';
-import { Pipeline } from '../../agent/pipeline.ts';
 import type { SocketRole } from '../../agent/process/socket-roles.ts';
 import { formatAddress, parsePrefix } from '../../common/address.ts';
-import type { Anomaly } from '../../common/event.ts';
 import type { TrustedTunnel } from '../../common/tunnel.ts';
-import { Ruleset } from '../../rules/match.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { FakeProvider, membersView } from '../support/fake-provider.ts';
 import { frameOfSegment } from '../support/forged-frames.ts';
 import type { Segment } from '../support/forgery.ts';
-import { sampleRule } from '../support/sample-rule.ts';
+import { openPipeline, sendFrame, type JudgingPipeline } from '../support/judging-pipeline.ts';
 
 const START = Date.UTC(2026, 10, 23, 12) / 1000;
 const NODE = '10.0.0.1:43800';
@@ -23,45 +16,40 @@ const OUTGOING = { local: '10.0.0.1:43800', remote: '192.0.2.9:443' };
 /** The outer ends of forged tunnels (test/support/forged-frames.ts). */
 const OUTER = { source: '203.0.113.77', destination: '10.0.0.1' };
 
+/** What is left out of a segment. */
+const NOTHING = {
+  from: '',
+  to: '',
+  flags: '',
+  sequence: 0,
+  acknowledgment: 0,
+  payload: 0,
+  tunnel: undefined,
+};
+
 describe('the direction of a connection', () => {
-  let anomalies: Anomaly[];
+  let judging: JudgingPipeline;
   let roles: Map<string, SocketRole>;
   let interfaces: TunnelInterface[];
-  let membership: Membership;
 
-  beforeEach(async () => {
-    anomalies = [];
+  beforeEach(() => {
     roles = new Map();
     interfaces = [];
-    membership = new Membership({
-      providers: new Map([['cluster', [new FakeProvider(membersView('10.0.0.1', '10.0.0.2'))]]]),
-      clock: new FakeClock(START * 1000),
-    });
-    await membership.start();
   });
 
   /** @param hasSockets whether the kernel is there to be asked, as it is on a node and not in a replay */
-  function create({ hasSockets = false, tunnels = [] }: { hasSockets?: boolean; tunnels?: TrustedTunnel[] }) {
-    let ids = 0;
-    const pipeline = new Pipeline({
-      node: 'w1',
-      policy: {
-        ruleset: new Ruleset({
-          rules: [sampleRule()],
-          services: new Map([['object-manager', [{ first: 43_800, last: 43_800 }]]]),
-          groups: new Map(),
-          tunnels,
-        }),
-        membership,
-      },
-      maxFlows: 1024,
-      countOnOneInterface: true,
-      createId: () => `anomaly-${++ids}`,
-      interfaceName: () => undefined,
-      reportAnomaly: (anomaly) => anomalies.push(anomaly),
-      reportFlow: () => {},
-      reportEvidence: () => {},
-      wantPackets: () => {},
+  async function create({
+    hasSockets = false,
+    tunnels = [],
+  }: {
+    hasSockets?: boolean;
+    tunnels?: TrustedTunnel[];
+  }) {
+    judging = await openPipeline({
+      members: ['10.0.0.1', '10.0.0.2'],
+      clock: new FakeClock(START * 1000),
+      services: [{ first: 43_800, last: 43_800 }],
+      trustedTunnels: tunnels,
       ...(hasSockets
         ? { socketRoles: { of: ({ local, localPort }) => roles.get(`${formatAddress(local)}:${localPort}`) } }
         : {}),
@@ -71,14 +59,17 @@ describe('the direction of a connection', () => {
         isUnwrappedSeen: true,
       },
     });
+    const { pipeline } = judging;
     const send = (...segments: readonly Partial<Segment>[]): void => {
-      for (const segment of segments) sendSegment(pipeline, segment);
+      for (const segment of segments) {
+        sendFrame(pipeline, frameOfSegment({ ...NOTHING, ...segment }), START);
+      }
     };
     return { pipeline, send };
   }
 
   const seen = (): string[] =>
-    anomalies.map(
+    judging.anomalies.map(
       ({ kind, severity, flow }) => `${severity} ${kind} ${flow?.source.ip} > ${flow?.destination.ip}`,
     );
 
@@ -113,20 +104,20 @@ describe('the direction of a connection', () => {
         { from: NODE, to: PEER, flags: 'FA' },
       ],
     ],
-  ])('is that of its own handshake, after %s', (_name, forged) => {
-    const { send } = create({});
+  ])('is that of its own handshake, after %s', async (_name, forged) => {
+    const { send } = await create({});
     send(...forged, syn, synAck, ack, data);
     expect(seen()).toEqual(expect.arrayContaining(PULL));
   });
 
-  it('is open where nothing proves it, and then the stricter verdict holds', () => {
-    const { send } = create({});
+  it('is open where nothing proves it, and then the stricter verdict holds', async () => {
+    const { send } = await create({});
     send(data);
     expect(seen()).toEqual(PULL);
   });
 
-  it('is proven by a handshake: an outgoing connection from a port of a watched number is no intrusion', () => {
-    const { send, pipeline } = create({});
+  it('is proven by a handshake: an outgoing connection from a port of a watched number is no intrusion', async () => {
+    const { send, pipeline } = await create({});
     const { local, remote } = OUTGOING;
     send(
       { from: local, to: remote, flags: 'S', sequence: 1 },
@@ -148,27 +139,27 @@ describe('the direction of a connection', () => {
       payload: 9,
     };
 
-    it('is asked of the kernel: a listening socket at our end was called', () => {
+    it('is asked of the kernel: a listening socket at our end was called', async () => {
       roles.set(OUTGOING.local, 'server');
-      create({ hasSockets: true }).send(midstream);
+      (await create({ hasSockets: true })).send(midstream);
       expect(seen()).toEqual(PULL);
     });
 
-    it('is asked of the kernel: without a listener at our end we have called', () => {
+    it('is asked of the kernel: without a listener at our end we have called', async () => {
       roles.set(OUTGOING.local, 'client');
-      create({ hasSockets: true }).send(midstream);
+      (await create({ hasSockets: true })).send(midstream);
       expect(seen()).toEqual([]);
     });
 
-    it('stays open where the kernel does not know the socket: behind an address translation, in a container', () => {
-      create({ hasSockets: true }).send(midstream);
+    it('stays open where the kernel does not know the socket: behind an address translation, in a container', async () => {
+      (await create({ hasSockets: true })).send(midstream);
       expect(seen()).toEqual(PULL);
     });
   });
 
-  it('is that of the socket, against a whole forged handshake', () => {
+  it('is that of the socket, against a whole forged handshake', async () => {
     roles.set(NODE, 'server');
-    const { send } = create({ hasSockets: true });
+    const { send } = await create({ hasSockets: true });
     send(
       forgedSyn,
       { from: PEER, to: NODE, flags: 'SA', sequence: 55, acknowledgment: 8 },
@@ -179,11 +170,11 @@ describe('the direction of a connection', () => {
     expect(seen()).toEqual(PULL);
   });
 
-  it('is open where a forged handshake says one thing and a socket without a listener the other', () => {
+  it('is open where a forged handshake says one thing and a socket without a listener the other', async () => {
     const local = '10.0.0.1:40123';
     const remote = '192.0.2.9:43800';
     roles.set(local, 'client');
-    const { send } = create({ hasSockets: true });
+    const { send } = await create({ hasSockets: true });
     send(
       { from: remote, to: local, flags: 'S', sequence: 7 },
       { from: local, to: remote, flags: 'SA', sequence: 55, acknowledgment: 8 },
@@ -193,8 +184,8 @@ describe('the direction of a connection', () => {
     expect(seen()).toEqual(['critical unexpected-destination 10.0.0.1 > 192.0.2.9']);
   });
 
-  it('is found out by both ends sending SYNs from watched ports: the push that follows is reported', () => {
-    const { send } = create({});
+  it('is found out by both ends sending SYNs from watched ports: the push that follows is reported', async () => {
+    const { send } = await create({});
     const local = '10.0.0.1:40123';
     const remote = '192.0.2.9:43800';
     send(
@@ -210,16 +201,16 @@ describe('the direction of a connection', () => {
     const inVxlan = (segment: Partial<Segment>): Partial<Segment> => ({ ...segment, tunnel: 'vxlan' });
     const vxlan = { types: ['vxlan'], local: undefined, remote: undefined } as const;
 
-    it('that nobody ends is told apart, and accuses nobody of more than an attempt', () => {
-      const { send, pipeline } = create({});
+    it('that nobody ends is told apart, and accuses nobody of more than an attempt', async () => {
+      const { send, pipeline } = await create({});
       send(...[syn, synAck, ack, data].map(inVxlan));
       pipeline.end(START * 1000);
       expect(new Set(seen())).toEqual(new Set(['warning unexpected-peer 192.0.2.9 > 10.0.0.1']));
-      expect(anomalies[0]?.flow?.plasmawatch.tunnel).toEqual({ type: 'vxlan', ...OUTER, id: 7 });
+      expect(judging.anomalies[0]?.flow?.plasmawatch.tunnel).toEqual({ type: 'vxlan', ...OUTER, id: 7 });
     });
 
-    it('that nobody ends accuses no member', () => {
-      const { send, pipeline } = create({});
+    it('that nobody ends accuses no member', async () => {
+      const { send, pipeline } = await create({});
       const leak = { from: '10.0.0.2:40000', to: '203.0.113.5:43800', sequence: 1 };
       send({ ...leak, flags: 'S', tunnel: 'vxlan' }, { ...leak, flags: 'PA', payload: 100, tunnel: 'vxlan' });
       pipeline.end(START * 1000);
@@ -227,30 +218,30 @@ describe('the direction of a connection', () => {
       expect(pipeline.totals().disregardedFlows).toBe(1);
     });
 
-    it('that an interface of the node ends is seen on that interface, and not twice', () => {
+    it('that an interface of the node ends is seen on that interface, and not twice', async () => {
       interfaces.push({ ...vxlan, id: 7 });
-      const { send, pipeline } = create({});
+      const { send, pipeline } = await create({});
       send(...[syn, synAck, ack, data].map(inVxlan));
       expect(pipeline.totals()).toMatchObject({ flows: 0, unwrappedPackets: 4 });
       send(syn, synAck, ack, data);
       expect(seen()).toEqual(PULL);
     });
 
-    it('of another number than the interface has is told apart', () => {
+    it('of another number than the interface has is told apart', async () => {
       interfaces.push({ ...vxlan, id: 8 });
-      const { send, pipeline } = create({});
+      const { send, pipeline } = await create({});
       send(...[syn, synAck, ack, data].map(inVxlan));
       expect(pipeline.totals()).toMatchObject({ flows: 1, unwrappedPackets: 0 });
     });
 
-    it('that the rules trust is plain traffic', () => {
-      const { send } = create({ tunnels: [trusted('203.0.113.0/24', '10.0.0.0/8')] });
+    it('that the rules trust is plain traffic', async () => {
+      const { send } = await create({ tunnels: [trusted('203.0.113.0/24', '10.0.0.0/8')] });
       send(...[syn, synAck, ack, data].map(inVxlan));
       expect(seen()).toEqual(PULL);
     });
 
-    it('that the rules trust between other ends is told apart', () => {
-      const { send } = create({ tunnels: [trusted('10.0.0.0/8')] });
+    it('that the rules trust between other ends is told apart', async () => {
+      const { send } = await create({ tunnels: [trusted('10.0.0.0/8')] });
       send(...[syn, synAck, ack, data].map(inVxlan));
       expect(seen()).toEqual(['warning unexpected-peer 192.0.2.9 > 10.0.0.1']);
     });
@@ -260,25 +251,4 @@ describe('the direction of a connection', () => {
 function trusted(...ranges: string[]): TrustedTunnel {
   const ends = ranges.map((range) => parsePrefix(range)).filter((prefix) => prefix !== undefined);
   return { type: 'vxlan', id: 7, ends };
-}
-
-function sendSegment(pipeline: Pipeline, segment: Partial<Segment>): void {
-  const bytes = frameOfSegment({
-    from: '',
-    to: '',
-    flags: '',
-    sequence: 0,
-    acknowledgment: 0,
-    payload: 0,
-    tunnel: undefined,
-    ...segment,
-  });
-  const frame = new Frame();
-  frame.view = new DataView(bytes.buffer);
-  frame.capturedLength = bytes.length;
-  frame.originalLength = bytes.length;
-  frame.linkType = LINKTYPE_ETHERNET;
-  frame.seconds = START;
-  frame.interfaceIndex = 1;
-  pipeline.frame(frame);
 }

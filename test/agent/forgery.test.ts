@@ -1,16 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { Frame } from '../../agent/capture/source.ts';
-import { LINKTYPE_ETHERNET } from '../../agent/decode/link-type.ts';
-import { Membership } from '../../agent/membership/membership.ts';
-import { Pipeline } from '../../agent/pipeline.ts';
 import type { Anomaly } from '../../common/event.ts';
-import { Ruleset } from '../../rules/match.ts';
 import type { ServicePorts } from '../../rules/schema.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { FakeProvider, membersView } from '../support/fake-provider.ts';
 import { frameOfSegment } from '../support/forged-frames.ts';
 import { interleave, OPENINGS, type Ends, type Segment } from '../support/forgery.ts';
-import { sampleRule } from '../support/sample-rule.ts';
+import { openPipeline, sendFrame, type JudgingPipeline } from '../support/judging-pipeline.ts';
 import { randomFrom, seededRandom, type Random } from '../support/seeded-random.ts';
 
 /** Many more are a matter of minutes: PLASMAWATCH_TEST_INTERLEAVINGS=1000000. */
@@ -85,69 +79,41 @@ function nameOf({ from, to, flags, sequence, acknowledgment, payload, tunnel }: 
 
 /** A pipeline as an agent on a machine without sockets has it, or a replay. */
 class Trial {
-  readonly anomalies: Anomaly[] = [];
-  readonly #pipeline: Pipeline;
-  readonly #frame = new Frame();
+  readonly #judging: JudgingPipeline;
   #seconds = START;
 
-  private constructor(services: ServicePorts, membership: Membership) {
-    const ruleset = new Ruleset({
-      rules: [sampleRule()],
-      services: new Map([['object-manager', services]]),
-      groups: new Map(),
-    });
-    let ids = 0;
-    this.#pipeline = new Pipeline({
-      node: 'w1',
-      policy: { ruleset, membership },
-      maxFlows: 4096,
-      countOnOneInterface: true,
-      createId: () => `anomaly-${++ids}`,
-      interfaceName: () => undefined,
-      reportAnomaly: (anomaly) => this.anomalies.push(anomaly),
-      reportFlow: () => {},
-      reportEvidence: () => {},
-      wantPackets: () => {},
-      hashSeed: 12_345,
-    });
+  private constructor(judging: JudgingPipeline) {
+    this.#judging = judging;
   }
 
   static async open(services: ServicePorts): Promise<Trial> {
-    const membership = new Membership({
-      providers: new Map([
-        ['cluster', [new FakeProvider(membersView(`${NODE}:${PORT}`, `${MEMBER}:${PORT}`))]],
-      ]),
-      clock: new FakeClock(START * 1000),
-    });
-    await membership.start();
-    return new Trial(services, membership);
+    const members = [`${NODE}:${PORT}`, `${MEMBER}:${PORT}`];
+    const clock = new FakeClock(START * 1000);
+    return new Trial(await openPipeline({ members, clock, services, hashSeed: 12_345 }));
+  }
+
+  get anomalies(): readonly Anomaly[] {
+    return this.#judging.anomalies;
   }
 
   get disregardedFlows(): number {
-    return this.#pipeline.totals().disregardedFlows;
+    return this.#judging.pipeline.totals().disregardedFlows;
   }
 
   play(segments: readonly Segment[], random: Random): void {
     for (const segment of segments) {
       if (random() < 0.1) this.#wait(Math.floor(random() * 15));
-      const bytes = frameOfSegment(segment);
-      const frame = this.#frame;
-      frame.view = new DataView(bytes.buffer);
-      frame.capturedLength = bytes.length;
-      frame.originalLength = bytes.length;
-      frame.linkType = LINKTYPE_ETHERNET;
-      frame.seconds = this.#seconds;
-      frame.interfaceIndex = random() < 0.9 ? 1 : 2;
-      this.#pipeline.frame(frame);
+      const interfaceIndex = random() < 0.9 ? 1 : 2;
+      sendFrame(this.#judging.pipeline, frameOfSegment(segment), this.#seconds, interfaceIndex);
     }
   }
 
   end(): void {
-    this.#pipeline.end(this.#seconds * 1000);
+    this.#judging.pipeline.end(this.#seconds * 1000);
   }
 
   #wait(seconds: number): void {
     this.#seconds += seconds;
-    this.#pipeline.tick(this.#seconds * 1000);
+    this.#judging.pipeline.tick(this.#seconds * 1000);
   }
 }

@@ -1,15 +1,8 @@
 /** The tables between a packet and its verdict have a size; who fills them hides nobody. */
 import { beforeEach, describe, expect, it } from 'vitest';
-import { Frame } from '../../agent/capture/source.ts';
-import { LINKTYPE_ETHERNET } from '../../agent/decode/link-type.ts';
-import { Membership } from '../../agent/membership/membership.ts';
-import { Pipeline } from '../../agent/pipeline.ts';
-import type { Anomaly } from '../../common/event.ts';
-import { Ruleset } from '../../rules/match.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { FakeProvider, membersView } from '../support/fake-provider.ts';
+import { openPipeline, sendFrame, type JudgingPipeline } from '../support/judging-pipeline.ts';
 import { tcpFrame } from '../support/pcap-bytes.ts';
-import { sampleRule } from '../support/sample-rule.ts';
 
 const START = Date.UTC(2026, 10, 23, 12) / 1000;
 const NODE = '10.0.0.1:43800';
@@ -143,41 +136,25 @@ function inVxlan(frame: Uint8Array, number: number): Uint8Array {
 }
 
 class Trial {
-  readonly anomalies: Anomaly[] = [];
-  readonly pipeline: Pipeline;
+  readonly #judging: JudgingPipeline;
   #lastId = 0;
 
-  private constructor(membership: Membership) {
-    let ids = 0;
-    this.pipeline = new Pipeline({
-      node: 'w1',
-      policy: {
-        ruleset: new Ruleset({
-          rules: [sampleRule()],
-          services: new Map([['object-manager', 'auto']]),
-          groups: new Map(),
-        }),
-        membership,
-      },
-      maxFlows: MAX_FLOWS,
-      countOnOneInterface: true,
-      createId: () => `anomaly-${++ids}`,
-      interfaceName: () => undefined,
-      reportAnomaly: (anomaly) => this.anomalies.push(anomaly),
-      reportFlow: () => {},
-      reportEvidence: () => {},
-      wantPackets: () => {},
-      hashSeed: 4711,
-    });
+  private constructor(judging: JudgingPipeline) {
+    this.#judging = judging;
   }
 
   static async open(): Promise<Trial> {
-    const membership = new Membership({
-      providers: new Map([['cluster', [new FakeProvider(membersView(NODE, '10.0.0.2:43800'))]]]),
-      clock: new FakeClock(START * 1000),
-    });
-    await membership.start();
-    return new Trial(membership);
+    const members = [NODE, '10.0.0.2:43800'];
+    const clock = new FakeClock(START * 1000);
+    return new Trial(await openPipeline({ members, clock, maxFlows: MAX_FLOWS, hashSeed: 4711 }));
+  }
+
+  get pipeline(): JudgingPipeline['pipeline'] {
+    return this.#judging.pipeline;
+  }
+
+  get anomalies(): JudgingPipeline['anomalies'] {
+    return this.#judging.anomalies;
   }
 
   nextId(): number {
@@ -185,15 +162,6 @@ class Trial {
   }
 
   send(...frames: readonly Uint8Array[]): void {
-    for (const bytes of frames) {
-      const frame = new Frame();
-      frame.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-      frame.capturedLength = bytes.length;
-      frame.originalLength = bytes.length;
-      frame.linkType = LINKTYPE_ETHERNET;
-      frame.seconds = START;
-      frame.interfaceIndex = 1;
-      this.pipeline.frame(frame);
-    }
+    for (const bytes of frames) sendFrame(this.pipeline, bytes, START);
   }
 }

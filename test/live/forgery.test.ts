@@ -8,22 +8,17 @@ import { CAPTURE_WAYS, openLiveSource, type CaptureWay } from '../../agent/captu
 import { loadLibc } from '../../agent/capture/linux/libc.ts';
 import { readTunnelInterfaces } from '../../agent/capture/linux/tunnel-interfaces.ts';
 import { PortSet } from '../../agent/capture/source.ts';
-import { Membership } from '../../agent/membership/membership.ts';
-import { Pipeline } from '../../agent/pipeline.ts';
 import { SockDiag } from '../../agent/process/sock-diag.ts';
 import { SocketRoles } from '../../agent/process/socket-roles.ts';
-import { formatAddress } from '../../common/address.ts';
+import { formatAddress, type Address } from '../../common/address.ts';
 import { systemClock } from '../../common/clock.ts';
-import type { Anomaly } from '../../common/event.ts';
 import { silentLogger } from '../../common/log.ts';
-import { Ruleset } from '../../rules/match.ts';
-import { FakeProvider, membersView } from '../support/fake-provider.ts';
 import { frameOfSegment } from '../support/forged-frames.ts';
 import { interleave, type Ends } from '../support/forgery.ts';
 import { freePort } from '../support/free-port.ts';
+import { openPipeline, type JudgingPipeline } from '../support/judging-pipeline.ts';
 import { ip, missingForNamespaces, withNamespace, type NamespaceLink } from '../support/netns.ts';
 import { replay } from '../support/replay-frames.ts';
-import { sampleRule } from '../support/sample-rule.ts';
 import { seededRandom } from '../support/seeded-random.ts';
 
 const missing = missingForNamespaces('tcpreplay');
@@ -123,15 +118,13 @@ describe.skipIf(missing !== undefined)(`forged packets (needs ${missing ?? 'noth
 
 /** A pipeline on a live source, as the agent has it. */
 class Watch {
-  readonly anomalies: Anomaly[] = [];
-  readonly pipeline: Pipeline;
+  readonly pipeline: JudgingPipeline['pipeline'];
+  readonly anomalies: JudgingPipeline['anomalies'];
   readonly #close: () => Promise<void>;
 
-  private constructor(
-    pipeline: (report: (anomaly: Anomaly) => void) => Pipeline,
-    close: () => Promise<void>,
-  ) {
-    this.pipeline = pipeline((anomaly) => this.anomalies.push(anomaly));
+  private constructor({ pipeline, anomalies }: JudgingPipeline, close: () => Promise<void>) {
+    this.pipeline = pipeline;
+    this.anomalies = anomalies;
     this.#close = close;
   }
 
@@ -142,16 +135,12 @@ class Watch {
     member: string,
     port = PORT,
   ): Promise<Watch> {
-    const membership = new Membership({
-      providers: new Map([['cluster', [new FakeProvider(membersView(`${member}:${port}`))]]]),
-      clock: systemClock,
-    });
-    await membership.start();
     const libc = await loadLibc();
     const sockDiag = await SockDiag.open();
-    const isLocal = (address: Parameters<typeof formatAddress>[0]): boolean =>
-      [member, link?.near.ipv4].includes(formatAddress(address)) ||
-      formatAddress(address).startsWith('198.18.');
+    const isLocal = (address: Address): boolean => {
+      const text = formatAddress(address);
+      return [member, link?.near.ipv4].includes(text) || text.startsWith('198.18.');
+    };
     const { source } = await openLiveSource({
       prefer: way,
       ...(link === undefined ? {} : { interface: link.interface }),
@@ -160,41 +149,27 @@ class Watch {
       clock: systemClock,
       logger: silentLogger,
     });
-    const services = new Map([['object-manager', [{ first: port, last: port }]]]);
-    const ruleset = new Ruleset({ services, groups: new Map(), rules: [sampleRule()] });
-    let running = Promise.resolve();
-    let timer: NodeJS.Timeout | undefined;
-    const watch = new Watch(
-      (reportAnomaly) =>
-        new Pipeline({
-          node: 'w1',
-          policy: { ruleset, membership },
-          maxFlows: 16_384,
-          countOnOneInterface: true,
-          createId: () => crypto.randomUUID(),
-          interfaceName: () => undefined,
-          reportAnomaly,
-          reportFlow: () => {},
-          reportEvidence: () => {},
-          wantPackets: () => {},
-          hashSeed: TUNNEL_SEED,
-          socketRoles: new SocketRoles({ isLocal, sockDiag }),
-          tunnels: {
-            interfaces: () => readTunnelInterfaces(libc),
-            isLocal,
-            isUnwrappedSeen: link === undefined,
-          },
-        }),
-      async () => {
-        clearInterval(timer);
-        source.stop();
-        await running;
-        sockDiag.close();
+    const judging = await openPipeline({
+      members: [`${member}:${port}`],
+      clock: systemClock,
+      services: [{ first: port, last: port }],
+      maxFlows: 16_384,
+      hashSeed: TUNNEL_SEED,
+      socketRoles: new SocketRoles({ isLocal, sockDiag }),
+      tunnels: {
+        interfaces: () => readTunnelInterfaces(libc),
+        isLocal,
+        isUnwrappedSeen: link === undefined,
       },
-    );
-    timer = setInterval(() => watch.pipeline.tick(systemClock.now()), 500);
-    running = source.run(watch.pipeline);
-    return watch;
+    });
+    const timer = setInterval(() => judging.pipeline.tick(systemClock.now()), 500);
+    const running = source.run(judging.pipeline);
+    return new Watch(judging, async () => {
+      clearInterval(timer);
+      source.stop();
+      await running;
+      sockDiag.close();
+    });
   }
 
   /** The addresses of which a critical anomaly was reported, none of them seen in a tunnel. */

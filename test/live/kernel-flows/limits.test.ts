@@ -2,17 +2,12 @@
 import { describe, expect, it, vi } from 'vitest';
 import { openKernelFlows } from '../../../agent/capture/linux/kernel-flows.ts';
 import { type PacketSource, PortSet } from '../../../agent/capture/source.ts';
-import { Membership } from '../../../agent/membership/membership.ts';
-import { Pipeline } from '../../../agent/pipeline.ts';
 import { systemClock } from '../../../common/clock.ts';
-import type { Anomaly } from '../../../common/event.ts';
-import { Ruleset } from '../../../rules/match.ts';
-import { FakeProvider, membersView } from '../../support/fake-provider.ts';
 import { TUNNEL_SEED } from '../../support/flow-watcher.ts';
+import { openPipeline } from '../../support/judging-pipeline.ts';
 import { missingForNamespaces, withNamespace, type NamespaceLink } from '../../support/netns.ts';
 import { tcpFrame } from '../../support/pcap-bytes.ts';
 import { replay } from '../../support/replay-frames.ts';
-import { sampleRule } from '../../support/sample-rule.ts';
 import { dependencies, PORT, WAIT } from './traffic.ts';
 
 const missing = missingForNamespaces('tcpreplay');
@@ -47,8 +42,12 @@ describe.skipIf(missing !== undefined)(
       ],
     ])('of %s hides no unknown peer', { timeout: 60_000 }, async (_table, maxDirections, fill) => {
       await withNamespace(async (link) => {
-        const anomalies: Anomaly[] = [];
-        const pipeline = await watch((anomaly) => anomalies.push(anomaly));
+        const { pipeline, anomalies } = await openPipeline({
+          members: [`10.9.0.2:${PORT}`, `10.9.0.3:${PORT}`],
+          clock: systemClock,
+          maxFlows: 131_072,
+          hashSeed: TUNNEL_SEED,
+        });
         const source = await openKernelFlows({
           interface: link.interface,
           ports: new PortSet([PORT]),
@@ -108,33 +107,4 @@ function direction(sourcePort: number): Parameters<PacketSource['wantPackets']>[
   const ends = { source0: 0, source1: 0, source2: 0xffff, source3: 0x0a090003 };
   const others = { destination0: 0, destination1: 0, destination2: 0xffff, destination3: 0x0a090002 };
   return { ...ends, ...others, sourcePort, destinationPort: PORT, tunnelKey: 0 };
-}
-
-async function watch(reportAnomaly: (anomaly: Anomaly) => void): Promise<Pipeline> {
-  const members = membersView(`10.9.0.2:${PORT}`, `10.9.0.3:${PORT}`);
-  const membership = new Membership({
-    providers: new Map([['cluster', [new FakeProvider(members)]]]),
-    clock: systemClock,
-  });
-  await membership.start();
-  return new Pipeline({
-    node: 'w1',
-    policy: {
-      ruleset: new Ruleset({
-        services: new Map([['object-manager', 'auto']]),
-        groups: new Map(),
-        rules: [sampleRule()],
-      }),
-      membership,
-    },
-    maxFlows: 131_072,
-    countOnOneInterface: true,
-    createId: () => crypto.randomUUID(),
-    interfaceName: () => undefined,
-    reportAnomaly,
-    reportFlow: () => {},
-    reportEvidence: () => {},
-    wantPackets: () => {},
-    hashSeed: TUNNEL_SEED,
-  });
 }
