@@ -1,11 +1,11 @@
 /** A flood of forged SYNs from everywhere, and in the middle of it an unknown peer who takes data. */
 import { execFile, spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { freePort } from '../support/free-port.ts';
+import { API_TOKEN, writeClusterSettings } from '../support/cluster-settings.ts';
 import { HttpReceiver } from '../support/http-receiver.ts';
 import { endChild, missingForNamespaces, withCluster, type Cluster } from '../support/netns.ts';
 import { pcapFile, tcpFrame } from '../support/pcap-bytes.ts';
@@ -35,7 +35,10 @@ describe.skipIf(missing !== undefined)(`a flood of forged SYNs (needs ${missing 
         const receiver = await HttpReceiver.open();
         const programs: Program[] = [];
         try {
-          await writeSettings(folder, cluster, receiver);
+          await writeFile(join(folder, 'slack-url'), receiver.url('/slack'), { mode: 0o600 });
+          const api = await writeClusterSettings(folder, cluster, PORT, [
+            { name: 'ops', type: 'slack', urlFile: join(folder, 'slack-url') },
+          ]);
           const collector = new Program(['collector', '--config', join(folder, 'collector.yaml')]);
           programs.push(collector);
           await collector.said('listening on');
@@ -73,13 +76,11 @@ describe.skipIf(missing !== undefined)(`a flood of forged SYNs (needs ${missing 
             await endChild(flooding);
           }
           expect(receiver.requests.length).toBeLessThanOrEqual(MOST_MESSAGES);
-          const [incident] = await incidentsOf('severity=critical', folder, cluster);
+          const [incident] = await incidentsOf(api, 'severity=critical');
           expect(JSON.stringify(incident)).toContain(cluster.stranger.address);
           // The sum of attempts is reported again when ten seconds are over.
           const hasSum = async (): Promise<boolean> =>
-            (await incidentsOf('kind=connection-attempts', folder, cluster)).some(
-              ({ count }) => count > LEAST_ATTEMPTS,
-            );
+            (await incidentsOf(api, 'kind=connection-attempts')).some(({ count }) => count > LEAST_ATTEMPTS);
           await waitFor(hasSum, 'the sum of attempts', 30_000);
         } finally {
           for (const program of programs) await program.kill();
@@ -121,52 +122,13 @@ function isCriticalAbout(body: string, address: string): boolean {
   return body.includes(address) && /critical/i.test(body);
 }
 
-async function incidentsOf(
-  query: string,
-  folder: string,
-  { collectorAddress }: Cluster,
-): Promise<{ count: number }[]> {
-  const settings = await readFile(join(folder, 'collector.yaml'), 'utf8');
-  const { port } = (JSON.parse(settings) as { listen: { port: number } }).listen;
-  const response = await fetch(`http://${collectorAddress}:${port}/api/incidents?${query}`, {
-    headers: { authorization: 'Bearer an-api-token-for-this-test' },
+async function incidentsOf(api: string, query: string): Promise<{ count: number }[]> {
+  const response = await fetch(`${api}/api/incidents?${query}`, {
+    headers: { authorization: `Bearer ${API_TOKEN}` },
   });
   return ((await response.json()) as { incidents: { count: number }[] }).incidents;
 }
 
 async function wait(milliseconds: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
-
-async function writeSettings(folder: string, cluster: Cluster, receiver: HttpReceiver): Promise<void> {
-  const write = (name: string, value: unknown): Promise<void> =>
-    writeFile(join(folder, name), typeof value === 'string' ? value : JSON.stringify(value), { mode: 0o600 });
-  const collectorPort = await freePort(cluster.collectorAddress);
-  await write('agent-token', 'an-agent-token-for-this-test');
-  await write('api-token', 'an-api-token-for-this-test');
-  await write('slack-url', receiver.url('/slack'));
-  await write('rules.yaml', {
-    version: 1,
-    services: { 'object-manager': PORT },
-    groups: { cluster: { hosts: [cluster.node.address, cluster.member.address] } },
-    allow: [{ name: 'nodes exchange objects', from: 'cluster', to: 'object-manager' }],
-  });
-  await write('agent.yaml', {
-    node: 'w1',
-    rules: join(folder, 'rules.yaml'),
-    collector: {
-      url: `ws://${cluster.collectorAddress}:${collectorPort}`,
-      tokenFile: join(folder, 'agent-token'),
-      insecure: true,
-    },
-    spool: { path: join(folder, 'spool.db') },
-    stateFolder: folder,
-  });
-  await write('collector.yaml', {
-    listen: { host: cluster.collectorAddress, port: collectorPort },
-    agentTokenFile: join(folder, 'agent-token'),
-    apiTokenFile: join(folder, 'api-token'),
-    store: { path: join(folder, 'collector.db') },
-    receivers: [{ name: 'ops', type: 'slack', urlFile: join(folder, 'slack-url') }],
-  });
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Webhook } from 'standardwebhooks';
-import { freePort } from '../support/free-port.ts';
+import { writeClusterSettings } from '../support/cluster-settings.ts';
 import { HttpReceiver, type ReceivedRequest } from '../support/http-receiver.ts';
 import { missingForNamespaces, withCluster, type Cluster } from '../support/netns.ts';
 import { Program } from '../support/program.ts';
@@ -67,41 +67,14 @@ describe.skipIf(missing !== undefined)(
 );
 
 async function writeSettings(folder: string, cluster: Cluster, receiver: HttpReceiver): Promise<void> {
-  const write = (name: string, value: unknown): Promise<void> =>
-    writeFile(join(folder, name), typeof value === 'string' ? value : JSON.stringify(value));
-  const collectorPort = await freePort(cluster.collectorAddress);
-  await write('agent-token', 'an-agent-token-for-this-test');
-  await write('api-token', 'an-api-token-for-this-test');
-  await write('slack-url', receiver.url('/slack'));
-  await write('secret', `whsec_${SIGNING_KEY.toString('base64')}`);
-  await write('rules.yaml', {
-    version: 1,
-    services: { 'object-manager': PORT },
-    groups: { cluster: { hosts: [cluster.node.address, cluster.member.address] } },
-    allow: [{ name: 'nodes exchange objects', from: 'cluster', to: 'object-manager' }],
-  });
-  await write('agent.yaml', {
-    node: 'w1',
-    rules: join(folder, 'rules.yaml'),
-    // A veth pair of this test stands for the network: no TLS needed.
-    collector: {
-      url: `ws://${cluster.collectorAddress}:${collectorPort}`,
-      tokenFile: join(folder, 'agent-token'),
-      insecure: true,
-    },
-    spool: { path: join(folder, 'spool.db') },
-    stateFolder: folder,
-  });
-  await write('collector.yaml', {
-    listen: { host: cluster.collectorAddress, port: collectorPort },
-    agentTokenFile: join(folder, 'agent-token'),
-    apiTokenFile: join(folder, 'api-token'),
-    store: { path: join(folder, 'collector.db') },
-    receivers: [
-      { name: 'ops', type: 'slack', urlFile: join(folder, 'slack-url') },
-      { name: 'soar', type: 'webhook', url: receiver.url('/hook'), secretFile: join(folder, 'secret') },
-    ],
-  });
+  const secret = (name: string, text: string): Promise<void> =>
+    writeFile(join(folder, name), text, { mode: 0o600 });
+  await secret('slack-url', receiver.url('/slack'));
+  await secret('secret', `whsec_${SIGNING_KEY.toString('base64')}`);
+  await writeClusterSettings(folder, cluster, PORT, [
+    { name: 'ops', type: 'slack', urlFile: join(folder, 'slack-url') },
+    { name: 'soar', type: 'webhook', url: receiver.url('/hook'), secretFile: join(folder, 'secret') },
+  ]);
 }
 
 function only(requests: readonly ReceivedRequest[], path: string): ReceivedRequest {
