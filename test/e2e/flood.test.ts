@@ -82,6 +82,8 @@ describe.skipIf(missing !== undefined)(`a flood of forged SYNs (needs ${missing 
           const hasSum = async (): Promise<boolean> =>
             (await incidentsOf(api, 'kind=connection-attempts')).some(({ count }) => count > LEAST_ATTEMPTS);
           await waitFor(hasSum, 'the sum of attempts', 30_000);
+          const [sum] = await incidentsOf(api, 'kind=connection-attempts');
+          console.log(`${sum?.count} attempts in ${SECONDS} s`);
         } finally {
           for (const program of programs) await program.kill();
           await receiver.close();
