@@ -12,7 +12,7 @@ import type { Telling } from '../store/telling-table.ts';
 import { dataTier } from './assessment.ts';
 import { named } from './highlights.ts';
 import { familyOf } from './story.ts';
-import { decide, type Timing } from './timing.ts';
+import { decide, ordersByNode, type Timing } from './timing.ts';
 
 /** So many notifications may wait for one receiver. */
 export const MAX_PENDING_NOTIFICATIONS = 10_000;
@@ -211,7 +211,8 @@ export class Announcer {
     written.notifications++;
     const { severity, breadth, peerCount, nodeCount, count, bytes } = incident;
     const mostBytes = incident.highlights[0]?.dataBytes ?? 0;
-    const told = { type, atMs: nowMs, severity, breadth, peerCount, nodeCount, count, bytes, mostBytes };
+    const numbers = { severity, breadth, peerCount, nodeCount, count, bytes, mostBytes };
+    const told = { type, atMs: nowMs, ...numbers, ordersByNode: ordersByNode(incident) };
     const next = decide(incident, { told, dueMs: null }, timing, nowMs);
     const dueMs = 'tell' in next ? null : next.waitUntilMs;
     store.tellings.save({ ...telling, told, heldBack: 0, held: null, dueMs });
@@ -219,18 +220,20 @@ export class Announcer {
 }
 
 /**
- * What the flood guard counts a message under: what happened, to which peer or node, how severe. A message about what is
- * worse never waits for messages about what is less. What one agent alone reports counts for that agent, too.
+ * What the flood guard counts a message under: what happened, to which peer or node, how severe, and whether it is one of
+ * many. A message about what is worse never waits for messages about what is less. What one agent alone reports counts
+ * for that agent only: it cannot use up what another one has to tell of the same peer.
  */
 function limitsOf(incident: Incident, type: NotificationType): NotificationLimits {
-  const { severity, peer, nodes, nodeCount, highlights } = incident;
+  const { severity, breadth, peer, nodes, nodeCount, highlights } = incident;
   const tier = dataTier(highlights[0]?.dataBytes ?? 0);
   const rank = SEVERITIES.indexOf(severity) * 100 + tier;
   if (type === 'resolved') return { topic: null, origin: null, rank };
   const [node = null] = nodes;
+  const teller = nodeCount > 1 ? null : node;
   return {
-    topic: JSON.stringify([familyOf(incident), incident.kind, peer ?? node, severity, tier]),
-    origin: nodeCount > 1 ? null : JSON.stringify([node, severity, tier]),
+    topic: JSON.stringify([familyOf(incident), incident.kind, breadth, peer ?? node, teller, severity, tier]),
+    origin: teller === null ? null : JSON.stringify([teller, severity, tier]),
     rank,
   };
 }

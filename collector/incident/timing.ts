@@ -26,7 +26,7 @@ const MANY_BYTES = 1e9;
 const LEAST_BYTES = 1000;
 /** What moved data waits for others no longer than this: a person is to know of a theft within two seconds. */
 const PROMPT_WAIT_MS = 1000;
-/** One more peer that moved data is told at once, but not more often than this. */
+/** One more peer, or node, where much data was moved is told at once, but not more often than this. */
 const PEER_INTERVAL_MS = 20_000;
 
 /** What a receiver is to be told of an incident as it stands. */
@@ -56,7 +56,9 @@ export function decide(
   if (isWorse(incident.severity, told.severity)) return { tell: 'escalated' };
   // What was due before is due no later for it.
   if (hasLeapt(incident, told)) return tellAt('escalated', Math.min(dueMs ?? Infinity, nowMs + groupWaitMs));
-  if (isTheft && hasMorePeers(incident, told)) return tellAt('escalated', told.atMs + PEER_INTERVAL_MS);
+  if (hasNodeWithMore(incident, told) || (isTheft && hasMorePeers(incident, told))) {
+    return tellAt('escalated', told.atMs + PEER_INTERVAL_MS);
+  }
   if (hasDoubled(incident, told)) return tellAt('updated', told.atMs + updateIntervalMs);
   if (incident.state === 'acknowledged') return { waitUntilMs: null };
   return tellAt('repeated', told.atMs + repeatIntervalMs);
@@ -88,6 +90,21 @@ function hasOutstanding(incident: Incident, { mostBytes = 0 }: Told): boolean {
 /** Whether a second agent sees now what one alone had said of a peer. */
 function isConfirmed({ peer, nodeCount }: Incident, told: Told): boolean {
   return peer !== null && told.nodeCount === 1 && nodeCount > 1;
+}
+
+/**
+ * Whether much more was moved at one node than people were told of. Compared node by node, because what one agent claims
+ * must not make small what another one sees.
+ */
+function hasNodeWithMore(incident: Incident, { ordersByNode: told }: Told): boolean {
+  if (told === undefined) return false;
+  return Object.entries(ordersByNode(incident)).some(([node, order]) => order > (told[node] ?? 0));
+}
+
+/** How often `MANY_BYTES` was reached at each node that stands out; nodes where it was not are left out. */
+export function ordersByNode({ highlights }: Pick<Incident, 'highlights'>): Record<string, number> {
+  const orders = highlights.map(({ node, dataBytes }) => [node, orderOfBytes(dataBytes)] as const);
+  return Object.fromEntries(orders.filter(([, order]) => order > 0));
 }
 
 /** How often `MANY_BYTES` was reached: 0 below it, 1 from it on, 2 from ten times so many on. */
