@@ -5,6 +5,7 @@
  */
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
+import { TokenBucket } from '../edge/token-bucket.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/health.ts';
 import type { OutboxEntry, Store } from '../store/store.ts';
@@ -80,6 +81,8 @@ class ReceiverQueue {
   readonly #notifier: Notifier;
   readonly #options: DispatcherOptions;
   readonly #reminders: Reminders | undefined;
+  /** Messages that people may be sent now; undefined where programs read them. */
+  readonly #budget: TokenBucket | undefined;
   #state: 'idle' | 'running' | 'stopped' = 'stopped';
   /** Whether something was added since the queue was last looked at. */
   #isWoken = false;
@@ -106,7 +109,12 @@ class ReceiverQueue {
     this.#name = name;
     this.#notifier = notifier;
     this.#options = options;
-    const { reminder } = notifier;
+    const { reminder, batch } = notifier;
+    const { budget } = batch ?? {};
+    if (budget !== undefined) {
+      const allowance = { perSecond: 1000 / budget.everyMs, burst: budget.burst };
+      this.#budget = new TokenBucket(allowance, options.clock.now());
+    }
     this.#reminders = reminder === undefined ? undefined : new Reminders(name, reminder, options);
   }
 
@@ -181,7 +189,7 @@ class ReceiverQueue {
     if (!isRead) return STORE_RETRY_MS;
     const [oldest] = entries;
     if (oldest === undefined) return undefined;
-    const waitMs = this.#dueMs(oldest, newestMs ?? 0) - clock.now();
+    const waitMs = Math.max(this.#dueMs(oldest, newestMs ?? 0) - clock.now(), this.#budgetWaitMs(entries));
     if (waitMs > 0) return Math.min(waitMs, LONGEST_SLEEP_MS);
     const together = this.#isBatch(entries) ? entries : [oldest];
     const delivery = await this.#send(together);
@@ -215,9 +223,19 @@ class ReceiverQueue {
     return Math.max(hasReason ? Math.min(nextAttemptMs, probeMs) : nextAttemptMs, this.#notBeforeMs);
   }
 
+  /** How long until people may be sent another message. The last one at hand is for what is critical. */
+  #budgetWaitMs(entries: readonly OutboxEntry[]): number {
+    if (this.#budget === undefined || this.#singles > 0) return 0;
+    const isCritical = entries.some(({ incident }) => incident.severity === 'critical');
+    return this.#budget.waitMs(isCritical ? 1 : 2, this.#options.clock.now());
+  }
+
   #isBatch(entries: readonly OutboxEntry[]): boolean {
     const { batch } = this.#notifier;
-    return this.#singles === 0 && batch !== undefined && entries.length >= batch.minCount;
+    if (this.#singles > 0 || batch === undefined) return false;
+    // Once messages had to wait, what has come meanwhile goes together.
+    const hasWaited = this.#budget !== undefined && this.#budget.waitMs(2, this.#options.clock.now()) > 0;
+    return entries.length >= (hasWaited ? 2 : batch.minCount);
   }
 
   async #send(entries: readonly OutboxEntry[]): Promise<Delivery> {
@@ -247,6 +265,7 @@ class ReceiverQueue {
     const nowMs = this.#options.clock.now();
     this.#lastAttemptMs = nowMs;
     this.#notBeforeMs = nowMs + this.#notifier.minIntervalMs;
+    if (delivery.outcome === 'delivered') this.#budget?.take(1, nowMs);
     if (delivery.outcome === 'retry') this.#askedNotBeforeMs = nowMs + patienceMs(delivery.afterMs ?? 0);
   }
 
