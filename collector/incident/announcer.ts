@@ -163,15 +163,16 @@ export class Announcer {
   }
 
   /**
-   * An incident of many as a message shows it: with its most severe members and its latest ones, so that neither those
-   * that came before nor those that came after hide one.
+   * An incident of many as a message shows it: with its most severe members and its latest ones, in all and of each node,
+   * so that neither those that came before nor those that came after hide one, nor the many that one node reports.
    */
   #withMembers(incident: Incident): Incident {
     if (incident.anomalyCount <= incident.highlights.length) return incident;
     const { memberTable } = this.#options.store;
     const { members } = memberTable.page(incident.id, { limit: NAMED_MEMBERS });
     const latest = memberTable.latestOf(incident.id, NAMED_MEMBERS);
-    return { ...incident, highlights: named(incident.highlights, [...members, ...latest]) };
+    const ofNodes = memberTable.latestByNode(incident.id, NAMED_MEMBERS);
+    return { ...incident, highlights: named(incident.highlights, [...members, ...latest, ...ofNodes]) };
   }
 
   /** Whether one more may wait for a receiver; what is less severe than it makes room. */
@@ -222,7 +223,7 @@ export class Announcer {
 /**
  * What the flood guard counts a message under: what happened, to which peer or node, how severe, and whether it is one of
  * many. A message about what is worse never waits for messages about what is less. What one agent alone reports counts
- * for that agent only: it cannot use up what another one has to tell of the same peer.
+ * for that agent only: it cannot use up what another one has to tell of the same peer. One more agent counts anew.
  */
 function limitsOf(incident: Incident, type: NotificationType): NotificationLimits {
   const { severity, breadth, peer, nodes, nodeCount, highlights } = incident;
@@ -230,10 +231,19 @@ function limitsOf(incident: Incident, type: NotificationType): NotificationLimit
   const rank = SEVERITIES.indexOf(severity) * 100 + tier;
   if (type === 'resolved') return { topic: null, origin: null, rank };
   const [node = null] = nodes;
-  const teller = nodeCount > 1 ? null : node;
+  const isOfOne = nodeCount === 1;
+  const tellers = isOfOne ? node : nodeCount;
   return {
-    topic: JSON.stringify([familyOf(incident), incident.kind, breadth, peer ?? node, teller, severity, tier]),
-    origin: teller === null ? null : JSON.stringify([teller, severity, tier]),
+    topic: JSON.stringify([
+      familyOf(incident),
+      incident.kind,
+      breadth,
+      peer ?? node,
+      tellers,
+      severity,
+      tier,
+    ]),
+    origin: isOfOne ? JSON.stringify([node, severity, tier]) : null,
     rank,
   };
 }

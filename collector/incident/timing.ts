@@ -26,7 +26,7 @@ const MANY_BYTES = 1e9;
 const LEAST_BYTES = 1000;
 /** What moved data waits for others no longer than this: a person is to know of a theft within two seconds. */
 const PROMPT_WAIT_MS = 1000;
-/** One more peer, or node, where much data was moved is told at once, but not more often than this. */
+/** Of a burst, one more node, and one more peer that moved data, is told at once, but not more often than this. */
 const PEER_INTERVAL_MS = 20_000;
 
 /** What a receiver is to be told of an incident as it stands. */
@@ -56,9 +56,14 @@ export function decide(
   if (isWorse(incident.severity, told.severity)) return { tell: 'escalated' };
   // What was due before is due no later for it.
   if (hasLeapt(incident, told)) return tellAt('escalated', Math.min(dueMs ?? Infinity, nowMs + groupWaitMs));
-  if (hasNodeWithMore(incident, told) || (isTheft && hasMorePeers(incident, told))) {
+  if (
+    hasNodeWithMore(incident, told) ||
+    (isTheft && hasMorePeers(incident, told)) ||
+    (isCritical && hasMoreNodes(incident, told))
+  ) {
     return tellAt('escalated', told.atMs + PEER_INTERVAL_MS);
   }
+  if (isCritical && hasMorePeers(incident, told)) return tellAt('updated', told.atMs + updateIntervalMs);
   if (hasDoubled(incident, told)) return tellAt('updated', told.atMs + updateIntervalMs);
   if (incident.state === 'acknowledged') return { waitUntilMs: null };
   return tellAt('repeated', told.atMs + repeatIntervalMs);
@@ -76,9 +81,18 @@ function hasLeapt(incident: Incident, told: Told): boolean {
   );
 }
 
-/** Whether a burst of peers that moved data has one that nobody was told of. */
-function hasMorePeers({ breadth, peerCount }: Incident, told: Told): boolean {
-  return breadth === 'kind' && told.breadth === 'kind' && peerCount > told.peerCount;
+/** Whether a burst of answered peers has one that nobody was told of. */
+function hasMorePeers(incident: Incident, told: Told): boolean {
+  return isAnsweredBurst(incident, told) && incident.peerCount > told.peerCount;
+}
+
+/** Whether such a burst reached a node of which nobody was told: its agent has something to tell for the first time. */
+function hasMoreNodes(incident: Incident, told: Told): boolean {
+  return isAnsweredBurst(incident, told) && incident.nodeCount > told.nodeCount;
+}
+
+function isAnsweredBurst(incident: Incident, told: Told): boolean {
+  return incident.breadth === 'kind' && told.breadth === 'kind' && !isAttemptFamily(familyOf(incident));
 }
 
 /** Whether one of many has moved so much more than any that people were told of that it is another matter. */

@@ -4,7 +4,7 @@ import { formatSize } from '../../common/units.ts';
 import type { Incident, Notification, NotificationType } from '../store/store.ts';
 
 const LISTED_NODES = 10;
-const LISTED_MEMBERS = 20;
+const LISTED_MEMBERS = 25;
 
 export interface Wording {
   /** One line. */

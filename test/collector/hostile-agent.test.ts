@@ -214,6 +214,30 @@ describe('the messages of a hostile agent', () => {
   );
 });
 
+describe('a burst that a hostile agent shares with others', () => {
+  it('goes on growing, and each further agent is told of with its peer within seconds', async () => {
+    await open();
+    let decoys = 0;
+    const flood = (): void => {
+      for (let second = 0; second < 30; second++) {
+        reportTo(parts, ...addresses(3, decoys).map((peer) => evil({ peer })));
+        decoys += 3;
+        parts.clock.advance(1000);
+      }
+    };
+    for (let number = 0; number < 30; number++) {
+      const peer = `198.51.100.${number}`;
+      const before = messages().length;
+      reportTo(parts, contactOf({ peer, node: `w${number}` }));
+      flood();
+      const ofPeer = messages()
+        .slice(before)
+        .filter((text) => text.includes(peer));
+      expect(ofPeer.length, `messages that name ${peer}`).toBeGreaterThan(0);
+    }
+  });
+});
+
 describe('an agent that makes one anomaly into another', () => {
   it.each<[name: string, report: (number: number) => Anomaly]>([
     [
