@@ -63,7 +63,7 @@ export function decide(
   ) {
     return tellAt('escalated', told.atMs + PEER_INTERVAL_MS);
   }
-  if (isCritical && hasMorePeers(incident, told)) return tellAt('updated', told.atMs + updateIntervalMs);
+  if (isCritical && isBurstLarger(incident, told)) return tellAt('updated', told.atMs + updateIntervalMs);
   if (hasDoubled(incident, told)) return tellAt('updated', told.atMs + updateIntervalMs);
   if (incident.state === 'acknowledged') return { waitUntilMs: null };
   return tellAt('repeated', told.atMs + repeatIntervalMs);
@@ -88,7 +88,14 @@ function hasMorePeers(incident: Incident, told: Told): boolean {
 
 /** Whether such a burst reached a node of which nobody was told: its agent has something to tell for the first time. */
 function hasMoreNodes(incident: Incident, told: Told): boolean {
-  return isAnsweredBurst(incident, told) && incident.nodeCount > told.nodeCount;
+  return incident.peerCount > 0 && isBurstLarger(incident, told) && incident.nodeCount > told.nodeCount;
+}
+
+/** Whether it has a peer or a node more; of what nodes say of themselves, too. */
+function isBurstLarger(incident: Incident, told: Told): boolean {
+  return (
+    hasMorePeers(incident, told) || (isAnsweredBurst(incident, told) && incident.nodeCount > told.nodeCount)
+  );
 }
 
 function isAnsweredBurst(incident: Incident, told: Told): boolean {
