@@ -65,7 +65,10 @@ async function openDispatcher(notifiers: Record<string, Notifier>) {
 const retry: Delivery = { outcome: 'retry', reason: 'HTTP status 500' };
 
 /** A dispatcher with one receiver that people read; notes what it was sent, and when. */
-async function openPeople(sent: { readonly atMs: number; readonly ids: readonly string[] }[]) {
+async function openPeople(
+  sent: { readonly atMs: number; readonly ids: readonly string[] }[],
+  { isWoken = true } = {},
+) {
   const note = (notifications: readonly Notification[]): Delivery => {
     sent.push({ atMs: parts.clock.now(), ids: notifications.map(({ id }) => id) });
     return { outcome: 'delivered' };
@@ -82,11 +85,14 @@ async function openPeople(sent: { readonly atMs: number; readonly ids: readonly 
     const id = `msg_${++number}`;
     const incident = { ...parts.incident, severity };
     parts.store.enqueue(sampleNotification({ id, receiver: 'ops', incident, createdMs: parts.clock.now() }));
-    parts.dispatcher.wake();
-    await settle();
+    if (isWoken) {
+      parts.dispatcher.wake();
+      await settle();
+    }
     return id;
   };
   const pass = async (durationMs: number): Promise<void> => {
+    parts.dispatcher.wake();
     for (let passedMs = 0; passedMs < durationMs; passedMs += 500) {
       parts.clock.advance(500);
       await settle();
@@ -276,6 +282,14 @@ describe('the dispatcher', () => {
       const ofMinute = sent.filter(({ atMs }) => atMs >= fromMs && atMs < fromMs + 60_000);
       expect(ofMinute.length).toBeLessThanOrEqual(6);
     }
+  });
+
+  it('sends people soon what has come while their receiver was away', async () => {
+    const sent: { readonly atMs: number; readonly ids: readonly string[] }[] = [];
+    const { people, send } = await openPeople(sent, { isWoken: false });
+    for (let number = 0; number < 2000; number++) await send('warning');
+    await people.pass(400_000);
+    expect(sent.flatMap(({ ids }) => ids)).toHaveLength(2000);
   });
 
   it('sends one by one what the receiver refused together: one that cannot be sent takes no other with it', async () => {
