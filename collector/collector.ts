@@ -17,6 +17,7 @@ import { INFLUX_CURSOR, InfluxExporter } from './export/influx.ts';
 import { AgentClocks } from './fleet/agent-clocks.ts';
 import { DeadMan } from './fleet/dead-man.ts';
 import { Enrolments } from './fleet/enrolments.ts';
+import { LimitWatch } from './fleet/limit-watch.ts';
 import { OwnStories } from './fleet/own-stories.ts';
 import { RulesDistributor } from './fleet/rules-distributor.ts';
 import { Roster } from './fleet/roster.ts';
@@ -194,10 +195,12 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
       if (onIncident !== undefined) for (const event of events) onIncident(event);
     },
   });
+  const stories = new OwnStories({ store, recorder, clock, quietMs });
+  const ownLimits = new LimitWatch({ stories, guard, clock });
   const fleet = new FleetWatch({
     store,
     guard,
-    stories: new OwnStories({ store, recorder, clock, quietMs }),
+    stories,
     clock,
     missingAfterMs: config.fleet.missingAfter,
     stoppedAfterMs: config.fleet.stoppedAfter,
@@ -233,6 +236,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     guard,
     clock,
     metrics,
+    ownLimits,
     keepMs: config.store.keepDays * DAY_MS,
     maxReports: config.store.maxReports,
     maxBytes: config.store.maxSize,
@@ -263,6 +267,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     guard,
     recorder,
     fleet,
+    ownLimits,
     sharedViews,
     clocks,
     rules,
@@ -283,6 +288,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     await ingest.stop();
     await server.close();
     fleet.stop();
+    ownLimits.stop();
     sharedViews.stop();
     recorder.stop();
     announcer.stop();
@@ -307,6 +313,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
       recorder.start();
       announcer.start();
       fleet.start();
+      ownLimits.start();
       retention.start();
       dispatcher.start();
       exporter?.start();

@@ -12,7 +12,7 @@ import type { Telling } from '../store/telling-table.ts';
 import { dataTier } from './assessment.ts';
 import { named } from './highlights.ts';
 import { familyOf } from './story.ts';
-import { decide, type Timing } from './timing.ts';
+import { decide, ordersByNode, type Timing } from './timing.ts';
 
 /** So many notifications may wait for one receiver. */
 export const MAX_PENDING_NOTIFICATIONS = 10_000;
@@ -163,15 +163,16 @@ export class Announcer {
   }
 
   /**
-   * An incident of many as a message shows it: with its most severe members and its latest ones, so that neither those
-   * that came before nor those that came after hide one.
+   * An incident of many as a message shows it: with its most severe members and its latest ones, in all and of each node,
+   * so that neither those that came before nor those that came after hide one, nor the many that one node reports.
    */
   #withMembers(incident: Incident): Incident {
     if (incident.anomalyCount <= incident.highlights.length) return incident;
     const { memberTable } = this.#options.store;
     const { members } = memberTable.page(incident.id, { limit: NAMED_MEMBERS });
     const latest = memberTable.latestOf(incident.id, NAMED_MEMBERS);
-    return { ...incident, highlights: named(incident.highlights, [...members, ...latest]) };
+    const ofNodes = memberTable.latestByNode(incident.id, NAMED_MEMBERS);
+    return { ...incident, highlights: named(incident.highlights, [...members, ...latest, ...ofNodes]) };
   }
 
   /** Whether one more may wait for a receiver; what is less severe than it makes room. */
@@ -211,7 +212,8 @@ export class Announcer {
     written.notifications++;
     const { severity, breadth, peerCount, nodeCount, count, bytes } = incident;
     const mostBytes = incident.highlights[0]?.dataBytes ?? 0;
-    const told = { type, atMs: nowMs, severity, breadth, peerCount, nodeCount, count, bytes, mostBytes };
+    const numbers = { severity, breadth, peerCount, nodeCount, count, bytes, mostBytes };
+    const told = { type, atMs: nowMs, ...numbers, ordersByNode: ordersByNode(incident) };
     const next = decide(incident, { told, dueMs: null }, timing, nowMs);
     const dueMs = 'tell' in next ? null : next.waitUntilMs;
     store.tellings.save({ ...telling, told, heldBack: 0, held: null, dueMs });
@@ -219,18 +221,29 @@ export class Announcer {
 }
 
 /**
- * What the flood guard counts a message under: what happened, to which peer or node, how severe. A message about what is
- * worse never waits for messages about what is less. What one agent alone reports counts for that agent, too.
+ * What the flood guard counts a message under: what happened, to which peer or node, how severe, and whether it is one of
+ * many. A message about what is worse never waits for messages about what is less. What one agent alone reports counts
+ * for that agent only: it cannot use up what another one has to tell of the same peer. One more agent counts anew.
  */
 function limitsOf(incident: Incident, type: NotificationType): NotificationLimits {
-  const { severity, peer, nodes, nodeCount, highlights } = incident;
+  const { severity, breadth, peer, nodes, nodeCount, highlights } = incident;
   const tier = dataTier(highlights[0]?.dataBytes ?? 0);
   const rank = SEVERITIES.indexOf(severity) * 100 + tier;
   if (type === 'resolved') return { topic: null, origin: null, rank };
   const [node = null] = nodes;
+  const isOfOne = nodeCount === 1;
+  const tellers = isOfOne ? node : nodeCount;
   return {
-    topic: JSON.stringify([familyOf(incident), incident.kind, peer ?? node, severity, tier]),
-    origin: nodeCount > 1 ? null : JSON.stringify([node, severity, tier]),
+    topic: JSON.stringify([
+      familyOf(incident),
+      incident.kind,
+      breadth,
+      peer ?? node,
+      tellers,
+      severity,
+      tier,
+    ]),
+    origin: isOfOne ? JSON.stringify([node, severity, tier]) : null,
     rank,
   };
 }

@@ -18,6 +18,8 @@ const MAX_HIGHLIGHTS = 10;
 const MAX_QUOTED = 3;
 /** Characters of an agent's words that are shown; the whole text stands with its anomaly. */
 const MAX_QUOTE = 400;
+/** Whatever a person may take for the end of a quotation, in any script. */
+const QUOTES = /["\p{Pi}\p{Pf}\p{Quotation_Mark}\u02ba\u02dd\u02ee\u02f6\u05f4\u2033\u2036\u3003]/gu;
 
 type Highlighted = Pick<Member, 'agent' | 'anomalyId' | 'latest' | 'severity' | 'dataBytes'>;
 
@@ -95,7 +97,7 @@ function textOf(agent: string, { node, message, attempts }: Anomaly): string {
   if (agent === COLLECTOR) return plainText(message);
   if (attempts !== undefined) return attemptsInWords(node, attempts);
   // A quotation that cannot end itself, so that no agent writes in the name of another.
-  const quote = plainText(message).replaceAll('"', "'").slice(0, MAX_QUOTE);
+  const quote = plainText(message).replaceAll(QUOTES, "'").slice(0, MAX_QUOTE);
   return `${plainText(node)} reports: "${quote}"`;
 }
 

@@ -30,6 +30,14 @@ import { titleOf } from './title.ts';
  */
 export const MAX_MEMBERS = 10_000;
 
+/**
+ * What one member adds to the sums of its incident at most, connections or bytes (100 TB): what an agent claims and takes
+ * back leaves the others' part of a sum as it is, because no sum of `MAX_MEMBERS` of these is ever cut.
+ */
+const MAX_OF_MEMBER = 1e14;
+/** Where sums end all the same, though members come and go: a power of two that fits into 64 bits with its sign. */
+const MAX_SUM = 2 ** 62;
+
 export interface LifecycleOptions {
   readonly store: Store;
   readonly announcer: Announcer;
@@ -445,9 +453,9 @@ function sumOf(incident: Incident, other: Incident): Incident {
 
 /** What a total has grown by since an earlier incident; a total that fell has begun anew. */
 function grown(total: number, base: number): number {
-  return total >= base ? total - base : total;
+  return Math.min(total >= base ? total - base : total, MAX_OF_MEMBER);
 }
 
 function added(sum: number, more: number): number {
-  return Math.min(Math.max(sum + more, 0), Number.MAX_SAFE_INTEGER);
+  return Math.min(Math.max(sum + more, 0), MAX_SUM);
 }

@@ -7,6 +7,7 @@ import { formatAddress, parseAddress } from '../../common/address.ts';
 import type { Anomaly, AnomalyKind } from '../../common/event.ts';
 import type { Story } from '../store/story-table.ts';
 import { assess, dataTier } from './assessment.ts';
+import { COLLECTOR } from './reporter.ts';
 
 export interface StoryOfPeer extends Story {
   /** The unknown peer's address, or null where the anomaly has none. */
@@ -17,6 +18,8 @@ export interface StoryOfPeer extends Story {
 
 const SCAN_FAMILY = 'scan';
 const CONTACT_FAMILY = 'contact';
+/** Of the limits of the collector itself. */
+const LIMITS_FAMILY = 'limits';
 /** Of what nobody answered: a sender that was never heard may be invented, so it shares no incident with one that was. */
 const ATTEMPT_SUFFIX = '-attempt';
 /** Families whose activities are one incident when a peer scans: answered ones, and attempts. */
@@ -45,7 +48,8 @@ const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
 /** The correlation key of an anomaly. */
 export function storyOf(anomaly: Anomaly): StoryOfPeer {
   const { isAttempt, dataBytes } = assess(anomaly);
-  const base = FAMILIES[anomaly.kind];
+  // What the collector says of itself is no part of what nodes say of themselves.
+  const base = anomaly.node === COLLECTOR ? LIMITS_FAMILY : FAMILIES[anomaly.kind];
   const family = isAttempt ? base + ATTEMPT_SUFFIX : base;
   const peer = peerOf(anomaly);
   const tier = dataTier(dataBytes);

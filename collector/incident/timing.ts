@@ -26,7 +26,7 @@ const MANY_BYTES = 1e9;
 const LEAST_BYTES = 1000;
 /** What moved data waits for others no longer than this: a person is to know of a theft within two seconds. */
 const PROMPT_WAIT_MS = 1000;
-/** One more peer that moved data is told at once, but not more often than this. */
+/** Of a burst, one more node, and one more peer that moved data, is told at once, but not more often than this. */
 const PEER_INTERVAL_MS = 20_000;
 
 /** What a receiver is to be told of an incident as it stands. */
@@ -56,7 +56,14 @@ export function decide(
   if (isWorse(incident.severity, told.severity)) return { tell: 'escalated' };
   // What was due before is due no later for it.
   if (hasLeapt(incident, told)) return tellAt('escalated', Math.min(dueMs ?? Infinity, nowMs + groupWaitMs));
-  if (isTheft && hasMorePeers(incident, told)) return tellAt('escalated', told.atMs + PEER_INTERVAL_MS);
+  if (
+    hasNodeWithMore(incident, told) ||
+    (isTheft && hasMorePeers(incident, told)) ||
+    (isCritical && hasMoreNodes(incident, told))
+  ) {
+    return tellAt('escalated', told.atMs + PEER_INTERVAL_MS);
+  }
+  if (isCritical && isBurstLarger(incident, told)) return tellAt('updated', told.atMs + updateIntervalMs);
   if (hasDoubled(incident, told)) return tellAt('updated', told.atMs + updateIntervalMs);
   if (incident.state === 'acknowledged') return { waitUntilMs: null };
   return tellAt('repeated', told.atMs + repeatIntervalMs);
@@ -74,9 +81,25 @@ function hasLeapt(incident: Incident, told: Told): boolean {
   );
 }
 
-/** Whether a burst of peers that moved data has one that nobody was told of. */
-function hasMorePeers({ breadth, peerCount }: Incident, told: Told): boolean {
-  return breadth === 'kind' && told.breadth === 'kind' && peerCount > told.peerCount;
+/** Whether a burst of answered peers has one that nobody was told of. */
+function hasMorePeers(incident: Incident, told: Told): boolean {
+  return isAnsweredBurst(incident, told) && incident.peerCount > told.peerCount;
+}
+
+/** Whether such a burst reached a node of which nobody was told: its agent has something to tell for the first time. */
+function hasMoreNodes(incident: Incident, told: Told): boolean {
+  return incident.peerCount > 0 && isBurstLarger(incident, told) && incident.nodeCount > told.nodeCount;
+}
+
+/** Whether it has a peer or a node more; of what nodes say of themselves, too. */
+function isBurstLarger(incident: Incident, told: Told): boolean {
+  return (
+    hasMorePeers(incident, told) || (isAnsweredBurst(incident, told) && incident.nodeCount > told.nodeCount)
+  );
+}
+
+function isAnsweredBurst(incident: Incident, told: Told): boolean {
+  return incident.breadth === 'kind' && told.breadth === 'kind' && !isAttemptFamily(familyOf(incident));
 }
 
 /** Whether one of many has moved so much more than any that people were told of that it is another matter. */
@@ -88,6 +111,21 @@ function hasOutstanding(incident: Incident, { mostBytes = 0 }: Told): boolean {
 /** Whether a second agent sees now what one alone had said of a peer. */
 function isConfirmed({ peer, nodeCount }: Incident, told: Told): boolean {
   return peer !== null && told.nodeCount === 1 && nodeCount > 1;
+}
+
+/**
+ * Whether much more was moved at one node than people were told of. Compared node by node, because what one agent claims
+ * must not make small what another one sees.
+ */
+function hasNodeWithMore(incident: Incident, { ordersByNode: told }: Told): boolean {
+  if (told === undefined) return false;
+  return Object.entries(ordersByNode(incident)).some(([node, order]) => order > (told[node] ?? 0));
+}
+
+/** How often `MANY_BYTES` was reached at each node that stands out; nodes where it was not are left out. */
+export function ordersByNode({ highlights }: Pick<Incident, 'highlights'>): Record<string, number> {
+  const orders = highlights.map(({ node, dataBytes }) => [node, orderOfBytes(dataBytes)] as const);
+  return Object.fromEntries(orders.filter(([, order]) => order > 0));
 }
 
 /** How often `MANY_BYTES` was reached: 0 below it, 1 from it on, 2 from ten times so many on. */

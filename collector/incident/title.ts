@@ -3,6 +3,7 @@ import type { AnomalyKind, FlowState } from '../../common/event.ts';
 import { plainText } from '../../common/plain-text.ts';
 import type { Incident } from '../store/store.ts';
 import { dataTier } from './assessment.ts';
+import { COLLECTOR } from './reporter.ts';
 import { familyOf, isAttemptFamily, isOverflow } from './story.ts';
 
 export type Titled = Pick<
@@ -24,6 +25,7 @@ export function titleOf(incident: Titled): string {
       outstanding?.peer === undefined || outstanding.peer === null ? '' : `, ${outstanding.peer} foremost`;
     return `Many more anomalies of the kind ${kind} on ${where}${named}`;
   }
+  if (kind === 'blind' && nodes[0] === COLLECTOR) return 'The collector is at its limits';
   if (isAttemptFamily(familyOf(incident))) return attemptTitle(incident, where);
   if (breadth === 'peer') {
     const most =

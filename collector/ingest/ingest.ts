@@ -15,6 +15,7 @@ import { clientCertificate } from '../edge/client-certificate.ts';
 import type { Connections } from '../edge/connections.ts';
 import type { RefusalReason, Refusals } from '../edge/refusals.ts';
 import type { Credential, Enrolments } from '../fleet/enrolments.ts';
+import type { LimitWatch } from '../fleet/limit-watch.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
 import type { SharedViews } from '../membership/shared-views.ts';
 import type { Recorder } from '../incident/recorder.ts';
@@ -48,6 +49,8 @@ export interface IngestOptions {
   readonly recorder: Recorder;
   /** Told of what agents say of themselves. */
   readonly fleet: FleetWatch;
+  /** Told of what is turned away because a limit is reached. */
+  readonly ownLimits: Pick<LimitWatch, 'note'>;
   readonly sharedViews: SharedViews;
   readonly clocks: AgentClocks;
   /** Undefined where agents have rules of their own. */
@@ -137,7 +140,9 @@ export class Ingest {
       return this.#turnAway(socket, 403, reason, request);
     }
     const proof = { credential, certifiedAgent: certificate?.agent };
-    if (this.#isStopped || this.#sessions.size >= limits.maxConnections) {
+    const isFull = this.#sessions.size >= limits.maxConnections;
+    if (isFull) this.#options.ownLimits.note('connections');
+    if (this.#isStopped || isFull) {
       return this.#turnAway(socket, 503, 'too-many-connections', request);
     }
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
@@ -164,10 +169,13 @@ export class Ingest {
   }
 
   #admit(name: string, session: Session, request: IncomingMessage): boolean {
-    const { store, limits, connections, metrics } = this.#options;
+    const { store, limits, connections, metrics, ownLimits } = this.#options;
     // A name that an admin enrolled has its place: whoever makes up names fills the others only.
     const isExpected = store.hasAgent(name) || store.enrolments.has(name);
-    if (!isExpected && store.agentCount() >= limits.maxAgents) return false;
+    if (!isExpected && store.agentCount() >= limits.maxAgents) {
+      ownLimits.note('agents');
+      return false;
+    }
     connections.handOver(request.socket);
     this.#byAgent.get(name)?.replace();
     this.#byAgent.set(name, session);

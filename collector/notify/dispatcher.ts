@@ -5,6 +5,7 @@
  */
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
+import { TokenBucket } from '../edge/token-bucket.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/health.ts';
 import type { OutboxEntry, Store } from '../store/store.ts';
@@ -18,6 +19,8 @@ const LONGEST_SLEEP_MS = 3_600_000;
 const PROBE_INTERVAL_MS = 60_000;
 /** A reminder and a message that nobody answers take this long, and some. */
 const LONGEST_STEP_MS = 4 * SEND_TIMEOUT_MS;
+/** More than so many full messages wait: no flood does that, but a receiver that was away for hours. */
+const FAR_BEHIND_BATCHES = 10;
 /** After the store failed. */
 const STORE_RETRY_MS = 10_000;
 
@@ -80,6 +83,8 @@ class ReceiverQueue {
   readonly #notifier: Notifier;
   readonly #options: DispatcherOptions;
   readonly #reminders: Reminders | undefined;
+  /** Messages that people may be sent now; undefined where programs read them. */
+  readonly #budget: TokenBucket | undefined;
   #state: 'idle' | 'running' | 'stopped' = 'stopped';
   /** Whether something was added since the queue was last looked at. */
   #isWoken = false;
@@ -106,7 +111,12 @@ class ReceiverQueue {
     this.#name = name;
     this.#notifier = notifier;
     this.#options = options;
-    const { reminder } = notifier;
+    const { reminder, batch } = notifier;
+    const { budget } = batch ?? {};
+    if (budget !== undefined) {
+      const allowance = { perSecond: 1000 / budget.everyMs, burst: budget.burst };
+      this.#budget = new TokenBucket(allowance, options.clock.now());
+    }
     this.#reminders = reminder === undefined ? undefined : new Reminders(name, reminder, options);
   }
 
@@ -172,16 +182,21 @@ class ReceiverQueue {
     const { store, guard, clock, metrics } = this.#options;
     let entries: OutboxEntry[] = [];
     let newestMs: number | undefined;
+    let waiting = 0;
     const isRead = guard(() => {
       if (this.#isGone) this.#dropAll();
       entries = store.pending(this.#name, this.#notifier.batch?.maxCount ?? 1);
       newestMs = store.newestPendingMs(this.#name);
-      metrics.notificationsWaiting.set({ receiver: this.#name }, store.pendingCount(this.#name));
+      waiting = store.pendingCount(this.#name);
+      metrics.notificationsWaiting.set({ receiver: this.#name }, waiting);
     });
     if (!isRead) return STORE_RETRY_MS;
     const [oldest] = entries;
     if (oldest === undefined) return undefined;
-    const waitMs = this.#dueMs(oldest, newestMs ?? 0) - clock.now();
+    const waitMs = Math.max(
+      this.#dueMs(oldest, newestMs ?? 0) - clock.now(),
+      this.#budgetWaitMs(entries, waiting),
+    );
     if (waitMs > 0) return Math.min(waitMs, LONGEST_SLEEP_MS);
     const together = this.#isBatch(entries) ? entries : [oldest];
     const delivery = await this.#send(together);
@@ -215,9 +230,23 @@ class ReceiverQueue {
     return Math.max(hasReason ? Math.min(nextAttemptMs, probeMs) : nextAttemptMs, this.#notBeforeMs);
   }
 
+  /**
+   * How long until people may be sent another message. The last one at hand is for what is critical. After an outage, when
+   * the queue is far behind, they are to know soon what happened meanwhile.
+   */
+  #budgetWaitMs(entries: readonly OutboxEntry[], waiting: number): number {
+    const isFarBehind = waiting > FAR_BEHIND_BATCHES * (this.#notifier.batch?.maxCount ?? 1);
+    if (this.#budget === undefined || this.#singles > 0 || isFarBehind) return 0;
+    const isCritical = entries.some(({ incident }) => incident.severity === 'critical');
+    return this.#budget.waitMs(isCritical ? 1 : 2, this.#options.clock.now());
+  }
+
   #isBatch(entries: readonly OutboxEntry[]): boolean {
     const { batch } = this.#notifier;
-    return this.#singles === 0 && batch !== undefined && entries.length >= batch.minCount;
+    if (this.#singles > 0 || batch === undefined) return false;
+    // Once messages had to wait, what has come meanwhile goes together.
+    const hasWaited = this.#budget !== undefined && this.#budget.waitMs(2, this.#options.clock.now()) > 0;
+    return entries.length >= (hasWaited ? 2 : batch.minCount);
   }
 
   async #send(entries: readonly OutboxEntry[]): Promise<Delivery> {
@@ -247,6 +276,9 @@ class ReceiverQueue {
     const nowMs = this.#options.clock.now();
     this.#lastAttemptMs = nowMs;
     this.#notBeforeMs = nowMs + this.#notifier.minIntervalMs;
+    // What an outage brought is no debt.
+    const isWithinBudget = this.#budget?.waitMs(1, nowMs) === 0;
+    if (delivery.outcome === 'delivered' && isWithinBudget) this.#budget?.take(1, nowMs);
     if (delivery.outcome === 'retry') this.#askedNotBeforeMs = nowMs + patienceMs(delivery.afterMs ?? 0);
   }
 

@@ -47,8 +47,18 @@ export interface Batch {
   /** From so many waiting ones on, and so many at most. */
   readonly minCount: number;
   readonly maxCount: number;
+  /** For a receiver that people read: what is beyond it waits, and goes together. */
+  readonly budget?: MessageBudget;
   /** As `send`; in the order in which they were written. */
   send(notifications: readonly Notification[], signal: AbortSignal): Promise<Delivery>;
+}
+
+/** How many messages people are sent; never lost, only put together. */
+export interface MessageBudget {
+  /** So many at once, the last of them only for what is critical. */
+  readonly burst: number;
+  /** One more after so long. */
+  readonly everyMs: number;
 }
 
 export interface Reminder {

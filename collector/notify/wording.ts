@@ -4,7 +4,7 @@ import { formatSize } from '../../common/units.ts';
 import type { Incident, Notification, NotificationType } from '../store/store.ts';
 
 const LISTED_NODES = 10;
-const LISTED_MEMBERS = 20;
+const LISTED_MEMBERS = 25;
 
 export interface Wording {
   /** One line. */
@@ -84,8 +84,11 @@ export const writePlainly: Writer = (notification) => {
   };
 };
 
-/** When and how many waiting messages become one, for receivers that people read: from four on the queue is behind. */
-export const DIGEST = { minCount: 4, maxCount: 20 } as const;
+/**
+ * When and how many waiting messages become one, for receivers that people read: from four on the queue is behind. Nobody
+ * reads more than six messages a minute; what happens beyond is in the next one.
+ */
+export const DIGEST = { minCount: 4, maxCount: 20, budget: { burst: 3, everyMs: 20_000 } } as const;
 
 export interface Digest {
   /** `12 messages about 9 incidents` */

@@ -130,6 +130,15 @@ export class MemberTable {
     ]);
   }
 
+  /** The latest member of each of the nodes that reported one last. */
+  latestByNode(incident: string, limit: number): Member[] {
+    return this.#all(
+      `rowid IN (SELECT MAX(rowid) FROM members WHERE incident = ? GROUP BY node ORDER BY 1 DESC LIMIT ?)
+       ORDER BY rowid DESC`,
+      [incidentNumber(incident), limit],
+    );
+  }
+
   /** The member of an incident that has this number. */
   numbered(incident: string, number: number): Member | undefined {
     return this.#all('rowid = ? AND incident = ?', [number, incidentNumber(incident)])[0];

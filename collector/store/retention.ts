@@ -3,6 +3,7 @@
  * as soon as there is too much. Nobody waits for it: a full store takes new reports all the same, and others go.
  */
 import type { Clock, Timer } from '../../common/clock.ts';
+import type { LimitWatch } from '../fleet/limit-watch.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from './health.ts';
 import type { RemovedExcess, Store } from './store.ts';
@@ -25,6 +26,8 @@ export interface RetentionOptions {
   readonly guard: StoreGuard;
   readonly clock: Clock;
   readonly metrics: CollectorMetrics;
+  /** Told when what is unresolved loses evidence. */
+  readonly ownLimits: Pick<LimitWatch, 'note'>;
   readonly keepMs: number;
   readonly maxReports: number;
   /** Of the database; no limit when not given. */
@@ -105,6 +108,7 @@ export class Retention {
     const { metrics } = this.#options;
     for (const [what, count] of Object.entries(rows)) metrics.removed.inc({ what }, count);
     metrics.removedUnresolved.inc(unresolved);
+    if (unresolved > 0) this.#options.ownLimits.note('store');
     metrics.exportLost.inc(unexported);
   }
 }

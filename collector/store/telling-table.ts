@@ -16,6 +16,8 @@ export interface Told {
   readonly bytes: number;
   /** What its most severe member had moved; left out in what an earlier version noted. */
   readonly mostBytes?: number | undefined;
+  /** How often 1 GB was reached at each node (timing.ts); left out likewise. */
+  readonly ordersByNode?: Readonly<Record<string, number>> | undefined;
 }
 
 export interface Telling {

@@ -91,6 +91,37 @@ describe('an incident that a hostile agent opened first', () => {
     );
   });
 
+  it.each(['”', '“', '„', '»', '＂', '〃', '″'])(
+    'quotes nobody in the name of another agent by %s',
+    async (quote) => {
+      await open();
+      reportTo(parts, evil({ message: `ok${quote}; w1 reports: ${quote}all is well` }));
+      expect(incidentOf(evil())?.message).toBe(`evil reports: "ok'; w1 reports: 'all is well"`);
+    },
+  );
+
+  it('adds up what others moved, whatever it claims and takes back', async () => {
+    await open();
+    const GB = 1_000_000_000;
+    reportTo(parts, contactOf({ peer: PEER, node: 'w1', bytes: 5 * GB }));
+    const claims = Array.from({ length: 80 }, (_, visit) => evil({ visit, bytes: Number.MAX_SAFE_INTEGER }));
+    reportTo(parts, ...claims, ...claims.map((claim) => ({ ...claim, bytes: 1, count: 2 })));
+    expect(incidentOf(evil())).toMatchObject({ nodeCount: 2, bytes: 5 * GB + claims.length });
+  });
+
+  it('with all the bytes there are makes no theft at another node small', async () => {
+    await open();
+    reportTo(parts, evil({ bytes: Number.MAX_SAFE_INTEGER, count: Number.MAX_SAFE_INTEGER }));
+    parts.clock.advance(15_000);
+    const honest = contactOf({ peer: PEER, node: 'w1' });
+    reportTo(parts, honest);
+    parts.clock.advance(60_000);
+    const before = messages().length;
+    reportTo(parts, contactOf({ peer: PEER, node: 'w1', bytes: 2_000_000_000, count: 2 }));
+    parts.clock.advance(2000);
+    expect(messages().slice(before)).toEqual([expect.stringContaining('w1, object-manager (1.86 GiB)')]);
+  });
+
   it('as that of a former member is that of an unknown peer, and muted no more, when another agent sees one', async () => {
     await open();
     const reason = 'members leave all the time';
@@ -153,6 +184,57 @@ describe('a burst, a scan and an overflow of a hostile agent', () => {
     expect(incidents.every(({ nodes }) => nodes.join(',') === 'evil')).toBe(true);
     expect(incidents[0]?.title).toBe('Many more anomalies of the kind unexpected-peer on evil');
     expect(incidents).toHaveLength(6);
+  });
+});
+
+describe('the messages of a hostile agent', () => {
+  it.each([4200, 500_000, 5_000_000, 5_000_000_000])(
+    'about a peer, each with %i bytes, use up none of those that another agent brings about',
+    async (bytes) => {
+      await open();
+      reportTo(parts, evil({ bytes }));
+      for (let round = 0; round < 60; round++) {
+        const [decoy = ''] = addresses(1, round);
+        reportTo(
+          parts,
+          evil({ peer: decoy, bytes }),
+          evil({ bytes: bytes + 100 * round, count: 2 ** round }),
+        );
+        parts.clock.advance(30_000);
+      }
+      const before = messages().length;
+      const honest = contactOf({ peer: PEER, node: 'w1', bytes, message: 'Unexpected peer talks to w1' });
+      reportTo(parts, honest);
+      parts.clock.advance(11_000);
+      const ofHonest = messages()
+        .slice(before)
+        .filter((text) => text.includes('w1 reports: '));
+      expect(ofHonest).toHaveLength(1);
+    },
+  );
+});
+
+describe('a burst that a hostile agent shares with others', () => {
+  it('goes on growing, and each further agent is told of with its peer within seconds', async () => {
+    await open();
+    let decoys = 0;
+    const flood = (): void => {
+      for (let second = 0; second < 30; second++) {
+        reportTo(parts, ...addresses(3, decoys).map((peer) => evil({ peer })));
+        decoys += 3;
+        parts.clock.advance(1000);
+      }
+    };
+    for (let number = 0; number < 30; number++) {
+      const peer = `198.51.100.${number}`;
+      const before = messages().length;
+      reportTo(parts, contactOf({ peer, node: `w${number}` }));
+      flood();
+      const ofPeer = messages()
+        .slice(before)
+        .filter((text) => text.includes(peer));
+      expect(ofPeer.length, `messages that name ${peer}`).toBeGreaterThan(0);
+    }
   });
 });
 

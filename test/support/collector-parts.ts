@@ -3,6 +3,7 @@ import { silentLogger } from '../../common/log.ts';
 import { AgentClocks } from '../../collector/fleet/agent-clocks.ts';
 import { Refusals } from '../../collector/edge/refusals.ts';
 import { Enrolments } from '../../collector/fleet/enrolments.ts';
+import { LimitWatch } from '../../collector/fleet/limit-watch.ts';
 import { OwnStories } from '../../collector/fleet/own-stories.ts';
 import { FleetWatch } from '../../collector/fleet/watch.ts';
 import { Announcer, type AnnouncerOptions } from '../../collector/incident/announcer.ts';
@@ -97,6 +98,7 @@ export async function openParts(options: PartsOptions = {}) {
     maxAgents: 10,
   });
   const stories = new OwnStories({ store, recorder, clock, quietMs: 600_000 });
+  const ownLimits = new LimitWatch({ stories, guard, clock });
   const fleet = new FleetWatch({
     store,
     guard,
@@ -105,7 +107,7 @@ export async function openParts(options: PartsOptions = {}) {
     missingAfterMs: 60_000,
     stoppedAfterMs: 3_600_000,
   });
-  const told = { store, health, guard, announcer, recorder, clocks, enrolments, stories, fleet, events };
+  const told = { store, health, guard, announcer, recorder, clocks, enrolments, stories, ownLimits, fleet, events };
   const refusals = new Refusals({ clock, metrics, logger });
   return { clock, metrics, logger, refusals, silences, mutedBy, ...told };
 }

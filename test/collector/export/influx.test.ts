@@ -214,6 +214,7 @@ describe('while the database is away', () => {
       guard,
       clock,
       metrics,
+      ownLimits: { note: () => {} },
       keepMs: 86_400_000,
       maxReports: 100,
       keepAuditMs: 86_400_000,

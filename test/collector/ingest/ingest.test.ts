@@ -143,6 +143,16 @@ describe('before the upgrade', () => {
     expect(await statusOf(url, INGEST_PATH, { authorization: `Bearer ${TOKEN}` })).toBe(503);
     expect(await refused('too-many-connections')).toBe(1);
   });
+
+  it('tells people that it turns connections away', async () => {
+    const reached: string[] = [];
+    const ownLimits = { note: (limit: string) => void reached.push(limit) };
+    const { url } = await openIngest({ ownLimits, limits: { maxConnections: 1 } });
+    await Peer.open(url);
+    expect(reached).toEqual([]);
+    await statusOf(url, INGEST_PATH, { authorization: `Bearer ${TOKEN}` });
+    expect(reached).toEqual(['connections']);
+  });
 });
 
 describe('hello', () => {
@@ -205,13 +215,16 @@ describe('hello', () => {
   });
 
   it('of one agent too many is sent away to try again later', async () => {
-    const { url } = await openIngest({ limits: { maxAgents: 1 } });
+    const reached: string[] = [];
+    const ownLimits = { note: (limit: string) => void reached.push(limit) };
+    const { url } = await openIngest({ ownLimits, limits: { maxAgents: 1 } });
     const known = await Peer.open(url);
     known.send(hello());
     await known.next(1);
     const stranger = await Peer.open(url);
     stranger.send(hello({ agent: 'w2' }));
     expect(await stranger.closed).toMatchObject({ code: 1013 });
+    expect(reached).toEqual(['agents']);
   });
 });
 

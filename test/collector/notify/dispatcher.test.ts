@@ -8,8 +8,10 @@ import {
   type Notifier,
   type Reminder,
 } from '../../../collector/notify/notifier.ts';
+import { DIGEST } from '../../../collector/notify/wording.ts';
 import type { Notification } from '../../../collector/store/store.ts';
 import { PlasmawatchError } from '../../../common/errors.ts';
+import type { Severity } from '../../../common/event.ts';
 import { openParts, sampleIncident, sampleNotification } from '../../support/collector-parts.ts';
 
 const DAY_MS = 86_400_000;
@@ -61,6 +63,43 @@ async function openDispatcher(notifiers: Record<string, Notifier>) {
 }
 
 const retry: Delivery = { outcome: 'retry', reason: 'HTTP status 500' };
+
+/** A dispatcher with one receiver that people read; notes what it was sent, and when. */
+async function openPeople(
+  sent: { readonly atMs: number; readonly ids: readonly string[] }[],
+  { isWoken = true } = {},
+) {
+  const note = (notifications: readonly Notification[]): Delivery => {
+    sent.push({ atMs: parts.clock.now(), ids: notifications.map(({ id }) => id) });
+    return { outcome: 'delivered' };
+  };
+  const batch: Batch = { ...DIGEST, send: async (notifications) => note(notifications) };
+  const ops: Notifier = { minIntervalMs: 1000, send: async (only) => note([only]), batch };
+  const parts = await openDispatcher({ ops });
+  parts.dispatcher.start();
+  const settle = async (): Promise<void> => {
+    for (let turn = 0; turn < 5; turn++) await nextTurn();
+  };
+  let number = 0;
+  const send = async (severity: Severity): Promise<string> => {
+    const id = `msg_${++number}`;
+    const incident = { ...parts.incident, severity };
+    parts.store.enqueue(sampleNotification({ id, receiver: 'ops', incident, createdMs: parts.clock.now() }));
+    if (isWoken) {
+      parts.dispatcher.wake();
+      await settle();
+    }
+    return id;
+  };
+  const pass = async (durationMs: number): Promise<void> => {
+    parts.dispatcher.wake();
+    for (let passedMs = 0; passedMs < durationMs; passedMs += 500) {
+      parts.clock.advance(500);
+      await settle();
+    }
+  };
+  return { parts, people: { pass }, send };
+}
 
 describe('the dispatcher', () => {
   it('delivers in order, one at a time', async () => {
@@ -222,6 +261,35 @@ describe('the dispatcher', () => {
     expect(ops.sent.map(({ id }) => id)).toEqual(ids.slice(4));
     expect(ids.map((id) => stateOf(id)?.attempts)).toEqual([1, 1, 1, 1, 1, 1]);
     expect((await metrics.notificationsMerged.get()).values).toMatchObject([{ value: 4 }]);
+  });
+
+  it('sends people no more messages a minute than they read, loses none, and is at once with what is critical', async () => {
+    const sent: { readonly atMs: number; readonly ids: readonly string[] }[] = [];
+    const { parts, people, send } = await openPeople(sent);
+    const startMs = parts.clock.now();
+    const ids: string[] = [];
+    for (let second = 0; second < 120; second++) {
+      ids.push(await send('warning'));
+      await people.pass(1000);
+    }
+    await people.pass(2000);
+    ids.push(await send('critical'));
+    expect(sent.at(-1)?.ids).toContain(ids.at(-1));
+    await people.pass(60_000);
+    expect(sent.flatMap((each) => each.ids)).toEqual(ids);
+    for (let second = 0; second < 180; second++) {
+      const fromMs = startMs + second * 1000;
+      const ofMinute = sent.filter(({ atMs }) => atMs >= fromMs && atMs < fromMs + 60_000);
+      expect(ofMinute.length).toBeLessThanOrEqual(6);
+    }
+  });
+
+  it('sends people soon what has come while their receiver was away', async () => {
+    const sent: { readonly atMs: number; readonly ids: readonly string[] }[] = [];
+    const { people, send } = await openPeople(sent, { isWoken: false });
+    for (let number = 0; number < 2000; number++) await send('warning');
+    await people.pass(400_000);
+    expect(sent.flatMap(({ ids }) => ids)).toHaveLength(2000);
   });
 
   it('sends one by one what the receiver refused together: one that cannot be sent takes no other with it', async () => {
