@@ -5,6 +5,7 @@
  *
  * Ray's list is evidence, not proof: whoever runs `ray start --address` is on it.
  */
+import { parseAddress, type Address } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
 import { messageOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
@@ -39,10 +40,10 @@ interface RayDependencies {
   /** Every address of this machine. */
   readonly localAddresses: () => readonly string[];
   /**
-   * The users whose sockets listen at a port of this machine; left out where the machine is another one. Whoever has an account
-   * here can listen in the place of a dashboard that does not run.
+   * The users of whom one gets a connection to an endpoint of this machine; left out where the machine is another one. Whoever has
+   * an account here can listen in the place of a dashboard that does not run, or beside it at another address.
    */
-  readonly listeningUsers?: ((port: number) => Promise<ReadonlySet<number>>) | undefined;
+  readonly listeningUsers?: ((address: Address, port: number) => Promise<ReadonlySet<number>>) | undefined;
   /** What other agents have read of the cluster, and where ours goes. */
   readonly sharedMembers?: SharedMembers | undefined;
   /** Ray's own token, where the cluster wants one. */
@@ -159,17 +160,27 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   }
 
   /**
-   * Unless told otherwise, the dashboard listens on the head's loopback only.
-   * @throws where this node is the head, and the port is another user's
+   * Unless told otherwise, the dashboard listens on the head's loopback only. On this node only those are asked who listen as root
+   * or as the raylet's user: as long as such a socket is there, nobody else can take its place.
+   * @throws where this node is the head, and none is there
    */
   async function dashboardHosts({ address, userId }: Head, port: number): Promise<string[]> {
     const { localAddresses, listeningUsers } = dependencies;
     if (!isOfThisNode({ address }, localAddresses())) return [address];
-    for (const user of (await listeningUsers?.(port)) ?? []) {
-      if (user !== 0 && user !== userId)
-        throw new Error(`port ${port} is of user ${user}, and the raylet of user ${userId}`);
+    const hosts = address === LOOPBACK ? [address] : [LOOPBACK, address];
+    if (listeningUsers === undefined) return hosts;
+    const trusted: string[] = [];
+    const others = new Set<number>();
+    for (const host of hosts) {
+      const parsed = parseAddress(host);
+      const users = [...(parsed === undefined ? [] : await listeningUsers(parsed, port))];
+      const foreign = users.filter((user) => user !== 0 && user !== userId);
+      for (const user of foreign) others.add(user);
+      if (users.length > 0 && foreign.length === 0) trusted.push(host);
     }
-    return address === LOOPBACK ? [address] : [LOOPBACK, address];
+    if (trusted.length > 0) return trusted;
+    if (others.size === 0) throw new Error(`nobody listens at port ${port}`);
+    throw new Error(`port ${port} is of user ${[...others].join(', ')}, and the raylet of user ${userId}`);
   }
 
   const loop = new LookLoop({ clock, intervalMs: () => POLL_INTERVAL_MS, look });
