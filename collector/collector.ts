@@ -258,6 +258,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
   const ingest = new Ingest({
     server: server.server,
     connections,
+    isTrustedProxy,
     refusals,
     store,
     guard,

@@ -38,8 +38,8 @@ export interface Follower {
   readonly agent: string;
   /** Whether it presented a credential of its own: then its name is no other's. */
   readonly isBound?: boolean;
-  /** Where it connects from; left out where that tells agents apart no better than their names (loopback). */
-  readonly from?: string;
+  /** Where it connects from: one place for all addresses of loopback, or behind a proxy that is not trusted. */
+  readonly from: string;
   /** Returns whether the message went out; a peer that does not read is told later. */
   readonly send: (message: SharedMembersMessage | MembersWanted) => boolean;
 }
@@ -378,7 +378,7 @@ function confirmedView(reports: readonly Report[]): AcceptedView | undefined {
 function areDifferentNodes(a: Follower, b: Follower): boolean {
   if (a.agent === b.agent) return false;
   const areBound = a.isBound === true && b.isBound === true;
-  return areBound || a.from === undefined || b.from === undefined || a.from !== b.from;
+  return areBound || a.from !== b.from;
 }
 
 /** @param reports of the same addresses, one or two */

@@ -19,6 +19,7 @@ function follower(agent: string, canRead = () => true): Follower & { told: strin
   const told: string[] = [];
   return {
     agent,
+    from: `place of ${agent}`,
     told,
     send(message) {
       if (!canRead()) return false;
