@@ -9,8 +9,20 @@
  */
 import { join } from 'node:path';
 import { readForeignEnds, readForeignStart } from '../process/foreign-files.ts';
-import { listProcesses, readCommandLine, shareNetwork, type ProcessSearch } from '../process/proc-files.ts';
-import { isStill, readProcessIdentity, readUsers, type ProcessIdentity } from '../process/process-facts.ts';
+import {
+  areOthersHidden,
+  listProcesses,
+  readCommandLine,
+  shareNetwork,
+  type ProcessSearch,
+} from '../process/proc-files.ts';
+import {
+  isStill,
+  readProcessIdentity,
+  readRealGroup,
+  readUsers,
+  type ProcessIdentity,
+} from '../process/process-facts.ts';
 import { socketInodesOf } from '../process/socket-holder.ts';
 import { readSocketTable, type TableEntry } from '../process/socket-table.ts';
 import { OVERDUE, processReads, trustedReads } from '../process/timed-reads.ts';
@@ -88,7 +100,8 @@ type Listeners = (pid: number) => Promise<readonly TableEntry[]>;
 /**
  * All raylets that share our network namespace, those that are proven first, and of them the one that started first.
  * Processes that vanish meanwhile are left out.
- * @throws PlasmawatchError PW_SYSTEM_CALL where a process of a trusted user does not let itself be looked at
+ * @throws PlasmawatchError PW_SYSTEM_CALL where a process of a trusted user does not let itself be looked at, or where none is
+ *   seen and the processes of others are hidden
  */
 export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> {
   const { proc = '/proc', others, trust = TRUST_ROOT } = search;
@@ -106,6 +119,13 @@ export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> 
     if (!isTrusted) untrusted++;
     const raylet = await examine(pid, { ...search, listeners });
     if (raylet !== undefined) raylets.push(raylet);
+  }
+  if (raylets.length === 0 && (await areOthersHidden(proc))) {
+    throw new PlasmawatchError(
+      'PW_SYSTEM_CALL',
+      'the processes of other users are hidden (hidepid of /proc): CAP_SYS_PTRACE or its gid lets the agent see a raylet',
+      { operation: 'read', subject: 'raylets' },
+    );
   }
   return raylets.toSorted(
     (a, b) => Number(b.isProven) - Number(a.isProven) || a.startTicks - b.startTicks || a.pid - b.pid,
@@ -217,7 +237,8 @@ async function examineTrusted(
 ): Promise<Raylet | undefined> {
   const file = await proveFile(proc, identity, trust).catch(() => 'refuted' as const);
   if (file === 'refuted') return undefined;
-  const isEnough = file === 'proven' || (file === 'hidden' && mayBeHidden(trust));
+  const isEnough =
+    file === 'proven' || (file === 'hidden' && mayBeHidden(trust) && (await isOwnProgram(proc, identity)));
   if (!isEnough) return describeUnproven(listeners, identity, options, file === 'hidden' ? 'hidden' : 'file');
   const raylet = await describeProven(proc, identity, options, file === 'proven');
   const listens = await listensAt(proc, identity, raylet.objectManagerPort, mayBeHidden(trust));
@@ -229,6 +250,14 @@ async function examineTrusted(
 
 function mayBeHidden({ isUserNamed, executable }: RayletTrust): boolean {
   return isUserNamed === true && executable === undefined;
+}
+
+/**
+ * Of a file that cannot be seen: whether it is a program of the user's own, and not one that everybody may start as root and
+ * that has become root altogether, as sudo does before it asks for a password. Such a one keeps the group of who started it.
+ */
+async function isOwnProgram(proc: string, { pid, userId }: ProcessIdentity): Promise<boolean> {
+  return userId !== 0 || (await readRealGroup(proc, pid)) === 0;
 }
 
 /**
