@@ -42,6 +42,9 @@ describe.skipIf(!isRoot)('a file (needs root)', () => {
     ['of somebody else in a folder like /tmp', () => foreignIn(0o1777), 'problem'],
     ['behind a link of somebody else', () => foreignLink(0o755), 'warning'],
     ['behind a link of somebody else in a folder like /tmp', () => foreignLink(0o1777), 'problem'],
+    ['behind a link to a link in a folder that everybody may write', () => twoLinks(0o777), 'problem'],
+    ['behind a link to a link of somebody else in a folder like /tmp', () => twoLinks(0o1777), 'problem'],
+    ['behind a link to a link in a folder of nobody else', () => twoLinks(0o755, 0), 'nothing'],
     ['in a folder of somebody else', () => chown(join(folder, 'etc'), OTHER, OTHER), 'warning'],
     ['in a folder of somebody else that lies in one like /tmp', () => chown(folder, OTHER, OTHER), 'problem'],
     ['that another group may write', () => ofGroup(OTHER), 'warning'],
@@ -60,6 +63,15 @@ describe.skipIf(!isRoot)('a file (needs root)', () => {
   async function foreignLink(mode: number): Promise<void> {
     await linked(() => chmod(join(folder, 'etc'), mode));
     await lchown(file, OTHER, OTHER);
+  }
+  /** The first of them and the file are where nobody else may write; what is between is not. */
+  async function twoLinks(mode: number, owner = OTHER): Promise<void> {
+    await mkdir(join(folder, 'open'));
+    await rename(file, join(folder, 'real'));
+    await symlink('../real', join(folder, 'open/link'));
+    await lchown(join(folder, 'open/link'), owner, owner);
+    await chmod(join(folder, 'open'), mode);
+    await symlink('../open/../open/./link', file);
   }
   async function ofGroup(gid: number): Promise<void> {
     await chown(file, 0, gid);
