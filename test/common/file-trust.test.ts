@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { chmod, chown, lchown, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -77,6 +78,27 @@ describe.skipIf(!isRoot)('a file (needs root)', () => {
     await chown(file, 0, gid);
     await chmod(file, 0o660);
   }
+
+  it('is taken from a folder as Kubernetes mounts a ConfigMap, with a warning', async () => {
+    const volume = join(folder, 'volume');
+    await mkdir(join(volume, '..2026_11_28'), { recursive: true });
+    await writeFile(join(volume, '..2026_11_28', 'rules.yaml'), 'version: 1\n');
+    await symlink('..2026_11_28', join(volume, '..data'));
+    await symlink('..data/rules.yaml', join(volume, 'rules.yaml'));
+    await chmod(volume, 0o777);
+    const rules = join(folder, 'etc', 'rules.yaml');
+    execFileSync('mount', ['--bind', volume, join(folder, 'etc')]);
+    try {
+      expect(Object.keys(await judgeFile(rules))).toEqual(['problem']);
+      execFileSync('mount', ['-o', 'remount,bind,ro', join(folder, 'etc')]);
+      expect(Object.keys(await judgeFile(rules))).toEqual(['warning']);
+      const { ruleset, diagnostics } = await loadRules(rules, { clock });
+      expect(diagnostics.map(({ severity }) => severity)).toEqual(['warning']);
+      expect(ruleset).toBeDefined();
+    } finally {
+      execFileSync('umount', [join(folder, 'etc')]);
+    }
+  });
 
   it.each(CASES)('%s is judged', async (_what, prepare, expected) => {
     await prepare();
