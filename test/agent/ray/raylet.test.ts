@@ -138,6 +138,38 @@ describe('findRaylets', () => {
     });
   });
 
+  it.each([
+    ['where its output goes', 'raylet.1.out', true],
+    ['behind that of its start before', 'raylet.out', false],
+  ])(
+    'takes the port of its own start (%s), in the session of a raylet before it',
+    async (_where, log, hasOutput) => {
+      // As Ray 2.9 does: without an id of the node and a path of the log.
+      const argv = rayletArgv({ object_manager_port: '0', node_manager_port: '0' });
+      await addProcess(
+        6316,
+        argv.filter((option) => !option.startsWith('--node_id=')),
+        { listensOn: [45_019] },
+      );
+      const folder = `6316/root${SESSION}/logs`;
+      const before = logLine(OTHER_NODE_ID, 36_875);
+      await addFile(`${folder}/raylet.out`, before);
+      await addFile(`${folder}/${log}`, (hasOutput ? '' : before) + logLine(NODE_ID, 45_019));
+      if (hasOutput) await addLink('6316/fd/1', `${SESSION}/logs/${log}`);
+      expect(await findRaylets({ proc, trust })).toMatchObject([
+        { isProven: true, objectManagerPort: 45_019, how: 'log' },
+      ]);
+    },
+  );
+
+  it('is a raylet still where its log tells a port of another one', async () => {
+    await addProcess(6316, rayletArgv({ object_manager_port: '0', node_id: '' }), { listensOn: [45_019] });
+    await addFile(`6316/root${SESSION}/logs/raylet.out`, logLine(OTHER_NODE_ID, 36_875));
+    expect(await findRaylets({ proc, trust })).toMatchObject([
+      { isProven: true, objectManagerPort: undefined, gcsAddress: '10.77.0.10:6379' },
+    ]);
+  });
+
   it('finds the line at the end of a log that is longer than what is read', async () => {
     await addProcess(6316, rayletArgv({ object_manager_port: '0' }));
     const noise = '[2026-11-23 09:39:02,000 I 6316 6316] noise\n'.repeat(20_000);
