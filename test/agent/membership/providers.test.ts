@@ -336,6 +336,30 @@ describe('createRayProvider', () => {
     expect(credentials).toEqual(Array.from({ length: questions }, () => 'Bearer a-token'));
   });
 
+  it.each([
+    ['is on the loopback of the head: anybody there may listen at its address', '127.0.0.1', []],
+    ['is on its loopback, by name', 'localhost', []],
+    ['is on its loopback, over IPv6', '::1', []],
+    ['is at the address of the head', '10.0.0.7', ['10.0.0.7:8265 Bearer a-token']],
+    ['may not run at all', undefined, ['10.0.0.7:8265 undefined']],
+  ])('of a head on another node asks a dashboard that %s', async (_title, dashboardHost, expected) => {
+    const asked: string[] = [];
+    const told = dashboardHost === undefined ? {} : { dashboardHost, dashboardPort: 8265 };
+    const asking = createRayProvider({
+      ...dependencies([{ ...raylet, ...told, gcsAddress: '10.0.0.7:6379' }]),
+      rayToken: 'a-token',
+      listeningUsers: () => Promise.reject(new Error('not of this machine')),
+      fetch: (url, init) => {
+        if (typeof url !== 'string') throw new Error('no text');
+        asked.push(`${new URL(url).host} ${new Headers(init?.headers).get('authorization') ?? 'undefined'}`);
+        return Promise.resolve(new Response(summary()));
+      },
+    });
+    await asking.start((view) => views.push(view));
+    await asking.stop();
+    expect(asked).toEqual(expected);
+  });
+
   it('has the head approved like others, unless it is this node', async () => {
     const raylets = [raylet];
     await start(provider(raylets));
