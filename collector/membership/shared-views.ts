@@ -194,13 +194,14 @@ export class SharedViews {
   }
 
   /** Undefined where there are too many: of this agent, of the cluster, or of all. */
-  #clusterToReport(key: string, { agent }: Follower): Cluster | undefined {
+  #clusterToReport(key: string, follower: Follower): Cluster | undefined {
+    const { agent } = follower;
     const known = this.#clusters.get(key);
     if (known?.reports.has(agent) === true) return known;
     this.#forgetOld();
     if (this.#countOf(({ reports }) => reports.has(agent)) >= MAX_CLUSTERS_OF_AGENT) return undefined;
-    if (known !== undefined && known.reports.size >= MAX_REPORTS && !this.#isNamed(agent, key))
-      return undefined;
+    const isFull = known !== undefined && known.reports.size >= MAX_REPORTS && !this.#isNamed(agent, key);
+    if (isFull && !makeRoomForPlace(known, follower)) return undefined;
     if (known === undefined || known.reports.size === 0) {
       if (this.#countOf(isRead) >= MAX_CLUSTERS && !this.#dropOneThatWaits()) return undefined;
     }
@@ -356,6 +357,25 @@ export class SharedViews {
     // It rests from now on, and what it has read before confirms nothing later.
     if (reports.get(follower.agent)?.follower === follower) reports.delete(follower.agent);
   }
+}
+
+/**
+ * Takes the report away of an agent that is not the only one of its place, for one of a place of which there is none. Who has a token
+ * that agents share has as many names as it likes, and must not keep others from agreeing.
+ */
+function makeRoomForPlace({ reports, view }: Cluster, newcomer: Follower): boolean {
+  const places = new Map<string, number>();
+  for (const { follower } of reports.values())
+    places.set(placeOf(follower), (places.get(placeOf(follower)) ?? 0) + 1);
+  if (places.has(placeOf(newcomer))) return false;
+  for (const [agent, { follower }] of reports)
+    if ((places.get(placeOf(follower)) ?? 0) > 1 && view?.readers.includes(follower) !== true)
+      return reports.delete(agent);
+  return false;
+}
+
+function placeOf({ agent, isBound, from }: Follower): string {
+  return isBound === true ? `agent ${agent}` : from;
 }
 
 function isRead({ reports, view }: Cluster): boolean {
