@@ -7,15 +7,22 @@
  * at each start: whoever gets hold of the port while no collector runs is shown a token that opens nothing.
  */
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { link, mkdir, open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readSocketTable } from '../agent/process/socket-table.ts';
-import { formatAddress, isLoopback, parseAddress } from '../common/address.ts';
+import { formatAddress, isLoopback, parseAddress, sameAddress, type Address } from '../common/address.ts';
 import { PlasmawatchError, systemCodeOf } from '../common/errors.ts';
-import { loadSecret } from '../common/secret.ts';
+import { judgeFile } from '../common/file-trust.ts';
 import { stateBelow, stateDirectory } from './system.ts';
 
 const TOKEN_BYTES = 32;
+/** What `makeToken` makes, and nothing else. */
+const TOKEN = new RegExp(`^[0-9a-f]{${TOKEN_BYTES * 2}}$`);
+const MAX_TOKEN_BYTES = TOKEN_BYTES * 4;
+const OTHERS = 0o077;
+/** No link is followed, and no pipe is waited for. */
+const AS_IT_IS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
 /** Where the services of systemd keep their state (deploy/). */
 const SERVICE_FOLDERS = ['/var/lib/plasmawatch/collector', '/var/lib/plasmawatch'];
 /** One for all collectors and agents of a user: an agent may start before its collector. */
@@ -55,17 +62,23 @@ export async function withdrawApiToken(file: string, token: string): Promise<voi
 
 /**
  * The token of the API at a loopback URL, where this user may read it.
- * @throws PlasmawatchError PW_SECRET for a file that others may write
+ * @param users for tests: another text than that of /etc/passwd
+ * @throws PlasmawatchError PW_SECRET for a file that is no token, or not only its user's
  */
 export async function findApiToken(
   url: URL,
   env: Environment,
+  users?: string,
 ): Promise<{ readonly token: string; readonly file: string } | undefined> {
   const name = apiTokenFile(url);
   if (name === undefined) return undefined;
-  for (const folder of await foldersToSearch(url, env)) {
+  const own = join(stateDirectory(env), name);
+  const token = await readToken(own);
+  if (token !== undefined) return { token, file: own };
+  for (const folder of await foldersOfOthers(url, users)) {
     const file = join(folder, name);
-    const token = await readToken(file);
+    const owner = await stat(folder).catch(() => undefined);
+    const token = owner === undefined ? undefined : await readToken(file, owner.uid);
     if (token !== undefined) return { token, file };
   }
   return undefined;
@@ -96,38 +109,75 @@ export async function sharedAgentToken(folders: readonly string[]): Promise<stri
 
 /** The name of a token's file; undefined for a URL that is not on loopback, or a name that might lead anywhere. */
 function apiTokenFile(url: URL): string | undefined {
-  const address = parseAddress(url.hostname.replaceAll(/^\[|\]$/g, ''));
+  const address = addressOf(url);
   if (address === undefined || !isLoopback(address)) return undefined;
   const usual = url.protocol === 'https:' ? '443' : '80';
   return `api-token-${formatAddress(address)}-${url.port === '' ? usual : url.port}`;
 }
 
 /** Root looks with the user who listens there, too. */
-async function foldersToSearch(url: URL, env: Environment): Promise<string[]> {
-  const folders = [stateDirectory(env), ...SERVICE_FOLDERS];
-  const home = process.geteuid?.() === 0 ? await homeOfListener(url) : undefined;
-  return home === undefined ? folders : [...folders, stateBelow(home)];
+async function foldersOfOthers(url: URL, users?: string): Promise<string[]> {
+  const home = process.geteuid?.() === 0 ? await homeOfListener(url, users) : undefined;
+  return home === undefined ? [...SERVICE_FOLDERS] : [...SERVICE_FOLDERS, stateBelow(home)];
 }
 
-async function homeOfListener(url: URL): Promise<string | undefined> {
+/** At this very address: at another one of loopback anybody may listen at the same port. */
+async function homeOfListener(url: URL, text?: string): Promise<string | undefined> {
+  const asked = addressOf(url);
   const [listener] = await readSocketTable('/proc', 'self', ({ state, local, localPort }) => {
-    return state === 'listen' && localPort === Number(url.port) && isLoopback(local);
+    return (
+      state === 'listen' && localPort === Number(url.port) && asked !== undefined && sameAddress(local, asked)
+    );
   });
   if (listener === undefined) return undefined;
-  const users = await readFile('/etc/passwd', 'utf8').catch(() => '');
+  const users = text ?? (await readFile('/etc/passwd', 'utf8').catch(() => ''));
   const fields = users.split('\n').map((line) => line.split(':'));
   return fields.find(([, , userId]) => userId === String(listener.userId))?.[5];
 }
 
-/** The token in a file; undefined where there is none that this user may read. */
-async function readToken(file: string): Promise<string | undefined> {
+function addressOf(url: URL): Address | undefined {
+  return parseAddress(url.hostname.replaceAll(/^\[|\]$/g, ''));
+}
+
+/**
+ * The token in a file that `writeDraft` made; undefined where there is none that this user may read.
+ *
+ * Root looks into folders of others, and what it reads there goes to whom they run: a link there could name a secret of root,
+ * and a pipe would let it wait for ever. So anything but a plain file of theirs is refused.
+ * @param owner whose file it must be, in a folder of somebody else
+ */
+async function readToken(file: string, owner?: number): Promise<string | undefined> {
+  let handle: FileHandle;
   try {
-    return await loadSecret(WHAT, { file });
+    handle = await open(file, AS_IT_IS);
   } catch (error) {
-    const code = error instanceof PlasmawatchError ? systemCodeOf(error.cause) : undefined;
+    const code = systemCodeOf(error) ?? 'error';
     if (code === 'ENOENT' || code === 'EACCES' || code === 'ENOTDIR') return undefined;
-    throw error;
+    throw notAToken(file, code === 'ELOOP' ? 'it is a link' : code, error);
   }
+  try {
+    const facts = await handle.stat();
+    if (!facts.isFile()) throw notAToken(file, 'it is no plain file');
+    if (owner !== undefined && facts.uid !== owner) throw notAToken(file, `it belongs to user ${facts.uid}`);
+    if ((facts.mode & OTHERS) !== 0) throw notAToken(file, `others may use it: chmod 600 ${file}`);
+    const { problem } = await judgeFile(file);
+    if (problem !== undefined) throw notAToken(file, problem);
+    const bytes = Buffer.alloc(MAX_TOKEN_BYTES);
+    const { bytesRead } = await handle.read(bytes, 0, MAX_TOKEN_BYTES, 0);
+    const token = bytes.toString('latin1', 0, bytesRead).trimEnd();
+    if (!TOKEN.test(token)) throw notAToken(file, 'it holds no token of a collector');
+    return token;
+  } finally {
+    await handle.close();
+  }
+}
+
+function notAToken(file: string, reason: string, cause?: unknown): PlasmawatchError {
+  return new PlasmawatchError('PW_SECRET', `${WHAT}: ${file} is refused: ${reason}`, {
+    operation: 'read',
+    subject: file,
+    cause,
+  });
 }
 
 async function inFirst<Result>(

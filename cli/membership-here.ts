@@ -3,6 +3,7 @@ import type { MembershipDependencies } from '../agent/membership/from-rules.ts';
 import { listeningUsers } from '../agent/process/socket-table.ts';
 import { findRaylets, type Raylet } from '../agent/ray/raylet.ts';
 import { systemClock } from '../common/clock.ts';
+import { PlasmawatchError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { loadSecret } from '../common/secret.ts';
 import type { Terminal } from './command.ts';
@@ -18,10 +19,14 @@ export interface Here {
   readonly rayToken: string | undefined;
 }
 
-/** The raylets of this node that are believed without settings, and the token in the environment. */
+/** The raylets of this node that are believed without settings, none where they cannot be looked for, and the token in the environment. */
 export async function lookHere(terminal: Pick<Terminal, 'env'>): Promise<Here> {
   const trust = await rayletTrust({}, terminal);
-  return { raylets: await findRaylets({ trust }), rayToken: await loadRayToken(terminal) };
+  const raylets = await findRaylets({ trust }).catch((error: unknown) => {
+    if (error instanceof PlasmawatchError) return [];
+    throw error;
+  });
+  return { raylets, rayToken: await loadRayToken(terminal) };
 }
 
 /** Ray's own token from a file or, as for Ray, from RAY_AUTH_TOKEN; an empty variable is none, as for Ray. */

@@ -262,6 +262,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
   const ingest = new Ingest({
     server: server.server,
     connections,
+    isTrustedProxy,
     refusals,
     store,
     guard,
@@ -304,7 +305,8 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     async start() {
       const { host, port } = config.listen;
       try {
-        await server.listen({ host, port });
+        // The name may stand for two addresses, and commands and agents ask the first.
+        await server.listen({ host: host.toLowerCase() === 'localhost' ? '127.0.0.1' : host, port });
       } catch (error) {
         stopped ??= stop();
         await stopped;

@@ -3,17 +3,20 @@
  * and who is believed, so whoever may write one may write the watch off.
  *
  * A file is refused when everybody may write it, or may put another in its place: in a folder on its way that everybody
- * may write (with the sticky bit, as /tmp, when it belongs to somebody else). It is warned of when it belongs to another
+ * may write (with the sticky bit, as /tmp, when it belongs to somebody else), unless it is mounted read-only. It is warned of when it belongs to another
  * user, or a group may write it. Root and this user are trusted with everything.
  */
-import type { Stats } from 'node:fs';
-import { lstat, realpath, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { constants, type Stats } from 'node:fs';
+import { access, lstat, readlink, stat } from 'node:fs/promises';
+import { dirname, isAbsolute, join } from 'node:path';
+import { systemCodeOf } from './errors.ts';
 
 const GROUP_WRITES = 0o020;
 const EVERYBODY_READS = 0o004;
 const EVERYBODY_WRITES = 0o002;
 const STICKY = 0o1000;
+/** As many as the kernel follows (path_resolution(7)). */
+const MAX_LINKS = 40;
 
 /** What is wrong with who may write a file, in a few words, and what to do. */
 export interface FileTrust {
@@ -30,13 +33,22 @@ export async function judgeFile(path: string): Promise<FileTrust> {
     if (!file.isFile()) return {};
     if ((file.mode & EVERYBODY_WRITES) !== 0) return { problem: `everybody may write it: chmod o-w ${path}` };
     let foreign: number | undefined;
-    for (const { folder, entry } of [...stepsTo(resolve(path)), ...stepsTo(await realpath(path))]) {
+    let shared: string | undefined;
+    for (const { folder, entry } of await stepsTo(isAbsolute(path) ? path : `${process.cwd()}/${path}`)) {
       const [{ mode }, { uid }] = [await stat(folder), await lstat(entry)];
       const isForeign = uid !== 0 && uid !== process.geteuid?.();
       if (isForeign) foreign = uid;
       if ((mode & EVERYBODY_WRITES) === 0) continue;
-      if ((mode & STICKY) === 0) return { problem: `everybody may replace ${entry}: chmod o-w ${folder}` };
-      if (isForeign) return { problem: `user ${uid} put ${entry} into ${folder}, as everybody may: move it` };
+      if ((mode & STICKY) !== 0 && !isForeign) continue;
+      if (await isReadOnly(folder)) shared = folder;
+      else if (isForeign)
+        return { problem: `user ${uid} put ${entry} into ${folder}, as everybody may: move it` };
+      else return { problem: `everybody may replace ${entry}: chmod o-w ${folder}` };
+    }
+    if (shared !== undefined) {
+      return {
+        warning: `everybody may write to ${shared} where it is not mounted read-only: chmod o-w there`,
+      };
     }
     if (foreign !== undefined) {
       return {
@@ -58,11 +70,37 @@ export async function isReadByAll(path: string): Promise<boolean> {
   return (mode & EVERYBODY_READS) !== 0;
 }
 
-/** Every folder on the way to a path, with what the way goes on to in it. */
-function stepsTo(path: string): { folder: string; entry: string }[] {
+/**
+ * Whether nobody can write to a folder here, whatever its mode says: so Kubernetes mounts the folder of a ConfigMap, with mode
+ * 0777. The kernel says so to root, too.
+ */
+async function isReadOnly(folder: string): Promise<boolean> {
+  return await access(folder, constants.W_OK).then(
+    () => false,
+    (error: unknown) => systemCodeOf(error) === 'EROFS',
+  );
+}
+
+/**
+ * Every folder on the way to a file, with what the way goes on to in it, as the kernel goes it: through each link, and through what
+ * a link's own target leads through.
+ * @param path absolute
+ */
+async function stepsTo(path: string): Promise<{ folder: string; entry: string }[]> {
   const steps: { folder: string; entry: string }[] = [];
-  for (let entry = path; entry !== dirname(entry); entry = dirname(entry)) {
-    steps.push({ folder: dirname(entry), entry });
+  const ahead = path.split('/').toReversed();
+  let folder = '/';
+  for (let links = 0; ahead.length > 0;) {
+    const name = ahead.pop() ?? '';
+    if (name === '' || name === '.') continue;
+    const entry = name === '..' ? dirname(folder) : join(folder, name);
+    if (name !== '..') steps.push({ folder, entry });
+    if ((await lstat(entry)).isSymbolicLink()) {
+      if (++links > MAX_LINKS) throw new Error('too many links');
+      const target = await readlink(entry);
+      ahead.push(...target.split('/').toReversed());
+      if (isAbsolute(target)) folder = '/';
+    } else folder = entry;
   }
   return steps;
 }

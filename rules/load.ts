@@ -72,7 +72,7 @@ function isError({ severity }: Diagnostic): boolean {
 export async function listRuleFiles(path: string): Promise<{ files: string[]; problem?: string }> {
   try {
     if (!(await stat(path)).isDirectory()) return { files: [path] };
-    const names = (await readdir(path)).filter((name) => /^[^.].*\.ya?ml$/.test(name)).toSorted();
+    const names = (await readdir(path)).filter((name) => /^[^.].*\.ya?ml$/i.test(name)).toSorted();
     if (names.length === 0) return { files: [], problem: 'the folder holds no *.yaml or *.yml file' };
     if (names.length > MAX_FILES) return { files: [], problem: `more than ${MAX_FILES} rule files` };
     return { files: names.map((name) => join(path, name)) };

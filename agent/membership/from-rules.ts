@@ -1,4 +1,5 @@
 /** Makes the membership that a rule file asks for: a provider for each source of each group. */
+import type { Address } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
 import type { Ruleset } from '../../rules/match.ts';
@@ -31,7 +32,7 @@ export interface MembershipDependencies {
   /** Every address of this machine; none in a replay, where the machine is not the one that was recorded. */
   readonly localAddresses: () => readonly string[];
   /** The users whose sockets listen at a port of this machine; left out in a replay. */
-  readonly listeningUsers?: ((port: number) => Promise<ReadonlySet<number>>) | undefined;
+  readonly listeningUsers?: ((address: Address, port: number) => Promise<ReadonlySet<number>>) | undefined;
   /** What other agents have read of the cluster; undefined where there is no collector. */
   readonly sharedMembers?: SharedMembers | undefined;
   /** Ray's own token, where the cluster wants one; it is sent to the head's dashboard only. */

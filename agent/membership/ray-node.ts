@@ -12,6 +12,8 @@ export interface Head {
   readonly gcsPort: number;
   /** Undefined where the raylet was not told it. */
   readonly dashboardPort: number | undefined;
+  /** Where the raylet was told that the dashboard is. */
+  readonly dashboardHost: string | undefined;
   /** The user of that raylet. */
   readonly userId: number;
 }
@@ -54,11 +56,11 @@ export function headMember(head: Head | undefined, localAddresses: readonly stri
 
 /** The heads that proven raylets name, that of the raylet that started first at the front. */
 export function findHeads(raylets: readonly Raylet[]): Head[] {
-  return raylets.flatMap(({ isProven, gcsAddress, dashboardPort, userId }) => {
+  return raylets.flatMap(({ isProven, gcsAddress, dashboardPort, dashboardHost, userId }) => {
     const [, bracketed, bare, port] = /^(?:\[(.*)\]|(.*)):(\d{1,5})$/.exec(gcsAddress) ?? [];
     const address = bracketed ?? bare ?? '';
     if (!isProven || parseAddress(address) === undefined) return [];
-    return [{ address, gcsPort: Number(port), dashboardPort, userId }];
+    return [{ address, gcsPort: Number(port), dashboardPort, dashboardHost, userId }];
   });
 }
 

@@ -5,6 +5,7 @@
  *
  * Ray's list is evidence, not proof: whoever runs `ray start --address` is on it.
  */
+import { isLoopbackHost, parseAddress, type Address } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
 import { messageOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
@@ -39,10 +40,10 @@ interface RayDependencies {
   /** Every address of this machine. */
   readonly localAddresses: () => readonly string[];
   /**
-   * The users whose sockets listen at a port of this machine; left out where the machine is another one. Whoever has an account
-   * here can listen in the place of a dashboard that does not run.
+   * The users of whom one gets a connection to an endpoint of this machine; left out where the machine is another one. Whoever has
+   * an account here can listen in the place of a dashboard that does not run, or beside it at another address.
    */
-  readonly listeningUsers?: ((port: number) => Promise<ReadonlySet<number>>) | undefined;
+  readonly listeningUsers?: ((address: Address, port: number) => Promise<ReadonlySet<number>>) | undefined;
   /** What other agents have read of the cluster, and where ours goes. */
   readonly sharedMembers?: SharedMembers | undefined;
   /** Ray's own token, where the cluster wants one. */
@@ -126,7 +127,10 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     const { address, dashboardPort: port = DEFAULT_DASHBOARD_PORT } = from;
     const asOfMs = clock.now();
     try {
-      const nodes = await listFrom(await dashboardHosts(from, port), port, isUrgent);
+      const nodes = await listFrom(await dashboardHosts(from, port), port, {
+        isUrgent,
+        token: mayHaveToken(from) ? dependencies.rayToken : undefined,
+      });
       const own = new Set(toAddresses(dependencies.localAddresses()).map(addressKey));
       listed = { ...toList(nodes, portsOfHead({ ...from, dashboardPort: port }), own), asOfMs };
       if (isDashboardAway) logger.info({ head: address }, 'the Ray dashboard answers again');
@@ -147,29 +151,49 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   async function listFrom(
     [host = '', ...others]: readonly string[],
     port: number,
-    isUrgent: boolean,
+    question: { readonly isUrgent: boolean; readonly token: string | undefined },
   ): Promise<ListedNode[]> {
-    const { fetch, rayToken: token } = dependencies;
     try {
-      return await listNodes({ host, port, fetch, isUrgent, token });
+      return await listNodes({ host, port, fetch: dependencies.fetch, ...question });
     } catch (error) {
       if (others.length === 0) throw error;
-      return await listFrom(others, port, isUrgent);
+      return await listFrom(others, port, question);
     }
   }
 
   /**
-   * Unless told otherwise, the dashboard listens on the head's loopback only.
-   * @throws where this node is the head, and the port is another user's
+   * Unless told otherwise, the dashboard listens on the head's loopback only. On this node only those are asked who listen as root
+   * or as the raylet's user: as long as such a socket is there, nobody else can take its place.
+   *
+   * Where Ray says that the dashboard is on the head's loopback, whoever has an account there can listen at the head's address: it is
+   * not asked from another node.
+   * @throws where this node is the head, and none is there; where it is not, and the dashboard is not to be reached
    */
-  async function dashboardHosts({ address, userId }: Head, port: number): Promise<string[]> {
+  async function dashboardHosts({ address, userId, dashboardHost }: Head, port: number): Promise<string[]> {
     const { localAddresses, listeningUsers } = dependencies;
-    if (!isOfThisNode({ address }, localAddresses())) return [address];
-    for (const user of (await listeningUsers?.(port)) ?? []) {
-      if (user !== 0 && user !== userId)
-        throw new Error(`port ${port} is of user ${user}, and the raylet of user ${userId}`);
+    if (!isOfThisNode({ address }, localAddresses())) {
+      if (dashboardHost === undefined || !isLoopbackHost(dashboardHost)) return [address];
+      throw new Error(`Ray has it listen on the loopback of the head only (${dashboardHost})`);
     }
-    return address === LOOPBACK ? [address] : [LOOPBACK, address];
+    const hosts = address === LOOPBACK ? [address] : [LOOPBACK, address];
+    if (listeningUsers === undefined) return hosts;
+    const trusted: string[] = [];
+    const others = new Set<number>();
+    for (const host of hosts) {
+      const parsed = parseAddress(host);
+      const users = [...(parsed === undefined ? [] : await listeningUsers(parsed, port))];
+      const foreign = users.filter((user) => user !== 0 && user !== userId);
+      for (const user of foreign) others.add(user);
+      if (users.length > 0 && foreign.length === 0) trusted.push(host);
+    }
+    if (trusted.length > 0) return trusted;
+    if (others.size === 0) throw new Error(`nobody listens at port ${port}`);
+    throw new Error(`port ${port} is of user ${[...others].join(', ')}, and the raylet of user ${userId}`);
+  }
+
+  /** On another node only where Ray says that the dashboard is there: who runs without one leaves its port to anybody. */
+  function mayHaveToken(from: Head): boolean {
+    return from.dashboardHost !== undefined || isOfThisNode(from, dependencies.localAddresses());
   }
 
   const loop = new LookLoop({ clock, intervalMs: () => POLL_INTERVAL_MS, look });

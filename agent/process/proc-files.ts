@@ -24,6 +24,19 @@ export async function listProcesses(proc: string): Promise<number[]> {
     .toSorted((a, b) => a - b);
 }
 
+/** Those of a node with many containers; /proc is among the first. */
+const MAX_MOUNTS_BYTES = 256 * 1024;
+
+/**
+ * Whether processes of other users are hidden from this one (proc(5), `hidepid`). The first process is of root, and is there
+ * as long as any is.
+ */
+export async function areOthersHidden(proc: string): Promise<boolean> {
+  if ((await readStart(`${proc}/1/status`, 1)) !== undefined) return false;
+  const mounts = await readStart(`${proc}/self/mounts`, MAX_MOUNTS_BYTES);
+  return /^\S+ \S+ proc \S*\bhidepid=/m.test(mounts ?? '');
+}
+
 export async function readLink(path: string): Promise<string | undefined> {
   return readlink(path).catch(() => undefined);
 }

@@ -74,6 +74,13 @@ export async function readUsers(
   return effective === undefined ? undefined : { userId: Number(effective), realUserId: Number(real) };
 }
 
+/** The group of who started a process, which a program that lends its owner's rights keeps; undefined where it is gone. */
+export async function readRealGroup(proc: string, pid: number): Promise<number | undefined> {
+  const status = await readStart(join(proc, `${pid}/status`), MAX_SMALL_FILE_BYTES);
+  const group = /^Gid:\s+(\d+)/m.exec(status ?? '')?.[1];
+  return group === undefined ? undefined : Number(group);
+}
+
 /** Whether the process is the one that it was. */
 export async function isStill(
   proc: string,

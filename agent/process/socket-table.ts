@@ -2,7 +2,7 @@
 import { open } from 'node:fs/promises';
 import { endianness } from 'node:os';
 import { join } from 'node:path';
-import { type Address, IPV4_MAPPED_WORD } from '../../common/address.ts';
+import { type Address, IPV4_MAPPED_WORD, sameAddress } from '../../common/address.ts';
 
 /** net/tcp_states.h of the kernel; the table's `st` column and sock_diag(7) count from 1. */
 export const SOCKET_STATES = [
@@ -55,14 +55,28 @@ export async function readSocketTable(
   return entries;
 }
 
-/** The users whose sockets listen at a port of this network namespace, at whatever address. */
-export async function listeningUsers(port: number, proc = '/proc'): Promise<ReadonlySet<number>> {
+/**
+ * The users of whom one gets a connection to an endpoint of this network namespace; empty where nobody listens. A socket at the
+ * very address goes before one at all addresses, as in the kernel (net/ipv4/inet_hashtables.c).
+ */
+export async function listeningUsers(
+  address: Address,
+  port: number,
+  proc = '/proc',
+): Promise<ReadonlySet<number>> {
   const listeners = await readSocketTable(
     proc,
     'self',
-    ({ state, localPort }) => state === 'listen' && localPort === port,
+    ({ state, local, localPort }) =>
+      state === 'listen' && localPort === port && (isUnspecified(local) || sameAddress(local, address)),
   );
-  return new Set(listeners.map(({ userId }) => userId));
+  const exact = listeners.filter(({ local }) => sameAddress(local, address));
+  return new Set((exact.length > 0 ? exact : listeners).map(({ userId }) => userId));
+}
+
+/** `0.0.0.0`, or `::`, which takes IPv4 as well unless told otherwise. */
+function isUnspecified({ w0, w1, w2, w3 }: Address): boolean {
+  return w0 === 0 && w1 === 0 && w3 === 0 && (w2 === 0 || w2 === IPV4_MAPPED_WORD);
 }
 
 /**

@@ -9,8 +9,21 @@
  */
 import { join } from 'node:path';
 import { readForeignEnds, readForeignStart } from '../process/foreign-files.ts';
-import { listProcesses, readCommandLine, shareNetwork, type ProcessSearch } from '../process/proc-files.ts';
-import { isStill, readProcessIdentity, readUsers, type ProcessIdentity } from '../process/process-facts.ts';
+import {
+  areOthersHidden,
+  listProcesses,
+  readCommandLine,
+  readLink,
+  shareNetwork,
+  type ProcessSearch,
+} from '../process/proc-files.ts';
+import {
+  isStill,
+  readProcessIdentity,
+  readRealGroup,
+  readUsers,
+  type ProcessIdentity,
+} from '../process/process-facts.ts';
 import { socketInodesOf } from '../process/socket-holder.ts';
 import { readSocketTable, type TableEntry } from '../process/socket-table.ts';
 import { OVERDUE, processReads, trustedReads } from '../process/timed-reads.ts';
@@ -88,7 +101,8 @@ type Listeners = (pid: number) => Promise<readonly TableEntry[]>;
 /**
  * All raylets that share our network namespace, those that are proven first, and of them the one that started first.
  * Processes that vanish meanwhile are left out.
- * @throws PlasmawatchError PW_SYSTEM_CALL where a process of a trusted user does not let itself be looked at
+ * @throws PlasmawatchError PW_SYSTEM_CALL where a process of a trusted user does not let itself be looked at, or where none is
+ *   seen and the processes of others are hidden
  */
 export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> {
   const { proc = '/proc', others, trust = TRUST_ROOT } = search;
@@ -106,6 +120,13 @@ export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> 
     if (!isTrusted) untrusted++;
     const raylet = await examine(pid, { ...search, listeners });
     if (raylet !== undefined) raylets.push(raylet);
+  }
+  if (raylets.length === 0 && (await areOthersHidden(proc))) {
+    throw new PlasmawatchError(
+      'PW_SYSTEM_CALL',
+      'the processes of other users are hidden (hidepid of /proc): CAP_SYS_PTRACE or its gid lets the agent see a raylet',
+      { operation: 'read', subject: 'raylets' },
+    );
   }
   return raylets.toSorted(
     (a, b) => Number(b.isProven) - Number(a.isProven) || a.startTicks - b.startTicks || a.pid - b.pid,
@@ -136,16 +157,20 @@ export async function findRaylet(search: RayletSearch = {}): Promise<Raylet | un
   return raylet;
 }
 
-/** The ports that a raylet wrote to its log when it started. */
+/**
+ * The ports that a raylet wrote to its log when it started.
+ * @param own ports at which it listens: lines about other ports are of a raylet before it
+ */
 export function parseRayletLog(
   text: string,
   nodeId: string,
+  own?: ReadonlySet<number>,
 ): { objectManagerPort: number; nodeManagerPort: number | undefined } | undefined {
   for (const line of text.split('\n')) {
     if (line.length > MAX_LOG_LINE_LENGTH || !line.includes('Raylet of id, ')) continue;
     if (nodeId !== '' && !line.includes(`Raylet of id, ${nodeId} `)) continue;
     const objectManagerPort = parsePort(/\bobject_manager address: \S*:(\d+)/.exec(line)?.[1]);
-    if (objectManagerPort === undefined) continue;
+    if (objectManagerPort === undefined || own?.has(objectManagerPort) === false) continue;
     const nodeManagerPort = parsePort(/\bnode_manager address: \S*:(\d+)/.exec(line)?.[1]);
     return { objectManagerPort, nodeManagerPort };
   }
@@ -217,10 +242,12 @@ async function examineTrusted(
 ): Promise<Raylet | undefined> {
   const file = await proveFile(proc, identity, trust).catch(() => 'refuted' as const);
   if (file === 'refuted') return undefined;
-  const isEnough = file === 'proven' || (file === 'hidden' && mayBeHidden(trust));
+  const isEnough =
+    file === 'proven' || (file === 'hidden' && mayBeHidden(trust) && (await isOwnProgram(proc, identity)));
   if (!isEnough) return describeUnproven(listeners, identity, options, file === 'hidden' ? 'hidden' : 'file');
-  const raylet = await describeProven(proc, identity, options, file === 'proven');
-  const listens = await listensAt(proc, identity, raylet.objectManagerPort, mayBeHidden(trust));
+  const own = await listeningPorts(proc, identity, mayBeHidden(trust));
+  const raylet = await describeProven(proc, identity, options, { mayRead: file === 'proven', own });
+  const listens = raylet.objectManagerPort === undefined ? undefined : own?.has(raylet.objectManagerPort);
   if (listens === false) return undefined;
   // Where its port is not known, the file has to do.
   const isProven = listens === true || (raylet.objectManagerPort === undefined && file === 'proven');
@@ -232,16 +259,22 @@ function mayBeHidden({ isUserNamed, executable }: RayletTrust): boolean {
 }
 
 /**
- * Whether the process itself listens at the port; undefined where that may not be seen, or no port is known.
+ * Of a file that cannot be seen: whether it is a program of the user's own, and not one that everybody may start as root and
+ * that has become root altogether, as sudo does before it asks for a password. Such a one keeps the group of who started it.
+ */
+async function isOwnProgram(proc: string, { pid, userId }: ProcessIdentity): Promise<boolean> {
+  return userId !== 0 || (await readRealGroup(proc, pid)) === 0;
+}
+
+/**
+ * The ports at which the process itself listens; undefined where that may not be seen.
  * @param byUser whether it is enough that its user does
  */
-async function listensAt(
+async function listeningPorts(
   proc: string,
   { pid, userId }: ProcessIdentity,
-  port: number | undefined,
   byUser: boolean,
-): Promise<boolean | undefined> {
-  if (port === undefined) return undefined;
+): Promise<ReadonlySet<number> | undefined> {
   const inodes = await socketInodesOf(proc, pid);
   if (inodes === undefined && !byUser) return undefined;
   const listeners = await readSocketTable(
@@ -249,10 +282,9 @@ async function listensAt(
     pid,
     (socket) =>
       socket.state === 'listen' &&
-      socket.localPort === port &&
       (inodes === undefined ? socket.userId === userId : inodes.has(socket.inode)),
   );
-  return listeners.length > 0;
+  return new Set(listeners.map(({ localPort }) => localPort));
 }
 
 /** The table of a process is that of its namespace: where this process has none to show, that of the first who asks. */
@@ -294,12 +326,18 @@ async function describeUnproven(
   };
 }
 
-/** @param mayRead whether its files may be read: those of a process whose executable was seen to be Ray's */
+interface Sight {
+  /** Whether its files may be read: those of a process whose executable was seen to be Ray's. */
+  readonly mayRead: boolean;
+  /** The ports at which it listens, where they may be seen. */
+  readonly own: ReadonlySet<number> | undefined;
+}
+
 async function describeProven(
   proc: string,
   { pid, startTicks, userId, executable }: ProcessIdentity,
   options: RayletOptions,
-  mayRead: boolean,
+  { mayRead, own }: Sight,
 ): Promise<Omit<Raylet, 'isProven'>> {
   const processFolder = join(proc, String(pid));
   const nodeId = textOption(options, 'node_id', /^[0-9a-f]{1,128}$/);
@@ -307,9 +345,10 @@ async function describeProven(
   const fromArgv = parsePort(options.get('object_manager_port'));
   const nodeManagerFromArgv = parsePort(options.get('node_manager_port'));
   const isLogNeeded = fromArgv === undefined || nodeManagerFromArgv === undefined;
-  const log = { processFolder, path: logOf(options), userId };
-  const text = isLogNeeded && mayRead ? await readForeignEnds(log, LOG_WINDOW_BYTES) : undefined;
-  const logged = text === undefined ? undefined : parseRayletLog(text, nodeId);
+  const logged =
+    isLogNeeded && mayRead
+      ? await readPorts({ processFolder, userId, paths: await logsOf(processFolder, options) }, nodeId, own)
+      : undefined;
   return {
     pid,
     startTicks,
@@ -334,7 +373,34 @@ async function describeProven(
   };
 }
 
-function logOf(options: RayletOptions): string {
+interface Logs {
+  readonly processFolder: string;
+  readonly userId: number;
+  readonly paths: readonly string[];
+}
+
+/** The ports of the first log that tells those of this process. */
+async function readPorts(
+  { paths, ...whose }: Logs,
+  nodeId: string,
+  own: ReadonlySet<number> | undefined,
+): Promise<ReturnType<typeof parseRayletLog>> {
+  for (const path of paths) {
+    const text = await readForeignEnds({ ...whose, path }, LOG_WINDOW_BYTES);
+    const ports = text === undefined ? undefined : parseRayletLog(text, nodeId, own);
+    if (ports !== undefined) return ports;
+  }
+  return undefined;
+}
+
+/**
+ * Where its log may be. A raylet that is started again in its session writes to `raylet.1.out`, and `raylet.out` keeps the start
+ * before it; up to Ray 2.38 no option names the file, but its standard output is that file.
+ */
+async function logsOf(processFolder: string, options: RayletOptions): Promise<string[]> {
+  const given = options.get('stdout_filepath');
+  if (given !== undefined) return [given];
   const folder = options.get('log_dir') ?? `${sessionOf(options)}/logs`;
-  return options.get('stdout_filepath') ?? `${folder}/raylet.out`;
+  const output = await readLink(join(processFolder, 'fd/1'));
+  return [...(output === undefined ? [] : [output]), `${folder}/raylet.out`];
 }

@@ -11,6 +11,8 @@ export interface ServicePortsOfNode {
   readonly workerPorts?: PortRange;
   /** Of the head. */
   readonly dashboardPort?: number;
+  /** Where the head's dashboard is, as Ray tells workers: a loopback address where only the head itself reaches it. */
+  readonly dashboardHost?: string;
 }
 
 interface AgentService {
@@ -72,12 +74,13 @@ export async function findServicePorts(search: PortSearch): Promise<ServicePorts
   const workerPorts = workerRange(search.options);
   // Every worker is told where the dashboard is.
   const workerCommand = shortOption(search.options, 'python_worker_command');
-  const webui = /\s--webui=\S*:(\d+)(?:\s|$)/.exec(workerCommand)?.[1];
-  const dashboardPort = parsePort(webui);
+  const [, dashboardHost, webuiPort] =
+    /\s--webui=(?:https?:\/\/)?\[?([\w.:-]{1,255}?)\]?:(\d+)\/?(?:\s|$)/.exec(workerCommand) ?? [];
+  const dashboardPort = parsePort(webuiPort);
   return {
     ...(agentPorts.size === 0 ? {} : { agentPorts }),
     ...(workerPorts === undefined ? {} : { workerPorts }),
-    ...(dashboardPort === undefined ? {} : { dashboardPort }),
+    ...(dashboardPort === undefined || dashboardHost === undefined ? {} : { dashboardPort, dashboardHost }),
   };
 }
 

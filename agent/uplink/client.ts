@@ -12,7 +12,7 @@ import { MAX_MESSAGE_BYTES, type Heartbeat, type Hello } from '../../common/prot
 import type { MembersLink } from '../membership/shared.ts';
 import type { AgentKey } from './agent-key.ts';
 import { BackOff } from './back-off.ts';
-import { resolveEndpoint, type EndpointOptions } from './endpoint.ts';
+import { addressed, resolveEndpoint, type EndpointOptions } from './endpoint.ts';
 import type { RulesLink } from './rules-link.ts';
 import { Session, type SessionEnd, type SessionEndKind } from './session.ts';
 import type { Spool } from './spool.ts';
@@ -124,7 +124,7 @@ class ReconnectingUplink implements Uplink {
   #connect(): void {
     const { key, ca, certificate, spool, identity, heartbeat, clock, connect } = this.#options;
     const token = key?.bearer ?? this.#options.token;
-    const socket = connect(this.#url, {
+    const socket = connect(addressed(this.#url), {
       handshakeTimeout: HANDSHAKE_LIMIT_MS,
       maxPayload: MAX_MESSAGE_BYTES,
       perMessageDeflate: false,

@@ -55,6 +55,17 @@ export function resolveEndpoint({
   return url;
 }
 
+/**
+ * Where to connect to. Without TLS a name of loopback becomes an address: another user may listen at the other of the two that it
+ * stands for, and a resolver may know one that is none of this machine.
+ */
+export function addressed(url: URL): URL {
+  if (url.protocol !== 'ws:' || !isLoopbackName(url.hostname)) return url;
+  const address = new URL(url);
+  address.hostname = '127.0.0.1';
+  return address;
+}
+
 function refusal(message: string): PlasmawatchError {
   return new PlasmawatchError('PW_UPLINK', message, { operation: 'configure' });
 }
@@ -80,7 +91,12 @@ function isCertificate(pem: string): boolean {
 }
 
 function isLoopbackHost(hostname: string): boolean {
-  if (hostname === 'localhost' || hostname.endsWith('.localhost')) return true;
+  if (isLoopbackName(hostname)) return true;
   const address = parseAddress(hostname.replace(/^\[(.*)\]$/, '$1'));
   return address !== undefined && isLoopback(address);
+}
+
+/** RFC 6761, section 6.3. */
+function isLoopbackName(hostname: string): boolean {
+  return hostname === 'localhost' || hostname.endsWith('.localhost');
 }

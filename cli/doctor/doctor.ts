@@ -114,7 +114,7 @@ export async function runDoctor(
   dependencies: DoctorDependencies,
 ): Promise<ExitStatus> {
   const captures = await checkCapture(dependencies);
-  const raylets = await dependencies.findRaylets();
+  const { raylets, found } = await lookForRaylets(dependencies);
   const needed = [
     checkNode(dependencies.nodeVersion),
     await checkDatabase(dependencies),
@@ -124,7 +124,7 @@ export async function runDoctor(
     checkPlatform(),
     await checkCapabilities(dependencies),
     ...captures,
-    ...checkRaylets(raylets),
+    ...found,
     await checkProcesses(dependencies),
     checkInterfaces(dependencies),
     ...(await dependencies.examineMembership(raylets)),
@@ -169,6 +169,19 @@ async function checkDatabase({ openDatabase }: DoctorDependencies): Promise<Chec
   } catch (error) {
     if (!(error instanceof PlasmawatchError)) throw error;
     return check('sqlite', false, messageOf(error), 'npm install better-sqlite3, or use Node 22.13 or later');
+  }
+}
+
+/** Where they cannot be looked for, that is a finding like others. */
+async function lookForRaylets({
+  findRaylets,
+}: DoctorDependencies): Promise<{ readonly raylets: readonly Raylet[]; readonly found: Check[] }> {
+  try {
+    const raylets = await findRaylets();
+    return { raylets, found: checkRaylets(raylets) };
+  } catch (error) {
+    if (!(error instanceof PlasmawatchError)) throw error;
+    return { raylets: [], found: [check('raylet', false, messageOf(error), LOOK_FIX)] };
   }
 }
 

@@ -5,6 +5,7 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type WebSocket } from 'ws';
+import { isLoopbackHost } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
 import { INGEST_PATH, MAX_MESSAGE_BYTES } from '../../common/protocol.ts';
@@ -14,6 +15,7 @@ import { answerAndClose } from '../edge/answer.ts';
 import { clientCertificate } from '../edge/client-certificate.ts';
 import type { Connections } from '../edge/connections.ts';
 import type { RefusalReason, Refusals } from '../edge/refusals.ts';
+import { clientAddress, sourceOf, type IsTrustedProxy } from '../edge/source.ts';
 import type { Credential, Enrolments } from '../fleet/enrolments.ts';
 import type { LimitWatch } from '../fleet/limit-watch.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
@@ -43,6 +45,8 @@ export interface IngestOptions {
   readonly server: Server;
   /** Told when a connection has become an agent's. */
   readonly connections: Pick<Connections, 'handOver'>;
+  /** Whose word about where an agent connects from is taken. */
+  readonly isTrustedProxy: IsTrustedProxy;
   readonly refusals: Refusals;
   readonly store: Store;
   readonly guard: StoreGuard;
@@ -161,6 +165,7 @@ export class Ingest {
       ...proof,
       socket,
       from: addressOf(request),
+      place: placeOf(request, this.#options.isTrustedProxy),
       heartbeats: this.#heartbeats,
       admit: (name, session) => this.#admit(name, session, request),
       onEnd: (session) => this.#forget(session),
@@ -202,6 +207,12 @@ export class Ingest {
 
 function ignoreError(): void {
   // What broke the connection ends it, too.
+}
+
+/** Whoever is on this machine has all addresses of loopback to choose from. */
+function placeOf({ socket, headers }: IncomingMessage, isTrusted: IsTrustedProxy): string {
+  const client = clientAddress(socket.remoteAddress, headers['x-forwarded-for'], isTrusted);
+  return isLoopbackHost(client ?? '') ? 'loopback' : sourceOf(client);
 }
 
 function addressOf(request: IncomingMessage): string {

@@ -6,7 +6,6 @@
  */
 import { z } from 'zod';
 import type { RawData, WebSocket } from 'ws';
-import { isLoopbackHost } from '../../common/address.ts';
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
 import {
@@ -54,6 +53,8 @@ export interface SessionOptions {
   readonly socket: WebSocket;
   /** The peer's address, for logs. */
   readonly from: string;
+  /** Where the agent is, as far as that tells agents apart. */
+  readonly place: string;
   /** The agent whose certificate the peer has; undefined where none is asked for. */
   readonly certifiedAgent: string | undefined;
   /** What it presented. */
@@ -260,7 +261,7 @@ export class Session {
     this.#follower = {
       agent: hello.agent,
       isBound: certifiedAgent !== undefined || this.#options.credential.kind !== 'shared',
-      ...(isLoopbackHost(from) ? {} : { from }),
+      from: this.#options.place,
       send: (message) => this.#handOut(message),
     };
     this.#helloTimer.cancel();

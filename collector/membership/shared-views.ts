@@ -38,8 +38,8 @@ export interface Follower {
   readonly agent: string;
   /** Whether it presented a credential of its own: then its name is no other's. */
   readonly isBound?: boolean;
-  /** Where it connects from; left out where that tells agents apart no better than their names (loopback). */
-  readonly from?: string;
+  /** Where it connects from: one place for all addresses of loopback, or behind a proxy that is not trusted. */
+  readonly from: string;
   /** Returns whether the message went out; a peer that does not read is told later. */
   readonly send: (message: SharedMembersMessage | MembersWanted) => boolean;
 }
@@ -194,13 +194,14 @@ export class SharedViews {
   }
 
   /** Undefined where there are too many: of this agent, of the cluster, or of all. */
-  #clusterToReport(key: string, { agent }: Follower): Cluster | undefined {
+  #clusterToReport(key: string, follower: Follower): Cluster | undefined {
+    const { agent } = follower;
     const known = this.#clusters.get(key);
     if (known?.reports.has(agent) === true) return known;
     this.#forgetOld();
     if (this.#countOf(({ reports }) => reports.has(agent)) >= MAX_CLUSTERS_OF_AGENT) return undefined;
-    if (known !== undefined && known.reports.size >= MAX_REPORTS && !this.#isNamed(agent, key))
-      return undefined;
+    const isFull = known !== undefined && known.reports.size >= MAX_REPORTS && !this.#isNamed(agent, key);
+    if (isFull && !makeRoomForPlace(known, follower)) return undefined;
     if (known === undefined || known.reports.size === 0) {
       if (this.#countOf(isRead) >= MAX_CLUSTERS && !this.#dropOneThatWaits()) return undefined;
     }
@@ -358,6 +359,25 @@ export class SharedViews {
   }
 }
 
+/**
+ * Takes the report away of an agent that is not the only one of its place, for one of a place of which there is none. Who has a token
+ * that agents share has as many names as it likes, and must not keep others from agreeing.
+ */
+function makeRoomForPlace({ reports, view }: Cluster, newcomer: Follower): boolean {
+  const places = new Map<string, number>();
+  for (const { follower } of reports.values())
+    places.set(placeOf(follower), (places.get(placeOf(follower)) ?? 0) + 1);
+  if (places.has(placeOf(newcomer))) return false;
+  for (const [agent, { follower }] of reports)
+    if ((places.get(placeOf(follower)) ?? 0) > 1 && view?.readers.includes(follower) !== true)
+      return reports.delete(agent);
+  return false;
+}
+
+function placeOf({ agent, isBound, from }: Follower): string {
+  return isBound === true ? `agent ${agent}` : from;
+}
+
 function isRead({ reports, view }: Cluster): boolean {
   return reports.size > 0 || view !== undefined;
 }
@@ -378,7 +398,7 @@ function confirmedView(reports: readonly Report[]): AcceptedView | undefined {
 function areDifferentNodes(a: Follower, b: Follower): boolean {
   if (a.agent === b.agent) return false;
   const areBound = a.isBound === true && b.isBound === true;
-  return areBound || a.from === undefined || b.from === undefined || a.from !== b.from;
+  return areBound || a.from !== b.from;
 }
 
 /** @param reports of the same addresses, one or two */

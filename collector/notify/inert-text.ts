@@ -11,10 +11,10 @@ import type { Notifier } from './notifier.ts';
 
 /** What acts in some medium, and what it becomes. None of these finds anything in what it has made itself. */
 const DEFUSED: readonly [pattern: RegExp, replacement: string][] = [
-  // Links: `https://…`, `www.…`, `evil.example/path`; and those of Markdown, `[text](…)`.
+  // Links: `https://…`, `www.…`, `evil.example/path`, `evil.example:8080/?x`; and those of Markdown, `[text](…)`.
   [/:\/\//g, '[:]//'],
   [/\bwww\./gi, 'www[.]'],
-  [/(?<=[A-Za-z0-9-])\.(?=[A-Za-z]{2,24}\/)/g, '[.]'],
+  [/(?<=[A-Za-z0-9-])\.(?=(?:[A-Za-z]{2,24}|xn--[A-Za-z0-9-]{1,59})(?::\d{1,5})?[/?#])/g, '[.]'],
   [/\b(mailto|javascript|data|tel|sip):/gi, '$1[:]'],
   [/\]\(/g, '] ('],
   // Mentions: `@here`, `<@U123>`, `<!channel>`, `<at>`; and tags.

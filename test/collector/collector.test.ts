@@ -92,6 +92,17 @@ async function ask(url: string, path: string): Promise<unknown> {
 }
 
 describe('the collector', () => {
+  it.each(['localhost', 'LOCALHOST'])(
+    'listens at one address where it is told a name of loopback: %s',
+    async (host) => {
+      const { collector } = await open({ listen: { host, port: 0 } });
+      const { url } = await collector.start();
+      expect(new URL(url).hostname).toBe('127.0.0.1');
+      // So that there is one token, and the limits hold for all.
+      await expect(fetch(url.replace('127.0.0.1', '[::1]'))).rejects.toThrow('fetch failed');
+    },
+  );
+
   it('takes a report from an agent to every receiver, to the API and to its caller', async () => {
     const { collector, events } = await open();
     const { url } = await collector.start();

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { chmod, chown, lchown, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -42,6 +43,9 @@ describe.skipIf(!isRoot)('a file (needs root)', () => {
     ['of somebody else in a folder like /tmp', () => foreignIn(0o1777), 'problem'],
     ['behind a link of somebody else', () => foreignLink(0o755), 'warning'],
     ['behind a link of somebody else in a folder like /tmp', () => foreignLink(0o1777), 'problem'],
+    ['behind a link to a link in a folder that everybody may write', () => twoLinks(0o777), 'problem'],
+    ['behind a link to a link of somebody else in a folder like /tmp', () => twoLinks(0o1777), 'problem'],
+    ['behind a link to a link in a folder of nobody else', () => twoLinks(0o755, 0), 'nothing'],
     ['in a folder of somebody else', () => chown(join(folder, 'etc'), OTHER, OTHER), 'warning'],
     ['in a folder of somebody else that lies in one like /tmp', () => chown(folder, OTHER, OTHER), 'problem'],
     ['that another group may write', () => ofGroup(OTHER), 'warning'],
@@ -61,10 +65,40 @@ describe.skipIf(!isRoot)('a file (needs root)', () => {
     await linked(() => chmod(join(folder, 'etc'), mode));
     await lchown(file, OTHER, OTHER);
   }
+  /** The first of them and the file are where nobody else may write; what is between is not. */
+  async function twoLinks(mode: number, owner = OTHER): Promise<void> {
+    await mkdir(join(folder, 'open'));
+    await rename(file, join(folder, 'real'));
+    await symlink('../real', join(folder, 'open/link'));
+    await lchown(join(folder, 'open/link'), owner, owner);
+    await chmod(join(folder, 'open'), mode);
+    await symlink('../open/../open/./link', file);
+  }
   async function ofGroup(gid: number): Promise<void> {
     await chown(file, 0, gid);
     await chmod(file, 0o660);
   }
+
+  it('is taken from a folder as Kubernetes mounts a ConfigMap, with a warning', async () => {
+    const volume = join(folder, 'volume');
+    await mkdir(join(volume, '..2026_11_28'), { recursive: true });
+    await writeFile(join(volume, '..2026_11_28', 'rules.yaml'), 'version: 1\n');
+    await symlink('..2026_11_28', join(volume, '..data'));
+    await symlink('..data/rules.yaml', join(volume, 'rules.yaml'));
+    await chmod(volume, 0o777);
+    const rules = join(folder, 'etc', 'rules.yaml');
+    execFileSync('mount', ['--bind', volume, join(folder, 'etc')]);
+    try {
+      expect(Object.keys(await judgeFile(rules))).toEqual(['problem']);
+      execFileSync('mount', ['-o', 'remount,bind,ro', join(folder, 'etc')]);
+      expect(Object.keys(await judgeFile(rules))).toEqual(['warning']);
+      const { ruleset, diagnostics } = await loadRules(rules, { clock });
+      expect(diagnostics.map(({ severity }) => severity)).toEqual(['warning']);
+      expect(ruleset).toBeDefined();
+    } finally {
+      execFileSync('umount', [join(folder, 'etc')]);
+    }
+  });
 
   it.each(CASES)('%s is judged', async (_what, prepare, expected) => {
     await prepare();

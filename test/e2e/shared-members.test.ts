@@ -34,6 +34,8 @@ let collector: Collector;
 /** Who asked the head, in order. */
 let asked: string[];
 const agents: FakeAgent[] = [];
+/** Agents that were given an address of their own. */
+let places = 0;
 
 beforeEach(async () => {
   head = await HttpReceiver.open();
@@ -58,6 +60,8 @@ async function startCollector(): Promise<Collector> {
     // The agents come back ten times as often, too.
     limits: { maxConnections: 100, connectionsPerSecond: 500 },
     membership: { reporters: ['head-node'] },
+    // Each agent is told apart by the address that it is given below.
+    trustedProxies: ['127.0.0.1/32'],
     receivers: [],
   });
   const created = await createCollector({
@@ -92,8 +96,13 @@ interface FakeAgent {
 }
 
 /** An agent of a Ray node. */
-function startAgent(name: string, clusterId = 'abcdef', reachesHead = true): Promise<FakeAgent> {
-  return connect(name, (sharedMembers) =>
+function startAgent(
+  name: string,
+  clusterId = 'abcdef',
+  reachesHead = true,
+  address?: string,
+): Promise<FakeAgent> {
+  const createProvider = (sharedMembers: SharedMembers): Provider =>
     createRayProvider({
       clock,
       logger: silentLogger,
@@ -114,14 +123,15 @@ function startAgent(name: string, clusterId = 'abcdef', reachesHead = true): Pro
           }),
         ]),
       localAddresses: () => [],
-    }),
-  );
+    });
+  return connect(name, createProvider, address);
 }
 
 /** An agent without packets: its membership and its uplink are the real ones. */
 async function connect(
   name: string,
   createProvider: (sharedMembers: SharedMembers) => Provider,
+  address = `10.9.${++places >> 8}.${places & 255}`,
 ): Promise<FakeAgent> {
   const spool = await openSpool({ path: ':memory:', maxBytes: 1e7, maxReports: 100 });
   const shared = new SharedMembers(systemClock, Math.random);
@@ -137,7 +147,8 @@ async function connect(
     clock,
     logger: silentLogger,
     random: Math.random,
-    connect: (url, options) => new WebSocket(url, options),
+    connect: (url, options) =>
+      new WebSocket(url, { ...options, headers: { ...options.headers, 'x-forwarded-for': address } }),
   });
   uplink.start();
   await provider.start((view) => views.push(view));
@@ -210,6 +221,19 @@ describe('members that agents share through the collector', () => {
     const member = blind.views.at(-1)?.members.find(({ id }) => id === 'node-10.0.0.2');
     expect(member).toMatchObject({ readBy: 'liar and w2' });
   }, 60_000);
+
+  it.each([['127.0.0.1'], ['127.0.0.1', '127.0.0.2', '::1'], ['2001:db8::1', '2001:db8::2']])(
+    'takes no word that one machine confirms to itself under several names (%s)',
+    async (...addresses) => {
+      const blind = await startAgent('w1', 'abcdef', false);
+      for (let index = 0; index < 4; index++)
+        await startAgent(`liar-${index}`, 'abcdef', true, addresses[index % addresses.length]);
+      await waitFor(() => new Set(asked).size === 5, 'all to have asked');
+      await waitFor(async () => (await clusters())[0]?.state === 'waiting', 'the view that nobody confirms');
+      expect(knows(blind, '10.0.0.2')).toBe(false);
+    },
+    60_000,
+  );
 
   it('knows the nodes where the head does not answer, keeps clusters apart, and outlives the collector', async () => {
     const reader = await startAgent('head-node');

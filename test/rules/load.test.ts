@@ -40,12 +40,14 @@ describe('loadRules', () => {
   it('joins the YAML files of a folder in the order of their names', async () => {
     await write('20-users.yml', `${allow('users', 'notebooks', 'metrics')}services: { metrics: 9100 }\n`);
     await write('10-nodes.yaml', `${allow('nodes')}groups: { notebooks: { cidr: [10.20.0.0/24] } }\n`);
+    await write('30-OLD.YML', 'version: 1\nservices: { old: 9101 }\n');
     await write('.hidden.yaml', 'not: rules');
     await write('README.md', 'not rules');
     await mkdir(join(folder, '..data'));
     const { ruleset, diagnostics } = await loadRules(folder, { clock });
     expect(diagnostics).toEqual([]);
     expect(ruleset?.rules.map(({ name }) => name)).toEqual(['nodes', 'users']);
+    expect(ruleset?.services.has('old')).toBe(true);
     expect([...(ruleset?.groups.keys() ?? [])]).toEqual(['notebooks', 'cluster']);
   });
 

@@ -18,6 +18,7 @@ export async function runIngest(
 ): Promise<{ readonly ingest: Ingest; readonly url: string; readonly stop: () => Promise<void> }> {
   const server: Server = createServer((_request, response) => response.writeHead(404).end());
   const ingest = new Ingest({
+    isTrustedProxy: () => false,
     ...parts,
     sharedViews: new SharedViews(parts),
     rules: undefined,

@@ -293,6 +293,73 @@ describe('createRayProvider', () => {
     expect(newest()).toContain('bb: 10.0.0.3');
   });
 
+  it.each([
+    ['nobody listens: who comes between the look and the question gets nothing', [], 0],
+    ['another user listens beside it, at an address that is not asked', [['127.0.0.9', 65_534]], 0],
+    [
+      'another user has one address, and Ray the other',
+      [
+        ['127.0.0.1', 1000],
+        ['10.0.0.2', 65_534],
+      ],
+      1,
+    ],
+    [
+      'Ray has one address, and another user all others',
+      [
+        ['127.0.0.1', 1000],
+        ['', 65_534],
+      ],
+      1,
+    ],
+    [
+      'both have both',
+      [
+        ['127.0.0.1', 1000],
+        ['127.0.0.1', 65_534],
+      ],
+      0,
+    ],
+  ] as const)('on its own node asks whom Ray runs, where %s', async (_title, sockets, questions) => {
+    const at = (host: string): number[] =>
+      sockets.flatMap(([address, user]) => (address === host ? [user] : []));
+    const asking = createRayProvider({
+      ...dependencies([{ ...raylet, userId: 1000, gcsAddress: '10.0.0.2:6379' }]),
+      rayToken: 'a-token',
+      listeningUsers: (address) => {
+        const exact = at(formatAddress(address));
+        return Promise.resolve(new Set(exact.length > 0 ? exact : at('')));
+      },
+    });
+    await asking.start(() => {});
+    await asking.stop();
+    expect(credentials).toEqual(Array.from({ length: questions }, () => 'Bearer a-token'));
+  });
+
+  it.each([
+    ['is on the loopback of the head: anybody there may listen at its address', '127.0.0.1', []],
+    ['is on its loopback, by name', 'localhost', []],
+    ['is on its loopback, over IPv6', '::1', []],
+    ['is at the address of the head', '10.0.0.7', ['10.0.0.7:8265 Bearer a-token']],
+    ['may not run at all', undefined, ['10.0.0.7:8265 undefined']],
+  ])('of a head on another node asks a dashboard that %s', async (_title, dashboardHost, expected) => {
+    const asked: string[] = [];
+    const told = dashboardHost === undefined ? {} : { dashboardHost, dashboardPort: 8265 };
+    const asking = createRayProvider({
+      ...dependencies([{ ...raylet, ...told, gcsAddress: '10.0.0.7:6379' }]),
+      rayToken: 'a-token',
+      listeningUsers: () => Promise.reject(new Error('not of this machine')),
+      fetch: (url, init) => {
+        if (typeof url !== 'string') throw new Error('no text');
+        asked.push(`${new URL(url).host} ${new Headers(init?.headers).get('authorization') ?? 'undefined'}`);
+        return Promise.resolve(new Response(summary()));
+      },
+    });
+    await asking.start((view) => views.push(view));
+    await asking.stop();
+    expect(asked).toEqual(expected);
+  });
+
   it('has the head approved like others, unless it is this node', async () => {
     const raylets = [raylet];
     await start(provider(raylets));

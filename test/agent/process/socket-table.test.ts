@@ -1,6 +1,9 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { parseTableLine } from '../../../agent/process/socket-table.ts';
-import { formatAddress } from '../../../common/address.ts';
+import { listeningUsers, parseTableLine } from '../../../agent/process/socket-table.ts';
+import { formatAddress, parseAddress } from '../../../common/address.ts';
 import { ANY, HEADING, OWN, PEER, TAIL } from '../../support/socket-table-text.ts';
 
 describe('parseTableLine', () => {
@@ -46,5 +49,30 @@ describe('parseTableLine', () => {
     ['half a line', `   0: ${OWN}:AB18 ${PEER}`],
   ])('leaves out %s', (_title, line) => {
     expect(parseTableLine(line)).toBeUndefined();
+  });
+});
+
+describe('listeningUsers', () => {
+  const line = (local: string, state: string, user: number) =>
+    `   0: ${local}:2049 00000000:0000 ${state} 00000000:00000000 00:00000000 00000000 ${user} 0 7\n`;
+  const LOOPBACK = '0100007F';
+  const OTHER_LOOPBACK = '0900007F';
+  const ANY_IPV4 = '00000000';
+
+  it.each([
+    ['nobody', [], []],
+    ['who is at the address', [line(LOOPBACK, '0A', 1), line(OTHER_LOOPBACK, '0A', 2)], [1]],
+    ['who is at all addresses', [line(ANY_IPV4, '0A', 3), line(OTHER_LOOPBACK, '0A', 2)], [3]],
+    ['who is at the address before who is at all', [line(ANY_IPV4, '0A', 3), line(LOOPBACK, '0A', 1)], [1]],
+    ['both of whom one may be asked', [line(LOOPBACK, '0A', 4), line(LOOPBACK, '0A', 1)], [1, 4]],
+    ['no end of a connection', [line(LOOPBACK, '01', 1)], []],
+  ])('names %s', async (_title, lines, users) => {
+    const proc = await mkdtemp(join(tmpdir(), 'plasmawatch-proc-'));
+    await mkdir(join(proc, 'self/net'), { recursive: true });
+    await writeFile(join(proc, 'self/net/tcp'), HEADING + lines.join(''));
+    const address = parseAddress('127.0.0.1');
+    if (address === undefined) throw new Error('no address');
+    expect(await listeningUsers(address, 0x2049, proc)).toEqual(new Set(users));
+    await rm(proc, { recursive: true });
   });
 });

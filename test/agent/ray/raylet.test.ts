@@ -82,12 +82,17 @@ describe('findRaylets', () => {
       listensOn = [43_800, 45_019, 36_875],
       user = USER,
       realUser = undefined as number | undefined,
+      group = undefined as number | undefined,
       startTicks = pid,
     } = {},
   ): Promise<void> {
     await addFile(`${pid}/cmdline`, `${argv.join('\0')}\0`);
     await addFile(`${pid}/stat`, `${pid} (raylet) S 1 ${'0 '.repeat(17)}${startTicks} 0\n`);
-    await addFile(`${pid}/status`, `Name:\traylet\nUid:\t${realUser ?? user}\t${user}\t${user}\t${user}\n`);
+    const ids = [realUser ?? user, user, user, user].join('\t');
+    const groups = Array(4)
+      .fill(group ?? user)
+      .join('\t');
+    await addFile(`${pid}/status`, `Name:\traylet\nUid:\t${ids}\nGid:\t${groups}\n`);
     await addLink(`${pid}/ns/net`, `net:[${namespace}]`);
     if (file !== HIDDEN) await addLink(`${pid}/exe`, file);
     for (const [index, port] of listensOn.entries()) await addLink(`${pid}/fd/${index}`, `socket:[${port}]`);
@@ -131,6 +136,38 @@ describe('findRaylets', () => {
       nodeManagerPort: 39_629,
       how: 'log',
     });
+  });
+
+  it.each([
+    ['where its output goes', 'raylet.1.out', true],
+    ['behind that of its start before', 'raylet.out', false],
+  ])(
+    'takes the port of its own start (%s), in the session of a raylet before it',
+    async (_where, log, hasOutput) => {
+      // As Ray 2.9 does: without an id of the node and a path of the log.
+      const argv = rayletArgv({ object_manager_port: '0', node_manager_port: '0' });
+      await addProcess(
+        6316,
+        argv.filter((option) => !option.startsWith('--node_id=')),
+        { listensOn: [45_019] },
+      );
+      const folder = `6316/root${SESSION}/logs`;
+      const before = logLine(OTHER_NODE_ID, 36_875);
+      await addFile(`${folder}/raylet.out`, before);
+      await addFile(`${folder}/${log}`, (hasOutput ? '' : before) + logLine(NODE_ID, 45_019));
+      if (hasOutput) await addLink('6316/fd/1', `${SESSION}/logs/${log}`);
+      expect(await findRaylets({ proc, trust })).toMatchObject([
+        { isProven: true, objectManagerPort: 45_019, how: 'log' },
+      ]);
+    },
+  );
+
+  it('is a raylet still where its log tells a port of another one', async () => {
+    await addProcess(6316, rayletArgv({ object_manager_port: '0', node_id: '' }), { listensOn: [45_019] });
+    await addFile(`6316/root${SESSION}/logs/raylet.out`, logLine(OTHER_NODE_ID, 36_875));
+    expect(await findRaylets({ proc, trust })).toMatchObject([
+      { isProven: true, objectManagerPort: undefined, gcsAddress: '10.77.0.10:6379' },
+    ]);
   });
 
   it('finds the line at the end of a log that is longer than what is read', async () => {
@@ -253,6 +290,28 @@ describe('findRaylets', () => {
     expect(second).toMatchObject({ pid: 7, isProven: false, doubt, objectManagerPort: 45_019 });
     expect(second).toMatchObject({ gcsAddress: '', nodeId: '' });
     expect(second).not.toHaveProperty('clusterId');
+  });
+
+  it('does not take it for a node without Ray where the processes of others are hidden', async () => {
+    await addFile(
+      'self/mounts',
+      'sysfs /sys sysfs rw 0 0\nproc /proc proc rw,nosuid,hidepid=invisible 0 0\n',
+    );
+    await expect(findRaylets({ proc, trust })).rejects.toThrow('hidepid');
+    // Those of its own user are seen.
+    await addProcess(6316, rayletArgv());
+    expect(await findRaylets({ proc, trust })).toHaveLength(1);
+    await rm(join(proc, '6316'), { recursive: true });
+    await addFile('1/status', 'Name:\tinit\n');
+    expect(await findRaylets({ proc, trust })).toEqual([]);
+  });
+
+  it('does not believe a hidden program that anybody may start and that has become root, as sudo does', async () => {
+    await addProcess(7, rayletArgv(), { user: 0, group: STRANGER, file: HIDDEN });
+    const named = { users: new Set([0]), isUserNamed: true };
+    expect(await findRaylets({ proc, trust: named })).toMatchObject([{ isProven: false, doubt: 'hidden' }]);
+    await addProcess(8, rayletArgv(), { user: 0, file: HIDDEN });
+    expect(await findRaylet({ proc, trust: named })).toMatchObject({ pid: 8, isProven: true });
   });
 
   it("does not believe the command line of somebody who runs a program with another user's rights (setuid)", async () => {

@@ -69,6 +69,21 @@ describe('findServicePorts', () => {
     expect((await find({ python_worker_command: command })).dashboardPort).toBe(port);
   });
 
+  it.each([
+    ['10.77.0.10:8266', '10.77.0.10'],
+    ['127.0.0.1:8265', '127.0.0.1'],
+    ['http://127.0.0.1:8265', '127.0.0.1'],
+    ['[::1]:8265', '::1'],
+    ['::1:8265', '::1'],
+    ['head.example.com:8265', 'head.example.com'],
+    ['', undefined],
+    [':8265', undefined],
+    ['None', undefined],
+  ])('say where the dashboard listens: %s', async (webui, host) => {
+    const command = `python3 default_worker.py --webui=${webui} --temp-dir=/tmp/ray`;
+    expect((await find({ python_worker_command: command })).dashboardHost).toBe(host);
+  });
+
   it('takes a list of ports and a command of any length', async () => {
     const list = Array.from({ length: 300_000 }, () => '20000').join(',');
     const command = `python3 --webui=${':1'.repeat(500_000)}`;

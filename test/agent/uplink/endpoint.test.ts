@@ -1,7 +1,21 @@
 import { describe, expect, it } from 'vitest';
-import { resolveEndpoint, type EndpointOptions } from '../../../agent/uplink/endpoint.ts';
+import { addressed, resolveEndpoint, type EndpointOptions } from '../../../agent/uplink/endpoint.ts';
 
 const token = 'a-token-of-the-test';
+
+describe('addressed', () => {
+  it.each([
+    ['ws://localhost:9440/v1/agent', 'ws://127.0.0.1:9440/v1/agent'],
+    ['ws://LOCALHOST:9440/', 'ws://127.0.0.1:9440/'],
+    ['ws://a.localhost:9440/', 'ws://127.0.0.1:9440/'],
+    ['ws://[::1]:9440/', 'ws://[::1]:9440/'],
+    ['ws://localhost.example.com/', 'ws://localhost.example.com/'],
+    // With TLS the certificate says who it is, and it is made out to the name.
+    ['wss://localhost:9440/', 'wss://localhost:9440/'],
+  ])('of %s is %s', (url, expected) => {
+    expect(addressed(new URL(url)).href).toBe(expected);
+  });
+});
 
 describe('the endpoint', () => {
   it.each([

@@ -92,6 +92,11 @@ describe('doctor', () => {
 
   it.each([
     ['nothing is missing but one of two ways', {}, 0],
+    [
+      'raylets cannot be looked for',
+      { findRaylets: () => Promise.reject(new PlasmawatchError('PW_SYSTEM_CALL', 'they are hidden')) },
+      0,
+    ],
     ['there is no raylet yet', { findRaylets: () => Promise.resolve([]) }, 0],
     ['no way of capturing works', { probeCapture: withoutCapture }, 1],
     ['there is no SQLite engine', { openDatabase: withoutDatabase }, 1],

@@ -19,6 +19,7 @@ function follower(agent: string, canRead = () => true): Follower & { told: strin
   const told: string[] = [];
   return {
     agent,
+    from: `place of ${agent}`,
     told,
     send(message) {
       if (!canRead()) return false;
@@ -217,6 +218,14 @@ describe('a view of agents that nobody named', () => {
     expect(late.told).toEqual([]);
     views.report(follower('w3'), report('y', 'x'));
     expect(late.told).toEqual(['head and w3: x y']);
+  });
+
+  it('is confirmed by two though one place reports under every name that it can think of', () => {
+    for (let count = 0; count < 100; count++)
+      views.report({ ...follower(`liar-${count}`), from: '10.6.6.6' }, report(`invented ${count}`));
+    for (const agent of ['w7', 'w8'])
+      views.report({ ...follower(agent), isBound: agent === 'w8' }, report('x'));
+    expect(views.views()).toMatchObject([{ state: 'confirmed', reporter: 'w7 and w8' }]);
   });
 
   it('is shared for all though one agent follows and reports every key that it can think of', () => {

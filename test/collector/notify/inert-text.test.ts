@@ -33,6 +33,11 @@ const NASTY: readonly [what: string, text: string, acting: RegExp][] = [
   ['an address of the web', 'see HTTPS://evil.example/x', /https:\/\/evil/i],
   ['another scheme', 'ftp://evil.example mailto:a@evil.example', /ftp:\/\/evil|\bmailto:a/],
   ['an address without a scheme', 'www.evil.example evil.example/x', /www\.evil|evil\.example\/x/],
+  [
+    'an address with a port, a question or a fragment',
+    'evil.example:8443/x evil.example?x evil.example#x evil.xn--p1ai/x',
+    /evil\.(example|xn--p1ai)[:?#/]/,
+  ],
   ['a link of Markdown', '[your bank](https://evil.example) ![x](//evil.example/y)', /\]\(/],
   ['a tag', '<img src=x onerror=alert(1)><script>', /<(?:img|script)/],
 ];
