@@ -6,10 +6,9 @@
  * may write (with the sticky bit, as /tmp, when it belongs to somebody else), unless it is mounted read-only. It is warned of when it belongs to another
  * user, or a group may write it. Root and this user are trusted with everything.
  */
-import { constants, type Stats } from 'node:fs';
-import { access, lstat, readlink, stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { lstat, readFile, readlink, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
-import { systemCodeOf } from './errors.ts';
 
 const GROUP_WRITES = 0o020;
 const EVERYBODY_READS = 0o004;
@@ -40,7 +39,7 @@ export async function judgeFile(path: string): Promise<FileTrust> {
       if (isForeign) foreign = uid;
       if ((mode & EVERYBODY_WRITES) === 0) continue;
       if ((mode & STICKY) !== 0 && !isForeign) continue;
-      if (await isReadOnly(folder)) shared = folder;
+      if (await isMountedReadOnly(folder)) shared = folder;
       else if (isForeign)
         return { problem: `user ${uid} put ${entry} into ${folder}, as everybody may: move it` };
       else return { problem: `everybody may replace ${entry}: chmod o-w ${folder}` };
@@ -71,14 +70,22 @@ export async function isReadByAll(path: string): Promise<boolean> {
 }
 
 /**
- * Whether nobody can write to a folder here, whatever its mode says: so Kubernetes mounts the folder of a ConfigMap, with mode
- * 0777. The kernel says so to root, too.
+ * Whether a folder was mounted here read-only, itself and not with all around it: so Kubernetes mounts the folder of a ConfigMap, with
+ * mode 0777. For a service of systemd the whole machine may be read-only (ProtectSystem=), and is not for others.
  */
-async function isReadOnly(folder: string): Promise<boolean> {
-  return await access(folder, constants.W_OK).then(
-    () => false,
-    (error: unknown) => systemCodeOf(error) === 'EROFS',
-  );
+async function isMountedReadOnly(folder: string): Promise<boolean> {
+  const mounts = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '');
+  // Id, parent, device, root, where, how (proc_pid_mountinfo(5)); of several at one place the last one counts.
+  const here = mounts
+    .split('\n')
+    .map((line) => line.split(' '))
+    .findLast(([, , , , where = '']) => unescapeOctal(where) === folder);
+  return here?.[5]?.split(',').includes('ro') === true;
+}
+
+/** The kernel writes a space as `\040`. */
+function unescapeOctal(text: string): string {
+  return text.replaceAll(/\\([0-7]{3})/g, (_all, digits: string) => String.fromCharCode(parseInt(digits, 8)));
 }
 
 /**

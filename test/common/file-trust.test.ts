@@ -100,6 +100,25 @@ describe.skipIf(!isRoot)('a file (needs root)', () => {
     }
   });
 
+  it('is refused where all of the machine is read-only for this process alone (ProtectSystem=)', async () => {
+    const machine = join(folder, 'machine of a service');
+    await mkdir(join(machine, 'etc'), { recursive: true });
+    await writeFile(join(machine, 'etc', 'rules.yaml'), 'version: 1\n');
+    await chmod(join(machine, 'etc'), 0o777);
+    execFileSync('mount', ['--bind', machine, machine]);
+    try {
+      execFileSync('mount', ['-o', 'remount,bind,ro', machine]);
+      expect(Object.keys(await judgeFile(join(machine, 'etc', 'rules.yaml')))).toEqual(['problem']);
+      // The folder that is mounted itself, with a name that the kernel has to write in another way.
+      execFileSync('mount', ['--bind', join(machine, 'etc'), machine]);
+      execFileSync('mount', ['-o', 'remount,bind,ro', machine]);
+      expect(Object.keys(await judgeFile(join(machine, 'rules.yaml')))).toEqual(['warning']);
+      execFileSync('umount', [machine]);
+    } finally {
+      execFileSync('umount', [machine]);
+    }
+  });
+
   it.each(CASES)('%s is judged', async (_what, prepare, expected) => {
     await prepare();
     const [verdict = 'nothing'] = Object.keys(await judgeFile(file));
