@@ -29,6 +29,8 @@ import type { SharedMembers } from './shared.ts';
 
 const POLL_INTERVAL_MS = 5000;
 const LOOPBACK = '127.0.0.1';
+/** Of the heads whose nodes are not members. */
+const MAX_NAMED_HEADS = 5;
 const NO_PORTS: Member['ports'] = new Map();
 
 interface RayDependencies {
@@ -69,6 +71,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   let waitingSinceMs: number | undefined;
   let isDashboardAway = false;
   let isSaidUnproven = false;
+  let isSaidSeveral = false;
   /** Where only the head reaches its dashboard, the others never ask it with somebody waiting. */
   let hasDashboardAnswered = false;
 
@@ -80,6 +83,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     // Of several heads the one that was known before: a raylet that starts later does not turn the others away from it.
     const heads = findHeads(raylets);
     head = heads.find((each) => head !== undefined && isSameHead(each, head)) ?? heads[0] ?? head;
+    noteSeveral(head, heads);
     if (head !== undefined) await learnNodes(head, clusterKey(raylets, head), isUrgent);
     const local = dependencies.localAddresses();
     const members = [ownMember(raylets, local), ...headMember(head, local), ...(listed?.members ?? [])];
@@ -109,6 +113,21 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
       );
     }
     isSaidUnproven = isUnproven;
+  }
+
+  /** Says once that nodes of further clusters are strangers: who runs code as Ray's user can name a head of his own. */
+  function noteSeveral(known: Head | undefined, heads: readonly Head[]): void {
+    const others = heads.filter((each) => known !== undefined && !isSameHead(each, known));
+    if (others.length > 0 && !isSaidSeveral) {
+      logger.warn(
+        {
+          head: known?.address,
+          others: [...new Set(others.map(({ address }) => address))].slice(0, MAX_NAMED_HEADS),
+        },
+        'raylets of several clusters: members are those of one head (name the others in the rules)',
+      );
+    }
+    isSaidSeveral = others.length > 0;
   }
 
   /** From the view that another agent has read, where there is a fresh one, or else from the head. */

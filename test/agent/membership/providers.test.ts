@@ -268,12 +268,17 @@ describe('createRayProvider', () => {
 
   it('keeps to the head that it knows when a raylet comes that names another', async () => {
     const raylets = [raylet];
-    await start(provider(raylets));
+    const said: unknown[] = [];
+    const logger = { ...silentLogger, warn: (...words: unknown[]) => said.push(words) };
+    await start(createRayProvider({ ...dependencies(raylets), logger: logger as never }));
     raylets.unshift({ ...raylet, pid: 1, startTicks: 1, gcsAddress: '10.9.9.9:6379' });
     clock.advance(5000);
     await waitFor(() => views.length === 2, 'the next look');
     expect(views[1]?.members.map(({ role, id }) => [role, id])).toContainEqual(['head', '127.0.0.1']);
     expect(newest().join()).not.toContain('10.9.9.9');
+    expect(said).toEqual([
+      [{ head: '127.0.0.1', others: ['10.9.9.9'] }, expect.stringContaining('several clusters')],
+    ]);
   });
 
   it('asks nobody in the place of a dashboard on this node whose port another user has', async () => {
