@@ -107,7 +107,19 @@ export async function openParts(options: PartsOptions = {}) {
     missingAfterMs: 60_000,
     stoppedAfterMs: 3_600_000,
   });
-  const told = { store, health, guard, announcer, recorder, clocks, enrolments, stories, ownLimits, fleet, events };
+  const told = {
+    store,
+    health,
+    guard,
+    announcer,
+    recorder,
+    clocks,
+    enrolments,
+    stories,
+    ownLimits,
+    fleet,
+    events,
+  };
   const refusals = new Refusals({ clock, metrics, logger });
   return { clock, metrics, logger, refusals, silences, mutedBy, ...told };
 }
