@@ -52,6 +52,7 @@ const memberSchema = z.looseObject({
   agent: text,
   severity: text,
   anomaly: z.looseObject({
+    id: text,
     kind: text,
     count,
     bytes: count,

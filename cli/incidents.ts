@@ -146,7 +146,19 @@ async function readDetails(client: CollectorClient, id: string, wanted: number):
     anomalies.push(...next.anomalies);
     ({ nextCursor } = next);
   }
-  return { ...first, anomalies, nextCursor };
+  return { ...first, anomalies: eachOnce(anomalies), nextCursor };
+}
+
+/** Members that changed while they were read come twice: as they are last, in the place that they have then. */
+function eachOnce(anomalies: IncidentDetails['anomalies']): IncidentDetails['anomalies'] {
+  const byId = new Map<string, IncidentDetails['anomalies'][number]>();
+  for (const member of anomalies) byId.set(`${member.agent} ${member.anomaly.id}`, member);
+  if (byId.size === anomalies.length) return anomalies;
+  return [...byId.values()].toSorted((a, b) => rankOf(b) - rankOf(a) || b.anomaly.bytes - a.anomaly.bytes);
+}
+
+function rankOf({ severity }: IncidentDetails['anomalies'][number]): number {
+  return (SEVERITIES as readonly string[]).indexOf(severity);
 }
 
 async function act(

@@ -25,7 +25,7 @@ import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/health.ts';
 import type { Store } from '../store/store.ts';
 import { Heartbeats } from './heartbeats.ts';
-import type { PaceLimits } from './pace.ts';
+import { WorkShares, type PaceLimits } from './pace.ts';
 import { Session, type SessionOptions } from './session.ts';
 
 /** Peers that say no goodbye are cut off after this. */
@@ -72,6 +72,7 @@ export interface IngestOptions {
 export class Ingest {
   readonly #options: IngestOptions;
   readonly #heartbeats: Heartbeats;
+  readonly #work: WorkShares;
   readonly #sockets = new WebSocketServer({
     noServer: true,
     maxPayload: MAX_MESSAGE_BYTES,
@@ -91,6 +92,7 @@ export class Ingest {
   constructor(options: IngestOptions) {
     this.#options = options;
     this.#heartbeats = new Heartbeats(options);
+    this.#work = new WorkShares(options.clock.now());
     options.server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
     this.#sockets.on('wsClientError', (_error, socket, request) => {
       this.#turnAway(socket, 400, 'bad-upgrade', request);
@@ -167,6 +169,7 @@ export class Ingest {
       from: addressOf(request),
       place: placeOf(request, this.#options.isTrustedProxy),
       heartbeats: this.#heartbeats,
+      work: this.#work,
       admit: (name, session) => this.#admit(name, session, request),
       onEnd: (session) => this.#forget(session),
     });

@@ -31,7 +31,7 @@ import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/health.ts';
 import type { Store } from '../store/store.ts';
 import type { Heartbeats } from './heartbeats.ts';
-import { Pace, type PaceLimits } from './pace.ts';
+import { Pace, type PaceLimits, type WorkShares } from './pace.ts';
 
 /** A peer that has not said hello by then is no agent. */
 export const HELLO_TIMEOUT_MS = 10_000;
@@ -74,6 +74,7 @@ export interface SessionOptions {
   readonly metrics: CollectorMetrics;
   readonly refusals: Refusals;
   readonly limits: PaceLimits;
+  readonly work: WorkShares;
   /** Whether an agent of this name may come in; ends an older session of the same name. */
   readonly admit: (name: string, session: Session) => boolean;
   readonly onEnd: (session: Session) => void;
@@ -258,6 +259,7 @@ export class Session {
       return;
     }
     this.#hello = hello;
+    this.#pace.belongTo(hello.agent);
     this.#follower = {
       agent: hello.agent,
       isBound: certifiedAgent !== undefined || this.#options.credential.kind !== 'shared',

@@ -13,6 +13,7 @@ interface MemberRow {
   base_bytes: number;
   severity: number;
   data_bytes: number;
+  placed: number;
   latest: string;
 }
 
@@ -20,6 +21,14 @@ interface MemberRow {
 export interface MemberPosition {
   readonly severity: number;
   readonly dataBytes: number;
+  readonly number: number;
+  /** The last placing before the first page. */
+  readonly placed: number;
+}
+
+/** Where a page ended of those that got another place while the pages before were read. */
+export interface MovedPosition {
+  readonly placed: number;
   readonly number: number;
 }
 
@@ -31,10 +40,12 @@ export interface NumberedMember extends Member {
 export interface MemberPage {
   readonly members: readonly NumberedMember[];
   /** After the last of them; null where there are no more. */
-  readonly next: MemberPosition | null;
+  readonly next: MemberPosition | MovedPosition | null;
 }
 
-const COLUMNS = `rowid AS number, incident, agent, anomaly_id, base_count, base_bytes, severity, data_bytes, latest`;
+const COLUMNS = `rowid AS number, incident, agent, anomaly_id, base_count, base_bytes, severity, data_bytes, placed, latest`;
+/** The next placing in an incident. */
+const NEXT_PLACING = '(SELECT coalesce(MAX(placed), 0) + 1 FROM members WHERE incident = ?)';
 
 export class MemberTable {
   readonly #queries: Queries;
@@ -45,14 +56,16 @@ export class MemberTable {
 
   save(member: Member): void {
     const { latest } = member;
+    const incident = incidentNumber(member.incidentId);
     this.#queries.run(
       `INSERT INTO members
-         (incident, agent, anomaly_id, node, base_count, base_bytes, severity, data_bytes, latest, ended)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         (incident, agent, anomaly_id, node, base_count, base_bytes, severity, data_bytes, latest, ended, placed)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ${NEXT_PLACING})
        ON CONFLICT (agent, anomaly_id, incident) DO UPDATE SET latest = excluded.latest, node = excluded.node,
-         severity = excluded.severity, data_bytes = excluded.data_bytes, ended = excluded.ended`,
+         severity = excluded.severity, data_bytes = excluded.data_bytes, ended = excluded.ended,
+         placed = iif(severity = excluded.severity AND data_bytes = excluded.data_bytes, placed, excluded.placed)`,
       [
-        incidentNumber(member.incidentId),
+        incident,
         member.agent,
         member.anomalyId,
         latest.node,
@@ -62,6 +75,7 @@ export class MemberTable {
         member.dataBytes,
         JSON.stringify(latest),
         latest.ended ? 1 : 0,
+        incident,
       ],
     );
   }
@@ -88,13 +102,18 @@ export class MemberTable {
     ]);
   }
 
-  /** Members by severity, then by bytes, then in the order in which they came. */
+  /**
+   * Members by severity, then by bytes, then in the order in which they came; after the last page those that came or got
+   * another place while the pages were read, so that nobody escapes who moves up. They may be listed twice.
+   */
   page(
     incident: string,
-    { limit, after }: { limit: number; after?: MemberPosition | undefined },
+    { limit, after }: { limit: number; after?: MemberPosition | MovedPosition | undefined },
   ): MemberPage {
-    const order = 'ORDER BY severity DESC, data_bytes DESC, rowid LIMIT ?';
     const number = incidentNumber(incident);
+    if (after !== undefined && !('severity' in after)) return this.#pageOfMoved(number, limit, after);
+    const placed = after?.placed ?? this.#lastPlacing(number);
+    const order = 'ORDER BY severity DESC, data_bytes DESC, rowid LIMIT ?';
     const rows =
       after === undefined
         ? this.#rows(`incident = ? ${order}`, [number, limit + 1])
@@ -113,13 +132,34 @@ export class MemberTable {
           );
     const page = rows.slice(0, limit);
     const last = page.at(-1);
+    const hasMore = rows.length > limit && last !== undefined;
+    const moved = this.#lastPlacing(number) > placed ? { placed, number: Number.MAX_SAFE_INTEGER } : null;
     return {
       members: page.map(toMember),
-      next:
-        rows.length <= limit || last === undefined
-          ? null
-          : { severity: last.severity, dataBytes: last.data_bytes, number: last.number },
+      next: hasMore
+        ? { severity: last.severity, dataBytes: last.data_bytes, number: last.number, placed }
+        : moved,
     };
+  }
+
+  #pageOfMoved(incident: number, limit: number, { placed, number }: MovedPosition): MemberPage {
+    const rows = this.#rows(
+      'incident = ? AND (placed > ? OR (placed = ? AND rowid > ?)) ORDER BY placed, rowid LIMIT ?',
+      [incident, placed, placed, number, limit + 1],
+    );
+    const page = rows.slice(0, limit);
+    const last = page.at(-1);
+    const hasMore = rows.length > limit && last !== undefined;
+    return {
+      members: page.map(toMember),
+      next: hasMore ? { placed: last.placed, number: last.number } : null,
+    };
+  }
+
+  #lastPlacing(incident: number): number {
+    return this.#queries.number('SELECT coalesce(MAX(placed), 0) AS value FROM members WHERE incident = ?', [
+      incident,
+    ]);
   }
 
   /** Members that came last, those that are over left out. */
@@ -190,7 +230,11 @@ export class MemberTable {
          WHERE other.agent = members.agent AND other.anomaly_id = members.anomaly_id AND other.incident = ?)`,
       [fromNumber, toNumber],
     );
-    this.#queries.run('UPDATE members SET incident = ? WHERE incident = ?', [toNumber, fromNumber]);
+    this.#queries.run(`UPDATE members SET incident = ?, placed = ${NEXT_PLACING} WHERE incident = ?`, [
+      toNumber,
+      toNumber,
+      fromNumber,
+    ]);
   }
 
   #all(condition: string, values: readonly (string | number)[]): Member[] {

@@ -343,4 +343,10 @@ export const MIGRATIONS: readonly string[] = [
       WHERE part = 'messages';
   END;
   `,
+  `
+  -- When a member got its place in the order of its incident, counted within the incident: so that whoever reads page by
+  -- page finds those that moved up meanwhile.
+  ALTER TABLE members ADD COLUMN placed INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX members_by_placing ON members (incident, placed);
+  `,
 ];

@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { Pace } from '../../../collector/ingest/pace.ts';
+import { Pace, WorkShares } from '../../../collector/ingest/pace.ts';
 import { createCollectorMetrics } from '../../../collector/metrics.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 
 /** A session whose socket is a switch. */
-function openPace() {
-  const clock = new FakeClock();
+function openPace({ clock = new FakeClock(), work = new WorkShares(clock.now()), agent = 'w1' } = {}) {
   const socket = {
     isPaused: false,
     pause: () => (socket.isPaused = true),
@@ -13,7 +12,8 @@ function openPace() {
   };
   const metrics = createCollectorMetrics();
   const limits = { messagesPerSecond: 1000, bytesPerSecond: 1e9 };
-  const pace = new Pace({ socket, clock, metrics, limits });
+  const pace = new Pace({ socket, clock, metrics, limits, work });
+  pace.belongTo(agent);
   return { clock, socket, metrics, pace };
 }
 
@@ -41,6 +41,50 @@ describe('the time that one agent may take of the collector', () => {
     const share = readFor(60_000, workMs);
     expect(share).toBeGreaterThan(0.2);
     expect(share).toBeLessThan(0.3);
+  });
+
+  it('is no more for one that connects again and again', () => {
+    const clock = new FakeClock();
+    const work = new WorkShares(clock.now());
+    const [startMs, durationMs] = [clock.now(), 60_000];
+    let workedMs = 0;
+    while (clock.now() < startMs + durationMs) {
+      const { pace, socket } = openPace({ clock, work });
+      pace.noteWork(0);
+      while (!socket.isPaused) {
+        clock.advance(100);
+        pace.noteWork(100);
+        workedMs += 100;
+      }
+      pace.end();
+      clock.advance(10);
+    }
+    expect(workedMs / durationMs).toBeLessThan(0.3);
+  });
+
+  it('leaves a part for those that have little to say, however many take all they may', () => {
+    const clock = new FakeClock();
+    const work = new WorkShares(clock.now());
+    const agents = Array.from({ length: 30 }, (_, number) =>
+      openPace({ clock, work, agent: `evil-${number}` }),
+    );
+    const run = (durationMs: number): number => {
+      const endMs = clock.now() + durationMs;
+      let workedMs = 0;
+      while (clock.now() < endMs) {
+        const read = agents.filter(({ socket }) => !socket.isPaused);
+        for (const { pace } of read) {
+          clock.advance(100);
+          pace.noteWork(100);
+          workedMs += 100;
+        }
+        if (read.length === 0) clock.advance(1);
+      }
+      return workedMs / durationMs;
+    };
+    run(60_000);
+    expect(run(60_000)).toBeLessThan(0.85);
+    for (const { pace } of agents) pace.end();
   });
 
   it('is no reason to cut it off: a slow disk is not its fault', () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openSqliteStore } from '../../../collector/store/sqlite.ts';
 import { MIGRATIONS } from '../../../collector/store/sqlite-schema.ts';
-import type { MemberPosition } from '../../../collector/store/member-table.ts';
+import type { MemberPage } from '../../../collector/store/member-table.ts';
 import type { Member, Store } from '../../../collector/store/store.ts';
 import { openDatabase } from '../../../common/sqlite.ts';
 import { sampleIncident } from '../../support/collector-parts.ts';
@@ -32,14 +32,16 @@ function save(anomalyId: string, changes: Partial<Member> = {}, node = 'w1'): vo
   });
 }
 
-function pages(limit: number): string[] {
+/** @param meanwhile what happens after each page */
+function pages(limit: number, meanwhile: (page: number) => void = () => {}): string[] {
   const found: string[] = [];
-  let after: MemberPosition | undefined;
-  do {
-    const page = store.memberTable.page(incident, { limit, after });
+  let after: MemberPage['next'] | undefined;
+  for (let number = 0; after !== null; number++) {
+    const page: MemberPage = store.memberTable.page(incident, { limit, after });
     found.push(...page.members.map(({ anomalyId }) => anomalyId));
-    after = page.next ?? undefined;
-  } while (after !== undefined);
+    after = page.next;
+    if (after !== null) meanwhile(number);
+  }
   return found;
 }
 
@@ -53,6 +55,40 @@ describe('the members of an incident', () => {
     save('f', { dataBytes: 5 });
     expect(pages(limit)).toEqual(['c', 'b', 'd', 'f', 'a', 'e']);
   });
+
+  it.each([1, 2, 7, 50])(
+    'are all found in pages of %i, also those that move up or come meanwhile',
+    (limit) => {
+      const ids = Array.from({ length: 60 }, (_, number) => `m${number}`);
+      for (const [number, id] of ids.entries()) save(id, { dataBytes: 1000 + number });
+      const found = pages(limit, (page) => {
+        if (page >= 20) return;
+        save(`m${page * 2}`, { dataBytes: 1_000_000 + page });
+        save(`new-${page}`, { dataBytes: 2_000_000 });
+      });
+      const added = store.memberTable
+        .page(incident, { limit: 500 })
+        .members.map(({ anomalyId }) => anomalyId);
+      expect(added.length).toBeGreaterThan(60);
+      expect(new Set(found)).toEqual(new Set(added));
+      expect(found.length).toBeLessThanOrEqual(60 + 2 * 20);
+    },
+  );
+
+  it.each([3, 50])(
+    'are all found in pages of %i, also those of another incident that joins meanwhile',
+    (limit) => {
+      const other = store.insertIncident(sampleIncident({ fingerprint: 'other' })).id;
+      for (let number = 0; number < 10; number++) {
+        save(`m${number}`, { dataBytes: number });
+        save(`other-${number}`, { dataBytes: 1_000_000, incidentId: other });
+      }
+      const found = pages(limit, (page) => {
+        if (page === 0) store.memberTable.move(other, incident);
+      });
+      expect(new Set(found).size).toBe(limit === 3 ? 20 : 10);
+    },
+  );
 
   it('are counted for each node, whatever becomes of them', () => {
     save('a');
