@@ -377,7 +377,7 @@ export class Pipeline implements FrameSink {
    * verdict is the responder.
    */
   #orient(flow: Flow<Judgement>): void {
-    const { initiator, responder, isDirectionProven } = flow;
+    const { initiator, isDirectionProven } = flow;
     const isOtherWatched = this.#isWatched(initiator);
     if (!isOtherWatched && isDirectionProven) return;
     const { end, isListening } = this.#serverOf(flow);
