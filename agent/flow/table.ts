@@ -15,7 +15,8 @@
  *
  * The table is bounded: when it is full, the flow that was quiet longest, to eight seconds, gives way: among those that
  * are over, else among unanswered attempts, else among those that no handshake proves, else among all. A flood of forged
- * packets thus drives out itself, not connections.
+ * packets thus drives out itself, not connections. For as long as a forgotten SYN may be answered nothing is proven of
+ * the flows that begin.
  */
 import { Frame, type FlowCounts } from '../capture/source.ts';
 import { Packet, TCP_ACK } from '../decode/packet.ts';
@@ -147,6 +148,8 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   readonly #queues: readonly [FlowQueue, FlowQueue, FlowQueue, FlowQueue, FlowQueue];
   #opened = 0;
   #evicted = 0;
+  /** The time of the frame that a flow last gave way to. */
+  #evictedAtSeconds = -Infinity;
   #duplicates = 0;
 
   constructor(options: FlowTableOptions<Tag>) {
@@ -311,7 +314,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
 
   /** The slot of a new flow whose end A is the packet's sender. */
   #open(frame: Frame, packet: Packet): number {
-    if (this.size >= this.#options.maxFlows) this.#evict();
+    if (this.size >= this.#options.maxFlows) this.#evict(frame.seconds);
     const slot = this.#store.allocate();
     const { words, doubles } = this.#store;
     const record = slot * RECORD_WORDS;
@@ -324,7 +327,9 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     words[record + HASH] = this.#index.hashOf(packet);
     words[record + TUNNEL] = packet.tunnelKey;
     words[record + ROLES] =
-      (this.#isSenderInitiator(packet) ? 0 : B_IS_INITIATOR) | (ATTEMPTS << QUEUE_SHIFT);
+      (this.#isSenderInitiator(packet) ? 0 : B_IS_INITIATOR) |
+      (this.#mayHaveOpened(frame) ? OPENED_B : 0) |
+      (ATTEMPTS << QUEUE_SHIFT);
     this.#queues[ATTEMPTS].add(slot);
     this.#index.add(slot);
     this.#flows[slot] = undefined;
@@ -332,6 +337,15 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     if (tunnel !== undefined) this.#tunnels.set(slot, tunnel);
     this.#opened++;
     return slot;
+  }
+
+  /**
+   * Whether the other end of a new flow may have sent a SYN that is forgotten, because the table was full: it answers a
+   * SYN with another one, when a flood has made us forget the first. Then no handshake proves who opened the connection.
+   */
+  #mayHaveOpened({ seconds }: Frame): boolean {
+    const { attemptSeconds } = this.#options.timeouts ?? DEFAULT_TIMEOUTS;
+    return seconds - this.#evictedAtSeconds <= attemptSeconds;
   }
 
   /** Whether the sender of a flow's first packet is the initiator. */
@@ -439,10 +453,11 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     }
   }
 
-  #evict(): void {
+  #evict(nowSeconds: number): void {
     const queue = this.#queues.find(({ oldest }) => oldest !== NO_SLOT);
     if (queue === undefined) return;
     this.#evicted++;
+    this.#evictedAtSeconds = nowSeconds;
     this.#end(queue.oldest, 'evicted');
   }
 
