@@ -30,10 +30,12 @@ describe('a tunnel whose packets stay in the kernel', () => {
 
   it('is still known after a flood of others that end here, as long as it is asked for', () => {
     ends.placeOf(tunnel(1));
+    const places = new Set<string>();
     for (let id = 2; id < MANY; id++) {
       ends.placeOf(tunnel(id));
-      if (id % 1000 === 0) expect(ends.placeOfKey(tunnel(1).tunnelKey)).toBe('trusted');
+      if (id % 1000 === 0) places.add(ends.placeOfKey(tunnel(1).tunnelKey));
     }
+    expect([...places]).toEqual(['trusted']);
   });
 
   it('is looked up again when another interface comes, when its own goes, and when it is back', () => {
