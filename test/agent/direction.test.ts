@@ -124,6 +124,12 @@ describe('the direction of a connection', () => {
     expect(seen()).toEqual(PULL);
   });
 
+  it('is known of an upload of which only the answers are captured', async () => {
+    const { send } = await create({});
+    send(synAck, { ...synAck, flags: 'A', sequence: 901, acknowledgment: 1_000_000 });
+    expect(seen()).toEqual(PULL);
+  });
+
   it('is proven by a handshake: an outgoing connection from a port of a watched number is no intrusion', async () => {
     const { send, pipeline } = await create({});
     const { local, remote } = OUTGOING;
