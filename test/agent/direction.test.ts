@@ -124,6 +124,17 @@ describe('the direction of a connection', () => {
     expect(seen()).toEqual(PULL);
   });
 
+  it('is known of a connection that both ends open, before it carries anything', async () => {
+    const { send } = await create({});
+    send(
+      syn,
+      { ...synAck, flags: 'S' },
+      { ...syn, flags: 'SA', acknowledgment: 901 },
+      { ...synAck, flags: 'A', sequence: 901 },
+    );
+    expect(seen()).toEqual(PULL);
+  });
+
   it('is known of an upload of which only the answers are captured', async () => {
     const { send } = await create({});
     send(synAck, { ...synAck, flags: 'A', sequence: 901, acknowledgment: 1_000_000 });
