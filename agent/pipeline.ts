@@ -373,25 +373,30 @@ export class Pipeline implements FrameSink {
 
   /**
    * Makes the end the responder at which the connection is judged. A handshake can be forged and packets are missed, so
-   * what a socket of this node says comes first; where nothing proves the direction, the end with the stricter verdict
-   * is the responder.
+   * this node's sockets are asked, too. Where they contradict a handshake, or nothing is known, the end with the stricter
+   * verdict is the responder.
    */
   #orient(flow: Flow<Judgement>): void {
-    const { initiator, responder, isDirectionProven } = flow;
+    const { initiator, isDirectionProven } = flow;
     const isOtherWatched = this.#isWatched(initiator);
     if (!isOtherWatched && isDirectionProven) return;
-    const server = this.#serverOf(flow);
-    if (server.isListening || (server.end !== undefined && !isDirectionProven)) {
-      if (server.end === 'initiator') flow.turn();
+    const { end, isListening } = this.#serverOf(flow);
+    if (isDirectionProven && end !== 'initiator') return;
+    if (isDirectionProven || end === undefined) {
+      if (this.#isStricterTurned(flow)) flow.turn();
       return;
     }
-    // Who listened may have closed its socket since, so a socket that says otherwise only leaves the direction open.
-    const isSure = isDirectionProven && server.end !== 'initiator';
-    if (isSure || !isOtherWatched) return;
+    if (end === 'initiator') flow.turn();
+    // Whoever listens at the port that it calls from (SO_REUSEPORT) looks as if it was called. A member's service does not.
+    const isOtherMember = this.#policy.membership.inGroup(CLUSTER_GROUP, flow.initiator, timeOf(flow));
+    if (isListening && isOtherMember && this.#isStricterTurned(flow)) flow.turn();
+  }
+
+  #isStricterTurned(flow: Flow<Judgement>): boolean {
+    const { initiator, responder } = flow;
     const timeMs = timeOf(flow);
-    const reverse = { initiator: responder, responder: initiator };
-    if (this.#strictnessOf(reverse, timeMs) > this.#strictnessOf({ initiator, responder }, timeMs))
-      flow.turn();
+    const turned = this.#strictnessOf({ initiator: responder, responder: initiator }, timeMs);
+    return turned > 0 && turned > this.#strictnessOf({ initiator, responder }, timeMs);
   }
 
   /** Whether a service is watched at an end; mostly its port says that none is. */
@@ -421,11 +426,16 @@ export class Pipeline implements FrameSink {
     return { end: asResponder === 'client' ? 'initiator' : undefined, isListening: false };
   }
 
-  /** 2 for a connection that is not allowed, 1 for one that is, 0 for one that nobody watches. */
+  /**
+   * 3 for a connection that is not allowed, 2 for one whose program is looked for, 1 for another that is allowed, 0 for
+   * one that nobody watches.
+   */
   #strictnessOf(ends: Pick<Ends, 'initiator' | 'responder'>, timeMs: number): number {
     const { responder } = ends;
-    if (this.#services.serviceAt(responder, responder.port) === undefined) return 0;
-    return this.#verdictOn(ends, timeMs).allowed ? 1 : 2;
+    const service = this.#services.serviceAt(responder, responder.port);
+    if (service === undefined) return 0;
+    if (!this.#verdictOn(ends, timeMs).allowed) return 3;
+    return service === OBJECT_MANAGER ? 2 : 1;
   }
 
   #judgeAsItIs(flow: Flow<Judgement>): void {

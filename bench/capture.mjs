@@ -22,13 +22,13 @@ import built from '../rolldown.config.mjs';
 import {
   bulk,
   FRAME_LENGTH,
+  makeData,
   makeLink,
   NEAR,
   pcapOf,
   PORT,
   removeLink,
   replay,
-  setSource,
   TCP_ACK,
   TCP_SYN,
 } from './live-traffic.mjs';
@@ -97,7 +97,7 @@ function loads() {
   });
   const attempts = values.quick ? 100_000 : 1_000_000;
   const flood = pcapOf(attempts, TCP_SYN);
-  setSource(flood, attempts / 2, STRANGER);
+  makeData(flood, attempts / 2, STRANGER);
   return [
     steady('100 k packets/s', rounds / 4, 100_000),
     steady('400 k packets/s', rounds, 400_000),

@@ -94,9 +94,10 @@ export function pcapOf(flows, tcpFlags, set = 0) {
   return bytes;
 }
 
-/** Gives one packet of a `pcapOf` another sender. */
-export function setSource(pcap, number, address) {
+/** Makes one packet of a `pcapOf` data of another sender. */
+export function makeData(pcap, number, address) {
   const frame = 24 + number * (16 + FRAME_LENGTH) + 16;
+  pcap.writeUInt8(TCP_ACK, frame + 47);
   address.split('.').forEach((part, index) => pcap.writeUInt8(Number(part), frame + 26 + index));
 }
 

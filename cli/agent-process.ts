@@ -137,6 +137,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         socketRoles: new SocketRoles({
           isLocal: (address) => processes.isLocal(address),
           sockDiag: owners.sockDiag,
+          clock: systemClock,
         }),
         tunnelInterfaces,
         processCounters: () => owners.counters,

@@ -1,7 +1,8 @@
 /**
  * Which connection a later fragment belongs to. Only the first fragment of a packet has ports; what was read of it is
  * remembered for half a minute under what all fragments of the packet share (RFC 791, section 3.2: addresses, protocol,
- * identification; RFC 8200, section 4.5: all but the protocol), so that the rest is counted to the same connection.
+ * identification; RFC 8200, section 4.5: all but the protocol; and the tunnels around it), so that the rest is counted to
+ * the same connection.
  * Where a tunnel's packet was cut up that is the connection inside, whose volume could be hidden otherwise. A fragment
  * that comes before the first one stays without a connection: nothing is held back or put together here.
  *
@@ -38,7 +39,8 @@ const SOURCE_PORT = 108;
 const DESTINATION_PORT = 110;
 const TUNNEL_KEY = 112;
 const OUTER_TUNNEL_ID = 116;
-const ENTRY_BYTES = 120;
+const KEY_TUNNEL = 120;
+const ENTRY_BYTES = 124;
 
 const NOT_FOUND = -1;
 
@@ -116,6 +118,7 @@ export class FragmentCache {
 function hasKey(view: DataView, entry: number, fragment: Fragment): boolean {
   return (
     view.getInt32(entry + KEY_IDENTIFICATION) === fragment.identification &&
+    view.getInt32(entry + KEY_TUNNEL) === fragment.tunnelKey &&
     view.getUint8(entry + KEY_PROTOCOL) === fragment.protocol &&
     view.getInt32(entry + KEY_SOURCE) === fragment.source0 &&
     view.getInt32(entry + KEY_SOURCE + 4) === fragment.source1 &&
@@ -130,6 +133,7 @@ function hasKey(view: DataView, entry: number, fragment: Fragment): boolean {
 
 function writeKey(view: DataView, entry: number, fragment: Fragment): void {
   view.setInt32(entry + KEY_IDENTIFICATION, fragment.identification);
+  view.setInt32(entry + KEY_TUNNEL, fragment.tunnelKey);
   view.setUint8(entry + KEY_PROTOCOL, fragment.protocol);
   view.setInt32(entry + KEY_SOURCE, fragment.source0);
   view.setInt32(entry + KEY_SOURCE + 4, fragment.source1);

@@ -73,5 +73,6 @@ export function noteFragment(
   fragment.destination3 = packet.destination3;
   fragment.protocol = protocol;
   fragment.identification = identification;
+  fragment.tunnelKey = packet.tunnelKey;
   fragment.offset = fragmentOffset;
 }

@@ -137,6 +137,8 @@ export class Fragment {
   protocol = 0;
   /** 16 bits of IPv4; 32 of IPv6, as a signed number. */
   identification = 0;
+  /** `Packet.tunnelKey` of the tunnels that the fragments come in; 0 for none. */
+  tunnelKey = 0;
   /** Bytes from the start of the whole packet's payload; 0 for the first fragment. */
   offset = 0;
 }

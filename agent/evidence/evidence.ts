@@ -60,7 +60,7 @@ interface Recording {
   readonly anomaly: string;
   readonly claim: EvidenceClaim;
   /** The ends, by value: a flow's own go on changing. */
-  readonly ends: readonly [Address, Address];
+  readonly ends: readonly [Connection['initiator'], Connection['responder']];
   readonly key: number;
   readonly tunnelKey: number;
   readonly writer: PcapngWriter;
@@ -118,12 +118,11 @@ export class Evidence {
       interfaceName,
     });
     const key = keyOf(initiator.port, responder.port);
-    const ends = [copyAddress(initiator), copyAddress(responder)] as const;
+    const ends = [copyEnd(initiator), copyEnd(responder)] as const;
     const recording = { limits: this.#limits, anomaly, claim, ends, key, tunnelKey, writer, beganMs: nowMs };
     this.#byAnomaly.set(anomaly, recording);
     this.#byPorts.set(key, [...(this.#byPorts.get(key) ?? []), recording]);
-    this.#options.wantPackets(directionOf(initiator, responder, tunnelKey), this.#limits.packets);
-    this.#options.wantPackets(directionOf(responder, initiator, tunnelKey), this.#limits.packets);
+    this.#want(recording, this.#limits.packets);
     return true;
   }
 
@@ -212,7 +211,14 @@ export class Evidence {
     else this.#options.report(evidence);
   }
 
-  #remove({ anomaly, key }: Recording): void {
+  #want({ ends: [a, b], tunnelKey }: Recording, packets: number): void {
+    this.#options.wantPackets(directionOf(a, b, tunnelKey), packets);
+    this.#options.wantPackets(directionOf(b, a, tunnelKey), packets);
+  }
+
+  #remove(recording: Recording): void {
+    const { anomaly, key } = recording;
+    this.#want(recording, 0);
     this.#byAnomaly.delete(anomaly);
     const left = this.#byPorts.get(key)?.filter((other) => other.anomaly !== anomaly) ?? [];
     if (left.length === 0) this.#byPorts.delete(key);
@@ -235,6 +241,10 @@ function partOf(frame: Frame, packet: Packet, limits: EvidenceLimits): Buffer {
 /** The same for both directions. */
 function keyOf(portA: number, portB: number): number {
   return portA < portB ? portA * 65_536 + portB : portB * 65_536 + portA;
+}
+
+function copyEnd(end: Connection['initiator']): Connection['initiator'] {
+  return { ...copyAddress(end), port: end.port };
 }
 
 function directionOf(

@@ -158,7 +158,8 @@ export function turn(words: Int32Array, record: number): void {
 /** Takes in an ordinary segment of a connection whose handshake waits for its end. */
 export function noteCompletion(words: Int32Array, record: number, isB: boolean, packet: Packet): void {
   const roles = words[record + ROLES] as number;
-  if (isB !== ((roles & B_IS_INITIATOR) !== 0)) return;
+  // Whose SYN was answered: where both ends open the connection, that is either.
+  if ((roles & (isB ? PROVEN_B : PROVEN_A)) === 0) return;
   const answer = words[record + (isB ? SIDE_A : SIDE_B) + SIDE_INITIAL_SEQUENCE] as number;
   const acknowledged = (packet.acknowledgment - answer - 1) | 0;
   if (acknowledged < 0 || acknowledged > COMPLETION_WINDOW) return;

@@ -15,7 +15,8 @@
  *
  * The table is bounded: when it is full, the flow that was quiet longest, to eight seconds, gives way: among those that
  * are over, else among unanswered attempts, else among those that no handshake proves, else among all. A flood of forged
- * packets thus drives out itself, not connections.
+ * packets thus drives out itself, not connections. For as long as a forgotten SYN may be answered nothing is proven of
+ * the flows that begin.
  */
 import { Frame, type FlowCounts } from '../capture/source.ts';
 import { Packet, TCP_ACK } from '../decode/packet.ts';
@@ -83,8 +84,8 @@ export interface FlowTableOptions<Tag> {
   /** Whether a service is known at an endpoint: the address as four words, the port. */
   readonly isService: (w0: number, w1: number, w2: number, w3: number, port: number) => boolean;
   /**
-   * Count a side of a flow only on the interface where it was seen first: for captures on all interfaces, where a
-   * bridge or a container's veth pair shows the same packet again.
+   * Count a side of a flow only on the interface where it was seen first, or on the one that sees more of it: for
+   * captures on all interfaces, where a bridge or a container's veth pair shows the same packet again.
    */
   readonly countOnOneInterface: boolean;
   /**
@@ -122,6 +123,14 @@ export interface FlowTableCounters {
 /** Slots that are reserved at once, 32 MiB: a table that grows needs its old and its new memory for a moment. */
 const MOST_FIRST_SLOTS = 131_072;
 
+/** What a side has sent on an interface that it is not counted on. */
+interface CountedElsewhere {
+  interfaceIndex: number;
+  packets: number;
+  bytes: number;
+  payload: number;
+}
+
 /** Numbers of the queues, as in the flows' records. */
 const CLOSED = 0;
 const UNANSWERED = 1;
@@ -143,10 +152,14 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   readonly #flows: (Flow<Tag> | undefined)[] = [];
   /** By slot: of the few flows that came in one. */
   readonly #tunnels = new Map<number, FlowTunnel>();
+  /** By slot and end, as `FlowIndex.find` answers: of the sides that were seen on more than one interface. */
+  readonly #elsewhere = new Map<number, CountedElsewhere[]>();
   /** By number. */
   readonly #queues: readonly [FlowQueue, FlowQueue, FlowQueue, FlowQueue, FlowQueue];
   #opened = 0;
   #evicted = 0;
+  /** The time of the frame that a flow last gave way to. */
+  #evictedAtSeconds = -Infinity;
   #duplicates = 0;
 
   constructor(options: FlowTableOptions<Tag>) {
@@ -188,6 +201,8 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const isDuplicate = words[side + SIDE_INTERFACE] !== interfaceIndex && this.#countOnOneInterface;
     if (isDuplicate) {
       this.#duplicates++;
+      if (!frame.isCounted)
+        this.#countElsewhere(found, interfaceIndex, 1, frame.originalLength, packet.payloadLength);
     } else if (!frame.isCounted) {
       (doubles[totals + SIDE_PACKETS] as number) += 1;
       (doubles[totals + SIDE_BYTES] as number) += frame.originalLength;
@@ -220,11 +235,17 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const isB = (found & 1) === 1;
     const side = record + (isB ? SIDE_B : SIDE_A);
     const totals = side / 2;
-    words[side + SIDE_INTERFACE] = counts.interfaceIndex;
-    (doubles[totals + SIDE_PACKETS] as number) += counts.packets;
-    (doubles[totals + SIDE_BYTES] as number) += counts.bytes;
-    (doubles[totals + SIDE_PAYLOAD_BYTES] as number) += counts.payloadBytes;
-    (doubles[totals + SIDE_STREAM_BYTES] as number) += counts.payloadBytes;
+    const { interfaceIndex } = counts;
+    if (doubles[totals + SIDE_PACKETS] === 0) words[side + SIDE_INTERFACE] = interfaceIndex;
+    if (words[side + SIDE_INTERFACE] !== interfaceIndex && this.#countOnOneInterface) {
+      this.#duplicates += counts.packets;
+      this.#countElsewhere(found, interfaceIndex, counts.packets, counts.bytes, counts.payloadBytes);
+    } else {
+      (doubles[totals + SIDE_PACKETS] as number) += counts.packets;
+      (doubles[totals + SIDE_BYTES] as number) += counts.bytes;
+      (doubles[totals + SIDE_PAYLOAD_BYTES] as number) += counts.payloadBytes;
+      (doubles[totals + SIDE_STREAM_BYTES] as number) += counts.payloadBytes;
+    }
     const isLater = noteTime(this.#store, record, frame);
     if (isNew) this.#tag(slot, frame);
     // SYNs are not among the flags that counts have, so a flow's sides stay as they are.
@@ -311,7 +332,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
 
   /** The slot of a new flow whose end A is the packet's sender. */
   #open(frame: Frame, packet: Packet): number {
-    if (this.size >= this.#options.maxFlows) this.#evict();
+    if (this.size >= this.#options.maxFlows) this.#evict(frame.seconds);
     const slot = this.#store.allocate();
     const { words, doubles } = this.#store;
     const record = slot * RECORD_WORDS;
@@ -324,7 +345,9 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     words[record + HASH] = this.#index.hashOf(packet);
     words[record + TUNNEL] = packet.tunnelKey;
     words[record + ROLES] =
-      (this.#isSenderInitiator(packet) ? 0 : B_IS_INITIATOR) | (ATTEMPTS << QUEUE_SHIFT);
+      (this.#isSenderInitiator(packet) ? 0 : B_IS_INITIATOR) |
+      (this.#mayHaveForgotten(frame) ? OPENED_A | OPENED_B : 0) |
+      (ATTEMPTS << QUEUE_SHIFT);
     this.#queues[ATTEMPTS].add(slot);
     this.#index.add(slot);
     this.#flows[slot] = undefined;
@@ -332,6 +355,15 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     if (tunnel !== undefined) this.#tunnels.set(slot, tunnel);
     this.#opened++;
     return slot;
+  }
+
+  /**
+   * Whether a SYN may be forgotten, because the table was full: one end answers a SYN with another, when a flood has made
+   * us forget the first. Then no handshake proves who opened the connection.
+   */
+  #mayHaveForgotten({ seconds }: Frame): boolean {
+    const { attemptSeconds } = this.#options.timeouts ?? DEFAULT_TIMEOUTS;
+    return seconds - this.#evictedAtSeconds <= attemptSeconds;
   }
 
   /** Whether the sender of a flow's first packet is the initiator. */
@@ -359,6 +391,47 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const known = words[record + INITIALS] as number;
     const isKnown = (known & (isB ? INITIAL_OF_B : INITIAL_OF_A)) !== 0;
     return isKnown && words[record + (isB ? SIDE_B : SIDE_A) + SIDE_INITIAL_SEQUENCE] !== packet.sequence;
+  }
+
+  /**
+   * Counts packets of a side on another interface than the one that it is counted on. They are the same packets, seen
+   * again, and so never more than those; where they are, the others were forged, or took another way: the interface that
+   * saw most is the one that counts.
+   *
+   * @param found as `FlowIndex.find` answers
+   */
+  #countElsewhere(
+    found: number,
+    interfaceIndex: number,
+    packets: number,
+    bytes: number,
+    payload: number,
+  ): void {
+    const others = this.#elsewhere.get(found) ?? [];
+    if (others.length === 0) this.#elsewhere.set(found, others);
+    let other = others.find((one) => one.interfaceIndex === interfaceIndex);
+    if (other === undefined) others.push((other = { interfaceIndex, packets: 0, bytes: 0, payload: 0 }));
+    other.packets += packets;
+    other.bytes += bytes;
+    other.payload += payload;
+    const { words, doubles } = this.#store;
+    const side = (found >> 1) * RECORD_WORDS + ((found & 1) === 1 ? SIDE_B : SIDE_A);
+    const totals = side / 2;
+    const counted = {
+      interfaceIndex: words[side + SIDE_INTERFACE] as number,
+      packets: doubles[totals + SIDE_PACKETS] as number,
+      bytes: doubles[totals + SIDE_BYTES] as number,
+      payload: doubles[totals + SIDE_PAYLOAD_BYTES] as number,
+    };
+    const isMore =
+      other.payload === counted.payload ? other.packets > counted.packets : other.payload > counted.payload;
+    if (!isMore) return;
+    words[side + SIDE_INTERFACE] = interfaceIndex;
+    doubles[totals + SIDE_PACKETS] = other.packets;
+    doubles[totals + SIDE_BYTES] = other.bytes;
+    doubles[totals + SIDE_PAYLOAD_BYTES] = other.payload;
+    (doubles[totals + SIDE_STREAM_BYTES] as number) += other.payload - counted.payload;
+    Object.assign(other, counted);
   }
 
   /** Takes in what a packet may tell of its flow beyond numbers. */
@@ -439,10 +512,11 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     }
   }
 
-  #evict(): void {
+  #evict(nowSeconds: number): void {
     const queue = this.#queues.find(({ oldest }) => oldest !== NO_SLOT);
     if (queue === undefined) return;
     this.#evicted++;
+    this.#evictedAtSeconds = nowSeconds;
     this.#end(queue.oldest, 'evicted');
   }
 
@@ -452,6 +526,8 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const flow = this.#flowAt(slot);
     this.#flows[slot] = undefined;
     this.#tunnels.delete(slot);
+    this.#elsewhere.delete(slot * 2);
+    this.#elsewhere.delete(slot * 2 + 1);
     this.#options.ended(flow, cause);
     flow.leave();
     this.#store.release(slot);

@@ -5,7 +5,7 @@
 import type { TunnelInterface } from '../capture/linux/tunnel-interfaces.ts';
 import type { Packet } from '../decode/packet.ts';
 import { prefixContains, sameAddress, type Address } from '../../common/address.ts';
-import type { TrustedTunnel } from '../../common/tunnel.ts';
+import type { TrustedTunnel, TunnelType } from '../../common/tunnel.ts';
 
 /**
  * - `here`: an interface of this machine ends the tunnel, and its inside is captured there, too
@@ -22,13 +22,23 @@ export interface TunnelEndsOptions {
   readonly isUnwrappedSeen: boolean;
 }
 
-/** Tunnels that are remembered; with more of them the oldest are looked up again. */
+/** Tunnels of each kind that are remembered: those that end here or are trusted, and all others. */
 const MAX_REMEMBERED = 4096;
+
+/** What is known of a tunnel, for looking it up again when interfaces or rules have changed. */
+interface KnownTunnel {
+  readonly type: TunnelType;
+  readonly id: number;
+  readonly source: Address;
+  readonly destination: Address;
+  readonly place: TunnelPlace;
+}
 
 export class TunnelEnds {
   readonly #options: TunnelEndsOptions | undefined;
-  /** By `Packet.tunnelKey`. */
-  readonly #places = new Map<number, TunnelPlace>();
+  /** By `Packet.tunnelKey`: what ends at a place that we know, and apart from it what anybody can invent. */
+  readonly #ended = new Map<number, KnownTunnel>();
+  readonly #elsewhere = new Map<number, KnownTunnel>();
   #trusted: readonly TrustedTunnel[];
   #interfaces: readonly TunnelInterface[];
 
@@ -41,56 +51,74 @@ export class TunnelEnds {
 
   /** Where the tunnel of a packet ends that came in one. */
   placeOf(packet: Packet): TunnelPlace {
-    const known = this.#places.get(packet.tunnelKey);
-    if (known !== undefined) return known;
-    const place = this.#lookUp(packet);
-    if (this.#places.size >= MAX_REMEMBERED) {
-      for (const oldest of this.#places.keys()) {
-        this.#places.delete(oldest);
-        break;
-      }
-    }
-    this.#places.set(packet.tunnelKey, place);
-    return place;
+    const { tunnelKey, tunnel, tunnelDepth, outerTunnelId } = packet;
+    const known = this.#ended.get(tunnelKey) ?? this.#elsewhere.get(tunnelKey);
+    if (known !== undefined) return known.place;
+    // Of tunnels in one another each would have to end here.
+    if (tunnelDepth !== 1 || tunnel === 'none') return 'elsewhere';
+    const facts = {
+      type: tunnel,
+      id: outerTunnelId,
+      source: outerSource(packet),
+      destination: outerDestination(packet),
+    };
+    return this.#remember(tunnelKey, facts);
   }
 
   /** The same of packets that the kernel counted, the first of which came up before. */
   placeOfKey(tunnelKey: number): TunnelPlace {
-    return this.#places.get(tunnelKey) ?? 'elsewhere';
+    const known = this.#ended.get(tunnelKey);
+    if (known === undefined) return 'elsewhere';
+    // Nothing else tells of it as long as it stays in the kernel: it must not give way to what others invent.
+    this.#ended.delete(tunnelKey);
+    this.#ended.set(tunnelKey, known);
+    return known.place;
   }
 
   setTrusted(trusted: readonly TrustedTunnel[]): void {
     this.#trusted = trusted;
-    this.#places.clear();
+    this.#lookUpAgain();
   }
 
   /** Reads the interfaces again; to be called now and then. */
   refresh(): void {
     if (this.#options === undefined) return;
     const interfaces = this.#options.interfaces();
-    if (namesOf(interfaces) !== namesOf(this.#interfaces)) this.#places.clear();
+    const isChanged = namesOf(interfaces) !== namesOf(this.#interfaces);
     this.#interfaces = interfaces;
+    if (isChanged) this.#lookUpAgain();
   }
 
-  #lookUp(packet: Packet): TunnelPlace {
-    // Of tunnels in one another each would have to end here.
-    if (packet.tunnelDepth !== 1 || packet.tunnel === 'none') return 'elsewhere';
-    const source = outerSource(packet);
-    const destination = outerDestination(packet);
-    const { tunnel, outerTunnelId } = packet;
+  #lookUpAgain(): void {
+    const all = [...this.#elsewhere, ...this.#ended];
+    this.#ended.clear();
+    this.#elsewhere.clear();
+    for (const [tunnelKey, facts] of all) this.#remember(tunnelKey, facts);
+  }
+
+  #remember(tunnelKey: number, facts: Omit<KnownTunnel, 'place'>): TunnelPlace {
+    const place = this.#lookUp(facts);
+    const tunnels = place === 'elsewhere' ? this.#elsewhere : this.#ended;
+    const [oldest] = tunnels.keys();
+    if (oldest !== undefined && tunnels.size >= MAX_REMEMBERED) tunnels.delete(oldest);
+    tunnels.set(tunnelKey, { ...facts, place });
+    return place;
+  }
+
+  #lookUp({ type, id, source, destination }: Omit<KnownTunnel, 'place'>): TunnelPlace {
     const isOurs = this.#interfaces.some(
       (end) =>
-        end.types.includes(tunnel) &&
-        (end.id === undefined || end.id === outerTunnelId) &&
+        end.types.includes(type) &&
+        (end.id === undefined || end.id === id) &&
         (this.#joins(end, source, destination) || this.#joins(end, destination, source)),
     );
     if (isOurs) return this.#options?.isUnwrappedSeen === true ? 'here' : 'trusted';
     const isTrusted = this.#trusted.some(
-      ({ type, id, ends }) =>
-        type === tunnel &&
-        (id === undefined || id === outerTunnelId) &&
+      (trusted) =>
+        trusted.type === type &&
+        (trusted.id === undefined || trusted.id === id) &&
         [source, destination].every((end) =>
-          ends.some((prefix) => prefixContains(prefix, end.w0, end.w1, end.w2, end.w3)),
+          trusted.ends.some((prefix) => prefixContains(prefix, end.w0, end.w1, end.w2, end.w3)),
         ),
     );
     return isTrusted ? 'trusted' : 'elsewhere';

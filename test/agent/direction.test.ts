@@ -1,8 +1,12 @@
+import { setImmediate } from 'node:timers/promises';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { TunnelInterface } from '../../agent/capture/linux/tunnel-interfaces.ts';
+import type { ProcessFinder } from '../../agent/detect/attribution.ts';
 import type { SocketRole } from '../../agent/process/socket-roles.ts';
 import { formatAddress, parsePrefix } from '../../common/address.ts';
+import type { SocketOwner } from '../../common/event.ts';
 import type { TrustedTunnel } from '../../common/tunnel.ts';
+import type { ServicePorts } from '../../rules/schema.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { frameOfSegment } from '../support/forged-frames.ts';
 import type { Segment } from '../support/forgery.ts';
@@ -41,15 +45,19 @@ describe('the direction of a connection', () => {
   async function create({
     hasSockets = false,
     tunnels = [],
+    ...others
   }: {
     hasSockets?: boolean;
     tunnels?: TrustedTunnel[];
+    workers?: ServicePorts;
+    processes?: ProcessFinder;
   }) {
     judging = await openPipeline({
       members: ['10.0.0.1', '10.0.0.2'],
       clock: new FakeClock(START * 1000),
       services: [{ first: 43_800, last: 43_800 }],
       trustedTunnels: tunnels,
+      ...others,
       ...(hasSockets
         ? { socketRoles: { of: ({ local, localPort }) => roles.get(`${formatAddress(local)}:${localPort}`) } }
         : {}),
@@ -116,6 +124,23 @@ describe('the direction of a connection', () => {
     expect(seen()).toEqual(PULL);
   });
 
+  it('is known of a connection that both ends open, before it carries anything', async () => {
+    const { send } = await create({});
+    send(
+      syn,
+      { ...synAck, flags: 'S' },
+      { ...syn, flags: 'SA', acknowledgment: 901 },
+      { ...synAck, flags: 'A', sequence: 901 },
+    );
+    expect(seen()).toEqual(PULL);
+  });
+
+  it('is known of an upload of which only the answers are captured', async () => {
+    const { send } = await create({});
+    send(synAck, { ...synAck, flags: 'A', sequence: 901, acknowledgment: 1_000_000 });
+    expect(seen()).toEqual(PULL);
+  });
+
   it('is proven by a handshake: an outgoing connection from a port of a watched number is no intrusion', async () => {
     const { send, pipeline } = await create({});
     const { local, remote } = OUTGOING;
@@ -168,6 +193,39 @@ describe('the direction of a connection', () => {
       data,
     );
     expect(seen()).toEqual(PULL);
+  });
+
+  describe('of a program that listens at the port that it calls from', () => {
+    const local = '10.0.0.1:40123';
+    const remote = '10.0.0.2:43800';
+    const handshake = [
+      { from: local, to: remote, flags: 'S', sequence: 1 },
+      { from: remote, to: local, flags: 'SA', sequence: 5, acknowledgment: 2 },
+      { from: local, to: remote, flags: 'A', sequence: 2, acknowledgment: 6 },
+    ];
+    const answer = { from: remote, to: local, flags: 'PA', sequence: 6, acknowledgment: 2, payload: 100 };
+
+    it.each([
+      ['with its handshake', handshake],
+      ['joined midstream', []],
+      ['after a SYN in the name of the other end', [{ from: remote, to: local, flags: 'S', sequence: 9 }]],
+    ])('is that of its call, so that its program is found: %s', async (_name, opening) => {
+      roles.set(local, 'server');
+      const owner: SocketOwner = { process: { name: 'copycat', pid: 7 }, user: { id: '1000' } };
+      const { send, pipeline } = await create({
+        hasSockets: true,
+        // The port is a watched number, too: one of a worker.
+        workers: [{ first: 40_000, last: 41_000 }],
+        processes: {
+          isLocal: (address) => formatAddress(address) === '10.0.0.1',
+          find: () => Promise.resolve({ description: owner, isRaylet: false }),
+        },
+      });
+      send(...opening, answer);
+      pipeline.tick(START * 1000 + 1000);
+      await setImmediate();
+      expect(judging.anomalies.map(({ kind }) => kind)).toEqual(['foreign-process']);
+    });
   });
 
   it('is open where a forged handshake says one thing and a socket without a listener the other', async () => {

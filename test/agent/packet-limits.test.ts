@@ -97,6 +97,24 @@ describe('an unknown peer that takes a mebibyte', () => {
   });
 });
 
+it('a peer that answers a SYN with a SYN, when the first is forgotten, is reported', async () => {
+  const trial = await Trial.open();
+  const [client, server] = ['10.0.0.1:40123', `${PEER}:43800`];
+  trial.send(tcpFrame({ from: client, to: server, flags: 'S', sequence: 1 }));
+  for (let port = 1; port <= 2 * MAX_FLOWS; port++) {
+    trial.send(tcpFrame({ from: `172.16.0.1:${port}`, to: NODE, flags: 'S' }));
+  }
+  trial.send(
+    tcpFrame({ from: server, to: client, flags: 'S', sequence: 9 }),
+    tcpFrame({ from: client, to: server, flags: 'SA', sequence: 1, acknowledgment: 10 }),
+    tcpFrame({ from: server, to: client, flags: 'A', sequence: 10, acknowledgment: 2 }),
+    tcpFrame({ from: client, to: server, flags: 'A', sequence: 2, acknowledgment: 10, payload: 1400 }),
+  );
+  trial.pipeline.end(START * 1000);
+  const reported = trial.anomalies.find(({ flow }) => flow?.destination.ip === PEER);
+  expect(reported).toMatchObject({ kind: 'unexpected-destination', severity: 'critical' });
+});
+
 /** The first 28 bytes of the IP packet's payload: the ports, and all of the TCP header. */
 function firstFragment(frame: Uint8Array, id: number): Uint8Array {
   return inTwo(frame, id)[0] as Uint8Array;

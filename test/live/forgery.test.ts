@@ -155,7 +155,7 @@ class Watch {
       services: [{ first: port, last: port }],
       maxFlows: 16_384,
       hashSeed: TUNNEL_SEED,
-      socketRoles: new SocketRoles({ isLocal, sockDiag }),
+      socketRoles: new SocketRoles({ isLocal, sockDiag, clock: systemClock }),
       tunnels: {
         interfaces: () => readTunnelInterfaces(libc),
         isLocal,

@@ -20,6 +20,8 @@ interface JudgingOptions extends Partial<Omit<PipelineOptions, 'policy' | 'repor
   /** Where the object managers are; `auto` when left out. */
   readonly services?: ServicePorts;
   readonly trustedTunnels?: readonly TrustedTunnel[];
+  /** Where workers listen, which members may reach, too; nowhere when left out. */
+  readonly workers?: ServicePorts;
 }
 
 export interface JudgingPipeline {
@@ -34,6 +36,7 @@ export async function openPipeline({
   clock,
   services = 'auto',
   trustedTunnels = [],
+  workers,
   ...options
 }: JudgingOptions): Promise<JudgingPipeline> {
   const anomalies: Anomaly[] = [];
@@ -43,8 +46,14 @@ export async function openPipeline({
   });
   await membership.start();
   const ruleset = new Ruleset({
-    rules: [sampleRule()],
-    services: new Map([['object-manager', services]]),
+    rules: [
+      sampleRule(),
+      ...(workers === undefined ? [] : [sampleRule({ name: 'workers', to: ['worker'] })]),
+    ],
+    services: new Map([
+      ['object-manager', services],
+      ...(workers === undefined ? [] : ([['worker', workers]] as const)),
+    ]),
     groups: new Map(),
     tunnels: trustedTunnels,
   });

@@ -2,15 +2,17 @@
 import type { FlowCounts, FlowEndpoints } from '../source.ts';
 import { HOST_IS_LITTLE_ENDIAN } from './constants.ts';
 
-/** A direction of a flow: addresses as 16 bytes (IPv4 mapped into IPv6) and ports, in network byte order; and its tunnel. */
+/** A direction of a flow: addresses as 16 bytes (IPv4 mapped into IPv6) and ports, in network byte order; its tunnel; its interface. */
 export const FLOW_KEY = {
-  size: 40,
+  size: 48,
   source: 0,
   destination: 16,
   sourcePort: 32,
   destinationPort: 34,
   /** `Packet.tunnelKey`, in the machine's byte order. */
   tunnel: 36,
+  /** In the machine's byte order; 0 in the map of wanted flows. The rest is 0. */
+  interfaceIndex: 40,
 } as const;
 
 /** What is known of a direction; numbers in the machine's byte order. */
@@ -36,7 +38,7 @@ export const FLOW_VALUE = {
 } as const;
 
 /** A direction of a flow that is over: a new connection has begun between its ends. */
-export const ENDED_FLOW = { size: 104, value: 0, key: 64 } as const;
+export const ENDED_FLOW = { size: 112, value: 0, key: 64 } as const;
 
 /** How many packets of a direction are to go up, and how many did; 32 bits each. */
 export const WANTED = { size: 8, limit: 0, handedUp: 4 } as const;

@@ -16,8 +16,9 @@
  *
  * A SYN takes the entries of the connection before it out of the table, so that the counts of one connection never
  * become those of the next between the same endpoints. SYN and RST make no entry, so a flood of them does not touch the
- * table. A direction is counted on the interface where it was seen first: a bridge or a container's pair of interfaces
- * shows the same packet again. It moves to another interface once the first has been silent for `INTERFACE_HOLD_NS`.
+ * table. A direction is counted on each interface for itself: a bridge or a container's pair of interfaces shows the same
+ * packet again, and which of them counts is decided in user space, so that nobody hides a connection by forging its
+ * first packets on another interface.
  *
  * The table is a plain hash table and not one that drops the least recently used: that one drops without a word, and
  * with it what was not read yet. User space takes out what is idle.

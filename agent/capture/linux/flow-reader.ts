@@ -47,8 +47,6 @@ interface FlowReaderOptions {
   /** The most entries that the table has. */
   readonly maxEntries: number;
   readonly clock: Clock;
-  /** Called with the FLOW_KEY at `offset` of each direction that is taken out because it is silent. */
-  readonly tookOut: (keys: DataView, offset: number) => void;
 }
 
 export class FlowReader {
@@ -150,8 +148,7 @@ export class FlowReader {
 
   /** Removes an entry and tells what it had at the end. */
   #takeOut(sink: FrameSink, links: LinkHeaders, keys: DataView, key: number): void {
-    const { flows, tookOut } = this.#options;
-    tookOut(keys, key);
+    const { flows } = this.#options;
     copyKey(flows.key, keys, key);
     if (!flows.take()) return;
     this.#tell(sink, links, flows.key, 0, flows.value, 0);

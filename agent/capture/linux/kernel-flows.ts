@@ -16,7 +16,10 @@ import { type Libc, loadLibc } from './libc.ts';
 import { type LinkHeaders, openRing, type RingFilter } from './packet-ring.ts';
 import { WANTED_MAP, WantedFlows } from './wanted-flows.ts';
 
-/** Directions of flows that the table holds, about 150 bytes of kernel memory each: 65,536 connections active at once. */
+/**
+ * Directions of flows that the table holds, about 160 bytes of kernel memory each, for each interface that shows them: 65,536
+ * connections active at once on one.
+ */
 const MAX_DIRECTIONS = 131_072;
 const PORTS = 65_536;
 /** 16 MiB of ring: a quarter of a second of a flood of SYNs. Other packets that come up are few. */
@@ -84,8 +87,7 @@ class FlowFilter implements RingFilter {
       this.#ended = new EndedFlows(ended);
       this.#wanted = new WantedFlows(wanted);
       const { clock } = options;
-      const tookOut = (keys: DataView, offset: number): void => this.#wanted.forget(keys, offset);
-      this.#reader = this.#own(new FlowReader({ libc, flows, maxEntries, clock, tookOut }));
+      this.#reader = this.#own(new FlowReader({ libc, flows, maxEntries, clock }));
       this.#tellProgram('sampleEvery', options.sampleEvery ?? 0);
       this.#tellProgram('firstPackets', 1);
       this.setPorts(options.ports);

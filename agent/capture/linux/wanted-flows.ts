@@ -1,6 +1,6 @@
 /**
  * The flows of which user space wants packets that the kernel would keep: a map that the flow program asks. An entry
- * goes when its packets have come up, when its flow is over, or when there are too many: then the oldest.
+ * goes when its packets have come up, when nobody wants them any more, or when there are too many: then the oldest.
  */
 import type { FlowEndpoints } from '../source.ts';
 import type { BpfMap, MapShape } from './bpf-maps.ts';
@@ -36,22 +36,15 @@ export class WantedFlows {
   want(flow: FlowEndpoints, packets: number): void {
     const key = new DataView(new ArrayBuffer(FLOW_KEY.size));
     writeEndpoints(key, flow);
-    this.forget(key, 0);
+    this.#forget(key);
     if (packets <= 0) return;
     const [oldest] = this.#keys.values();
-    if (oldest !== undefined && this.#keys.size >= MAX_WANTED) this.forget(oldest, 0);
-    this.#keys.set(nameOf(key, 0), key);
+    if (oldest !== undefined && this.#keys.size >= MAX_WANTED) this.#forget(oldest);
+    this.#keys.set(nameOf(key), key);
     copyKey(this.#map.key, key, 0);
     this.#map.value.setUint32(WANTED.limit, Math.min(packets, NO_LIMIT), HOST_IS_LITTLE_ENDIAN);
     this.#map.value.setUint32(WANTED.handedUp, 0, HOST_IS_LITTLE_ENDIAN);
     this.#map.update();
-  }
-
-  /** Takes out the FLOW_KEY at `offset`, if it is there. */
-  forget(keys: DataView, offset: number): void {
-    if (this.#keys.size === 0 || !this.#keys.delete(nameOf(keys, offset))) return;
-    copyKey(this.#map.key, keys, offset);
-    this.#map.take();
   }
 
   /** Takes out what has come up. */
@@ -61,11 +54,17 @@ export class WantedFlows {
       copyKey(key, wanted, 0);
       if (!this.#map.lookUp()) continue;
       const limit = value.getUint32(WANTED.limit, HOST_IS_LITTLE_ENDIAN);
-      if (value.getUint32(WANTED.handedUp, HOST_IS_LITTLE_ENDIAN) >= limit) this.forget(wanted, 0);
+      if (value.getUint32(WANTED.handedUp, HOST_IS_LITTLE_ENDIAN) >= limit) this.#forget(wanted);
     }
+  }
+
+  #forget(key: DataView): void {
+    if (!this.#keys.delete(nameOf(key))) return;
+    copyKey(this.#map.key, key, 0);
+    this.#map.take();
   }
 }
 
-function nameOf(keys: DataView, offset: number): string {
-  return Buffer.from(keys.buffer, keys.byteOffset + offset, FLOW_KEY.size).toString('latin1');
+function nameOf(key: DataView): string {
+  return Buffer.from(key.buffer, key.byteOffset, FLOW_KEY.size).toString('latin1');
 }

@@ -85,6 +85,18 @@ describe('FragmentCache', () => {
     });
   });
 
+  it('keeps what comes in a tunnel apart from the plain fragments of the same addresses and number', () => {
+    const { packet, join } = createJoiner();
+    const inside = (hex: string, port = '9c 40') => ipv4Packet(4, hex.replace('9c 40', port));
+    join(fragment(0));
+    expect(join(inside(fragment(8)))).toBe('later-fragment');
+    join(inside(fragment(0), '11 11'));
+    expect(join(fragment(8))).toBe('tcp');
+    expect([packet.sourcePort, packet.tunnelKey]).toEqual([40_000, 0]);
+    expect(join(inside(fragment(8)))).toBe('tcp');
+    expect([packet.sourcePort, packet.tunnel]).toEqual([0x1111, 'ipip']);
+  });
+
   it.each([
     ['whose first one was not seen', fragment(8, { identification: 1 })],
     ['of another protocol', fragment(8, { protocol: '11' })],

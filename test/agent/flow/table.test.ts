@@ -170,12 +170,27 @@ describe('FlowTable with a kernel that counts', () => {
     expect([...table].map(({ state, responder }) => [state, responder.packets])).toEqual([['midstream', 10]]);
   });
 
-  it('goes by the interface that the kernel counts on', () => {
+  it('goes by the interface that shows more, in whatever order they are told', () => {
     const { send, table } = createTable({ countOnOneInterface: true });
     send({ ...SYN, interfaceIndex: 1 });
     table.account(countsOf({ interfaceIndex: 2 }));
     const flow = send({ ...ACK, flags: 'FA', interfaceIndex: 2 });
-    expect([flow.initiator.packets, flow.state]).toEqual([12, 'half-closed']);
+    expect([flow.initiator.packets, flow.state]).toEqual([11, 'half-closed']);
+    table.account(countsOf({ interfaceIndex: 1 }));
+    table.account(countsOf({ interfaceIndex: 3 }));
+    expect([flow.initiator.packets, flow.initiator.payloadBytes]).toEqual([11, 1000]);
+    table.account(countsOf({ interfaceIndex: 1 }));
+    table.account(countsOf({ interfaceIndex: 2 }));
+    expect([flow.initiator.packets, flow.initiator.payloadBytes]).toEqual([21, 2000]);
+  });
+
+  it('counts what crosses one interface although its first segments were forged on another', () => {
+    const { send } = createTable({ countOnOneInterface: true });
+    send({ ...ACK, interfaceIndex: 2 });
+    const segment = { ...ACK, payload: 1000, interfaceIndex: 1 };
+    for (let sequence = 1001; sequence <= 10_001; sequence += 1000) send({ ...segment, sequence });
+    const flow = send({ ...segment, interfaceIndex: 2, payload: 10 });
+    expect(flow.initiator).toMatchObject({ payloadBytes: 10_000, packets: 10 });
   });
 
   it('leaves it to frames to end a connection', () => {

@@ -3,6 +3,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { SockDiag, type SocketEnds } from '../../../agent/process/sock-diag.ts';
 import { SocketRoles } from '../../../agent/process/socket-roles.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
 import { isLoopback, parseAddress, type Address } from '../../../common/address.ts';
 
 const missing = process.platform === 'linux' ? undefined : 'Linux';
@@ -41,7 +42,7 @@ describe.skipIf(missing !== undefined)(`the role of a socket (needs ${missing ??
   }
 
   const roles = (isLocal: (address: Address) => boolean = isLoopback): SocketRoles =>
-    new SocketRoles({ isLocal, sockDiag });
+    new SocketRoles({ isLocal, sockDiag, clock: new FakeClock() });
 
   it.each(['127.0.0.1', '::1', '::'])(
     'is told for both ends of a connection to a listener at %s',
@@ -63,7 +64,9 @@ describe.skipIf(missing !== undefined)(`the role of a socket (needs ${missing ??
 
   it('is not known where the kernel offers no list of sockets', async () => {
     const { server } = await connection('127.0.0.1');
-    expect(new SocketRoles({ isLocal: isLoopback, sockDiag: undefined }).of(server)).toBeUndefined();
+    expect(
+      new SocketRoles({ isLocal: isLoopback, sockDiag: undefined, clock: new FakeClock() }).of(server),
+    ).toBeUndefined();
   });
 
   it('is that of a client where a port is used without listening, and then that of a server once somebody listens', async () => {
@@ -71,6 +74,68 @@ describe.skipIf(missing !== undefined)(`the role of a socket (needs ${missing ??
     expect(roles().of(client)).toBe('client');
     expect(sockDiag.listensAt(client.local, client.localPort)).toBe(false);
     expect(sockDiag.listensAt(client.local, client.remotePort)).toBe(true);
+  });
+});
+
+describe('the role of a socket in a flood', () => {
+  const local = address('10.0.0.1');
+  const ends = (localPort: number, remotePort: number): SocketEnds => ({
+    local,
+    localPort,
+    remote: address('192.0.2.9'),
+    remotePort,
+  });
+
+  function flooded(): { roles: SocketRoles; clock: FakeClock; listening: Set<number>; asked: () => number } {
+    let asked = 0;
+    const listening = new Set([43_800]);
+    const clock = new FakeClock();
+    const roles = new SocketRoles({
+      isLocal: () => true,
+      sockDiag: {
+        listensAt(_local, port) {
+          asked++;
+          return listening.has(port);
+        },
+        find() {
+          asked++;
+          return undefined;
+        },
+      },
+      clock,
+    });
+    return { roles, clock, listening, asked: () => asked };
+  }
+
+  it('costs one question a second for a listener, however many call it', () => {
+    const { roles, clock, asked } = flooded();
+    const told = new Set<unknown>();
+    for (let call = 0; call < 100_000; call++) {
+      if (call % 10_000 === 0) clock.advance(1000);
+      told.add(roles.of(ends(43_800, call & 0xffff)));
+    }
+    expect([...told]).toEqual(['server']);
+    expect(asked()).toBe(10);
+  });
+
+  it('costs a bounded number of questions for ports where nobody listens, and still tells of the listener', () => {
+    const { roles, clock, asked } = flooded();
+    expect(roles.of(ends(43_800, 1))).toBe('server');
+    for (let call = 0; call < 100_000; call++) roles.of(ends(50_000 + (call % 10_000), call & 0xffff));
+    expect(asked()).toBeLessThan(5000);
+    clock.advance(2000);
+    for (let call = 0; call < 100_000; call++) roles.of(ends(50_000 + (call % 10_000), call & 0xffff));
+    expect(roles.of(ends(43_800, 1))).toBe('server');
+  });
+
+  it('is told anew where a listener has gone, and where one has come', () => {
+    const { roles, clock, listening } = flooded();
+    expect([roles.of(ends(43_800, 1)), roles.of(ends(43_801, 1))]).toEqual(['server', undefined]);
+    listening.clear();
+    listening.add(43_801);
+    expect(roles.of(ends(43_801, 1))).toBe('server');
+    clock.advance(1000);
+    expect(roles.of(ends(43_800, 1))).toBeUndefined();
   });
 });
 

@@ -190,6 +190,37 @@ describe.skipIf(missing !== undefined)(`counting in the kernel (needs ${missing 
     });
   });
 
+  it('counts a connection whose ends somebody forges on another interface', async () => {
+    await withNamespace(async (link) => {
+      await withNamespace(async (other) => {
+        const source = await openKernelFlows({ ports: new PortSet([PORT]), ...dependencies });
+        const there = { from: '10.9.0.1:5', to: `10.9.0.2:${PORT}` };
+        const back = { from: there.to, to: there.from };
+        const forged = [there, back].map((ends) => tcpFrame({ ...ends, flags: 'F' }));
+        const seen = await observeFlows(source, isWatched, async () => {
+          const real = [
+            { ...there, flags: 'S', sequence: 1 },
+            { ...back, flags: 'SA', sequence: 9, acknowledgment: 2 },
+            { ...there, flags: 'A', sequence: 2, acknowledgment: 10 },
+            ...Array.from({ length: 10 }, (_, index) => ({
+              ...back,
+              flags: 'A',
+              sequence: 10 + index * 1000,
+              acknowledgment: 2,
+              payload: 1000,
+            })),
+          ];
+          for (const segment of real) {
+            await replay(link, [tcpFrame(segment)]);
+            await replay(other, forged);
+          }
+        });
+        expect([...seen.states.values()]).toEqual(['closed']);
+        expect(seen.sides.map(({ payloadBytes }) => payloadBytes)).toEqual([0, 10_000]);
+      });
+    });
+  });
+
   it(
     'takes a connection out that is over and silent, and loses no count by it',
     { timeout: 30_000 },

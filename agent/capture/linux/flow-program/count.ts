@@ -40,7 +40,6 @@ import {
 } from './stack.ts';
 
 const ERROR_EXISTS = -17;
-const INTERFACE_HOLD_NS = 2_000_000_000;
 
 /**
  * A SYN begins another connection: what was counted of the one before it must not become the new one's. Both
@@ -101,14 +100,6 @@ export function countKnownFlow({ flows, wanted, control }: FlowMaps): Line[] {
     jumpIf('r0', '==', 0, 'new flow'),
     move('r9', 'r0'),
     call(HELPER.coarseMonotonicTime),
-    load(4, 'r1', 'r6', linux.SK_BUFF.interfaceIndex),
-    load(4, 'r2', 'r9', FLOW_VALUE.interfaceIndex),
-    jumpIf('r1', '==', 'r2', 'on its interface'),
-    load(8, 'r3', 'r9', FLOW_VALUE.last),
-    compute('add', 'r3', INTERFACE_HOLD_NS),
-    jumpIf('r3', '>', 'r0', 'drop'),
-    store(4, 'r9', FLOW_VALUE.interfaceIndex, 'r1'),
-    label('on its interface'),
     store(8, 'r9', FLOW_VALUE.last, 'r0'),
     load(8, 'r1', 'r10', TCP_FLAGS),
     load(4, 'r2', 'r9', FLOW_VALUE.tcpFlags),
@@ -130,6 +121,8 @@ export function countKnownFlow({ flows, wanted, control }: FlowMaps): Line[] {
     label('not among the first'),
     load(4, 'r1', 'r8', FLOW_CONTROL.wantedCount),
     jumpIf('r1', '==', 0, 'not wanted'),
+    // Wanted are packets of any interface. This is the last look-up by this key.
+    store(4, 'r10', KEY + FLOW_KEY.interfaceIndex, 0),
     ...lookUp(wanted, KEY),
     jumpIf('r0', '==', 0, 'not wanted'),
     load(4, 'r2', 'r0', WANTED.limit),

@@ -57,7 +57,7 @@ export const readLink: readonly Line[] = [
   load(4, 'r1', 'r6', linux.SK_BUFF.interfaceIndex),
   jumpIf('r1', '==', LOOPBACK_INDEX, 'drop'),
   label('not on its way out'),
-  ...[0, 8, 16, 24, 32].map((offset) => store(8, 'r10', KEY + offset, 0)),
+  ...[0, 8, 16, 24, 32, 40].map((offset) => store(8, 'r10', KEY + offset, 0)),
   store(8, 'r10', IS_FRAGMENT, 0),
   store(8, 'r10', EXTENSIONS, 0),
   store(8, 'r10', TUNNEL_COUNT, 0),

@@ -30,6 +30,8 @@ export function readPorts({ ports }: FlowMaps): Line[] {
     label('watched'),
     load(4, 'r1', 'r10', HEADER + TCP.sourcePort),
     store(4, 'r10', KEY + FLOW_KEY.sourcePort, 'r1'),
+    load(4, 'r1', 'r6', linux.SK_BUFF.interfaceIndex),
+    store(4, 'r10', KEY + FLOW_KEY.interfaceIndex, 'r1'),
     load(8, 'r1', 'r10', IS_FRAGMENT),
     jumpIf('r1', '!=', 0, 'hand up'),
   ];

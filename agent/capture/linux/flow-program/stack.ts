@@ -18,18 +18,18 @@ import {
 import * as linux from '../constants.ts';
 
 /** Places on the stack, below r10. Key and value together are an ENDED_FLOW. */
-export const KEY = -40;
-export const VALUE = -104;
-export const HEADER = -144;
-export const PAYLOAD_BYTES = -152;
-export const SEGMENTS = -160;
-export const BYTES = -168;
-export const TCP_FLAGS = -176;
-export const IS_FRAGMENT = -184;
-export const EXTENSIONS = -192;
-export const ARRAY_INDEX = -200;
-export const TUNNEL_COUNT = -208;
-export const TUNNEL_NUMBER = -216;
+export const KEY = -48;
+export const VALUE = -112;
+export const HEADER = -152;
+export const PAYLOAD_BYTES = -160;
+export const SEGMENTS = -168;
+export const BYTES = -176;
+export const TCP_FLAGS = -184;
+export const IS_FRAGMENT = -192;
+export const EXTENSIONS = -200;
+export const ARRAY_INDEX = -208;
+export const TUNNEL_COUNT = -216;
+export const TUNNEL_NUMBER = -224;
 
 /** Copies the bytes at r7 to `HEADER`. */
 export function loadHeader(lengthBytes: number, tooShort: string): Line[] {
