@@ -12,15 +12,17 @@ import type { ActivityOptions, ActivityPhase } from './detect/activities.ts';
 import type { OpenConnection } from './detect/unseen.ts';
 import { UnexpectedDetector, type Ends, type Look } from './detect/unexpected.ts';
 import type { Judged } from './detect/wording.ts';
+import { Direction } from './direction.ts';
 import { Evidence } from './evidence/evidence.ts';
-import type { Flow, FlowSide } from './flow/flow.ts';
+import type { Flow } from './flow/flow.ts';
 import { flowRecord } from './flow/record.ts';
-import { FlowTable, type FlowChange, type FlowEndCause } from './flow/table.ts';
+import type { FlowChange } from './flow/profile.ts';
+import { FlowTable, type FlowEndCause } from './flow/table.ts';
 import { TunnelEnds, type TunnelEndsOptions } from './flow/tunnel-ends.ts';
 import type { Membership } from './membership/membership.ts';
 import { ServiceLocator } from './membership/services.ts';
 import type { SocketRoles } from './process/socket-roles.ts';
-import { copyAddress, type Address } from '../common/address.ts';
+import type { Address } from '../common/address.ts';
 import type { Clock } from '../common/clock.ts';
 import type { Anomaly, EvidenceReport, FlowReport, Verdict } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
@@ -143,6 +145,7 @@ export class Pipeline implements FrameSink {
   readonly #skipped = new SkippedPackets();
   readonly #fragments: FragmentCache;
   readonly #tunnels: TunnelEnds;
+  readonly #direction: Direction;
   readonly #evidence: Evidence;
   /** Connections that are allowed because of a member that has left; their next packets may be too late. */
   readonly #leaving = new Set<Flow<Judgement>>();
@@ -173,6 +176,13 @@ export class Pipeline implements FrameSink {
       isService: (w0, w1, w2, w3, port) => this.#services.serviceAt({ w0, w1, w2, w3 }, port) !== undefined,
       changed: (flow, why) => this.#flowChanged(flow, why),
       ended: (flow, cause) => this.#flowEnded(flow, cause),
+    });
+    this.#direction = new Direction({
+      socketRoles: options.socketRoles,
+      watchedPorts: () => this.#services.ports(),
+      serviceAt: (end, port) => this.#services.serviceAt(end, port),
+      isAllowed: (ends, timeMs) => this.#verdictOn(ends, timeMs).allowed,
+      isMember: (end, timeMs) => this.#policy.membership.inGroup(CLUSTER_GROUP, end, timeMs),
     });
     this.#evidence = new Evidence({
       node: options.node,
@@ -355,7 +365,7 @@ export class Pipeline implements FrameSink {
   /** Judges a connection that is more than an attempt. */
   #judge(flow: Flow<Judgement>): void {
     if (flow.standing === 'attempt') return;
-    this.#orient(flow);
+    this.#direction.orient(flow, timeOf(flow));
     this.#judgeAsItIs(flow);
   }
 
@@ -369,73 +379,6 @@ export class Pipeline implements FrameSink {
     }
     this.#judgedAttempts++;
     this.#judgeAsItIs(flow);
-  }
-
-  /**
-   * Makes the end the responder at which the connection is judged. A handshake can be forged and packets are missed, so
-   * this node's sockets are asked, too. Where they contradict a handshake, or nothing is known, the end with the stricter
-   * verdict is the responder.
-   */
-  #orient(flow: Flow<Judgement>): void {
-    const { initiator, isDirectionProven } = flow;
-    const isOtherWatched = this.#isWatched(initiator);
-    if (!isOtherWatched && isDirectionProven) return;
-    const { end, isListening } = this.#serverOf(flow);
-    if (isDirectionProven && end !== 'initiator') return;
-    if (isDirectionProven || end === undefined) {
-      if (this.#isStricterTurned(flow)) flow.turn();
-      return;
-    }
-    if (end === 'initiator') flow.turn();
-    // Whoever listens at the port that it calls from (SO_REUSEPORT) looks as if it was called. A member's service does not.
-    const isOtherMember = this.#policy.membership.inGroup(CLUSTER_GROUP, flow.initiator, timeOf(flow));
-    if (isListening && isOtherMember && this.#isStricterTurned(flow)) flow.turn();
-  }
-
-  #isStricterTurned(flow: Flow<Judgement>): boolean {
-    const { initiator, responder } = flow;
-    const timeMs = timeOf(flow);
-    const turned = this.#strictnessOf({ initiator: responder, responder: initiator }, timeMs);
-    return turned > 0 && turned > this.#strictnessOf({ initiator, responder }, timeMs);
-  }
-
-  /** Whether a service is watched at an end; mostly its port says that none is. */
-  #isWatched(end: FlowSide): boolean {
-    return this.#services.ports().has(end.port) && this.#services.serviceAt(end, end.port) !== undefined;
-  }
-
-  /** The end that was called, as far as this node's sockets tell, and whether somebody listens there. */
-  #serverOf({ initiator, responder, tunnelKey }: Flow<Judgement>): {
-    readonly end: 'initiator' | 'responder' | undefined;
-    readonly isListening: boolean;
-  } {
-    const { socketRoles } = this.#options;
-    if (socketRoles === undefined || tunnelKey !== 0) return { end: undefined, isListening: false };
-    const roleOf = (local: FlowSide, remote: FlowSide) =>
-      socketRoles.of({
-        local: copyAddress(local),
-        localPort: local.port,
-        remote: copyAddress(remote),
-        remotePort: remote.port,
-      });
-    const asResponder = roleOf(responder, initiator);
-    if (asResponder === 'server') return { end: 'responder', isListening: true };
-    const asInitiator = roleOf(initiator, responder);
-    if (asInitiator === 'server') return { end: 'initiator', isListening: true };
-    if (asInitiator === 'client') return { end: 'responder', isListening: false };
-    return { end: asResponder === 'client' ? 'initiator' : undefined, isListening: false };
-  }
-
-  /**
-   * 3 for a connection that is not allowed, 2 for one whose program is looked for, 1 for another that is allowed, 0 for
-   * one that nobody watches.
-   */
-  #strictnessOf(ends: Pick<Ends, 'initiator' | 'responder'>, timeMs: number): number {
-    const { responder } = ends;
-    const service = this.#services.serviceAt(responder, responder.port);
-    if (service === undefined) return 0;
-    if (!this.#verdictOn(ends, timeMs).allowed) return 3;
-    return service === OBJECT_MANAGER ? 2 : 1;
   }
 
   #judgeAsItIs(flow: Flow<Judgement>): void {

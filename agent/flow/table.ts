@@ -21,6 +21,7 @@
 import { Frame, type FlowCounts } from '../capture/source.ts';
 import { Packet, TCP_ACK } from '../decode/packet.ts';
 import { DEFAULT_TIMEOUTS, FlowQueue, stretchOf, type FlowTimeouts } from './expiry.ts';
+import { noteTime } from './flow-time.ts';
 import { FlowIndex, NOT_FOUND } from './flow-index.ts';
 import {
   ADDRESS_A,
@@ -61,11 +62,11 @@ import {
 } from './flow-store.ts';
 import { Flow, tunnelOf, type FlowTunnel } from './flow.ts';
 import { isSyn, noteCompletion, noteInitialSequences, noteOpening } from './opening.ts';
-import { standingOf } from './standing.ts';
+import { OtherInterfaces } from './other-interfaces.ts';
+import { changeBetween, NOTABLE, profileOf, standingAt, stateAt, type FlowChange } from './profile.ts';
 import { noteSegment } from './stream.ts';
-import { SENT_ACK, SENT_SYN, SENT_SYN_ACK, factsOf, stateOf } from './tcp-state.ts';
+import { SENT_ACK, SENT_SYN, SENT_SYN_ACK, factsOf } from './tcp-state.ts';
 import type { Address } from '../../common/address.ts';
-import type { FlowState } from '../../common/event.ts';
 
 /**
  * Why a flow ended.
@@ -105,12 +106,6 @@ export interface FlowTableOptions<Tag> {
   readonly hashSeed?: number;
 }
 
-/**
- * What has changed of a flow: `standing` where its packets prove more of it, and nothing else; `opening` where they say
- * something of who opened it; `refused` and `unanswered` of attempts.
- */
-export type FlowChange = 'standing' | 'opening' | 'refused' | 'unanswered';
-
 /** Totals since the table was made. */
 export interface FlowTableCounters {
   readonly opened: number;
@@ -122,14 +117,6 @@ export interface FlowTableCounters {
 
 /** Slots that are reserved at once, 32 MiB: a table that grows needs its old and its new memory for a moment. */
 const MOST_FIRST_SLOTS = 131_072;
-
-/** What a side has sent on an interface that it is not counted on. */
-interface CountedElsewhere {
-  interfaceIndex: number;
-  packets: number;
-  bytes: number;
-  payload: number;
-}
 
 /** Numbers of the queues, as in the flows' records. */
 const CLOSED = 0;
@@ -152,8 +139,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   readonly #flows: (Flow<Tag> | undefined)[] = [];
   /** By slot: of the few flows that came in one. */
   readonly #tunnels = new Map<number, FlowTunnel>();
-  /** By slot and end, as `FlowIndex.find` answers: of the sides that were seen on more than one interface. */
-  readonly #elsewhere = new Map<number, CountedElsewhere[]>();
+  readonly #otherInterfaces: OtherInterfaces;
   /** By number. */
   readonly #queues: readonly [FlowQueue, FlowQueue, FlowQueue, FlowQueue, FlowQueue];
   #opened = 0;
@@ -166,6 +152,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     this.#options = options;
     this.#countOnOneInterface = options.countOnOneInterface;
     this.#store = new FlowStore(Math.min(options.maxFlows, MOST_FIRST_SLOTS));
+    this.#otherInterfaces = new OtherInterfaces(this.#store);
     this.#index = new FlowIndex(this.#store, options.hashSeed ?? 0);
     const newQueue = (): FlowQueue => new FlowQueue(this.#store);
     this.#queues = [newQueue(), newQueue(), newQueue(), newQueue(), newQueue()];
@@ -202,7 +189,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     if (isDuplicate) {
       this.#duplicates++;
       if (!frame.isCounted)
-        this.#countElsewhere(found, interfaceIndex, 1, frame.originalLength, packet.payloadLength);
+        this.#otherInterfaces.count(found, interfaceIndex, 1, frame.originalLength, packet.payloadLength);
     } else if (!frame.isCounted) {
       (doubles[totals + SIDE_PACKETS] as number) += 1;
       (doubles[totals + SIDE_BYTES] as number) += frame.originalLength;
@@ -239,7 +226,8 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     if (doubles[totals + SIDE_PACKETS] === 0) words[side + SIDE_INTERFACE] = interfaceIndex;
     if (words[side + SIDE_INTERFACE] !== interfaceIndex && this.#countOnOneInterface) {
       this.#duplicates += counts.packets;
-      this.#countElsewhere(found, interfaceIndex, counts.packets, counts.bytes, counts.payloadBytes);
+      const { packets, bytes, payloadBytes } = counts;
+      this.#otherInterfaces.count(found, interfaceIndex, packets, bytes, payloadBytes);
     } else {
       (doubles[totals + SIDE_PACKETS] as number) += counts.packets;
       (doubles[totals + SIDE_BYTES] as number) += counts.bytes;
@@ -393,47 +381,6 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     return isKnown && words[record + (isB ? SIDE_B : SIDE_A) + SIDE_INITIAL_SEQUENCE] !== packet.sequence;
   }
 
-  /**
-   * Counts packets of a side on another interface than the one that it is counted on. They are the same packets, seen
-   * again, and so never more than those; where they are, the others were forged, or took another way: the interface that
-   * saw most is the one that counts.
-   *
-   * @param found as `FlowIndex.find` answers
-   */
-  #countElsewhere(
-    found: number,
-    interfaceIndex: number,
-    packets: number,
-    bytes: number,
-    payload: number,
-  ): void {
-    const others = this.#elsewhere.get(found) ?? [];
-    if (others.length === 0) this.#elsewhere.set(found, others);
-    let other = others.find((one) => one.interfaceIndex === interfaceIndex);
-    if (other === undefined) others.push((other = { interfaceIndex, packets: 0, bytes: 0, payload: 0 }));
-    other.packets += packets;
-    other.bytes += bytes;
-    other.payload += payload;
-    const { words, doubles } = this.#store;
-    const side = (found >> 1) * RECORD_WORDS + ((found & 1) === 1 ? SIDE_B : SIDE_A);
-    const totals = side / 2;
-    const counted = {
-      interfaceIndex: words[side + SIDE_INTERFACE] as number,
-      packets: doubles[totals + SIDE_PACKETS] as number,
-      bytes: doubles[totals + SIDE_BYTES] as number,
-      payload: doubles[totals + SIDE_PAYLOAD_BYTES] as number,
-    };
-    const isMore =
-      other.payload === counted.payload ? other.packets > counted.packets : other.payload > counted.payload;
-    if (!isMore) return;
-    words[side + SIDE_INTERFACE] = interfaceIndex;
-    doubles[totals + SIDE_PACKETS] = other.packets;
-    doubles[totals + SIDE_BYTES] = other.bytes;
-    doubles[totals + SIDE_PAYLOAD_BYTES] = other.payload;
-    (doubles[totals + SIDE_STREAM_BYTES] as number) += other.payload - counted.payload;
-    Object.assign(other, counted);
-  }
-
   /** Takes in what a packet may tell of its flow beyond numbers. */
   #learn(found: number, frame: Frame, packet: Packet, isLater: boolean, isNew: boolean): void {
     const slot = found >> 1;
@@ -526,8 +473,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const flow = this.#flowAt(slot);
     this.#flows[slot] = undefined;
     this.#tunnels.delete(slot);
-    this.#elsewhere.delete(slot * 2);
-    this.#elsewhere.delete(slot * 2 + 1);
+    this.#otherInterfaces.forget(slot);
     this.#options.ended(flow, cause);
     flow.leave();
     this.#store.release(slot);
@@ -552,42 +498,6 @@ function queueAt(words: Int32Array, record: number): number {
   const state = stateAt(words, record);
   const isOver = state === 'closed' || state === 'reset' || state === 'refused';
   return isOver ? CLOSED : (QUEUE_OF_STANDING[standingAt(words, record)] as number);
-}
-
-function stateAt(words: Int32Array, record: number): FlowState {
-  const factsA = words[record + FACTS_A] as number;
-  const factsB = words[record + FACTS_B] as number;
-  const isB = ((words[record + ROLES] as number) & B_IS_INITIATOR) !== 0;
-  return isB ? stateOf(factsB, factsA) : stateOf(factsA, factsB);
-}
-
-function standingAt(words: Int32Array, record: number): number {
-  return standingOf(
-    words[record + ROLES] as number,
-    words[record + FACTS_A] as number,
-    words[record + FACTS_B] as number,
-  );
-}
-
-const PROFILE_ROLES = B_IS_INITIATOR | PROVEN_A | PROVEN_B | OPENED_A | OPENED_B;
-
-const STANDING_SHIFT = 9;
-/** From here on, a profile is of more than an attempt, or of one that is refused. */
-const NOTABLE = 1 << 8;
-
-/** What the owner of a flow wants to know of anew when it changes, as one number: roles, then what is proven. */
-function profileOf(words: Int32Array, record: number): number {
-  const roles = (words[record + ROLES] as number) & PROFILE_ROLES;
-  const isRefused = stateAt(words, record) === 'refused' ? 1 : 0;
-  return (standingAt(words, record) << STANDING_SHIFT) | (isRefused << 8) | roles;
-}
-
-/** What has changed between two profiles that are not the same. */
-function changeBetween(before: number, after: number): FlowChange {
-  if (after >>> STANDING_SHIFT === 0) return 'refused';
-  // A flow that was an attempt is seen for the first time.
-  const isNew = before >>> STANDING_SHIFT === 0;
-  return isNew || ((before ^ after) & PROFILE_ROLES) !== 0 ? 'opening' : 'standing';
 }
 
 /** What is known of who opened connections between the ends of a flow, for a flow whose end A is the found sender. */
@@ -637,36 +547,4 @@ function describeCounts(counts: FlowCounts, frame: Frame, packet: Packet): void 
   packet.tunnelKey = counts.tunnelKey;
   packet.acknowledgment = 0;
   packet.tcpFlags = counts.tcpFlags & TCP_ACK;
-}
-
-/**
- * Widens the flow's time to the frame's. Frames of several interfaces may be a little out of order. Returns whether
- * the flow's last packet is in a later stretch of time now (see expiry.ts).
- */
-function noteTime({ words, doubles }: FlowStore, record: number, { seconds, nanoseconds }: Frame): boolean {
-  const lastSeconds = doubles[(record >> 1) + LAST_SECONDS] as number;
-  const lastNanoseconds = words[record + LAST_NANOSECONDS] as number;
-  if (seconds > lastSeconds || (seconds === lastSeconds && nanoseconds > lastNanoseconds)) {
-    doubles[(record >> 1) + LAST_SECONDS] = seconds;
-    words[record + LAST_NANOSECONDS] = nanoseconds;
-    return stretchOf(seconds) > stretchOf(lastSeconds);
-  }
-  noteEarlierTime(words, doubles, record, seconds, nanoseconds);
-  return false;
-}
-
-function noteEarlierTime(
-  words: Int32Array,
-  doubles: Float64Array,
-  record: number,
-  seconds: number,
-  nanoseconds: number,
-): void {
-  const firstSeconds = doubles[(record >> 1) + FIRST_SECONDS] as number;
-  const isEarlier =
-    seconds < firstSeconds ||
-    (seconds === firstSeconds && nanoseconds < (words[record + FIRST_NANOSECONDS] as number));
-  if (!isEarlier) return;
-  doubles[(record >> 1) + FIRST_SECONDS] = seconds;
-  words[record + FIRST_NANOSECONDS] = nanoseconds;
 }
