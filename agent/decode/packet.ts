@@ -232,9 +232,7 @@ export function decode(frame: Frame, packet: Packet): DecodeOutcome {
   packet.capturedEnd = offset + capturedLength;
   packet.wireEnd = offset + (originalLength > capturedLength ? originalLength : capturedLength);
   packet.isFragment = false;
-  packet.tunnel = 'none';
-  packet.tunnelKey = 0;
-  packet.tunnelDepth = 0;
+  if (packet.tunnel !== 'none') leaveTunnel(packet);
   packet.linkType = frame.linkType;
   let step = headerOfLinkType(frame.linkType);
   for (let headers = 0; headers < MAX_HEADERS; headers++) {
@@ -256,6 +254,13 @@ export function decode(frame: Frame, packet: Packet): DecodeOutcome {
     }
   }
   return 'too-many-headers';
+}
+
+/** The packet before came in a tunnel. */
+function leaveTunnel(packet: Packet): void {
+  packet.tunnel = 'none';
+  packet.tunnelKey = 0;
+  packet.tunnelDepth = 0;
 }
 
 /** One more header, of those that most packets do not have. Apart from the loop, which stays small and fast so. */

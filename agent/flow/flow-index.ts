@@ -97,7 +97,7 @@ export class FlowIndex {
     for (let slot = this.#latest; ; slot = slotOf(buckets[bucket] as number)) {
       if (slot !== NO_SLOT) {
         const end = senderOf(words, slot * RECORD_WORDS, packet);
-        if (end !== NOT_FOUND) {
+        if (end !== NOT_FOUND && words[slot * RECORD_WORDS + TUNNEL] === packet.tunnelKey) {
           this.#latest = slot;
           return slot * 2 + end;
         }
@@ -167,12 +167,14 @@ function slotOf(entry: number): number {
   return (entry & SLOT_MASK) - 1;
 }
 
-/** Which end of the record's flow sent the packet: 0 for A, 1 for B; `NOT_FOUND` where it is another flow's. */
+/**
+ * Which end of the record's flow sent the packet, whatever tunnel it came in: 0 for A, 1 for B; `NOT_FOUND` where it is
+ * another flow's.
+ */
 function senderOf(words: Int32Array, record: number, packet: Packet): number {
   const { sourcePort, destinationPort } = packet;
   const ports = words[record + PORTS];
   const isA = ports === ((sourcePort << 16) | destinationPort);
-  if (words[record + TUNNEL] !== packet.tunnelKey) return NOT_FOUND;
   if (!isA && ports !== ((destinationPort << 16) | sourcePort)) return NOT_FOUND;
   const a = record + ADDRESS_A;
   const b = record + ADDRESS_B;

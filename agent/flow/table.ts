@@ -130,6 +130,7 @@ const QUEUE_OF_STANDING = [ATTEMPTS, UNPROVEN, ESTABLISHED] as const;
 export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   readonly #options: FlowTableOptions<Tag>;
   readonly #countOnOneInterface: boolean;
+  readonly #attemptSeconds: number;
   readonly #store: FlowStore;
   readonly #index: FlowIndex;
   /** What `account` makes of counts, so that look-ups see one kind of record. */
@@ -144,13 +145,14 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
   readonly #queues: readonly [FlowQueue, FlowQueue, FlowQueue, FlowQueue, FlowQueue];
   #opened = 0;
   #evicted = 0;
-  /** The time of the frame that a flow last gave way to. */
-  #evictedAtSeconds = -Infinity;
+  /** Until then a SYN may be answered whose flow gave way. */
+  #forgottenUntilSeconds = 0;
   #duplicates = 0;
 
   constructor(options: FlowTableOptions<Tag>) {
     this.#options = options;
     this.#countOnOneInterface = options.countOnOneInterface;
+    this.#attemptSeconds = (options.timeouts ?? DEFAULT_TIMEOUTS).attemptSeconds;
     this.#store = new FlowStore(Math.min(options.maxFlows, MOST_FIRST_SLOTS));
     this.#otherInterfaces = new OtherInterfaces(this.#store);
     this.#index = new FlowIndex(this.#store, options.hashSeed ?? 0);
@@ -185,11 +187,8 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const totals = side >> 1;
     const { interfaceIndex } = frame;
     if (doubles[totals + SIDE_PACKETS] === 0) words[side + SIDE_INTERFACE] = interfaceIndex;
-    const isDuplicate = words[side + SIDE_INTERFACE] !== interfaceIndex && this.#countOnOneInterface;
-    if (isDuplicate) {
-      this.#duplicates++;
-      if (!frame.isCounted)
-        this.#otherInterfaces.count(found, interfaceIndex, 1, frame.originalLength, packet.payloadLength);
+    if (words[side + SIDE_INTERFACE] !== interfaceIndex && this.#countOnOneInterface) {
+      this.#observeElsewhere(found, frame, packet);
     } else if (!frame.isCounted) {
       (doubles[totals + SIDE_PACKETS] as number) += 1;
       (doubles[totals + SIDE_BYTES] as number) += frame.originalLength;
@@ -203,6 +202,17 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     if ((news | openInitials) !== 0 || isLater) {
       this.#learn(found, frame, packet, isLater, this.#opened !== openedBefore);
     }
+  }
+
+  /** Takes a packet on another interface than the one that its side is counted on; what it proves counts all the same. */
+  #observeElsewhere(
+    found: number,
+    { isCounted, interfaceIndex, originalLength }: Frame,
+    packet: Packet,
+  ): void {
+    this.#duplicates++;
+    if (!isCounted)
+      this.#otherInterfaces.count(found, interfaceIndex, 1, originalLength, packet.payloadLength);
   }
 
   /**
@@ -350,8 +360,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
    * us forget the first. Then no handshake proves who opened the connection.
    */
   #mayHaveForgotten({ seconds }: Frame): boolean {
-    const { attemptSeconds } = this.#options.timeouts ?? DEFAULT_TIMEOUTS;
-    return seconds - this.#evictedAtSeconds <= attemptSeconds;
+    return seconds <= this.#forgottenUntilSeconds;
   }
 
   /** Whether the sender of a flow's first packet is the initiator. */
@@ -463,7 +472,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const queue = this.#queues.find(({ oldest }) => oldest !== NO_SLOT);
     if (queue === undefined) return;
     this.#evicted++;
-    this.#evictedAtSeconds = nowSeconds;
+    this.#forgottenUntilSeconds = nowSeconds + this.#attemptSeconds;
     this.#end(queue.oldest, 'evicted');
   }
 
