@@ -186,7 +186,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   };
 }
 
-/** Reads which tunnels end here; without the C library none is known to, and each is told apart from plain traffic. */
+/** Reads which tunnels end here; without the C library none is known, and each is kept apart from plain traffic. */
 async function openTunnelInterfaces(logger: Logger): Promise<() => readonly TunnelInterface[]> {
   let libc: Libc;
   try {

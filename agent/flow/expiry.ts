@@ -7,9 +7,9 @@ import { NEWER, NO_SLOT, OLDER, RECORD_WORDS, type FlowStore } from './flow-stor
 
 /** How long a flow stays after its last packet, in seconds. */
 export interface FlowTimeouts {
-  /** A SYN without an answer: so long its sender may be answered. */
+  /** Time after its last packet in which a SYN may still be answered. */
   readonly attemptSeconds: number;
-  /** After so long without another SYN an attempt is handed over as unanswered. */
+  /** Time without another SYN after which an attempt is handed over as unanswered. */
   readonly unansweredSeconds: number;
   /** An open connection, one joined midstream or half closed. Ray's are silent when idle: hours, not minutes. */
   readonly establishedSeconds: number;

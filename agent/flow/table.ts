@@ -6,7 +6,7 @@
  * neither or both are, the sender of the first packet. When it turns out to be the other way round the sides change
  * places and `tag` is cleared.
  *
- * A flow is told by its addresses, its ports and the tunnel that its packets come in: what somebody wraps into a tunnel
+ * A flow is identified by its addresses, its ports and the tunnel of its packets: what somebody wraps into a tunnel
  * never counts to the plain connection of the same addresses.
  *
  * A SYN with another initial sequence number than the one known for its sender begins a new flow, as a new
