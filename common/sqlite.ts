@@ -42,9 +42,17 @@ export class Database {
     this.#engine.exec(sql);
   }
 
-  /** Compiles a statement once, for use many times. */
+  /**
+   * Compiles a statement once, for use many times. A whole number beyond those that JavaScript has exactly is stored as
+   * the nearest that it has: `node:sqlite` would throw when such a number is read, wherever an agent invented it.
+   */
   prepare(sql: string): Statement {
-    return this.#engine.prepare(sql);
+    const statement = this.#engine.prepare(sql);
+    return {
+      run: (...values) => statement.run(...withinSafeNumbers(values)),
+      get: (...values) => statement.get(...withinSafeNumbers(values)),
+      all: (...values) => statement.all(...withinSafeNumbers(values)),
+    };
   }
 
   /** Runs `work` in one write transaction: all of it is on the disk when this returns, or none of it. */
@@ -72,6 +80,19 @@ export class Database {
       // No transaction is open any more; the first error is the one to report.
     }
   }
+}
+
+/** The same values where none is beyond the safe numbers, which is nearly always. */
+function withinSafeNumbers(values: readonly SqlValue[]): readonly SqlValue[] {
+  return values.some(isUnsafe) ? values.map((value) => (isUnsafe(value) ? clamp(value) : value)) : values;
+}
+
+function isUnsafe(value: SqlValue): value is number {
+  return typeof value === 'number' && Math.abs(value) > Number.MAX_SAFE_INTEGER && Number.isFinite(value);
+}
+
+function clamp(value: number): number {
+  return Math.sign(value) * Number.MAX_SAFE_INTEGER;
 }
 
 /**

@@ -78,7 +78,8 @@ function severityOf(anomaly: Anomaly): Severity {
 
 /** The larger of what the activity claims and what its first connection shows. */
 function dataBytesOf({ bytes, flow }: Anomaly): number {
-  return Math.max(bytes, flow === null ? 0 : flow.source.bytes + flow.destination.bytes);
+  const shown = flow === null ? 0 : flow.source.bytes + flow.destination.bytes;
+  return Math.min(Math.max(bytes, shown), Number.MAX_SAFE_INTEGER);
 }
 
 function milder(a: Severity, b: Severity): Severity {

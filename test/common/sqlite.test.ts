@@ -52,6 +52,17 @@ describe('openDatabase', () => {
     });
   });
 
+  it.each([2 ** 60, -(2 ** 60), Number.MAX_SAFE_INTEGER + 3, Number.MAX_VALUE])(
+    'keeps the nearest number that JavaScript has exactly for %d, so that it can be read again',
+    async (number) => {
+      const database = await openDatabase(':memory:', STEPS);
+      database.prepare('INSERT INTO t (n) VALUES (?)').run(number);
+      const nearest = Math.sign(number) * Number.MAX_SAFE_INTEGER;
+      expect(database.prepare('SELECT n FROM t WHERE n = ?').all(number)).toEqual([{ n: nearest }]);
+      database.close();
+    },
+  );
+
   it('does all of a transaction or nothing of it', async () => {
     const database = await openDatabase(':memory:', STEPS);
     const failing = (): void =>
