@@ -1,5 +1,6 @@
 /** What all tunnels share. */
 import { NO_TUNNEL_ID, TUNNEL_TYPES, type TunnelType } from '../../common/tunnel.ts';
+import type { Address } from '../../common/address.ts';
 import type { Packet } from './packet.ts';
 
 /** Odd multipliers: the second of MurmurHash3 (Austin Appleby, public domain), and one of xxHash (Yann Collet). */
@@ -32,6 +33,26 @@ export function enterTunnel(packet: Packet, type: TunnelType, id: number = NO_TU
   packet.tunnel = type;
   packet.tunnelDepth++;
   packet.tunnelKey = keyOf(packet, tunnelNumber(type, id));
+}
+
+/** The sender's end of the outermost tunnel, of a packet that came in one. */
+export function outerSourceOf(packet: Packet): Address {
+  return {
+    w0: packet.outerSource0,
+    w1: packet.outerSource1,
+    w2: packet.outerSource2,
+    w3: packet.outerSource3,
+  };
+}
+
+/** The other end of it. */
+export function outerDestinationOf(packet: Packet): Address {
+  return {
+    w0: packet.outerDestination0,
+    w1: packet.outerDestination1,
+    w2: packet.outerDestination2,
+    w3: packet.outerDestination3,
+  };
 }
 
 /** The kind of a tunnel and its number as one; never 0. Whether the outer header is IPv4 or IPv6 is in its addresses. */

@@ -30,6 +30,7 @@ import type { Address } from '../../common/address.ts';
 import type { FlowState } from '../../common/event.ts';
 import { NO_TUNNEL_ID, type TunnelType } from '../../common/tunnel.ts';
 import type { Packet } from '../decode/packet.ts';
+import { outerDestinationOf, outerSourceOf } from '../decode/tunnel.ts';
 
 /** The tunnel that a flow's first packet came in: the ends of the outermost, the kind of the innermost. */
 export interface FlowTunnel {
@@ -55,18 +56,8 @@ export function tunnelOf(packet: Packet): FlowTunnel | undefined {
   return {
     type: packet.tunnel,
     id: packet.outerTunnelId === NO_TUNNEL_ID ? undefined : packet.outerTunnelId,
-    endA: {
-      w0: packet.outerSource0,
-      w1: packet.outerSource1,
-      w2: packet.outerSource2,
-      w3: packet.outerSource3,
-    },
-    endB: {
-      w0: packet.outerDestination0,
-      w1: packet.outerDestination1,
-      w2: packet.outerDestination2,
-      w3: packet.outerDestination3,
-    },
+    endA: outerSourceOf(packet),
+    endB: outerDestinationOf(packet),
   };
 }
 

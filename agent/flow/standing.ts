@@ -7,9 +7,9 @@ import { SENT_ACK, SENT_PAYLOAD, SENT_SYN, SENT_SYN_ACK, SENT_UNKNOWN } from './
 /**
  * - `attempt`: nothing but SYNs, answers to them, resets and empty segments of one side. Anybody can send them in any
  *   name, and nothing was moved
- * - `unproven`: payload, segments that could not be read, or one side alone that goes on after its SYN or
- *   SYN-ACK. Anybody can send
- *   that, too, but a connection that was joined midstream, or of which one side is captured, looks the same
+ * - `unproven`: payload, segments that could not be read, or one side alone that goes on after its SYN or SYN-ACK.
+ *   Anybody can send that, too, but a connection that was joined midstream, or of which one side is captured, looks the
+ *   same
  * - `answered`: a handshake whose numbers fit, its last segment included, or ordinary segments of both sides
  */
 export const STANDINGS = ['attempt', 'unproven', 'answered'] as const;

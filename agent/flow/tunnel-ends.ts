@@ -4,6 +4,7 @@
  */
 import type { TunnelInterface } from '../capture/linux/tunnel-interfaces.ts';
 import type { Packet } from '../decode/packet.ts';
+import { outerDestinationOf, outerSourceOf } from '../decode/tunnel.ts';
 import { prefixContains, sameAddress, type Address } from '../../common/address.ts';
 import type { TrustedTunnel, TunnelType } from '../../common/tunnel.ts';
 
@@ -59,8 +60,8 @@ export class TunnelEnds {
     const facts = {
       type: tunnel,
       id: outerTunnelId,
-      source: outerSource(packet),
-      destination: outerDestination(packet),
+      source: outerSourceOf(packet),
+      destination: outerDestinationOf(packet),
     };
     return this.#remember(tunnelKey, facts);
   }
@@ -132,22 +133,4 @@ export class TunnelEnds {
 
 function namesOf(interfaces: readonly TunnelInterface[]): string {
   return JSON.stringify(interfaces);
-}
-
-function outerSource(packet: Packet): Address {
-  return {
-    w0: packet.outerSource0,
-    w1: packet.outerSource1,
-    w2: packet.outerSource2,
-    w3: packet.outerSource3,
-  };
-}
-
-function outerDestination(packet: Packet): Address {
-  return {
-    w0: packet.outerDestination0,
-    w1: packet.outerDestination1,
-    w2: packet.outerDestination2,
-    w3: packet.outerDestination3,
-  };
 }

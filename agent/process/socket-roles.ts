@@ -24,7 +24,7 @@ interface SocketRolesDependencies {
 
 /** Ends that are looked up, some microseconds each: anybody can send segments of connections that are not there. */
 const LOOKS = { perSecond: 1000, burst: 2000 };
-/** A listener is asked for again after this time, beside the above: strangers do not make listeners. */
+/** A listener is asked for again after this time, beside the above: who only sends packets makes no listeners. */
 const LISTENER_MS = 1000;
 /** Listeners that are remembered; with more of them the oldest are looked up like everything else. */
 const MAX_LISTENERS = 4096;
