@@ -51,7 +51,7 @@ const NOTHING_UNRECORDED: Unrecorded = {
 };
 const LOSSES = Object.keys(NOTHING_UNRECORDED) as (keyof Unrecorded)[];
 
-/** What became of so many of them. */
+/** What a message says of each kind of loss, behind its number. */
 const LOSS_TEXT: Readonly<Record<keyof Unrecorded, string>> = {
   connections: 'unexpected connections found no room among the activities',
   fragments: 'packets in pieces found no room',

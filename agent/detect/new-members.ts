@@ -13,6 +13,8 @@ import type { Reporting } from './reporting.ts';
 const MAX_REPORTED = 64;
 /** Addresses in the message of such a report: there is room for as many of IPv6. */
 const MAX_NAMED = 20;
+/** What the schema of an anomaly takes. */
+const MAX_MESSAGE_LENGTH = 1024;
 
 /** Reports each of the members that have joined, at the time at which their source told of them. */
 export function reportNewMembers(
@@ -21,37 +23,29 @@ export function reportNewMembers(
   reporting: Reporting,
   nowMs: number,
 ): void {
-  const { node, report, createId } = reporting;
-  for (let begin = MAX_REPORTED; begin < joined.length; begin += MAX_NAMED)
-    reportTogether(joined.slice(begin, begin + MAX_NAMED), reporting, nowMs);
+  for (let begin = MAX_REPORTED; begin < joined.length; begin += MAX_NAMED) {
+    const together = joined.slice(begin, begin + MAX_NAMED);
+    // Nobody is left out, so that who joins among thousands is named all the same.
+    const addresses = together.flatMap((member) => member.addresses.slice(0, 1).map(formatAddress));
+    const message = `${together.length} of many new members at ${addresses.join(' ')}, told by ${together[0]?.source}`;
+    reportJoin(reporting, nowMs, message);
+  }
   for (const { id, addresses, source } of joined.slice(0, MAX_REPORTED)) {
     const peer = addresses[0] === undefined ? undefined : formatAddress(addresses[0]);
     const where = peer === undefined ? '' : ` at ${peer}`;
     const isUnapproved = addresses.some((address) => membership.isUnapproved(address, nowMs));
     const but = isUnapproved ? '; no rule approves of it' : '';
-    const time = formatMilliseconds(nowMs);
-    report(
-      anomalyWithoutFlow({
-        id: createId(),
-        kind: 'new-member',
-        severity: 'info',
-        node,
-        ...(peer === undefined ? {} : { peer }),
-        first: time,
-        last: time,
-        message: `New member ${id}${where}, told by ${source}${but}`.slice(0, 1024),
-      }),
-    );
+    reportJoin(reporting, nowMs, `New member ${id}${where}, told by ${source}${but}`, peer);
   }
 }
 
-/** Nobody is left out, so that who joins among thousands is named all the same. */
-function reportTogether(
-  joined: readonly Member[],
+/** @param peer the address of the one member that it is about, where it has one */
+function reportJoin(
   { node, report, createId }: Reporting,
   nowMs: number,
+  message: string,
+  peer?: string,
 ): void {
-  const addresses = joined.flatMap(({ addresses }) => addresses.slice(0, 1).map(formatAddress));
   const time = formatMilliseconds(nowMs);
   report(
     anomalyWithoutFlow({
@@ -59,13 +53,10 @@ function reportTogether(
       kind: 'new-member',
       severity: 'info',
       node,
+      ...(peer === undefined ? {} : { peer }),
       first: time,
       last: time,
-      message:
-        `${joined.length} of many new members at ${addresses.join(' ')}, told by ${joined[0]?.source}`.slice(
-          0,
-          1024,
-        ),
+      message: message.slice(0, MAX_MESSAGE_LENGTH),
     }),
   );
 }

@@ -12,7 +12,7 @@ export interface Head {
   readonly gcsPort: number;
   /** Undefined where the raylet was not told it. */
   readonly dashboardPort: number | undefined;
-  /** Where the raylet was told that the dashboard is. */
+  /** Where the dashboard is, by the command line of the raylet. */
   readonly dashboardHost: string | undefined;
   /** The user of that raylet. */
   readonly userId: number;

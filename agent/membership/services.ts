@@ -23,7 +23,7 @@ import type { Member } from './provider.ts';
  * are open, the port of a further one is watched at every address.
  */
 const MAX_OBSERVED_ENDPOINTS = 1000;
-/** A connection that was not seen for so long is gone: sockets are listed each second. */
+/** Time unseen after which a connection is gone: sockets are listed each second. */
 const GONE_AFTER_MS = 10_000;
 /** The service whose ports are a range, one for each process. */
 const WORKER = 'worker';
@@ -54,7 +54,7 @@ interface Place {
   readonly own: ReadonlyMap<string, Offer>;
   /** By address: ports of which nobody knows more than that somebody names them. */
   readonly claimed: ReadonlyMap<string, ReadonlySet<number>>;
-  /** Those of them that other agents name, for addresses of which nobody knows more: a node that joins, or a stranger. */
+  /** Those of them that other agents name, for addresses of which nobody knows more: a node that joins, or an unknown peer. */
   readonly claimedOfMembers: PortSet;
   /** At everybody else: the ports of the rules, or all that are known of any member, or Ray's default. */
   readonly common: PortSet;
