@@ -76,6 +76,8 @@ export interface SourceState {
   readonly hasAnswered: boolean;
   /** Since when it has told nothing, in ms. */
   readonly ageMs: number;
+  /** Host names that it tells of and that do not resolve at the moment. */
+  readonly unresolvedNames?: readonly string[];
 }
 
 export class Membership implements MembershipView {
@@ -166,8 +168,14 @@ export class Membership implements MembershipView {
         ranges: view.prefixes.length,
         hasAnswered: view.hasAnswered,
         ageMs: view.ageMs(nowMs),
+        unresolvedNames: view.unresolvedNames,
       })),
     );
+  }
+
+  /** How many host names that sources tell of do not resolve at the moment. */
+  unresolvedNames(): number {
+    return this.#standing.reduce((total, { unresolvedNames }) => total + unresolvedNames.length, 0);
   }
 
   /** The nodes of the cluster that sources list; ranges are not among them. */
