@@ -59,14 +59,17 @@ const viewFields = {
 
 /** Agent to collector: what the source said. */
 export const membersReportSchema = z.strictObject(viewFields);
-/** Agent to collector: hand me the views of this cluster. */
+/** Agent to collector: hand me the views of this cluster; and, said again, have it read now: somebody unknown talks. */
 export const followMembersSchema = z.strictObject({
   type: z.literal('follow-members'),
   cluster: clusterKeySchema,
 });
 /** Collector to agent: what another agent has read. */
 export const sharedMembersSchema = z.strictObject({ ...viewFields, reporter: z.string().max(128) });
-/** Collector to agent: who read it is gone; ask the source yourselves. */
+/**
+ * Collector to agent: to a reader, that others ask for a view that is read now; to anybody else, that nobody reads it any more, so
+ * that it is to ask the source itself.
+ */
 export const membersWantedSchema = z.strictObject({
   type: z.literal('members-wanted'),
   cluster: clusterKeySchema,

@@ -89,6 +89,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   let publish: ((view: GroupView) => void) | undefined;
   /** The head that was found last; it is asked on after the raylet of this node has ended. */
   let head: Head | undefined;
+  let cluster: string | undefined;
   let listed: NodeList | undefined;
   /** Since when a raylet is here, or may be, and nobody has told of the other nodes. */
   let waitingSinceMs: number | undefined;
@@ -108,7 +109,8 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     head = heads.find((each) => head !== undefined && isSameHead(each, head)) ?? heads[0] ?? head;
     noteSeveral(head, heads);
     noteAddressesOf(head);
-    await learnNodes(head, clusterKey(raylets, head), isUrgent);
+    cluster = clusterKey(raylets, head);
+    const result = await learnNodes(head, cluster, isUrgent);
     const local = dependencies.localAddresses();
     const members = [
       ownMember(raylets, local),
@@ -128,7 +130,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
       ...(listed?.ended === undefined ? {} : { ended: listed.ended }),
       ...(unresolvedNames.length === 0 ? {} : { unresolvedNames }),
     });
-    return isDashboardAway && hasDashboardAnswered ? 'failed' : 'answered';
+    return result;
   }
 
   /** The heads with the addresses of those that are named; a name keeps its last ones while it does not resolve. */
@@ -188,18 +190,27 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   /** From the view that another agent has read, where there is a fresh one, or else from the head. */
   async function learnNodes(
     from: Head | undefined,
-    cluster: string | undefined,
+    of: string | undefined,
     isUrgent: boolean,
-  ): Promise<void> {
+  ): Promise<LookResult> {
     const { sharedMembers } = dependencies;
-    const shared = cluster === undefined ? undefined : sharedMembers?.restOn(cluster);
+    const shared = of === undefined ? undefined : sharedMembers?.restOn(of);
     if (shared !== undefined) listed = shared;
-    // Somebody unknown talks: the reporter's next view may come too late.
-    if (shared !== undefined && !(isUrgent && hasDashboardAnswered)) return;
-    if (from === undefined) return;
-    await askDashboard(from, isUrgent);
-    if (cluster !== undefined && !isDashboardAway && listed !== undefined)
-      sharedMembers?.offer(cluster, listed.members);
+    if (shared !== undefined && !isUrgent) return 'answered';
+    // Somebody unknown talks, and the view may be of before that node joined. Where only the head reaches its dashboard, or this agent
+    // has never had to ask it, those are asked that read it.
+    if (of !== undefined && shared !== undefined && !hasDashboardAnswered) {
+      const refreshed = await sharedMembers?.refresh(of);
+      if (refreshed !== undefined) {
+        listed = refreshed;
+        return 'answered';
+      }
+    }
+    if (from !== undefined) await askDashboard(from, isUrgent);
+    if (of !== undefined && from !== undefined && !isDashboardAway && listed !== undefined)
+      sharedMembers?.offer(of, listed.members);
+    const isExpected = hasDashboardAnswered || shared !== undefined;
+    return isExpected && (isDashboardAway || from === undefined) ? 'failed' : 'answered';
   }
 
   async function askDashboard(from: Head, isUrgent: boolean): Promise<void> {
@@ -301,14 +312,28 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   }
 
   const loop = new LookLoop({ clock, intervalMs: () => POLL_INTERVAL_MS, look });
+  let stopReading: (() => void) | undefined;
+  let isReadWanted = false;
+
+  /** Others rest on what this agent reads, and one of them wants to know what the source says now. */
+  function readForOthers(wanted: string): void {
+    if (wanted !== cluster || isReadWanted || dependencies.sharedMembers?.restOn(wanted) !== undefined) return;
+    isReadWanted = true;
+    void loop.lookNow().finally(() => (isReadWanted = false));
+  }
+
   return {
     name: 'ray',
     start(take) {
       publish = take;
+      stopReading = dependencies.sharedMembers?.onWanted(readForOthers);
       return loop.start();
     },
     refresh: () => loop.lookNow(),
-    stop: () => loop.stop(),
+    stop() {
+      stopReading?.();
+      return loop.stop();
+    },
   };
 }
 

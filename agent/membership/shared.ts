@@ -4,7 +4,7 @@
  * hands it out where an admin named its reader or two agents agree, its ports are claims, and who is new in it is reported.
  */
 import { formatAddress, parseAddress } from '../../common/address.ts';
-import type { Clock } from '../../common/clock.ts';
+import type { Clock, Timer } from '../../common/clock.ts';
 import type { CollectorMessage } from '../../common/protocol.ts';
 import {
   clusterKeySchema,
@@ -22,6 +22,8 @@ import type { Member } from './provider.ts';
 const FRESH_MS = 15_000;
 /** When a reporter is lost, the others try within this time, each at its own moment: the first one is the next reporter. */
 const TAKE_OVER_MS = 10_000;
+/** How long a view is waited for that its readers are asked for. */
+const REFRESH_LIMIT_MS = 2000;
 /** Room for the rest of a message of 1 MiB. */
 const MAX_VIEW_BYTES = 1_000_000;
 /** Those that were asked for last: Ray gives a new id at each start. The collector keeps as many for an agent. */
@@ -45,8 +47,16 @@ export interface MembersLink {
   readonly take: (message: Extract<CollectorMessage, { type: 'members' | 'members-wanted' }>) => void;
 }
 
+/** A refresh that waits for a view of after its question. */
+interface PendingRefresh {
+  readonly cluster: string;
+  readonly sinceMs: number;
+  readonly timer: Timer;
+  readonly settle: (view: ForeignView | undefined) => void;
+}
+
 export class SharedMembers implements MembersLink {
-  readonly #clock: Pick<Clock, 'now'>;
+  readonly #clock: Pick<Clock, 'now' | 'after'>;
   readonly #random: () => number;
   readonly #localAddresses: () => readonly string[];
   /** By cluster that is followed. */
@@ -56,6 +66,9 @@ export class SharedMembers implements MembersLink {
   readonly #tryFromMs = new Map<string, number>();
   /** By cluster: what the collector was told of it over this connection. */
   readonly #told = new Map<string, string>();
+  readonly #refreshes = new Set<PendingRefresh>();
+  /** Providers that read a source, to be called when others want to know what it says now. */
+  readonly #readers = new Set<(cluster: string) => void>();
   #send: ((message: SharingMessage) => void) | undefined;
 
   /**
@@ -63,7 +76,7 @@ export class SharedMembers implements MembersLink {
    * @param localAddresses every address of this machine: what is offered there no other agent tells
    */
   constructor(
-    clock: Pick<Clock, 'now'>,
+    clock: Pick<Clock, 'now' | 'after'>,
     random: () => number,
     localAddresses: () => readonly string[] = () => [],
   ) {
@@ -80,6 +93,33 @@ export class SharedMembers implements MembersLink {
     const nowMs = this.#clock.now();
     if (nowMs - view.heardAtMs >= FRESH_MS) this.#lose(cluster);
     return nowMs < (this.#tryFromMs.get(cluster) ?? Infinity) ? view : undefined;
+  }
+
+  /**
+   * A view that was read after the call. Its readers are asked for it through the collector, since the one that was handed out last
+   * says nothing of a node that has joined meanwhile. Undefined where none comes in time, or nobody reads the cluster any more.
+   */
+  refresh(cluster: string): Promise<ForeignView | undefined> {
+    if (this.#send === undefined) return Promise.resolve(undefined);
+    this.#follow(cluster);
+    const sinceMs = this.#clock.now();
+    return new Promise((resolve) => {
+      const timer = this.#clock.after(REFRESH_LIMIT_MS, () => pending.settle(undefined));
+      const settle = (view: ForeignView | undefined): void => {
+        timer.cancel();
+        this.#refreshes.delete(pending);
+        resolve(view);
+      };
+      const pending: PendingRefresh = { cluster, sinceMs, timer, settle };
+      this.#refreshes.add(pending);
+      this.#send?.({ type: 'follow-members', cluster });
+    });
+  }
+
+  /** Calls `read` with the cluster when others ask for a view of it that is read now. Returns how to end that. */
+  onWanted(read: (cluster: string) => void): () => void {
+    this.#readers.add(read);
+    return () => void this.#readers.delete(read);
   }
 
   /**
@@ -106,6 +146,7 @@ export class SharedMembers implements MembersLink {
 
   disconnected(): void {
     this.#send = undefined;
+    this.#settle(() => true, undefined);
   }
 
   take(message: Parameters<MembersLink['take']>[0]): void {
@@ -116,6 +157,8 @@ export class SharedMembers implements MembersLink {
     this.#told.delete(cluster);
     if (message.type === 'members-wanted') {
       this.#lose(cluster);
+      this.#settle((refresh) => refresh.cluster === cluster, undefined);
+      for (const read of Array.from(this.#readers)) read(cluster);
       return;
     }
     const { reporter, ageMs } = message;
@@ -125,7 +168,13 @@ export class SharedMembers implements MembersLink {
     if (members === undefined) return;
     this.#tryFromMs.delete(cluster);
     const heardAtMs = this.#clock.now();
-    this.#views.set(cluster, { members, asOfMs: heardAtMs - ageMs, reporter, heardAtMs });
+    const view = { members, asOfMs: heardAtMs - ageMs, reporter, heardAtMs };
+    this.#views.set(cluster, view);
+    this.#settle((refresh) => refresh.cluster === cluster && view.asOfMs >= refresh.sinceMs, view);
+  }
+
+  #settle(isMeant: (refresh: PendingRefresh) => boolean, view: ForeignView | undefined): void {
+    for (const refresh of Array.from(this.#refreshes)) if (isMeant(refresh)) refresh.settle(view);
   }
 
   #ownKeys(): ReadonlySet<string> {

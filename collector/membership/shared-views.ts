@@ -21,6 +21,8 @@ import type {
 export const REPORTER_SILENT_MS = 15_000;
 /** An agent is told no more often. */
 const HAND_OUT_INTERVAL_MS = 1000;
+/** The readers of a cluster are asked to read it now no more often. */
+const REFRESH_INTERVAL_MS = 1000;
 /** Clusters whose views are kept. */
 const MAX_CLUSTERS = 200;
 /** Clusters of which one agent may report, and which it may follow: it has a raylet or two, and a few groups of pods. */
@@ -90,6 +92,11 @@ interface Cluster {
   /** Runs until the next time that followers may be told. */
   pause: Timer | undefined;
   isNews: boolean;
+  /** Who waits for a view that is read after its question, and since when; they are told at once. */
+  readonly askers: Map<Follower, number>;
+  /** Runs until the readers may be asked again. */
+  refreshPause: Timer | undefined;
+  isRefreshDue: boolean;
 }
 
 interface SharedViewsOptions {
@@ -114,10 +121,13 @@ export class SharedViews {
     this.#reporters = reporters;
   }
 
-  /** Hands the agent what is known of the cluster, now and from now on. */
+  /** Hands the agent what is known of the cluster, now and from now on; said again, it asks for a view that is read from now on. */
   follow(follower: Follower, key: string): void {
     const cluster = this.#clusters.get(key) ?? this.#add(key);
-    if (cluster.followers.has(follower)) return;
+    if (cluster.followers.has(follower)) {
+      this.#refresh(key, cluster, follower);
+      return;
+    }
     this.#makeRoomFor(follower);
     cluster.followers.set(follower, undefined);
     this.#tell(key, cluster, follower);
@@ -155,6 +165,7 @@ export class SharedViews {
   leave(follower: Follower): void {
     for (const [key, cluster] of this.#clusters) {
       cluster.followers.delete(follower);
+      cluster.askers.delete(follower);
       const { view, reports } = cluster;
       if (reports.get(follower.agent)?.follower === follower) reports.delete(follower.agent);
       if (view?.readers.includes(follower) === true) {
@@ -177,7 +188,7 @@ export class SharedViews {
   }
 
   stop(): void {
-    for (const { pause } of this.#clusters.values()) pause?.cancel();
+    for (const cluster of this.#clusters.values()) cancelTimers(cluster);
     this.#clusters.clear();
   }
 
@@ -189,6 +200,7 @@ export class SharedViews {
       Math.max(0, followed.length - MAX_CLUSTERS_OF_AGENT + 1),
     )) {
       cluster.followers.delete(follower);
+      cluster.askers.delete(follower);
       this.#drop(key, cluster);
     }
   }
@@ -218,6 +230,9 @@ export class SharedViews {
       followers: new Map(),
       pause: undefined,
       isNews: false,
+      askers: new Map(),
+      refreshPause: undefined,
+      isRefreshDue: false,
     };
     this.#clusters.set(key, cluster);
     return cluster;
@@ -322,11 +337,46 @@ export class SharedViews {
   /** Forgets a cluster of which there is nothing. */
   #drop(key: string, cluster: Cluster): void {
     if (isRead(cluster) || cluster.followers.size > 0) return;
-    cluster.pause?.cancel();
+    cancelTimers(cluster);
     this.#clusters.delete(key);
   }
 
+  /** Has the readers read the source now for a follower that has met somebody unknown, once a second for all of them. */
+  #refresh(key: string, cluster: Cluster, follower: Follower): void {
+    const { view, reports } = cluster;
+    const isReadNow = view?.readers.every((reader) => reports.get(reader.agent)?.follower === reader) ?? false;
+    if (view === undefined || !isReadNow) {
+      follower.send({ type: 'members-wanted', cluster: key });
+      return;
+    }
+    cluster.askers.set(follower, this.#clock.now());
+    if (cluster.refreshPause !== undefined) {
+      cluster.isRefreshDue = true;
+      return;
+    }
+    this.#askReaders(key, cluster);
+  }
+
+  #askReaders(key: string, cluster: Cluster): void {
+    cluster.isRefreshDue = false;
+    for (const reader of cluster.view?.readers ?? []) reader.send({ type: 'members-wanted', cluster: key });
+    cluster.refreshPause = this.#clock.after(REFRESH_INTERVAL_MS, () => {
+      cluster.refreshPause = undefined;
+      if (cluster.isRefreshDue && cluster.askers.size > 0) this.#askReaders(key, cluster);
+    });
+  }
+
+  /** Tells those that asked before the view was read, without waiting for the next time that all are told. */
+  #answerAskers(key: string, cluster: Cluster): void {
+    for (const [asker, sinceMs] of cluster.askers) {
+      if (cluster.view === undefined || cluster.view.asOfMs < sinceMs) continue;
+      cluster.askers.delete(asker);
+      this.#tell(key, cluster, asker);
+    }
+  }
+
   #handOut(key: string, cluster: Cluster): void {
+    this.#answerAskers(key, cluster);
     if (cluster.pause !== undefined) {
       cluster.isNews = true;
       return;
@@ -372,6 +422,11 @@ function makeRoomForPlace({ reports, view }: Cluster, newcomer: Follower): boole
     if ((places.get(placeOf(follower)) ?? 0) > 1 && view?.readers.includes(follower) !== true)
       return reports.delete(agent);
   return false;
+}
+
+function cancelTimers({ pause, refreshPause }: Cluster): void {
+  pause?.cancel();
+  refreshPause?.cancel();
 }
 
 function placeOf({ agent, isBound, from }: Follower): string {
