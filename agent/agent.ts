@@ -224,7 +224,7 @@ export class Agent {
       queue: this.#queue.counters(),
       rulesRefused: this.#dependencies.rulesRefused(),
       members: this.#membership.nodeCount(),
-      membershipAgeMs: this.#membership.ageMs(this.#dependencies.clock.now()),
+      membershipAgeMs: this.#membership.ageMs(this.#dependencies.clock.monotonic()),
     });
   }
 
@@ -234,7 +234,7 @@ export class Agent {
     await this.#capture.stop();
     await this.#freshLook.stop();
     await this.#socketLook;
-    this.#pipeline.end(this.#dependencies.clock.now());
+    this.#pipeline.end(this.#dependencies.clock.monotonic());
     this.#queue.end();
     await this.#uplink?.stop();
     await this.#membership.stop();
@@ -255,7 +255,7 @@ export class Agent {
   }
 
   #tick(): void {
-    this.#pipeline.tick(this.#dependencies.clock.now());
+    this.#pipeline.tick(this.#dependencies.clock.monotonic());
     this.#queue.flush();
     if (!this.#isLookingAtRaylets) this.#socketLook = this.#lookAtRaylets();
   }
@@ -264,7 +264,7 @@ export class Agent {
     this.#isLookingAtRaylets = true;
     try {
       const raylets = await this.#dependencies.findRaylets().catch(() => undefined);
-      if (raylets !== undefined) await this.#conflict.observe(raylets, this.#dependencies.clock.now());
+      if (raylets !== undefined) await this.#conflict.observe(raylets, this.#dependencies.clock.monotonic());
       await this.#lookAtRayletSockets();
     } finally {
       this.#isLookingAtRaylets = false;
@@ -272,7 +272,7 @@ export class Agent {
   }
 
   #survey(): void {
-    const nowMs = this.#dependencies.clock.now();
+    const nowMs = this.#dependencies.clock.monotonic();
     const { received, dropped } = this.#capture.counters();
     const totals = this.#pipeline.totals();
     const lost = (dropped ?? 0) + totals.undecodable + totals.evictedConnections;
@@ -316,9 +316,9 @@ export class Agent {
     const sockets = await rayletSockets();
     const established = sockets.filter(({ state }) => state === 'established');
     // First: what is watched from here on was not captured when it was opened.
-    this.#unseen.look(established, clock.now());
+    this.#unseen.look(established, clock.monotonic());
     for (const { remote, remotePort } of sockets) {
-      this.#pipeline.observeRayletConnection(remote, remotePort, clock.now());
+      this.#pipeline.observeRayletConnection(remote, remotePort, clock.monotonic());
     }
     this.#followPorts();
   }
@@ -338,13 +338,13 @@ export class Agent {
   }
 
   #decideHeld(look: Look): boolean {
-    const isWaiting = this.#pipeline.decideHeld(look, this.#dependencies.clock.now());
+    const isWaiting = this.#pipeline.decideHeld(look, this.#dependencies.clock.monotonic());
     this.#queue.flush();
     return isWaiting;
   }
 
   #reportNewMembers(): void {
-    const nowMs = this.#dependencies.clock.now();
+    const nowMs = this.#dependencies.clock.monotonic();
     const joined = this.#known.learn(this.#membership.listings(), nowMs);
     reportNewMembers(joined, this.#membership, this.#reporting, nowMs);
   }

@@ -92,7 +92,7 @@ interface PipelineOptions {
 
 /** Lets the stories of strangers wait for a fresh look at the membership. */
 interface Waiting {
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'monotonic'>;
   /** How long they wait at most, in ms. */
   readonly graceMs: number;
   /** Asks for a look, after which `decideHeld` is to be called. */
@@ -492,7 +492,7 @@ export class Pipeline implements FrameSink {
     const { waiting } = this.#options;
     if (waiting === undefined || verdict.reason !== 'no-rule' || !membership.canLook) return undefined;
     if (toMember && membership.isKnown(initiator, timeMs)) return undefined;
-    return Math.min(timeMs, waiting.clock.now());
+    return Math.min(timeMs, waiting.clock.monotonic());
   }
 
   #forget(flow: Flow<Judgement>): void {

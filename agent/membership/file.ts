@@ -60,7 +60,7 @@ export function createFileProvider(path: string, { clock, logger }: FileDependen
       if (members === undefined || source !== lastSource)
         members = value.map((entry) => toMember(entry, path));
       lastSource = source;
-      publish?.({ members, prefixes: NO_PREFIXES, asOfMs: clock.now() });
+      publish?.({ members, prefixes: NO_PREFIXES, asOfMs: clock.monotonic() });
       return 'answered';
     },
   });

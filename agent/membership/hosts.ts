@@ -33,7 +33,7 @@ export function createHostsProvider(
     else known.set(host, toMember(host, [literal]));
   }
   let publish: ((view: GroupView) => void) | undefined;
-  let answeredAtMs = clock.now();
+  let answeredAtMs = clock.monotonic();
 
   async function lookUp(name: string): Promise<void> {
     try {
@@ -50,7 +50,7 @@ export function createHostsProvider(
     clock,
     intervalMs: () => RESOLVE_INTERVAL_MS,
     async look(): Promise<LookResult> {
-      const startedAtMs = clock.now();
+      const startedAtMs = clock.monotonic();
       await Promise.all(names.map(lookUp));
       if (outages.failing.size === 0) answeredAtMs = startedAtMs;
       publish?.({

@@ -100,7 +100,7 @@ export class Membership implements MembershipView {
 
   /** Starts every provider and resolves when each has had its first look, or has taken too long for it. */
   async start(): Promise<void> {
-    const startMs = this.#clock.now();
+    const startMs = this.#clock.monotonic();
     const starts = this.#standing.map(async (standing) => {
       const started = standing.provider.start((view) => this.#take(standing, view));
       const isOverdue = await this.#inTime(started.then(() => false));
@@ -200,7 +200,7 @@ export class Membership implements MembershipView {
 
   /** Whether the address is in the cluster at the moment. */
   isMemberNow(address: Address): boolean {
-    return this.inGroup(CLUSTER_GROUP, address, this.#clock.now());
+    return this.inGroup(CLUSTER_GROUP, address, this.#clock.monotonic());
   }
 
   /** Whether the address is in any group at that time. */
@@ -291,7 +291,7 @@ export class Membership implements MembershipView {
   }
 
   #take(standing: StandingView, view: GroupView): void {
-    if (standing.take(view, this.#clock.now())) this.#changed();
+    if (standing.take(view, this.#clock.monotonic())) this.#changed();
   }
 
   #viewsOf(group: string): readonly StandingView[] {

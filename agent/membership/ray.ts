@@ -88,7 +88,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     const local = dependencies.localAddresses();
     const members = [ownMember(raylets, local), ...headMember(head, local), ...(listed?.members ?? [])];
     const isNobodyHere = found?.length === 0;
-    waitingSinceMs = isNobodyHere || listed !== undefined ? undefined : (waitingSinceMs ?? clock.now());
+    waitingSinceMs = isNobodyHere || listed !== undefined ? undefined : (waitingSinceMs ?? clock.monotonic());
     // Where no raylet runs, nothing of Ray is here that would need to know the others.
     const asOfMs = isNobodyHere ? undefined : (listed?.asOfMs ?? waitingSinceMs);
     publish?.({
@@ -144,7 +144,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
 
   async function askDashboard(from: Head, isUrgent: boolean): Promise<void> {
     const { address, dashboardPort: port = DEFAULT_DASHBOARD_PORT } = from;
-    const asOfMs = clock.now();
+    const asOfMs = clock.monotonic();
     try {
       const nodes = await listFrom(await dashboardHosts(from, port), port, {
         isUrgent,

@@ -46,7 +46,7 @@ export interface MembersLink {
 }
 
 export class SharedMembers implements MembersLink {
-  readonly #clock: Pick<Clock, 'now'>;
+  readonly #clock: Pick<Clock, 'monotonic'>;
   readonly #random: () => number;
   readonly #localAddresses: () => readonly string[];
   /** By cluster that is followed. */
@@ -63,7 +63,7 @@ export class SharedMembers implements MembersLink {
    * @param localAddresses every address of this machine: what is offered there no other agent tells
    */
   constructor(
-    clock: Pick<Clock, 'now'>,
+    clock: Pick<Clock, 'monotonic'>,
     random: () => number,
     localAddresses: () => readonly string[] = () => [],
   ) {
@@ -77,7 +77,7 @@ export class SharedMembers implements MembersLink {
     this.#follow(cluster);
     const view = this.#views.get(cluster);
     if (view === undefined) return undefined;
-    const nowMs = this.#clock.now();
+    const nowMs = this.#clock.monotonic();
     if (nowMs - view.heardAtMs >= FRESH_MS) this.#lose(cluster);
     return nowMs < (this.#tryFromMs.get(cluster) ?? Infinity) ? view : undefined;
   }
@@ -124,7 +124,7 @@ export class SharedMembers implements MembersLink {
       read === undefined ? this.#views.get(cluster)?.members : memory.claim(read, this.#ownKeys());
     if (members === undefined) return;
     this.#tryFromMs.delete(cluster);
-    const heardAtMs = this.#clock.now();
+    const heardAtMs = this.#clock.monotonic();
     this.#views.set(cluster, { members, asOfMs: heardAtMs - ageMs, reporter, heardAtMs });
   }
 
@@ -138,7 +138,7 @@ export class SharedMembers implements MembersLink {
 
   #lose(cluster: string): void {
     if (!this.#tryFromMs.has(cluster))
-      this.#tryFromMs.set(cluster, this.#clock.now() + this.#random() * TAKE_OVER_MS);
+      this.#tryFromMs.set(cluster, this.#clock.monotonic() + this.#random() * TAKE_OVER_MS);
   }
 
   #follow(cluster: string): void {

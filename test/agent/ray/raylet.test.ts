@@ -187,7 +187,7 @@ describe('findRaylets', () => {
   });
 
   it('asks a process that is none twice, and again a minute later, where it looks again and again', async () => {
-    const clock = { now: () => nowMs };
+    const clock = { monotonic: () => nowMs };
     let nowMs = 0;
     const others = new OtherProcesses(clock);
     const pids = async (): Promise<number[]> =>
@@ -210,7 +210,7 @@ describe('findRaylets', () => {
   });
 
   it('asks a process that has the number of one that is gone', async () => {
-    const others = new OtherProcesses({ now: () => 0 });
+    const others = new OtherProcesses({ monotonic: () => 0 });
     await addProcess(50, ['python']);
     for (let look = 0; look < 3; look++) await findRaylets({ proc, others, trust });
     await rm(join(proc, '50'), { recursive: true });
