@@ -225,6 +225,7 @@ export class Agent {
       rulesRefused: this.#dependencies.rulesRefused(),
       members: this.#membership.nodeCount(),
       membershipAgeMs: this.#membership.ageMs(this.#dependencies.clock.monotonic()),
+      unresolvedNames: this.#membership.unresolvedNames(),
     });
   }
 

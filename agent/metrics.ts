@@ -54,6 +54,7 @@ export const AGENT_COUNTERS = {
   uplink_failures: 'attempts to reach the collector that failed, and connections that broke',
   rules_refused: 'rules of the collector that were refused: unsigned, older or wrong',
   members: 'nodes of the cluster that are known one by one, now',
+  names_unresolved: 'host names of members, or of the head, that do not resolve, now',
   membership_age_seconds: 'since how long a source of the members has not answered, now',
 } as const;
 
@@ -72,6 +73,7 @@ interface CounterSources {
   readonly rulesRefused: number;
   readonly members: number;
   readonly membershipAgeMs: number;
+  readonly unresolvedNames: number;
 }
 
 /** Joins the parts' counters under their public names. */
@@ -117,6 +119,7 @@ export function agentCounters(sources: CounterSources): AgentCounters {
     uplink_failures: uplink.failures,
     rules_refused: sources.rulesRefused,
     members: sources.members,
+    names_unresolved: sources.unresolvedNames,
     membership_age_seconds: Math.floor(sources.membershipAgeMs / 1000),
   };
 }

@@ -69,10 +69,17 @@ export function agentTable(agents: readonly AgentAnswer[]): string[] {
       shortTime(agent.lastHeard),
       rulesInWords(agent.rules),
       clockInWords(agent.clock),
-      agent.viewAgeSeconds === null ? '-' : `${agent.viewAgeSeconds} s`,
+      viewInWords(agent),
       lossesInWords(agent.losses, 'none'),
     ]),
   );
+}
+
+/** The age of what it knows of the members, and how many of their names do not resolve. */
+function viewInWords({ viewAgeSeconds, counters }: AgentAnswer): string {
+  const age = viewAgeSeconds === null ? '-' : `${viewAgeSeconds} s`;
+  const names = counters?.['names_unresolved'] ?? 0;
+  return names === 0 ? age : `${age}, ${names} unresolved`;
 }
 
 /** The collector's version, or the beginning of the fingerprint of the agent's own. */

@@ -180,8 +180,9 @@ function parseTime(text: string): number {
 }
 
 function explanationLines({ source, destination, target }: Question, found: Explanation): string[] {
-  const { verdict, rule, groups, isToMember, services, unapproved, needed } = found;
-  const place = rule === undefined ? '' : `: rule \`${rule.name}\` (${rule.file}:${rule.line})`;
+  const { verdict, rule, groups, isToMember, isWithinNode, services, unapproved, needed } = found;
+  const within = isWithinNode ? ': a node may talk to itself' : '';
+  const place = rule === undefined ? within : `: rule \`${rule.name}\` (${rule.file}:${rule.line})`;
   const listed = (address: Address): string =>
     unapproved.includes(address) ? ', listed as a member and not approved' : '';
   const from = groups.length === 0 ? 'in no group' : `in ${groups.join(', ')}`;

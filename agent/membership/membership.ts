@@ -6,12 +6,13 @@
  * time after that of the end; then the address is that of a former member, so that its traffic can be told from a
  * stranger's.
  */
-import type { Address } from '../../common/address.ts';
+import { isLoopback, sameAddress, type Address } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { MembershipView } from '../../rules/match.ts';
 import { DEFAULT_TIMES, type MembershipTimes } from '../../rules/membership.ts';
 import { CLUSTER_GROUP } from '../../rules/schema.ts';
 import { addressKey, type Interval } from './address-history.ts';
+import { OwnAddresses } from './own-addresses.ts';
 import type { GroupView, LookResult, Member, Provider } from './provider.ts';
 import { StandingView } from './standing-view.ts';
 
@@ -59,6 +60,8 @@ interface MembershipOptions {
   /** `DEFAULT_TIMES` when left out. */
   readonly times?: MembershipTimes | undefined;
   readonly clock: Clock;
+  /** Every address of this machine; none in a replay, or when left out. */
+  readonly localAddresses?: () => readonly string[];
 }
 
 /** How one source of a group stands. */
@@ -73,6 +76,8 @@ export interface SourceState {
   readonly hasAnswered: boolean;
   /** Since when it has told nothing, in ms. */
   readonly ageMs: number;
+  /** Host names that it tells of and that do not resolve at the moment. */
+  readonly unresolvedNames?: readonly string[];
 }
 
 export class Membership implements MembershipView {
@@ -82,10 +87,18 @@ export class Membership implements MembershipView {
   readonly #standing: readonly StandingView[];
   readonly #approved: Approved | undefined;
   readonly #times: MembershipTimes;
+  readonly #own: OwnAddresses;
   #changed: () => void = () => {};
 
-  constructor({ providers, approved, clock, times = DEFAULT_TIMES }: MembershipOptions) {
+  constructor({
+    providers,
+    approved,
+    clock,
+    times = DEFAULT_TIMES,
+    localAddresses = () => [],
+  }: MembershipOptions) {
     this.#clock = clock;
+    this.#own = new OwnAddresses(clock, localAddresses);
     this.#times = times;
     this.#approved = approved;
     const approving = approved === undefined ? [] : ([[APPROVED_GROUP, approved.providers]] as const);
@@ -155,8 +168,14 @@ export class Membership implements MembershipView {
         ranges: view.prefixes.length,
         hasAnswered: view.hasAnswered,
         ageMs: view.ageMs(nowMs),
+        unresolvedNames: view.unresolvedNames,
       })),
     );
+  }
+
+  /** How many host names that sources tell of do not resolve at the moment. */
+  unresolvedNames(): number {
+    return this.#standing.reduce((total, { unresolvedNames }) => total + unresolvedNames.length, 0);
   }
 
   /** The nodes of the cluster that sources list; ranges are not among them. */
@@ -185,6 +204,31 @@ export class Membership implements MembershipView {
 
   /** Whether the address is in the group at that time. Groups that the rules do not define are empty. */
   inGroup(group: string, address: Address, timeMs: number): boolean {
+    if (this.#isListed(group, address, timeMs)) return true;
+    return group === CLUSTER_GROUP && this.#isOfListedNode(address, timeMs);
+  }
+
+  /**
+   * Whether both addresses are of one node, so that what passes between them never leaves it. Of this machine the kernel
+   * says which addresses it has. In a recording the members do, and loopback is of the node that recorded it.
+   */
+  isOneNode(a: Address, b: Address, timeMs: number): boolean {
+    if (sameAddress(a, b) || (isLoopback(a) && isLoopback(b))) return true;
+    if (this.#own.areKnown) return this.#own.has(a) && this.#own.has(b);
+    // Nobody elsewhere gets an answer at a loopback address; to one, packets come from elsewhere where `route_localnet` is set.
+    if (isLoopback(a)) return this.inGroup(CLUSTER_GROUP, b, timeMs);
+    return this.membersAt(a, timeMs).some(({ addresses }) =>
+      addresses.some((address) => sameAddress(address, b)),
+    );
+  }
+
+  /** Whether the address is of a node that is in the cluster by another of its addresses. */
+  #isOfListedNode(address: Address, timeMs: number): boolean {
+    if (!this.#own.has(address)) return false;
+    return this.#own.all().some((own) => !isLoopback(own) && this.#isListed(CLUSTER_GROUP, own, timeMs));
+  }
+
+  #isListed(group: string, address: Address, timeMs: number): boolean {
     return this.#viewsOf(group).some(
       (view) =>
         view.covers(address) ||

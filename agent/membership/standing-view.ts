@@ -26,6 +26,7 @@ export class StandingView {
   #overdueSinceMs: number | undefined;
   /** Whether the members are still those of a view before a change of the rules. */
   #isInherited = false;
+  #unresolvedNames: readonly string[] = [];
 
   /** @param keepMs how long a view stays that the source does not renew */
   constructor(provider: Provider, keepMs: number) {
@@ -39,6 +40,11 @@ export class StandingView {
 
   get prefixes(): readonly Prefix[] {
     return this.#prefixes;
+  }
+
+  /** Host names that the source tells of and that do not resolve at the moment. */
+  get unresolvedNames(): readonly string[] {
+    return this.#unresolvedNames;
   }
 
   /** Whether the source has told all that it knows at least once. */
@@ -66,6 +72,7 @@ export class StandingView {
   take(view: GroupView, nowMs: number): boolean {
     const isPartial = view.isPartial === true;
     this.#overdueSinceMs = undefined;
+    this.#unresolvedNames = view.unresolvedNames ?? [];
     // Whoever changed the rules may have changed the question: the first answer to it stands, however short.
     const before = this.#isInherited && !isPartial ? [] : this.#members;
     const members = this.#guard.admit(before, view, nowMs);

@@ -8,6 +8,8 @@ const TIMEOUT_MS = 2000;
 export const DEFAULT_DASHBOARD_PORT = 8265;
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 const MAX_NODES = 20_000;
+/** An address or a host name. */
+const MAX_ADDRESS_LENGTH = 254;
 /** Entries between two pauses in which packets are handled: some 2 ms. */
 const NODES_BETWEEN_PAUSES = 500;
 /**
@@ -24,7 +26,7 @@ const summarySchema = z.object({ data: z.object({ summary: z.array(z.unknown()).
 const entrySchema = z.object({
   raylet: z.object({
     nodeId: z.string().max(128),
-    nodeManagerAddress: z.string().max(64),
+    nodeManagerAddress: z.string().max(MAX_ADDRESS_LENGTH),
     objectManagerPort: portIfKnown,
     nodeManagerPort: portIfKnown,
     dashboardAgentListenPort: portIfKnown,
@@ -40,7 +42,7 @@ type RayletSummary = z.infer<typeof entrySchema>['raylet'];
 
 export interface ListedNode {
   readonly nodeId: string;
-  /** As text. */
+  /** As text: an IP address, or a host name where Ray was told one. */
   readonly address: string;
   readonly isAlive: boolean;
   readonly isHead: boolean;
