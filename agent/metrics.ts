@@ -55,6 +55,8 @@ export const AGENT_COUNTERS = {
   rules_refused: 'rules of the collector that were refused: unsigned, older or wrong',
   members: 'nodes of the cluster that are known one by one, now',
   membership_age_seconds: 'since how long a source of the members has not answered, now',
+  membership_known: '1 once a complete list of the members was seen, or where no raylet needs one, now',
+  peers_pending: 'unknown peers that are pending until the first list of the members, now',
 } as const;
 
 export type AgentCounters = Readonly<Record<keyof typeof AGENT_COUNTERS, number | null>>;
@@ -72,6 +74,8 @@ interface CounterSources {
   readonly rulesRefused: number;
   readonly members: number;
   readonly membershipAgeMs: number;
+  readonly isMembershipKnown: boolean;
+  readonly peersPending: number;
 }
 
 /** Joins the parts' counters under their public names. */
@@ -118,6 +122,8 @@ export function agentCounters(sources: CounterSources): AgentCounters {
     rules_refused: sources.rulesRefused,
     members: sources.members,
     membership_age_seconds: Math.floor(sources.membershipAgeMs / 1000),
+    membership_known: sources.isMembershipKnown ? 1 : 0,
+    peers_pending: sources.peersPending,
   };
 }
 

@@ -25,6 +25,14 @@ export function kindOf({ verdict, toMember, fromMember }: Judged): AnomalyKind {
   return fromMember && !toMember ? 'unexpected-destination' : 'unexpected-peer';
 }
 
+/** The end that is unexpected: the one that was called where a member called outside, else the one that calls. */
+export function peerOf<End>(
+  judged: Judged,
+  { initiator, responder }: { readonly initiator: End; readonly responder: End },
+): End {
+  return kindOf(judged) === 'unexpected-destination' ? responder : initiator;
+}
+
 /** Who talks to which service of whom, or tried to, and why that is unexpected. */
 export function sentenceOf(record: FlowRecord, service: string, judged: Judged, standing: Standing): string {
   const { source, destination, plasmawatch } = record;
