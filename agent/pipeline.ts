@@ -9,6 +9,7 @@ import { SkippedPackets } from './decode/skipped.ts';
 import { Attribution, type FoundProcess, type ProcessFinder } from './detect/attribution.ts';
 import { ForeignProcessDetector } from './detect/foreign-process.ts';
 import type { ActivityOptions, ActivityPhase } from './detect/activities.ts';
+import { carriedBy, type Carried } from './detect/activity.ts';
 import type { OpenConnection } from './detect/unseen.ts';
 import type { FirstList, FirstListStep } from './detect/first-list.ts';
 import { UnexpectedDetector, type Ends, type Look, type UnexpectedConnection } from './detect/unexpected.ts';
@@ -48,10 +49,18 @@ interface Judgement {
   reportedPackets: number;
   /** Who has this node's end of it, once that is known. */
   process: FoundProcess | undefined;
+  /** What it had carried when it was allowed no more; undefined where it never was allowed. */
+  readonly carried: Carried | undefined;
 }
 
 /** Of a flow that nobody watches. */
-const UNWATCHED = { service: undefined, verdict: undefined, reportedPackets: 0, process: undefined } as const;
+const UNWATCHED = {
+  service: undefined,
+  verdict: undefined,
+  reportedPackets: 0,
+  process: undefined,
+  carried: undefined,
+} as const;
 
 /** Rules and membership as they hold at the moment. */
 export interface Policy {
@@ -406,6 +415,8 @@ export class Pipeline implements FrameSink {
       flow.tag = { ...UNWATCHED, timeMs, reportedAtMs: timeMs };
       return;
     }
+    const wasAllowed = flow.tag?.verdict?.allowed === true && verdict?.allowed === false;
+    const carried = wasAllowed ? carriedBy(flow) : flow.tag?.carried;
     flow.tag = {
       service,
       verdict,
@@ -413,6 +424,7 @@ export class Pipeline implements FrameSink {
       reportedAtMs: flow.tag?.reportedAtMs ?? timeMs,
       reportedPackets: flow.tag?.reportedPackets ?? 0,
       process: flow.tag?.process,
+      carried,
     };
     this.#leaving.delete(flow);
     const { membership } = this.#policy;
@@ -425,7 +437,7 @@ export class Pipeline implements FrameSink {
       // What is in a tunnel that ends nowhere may be forged as a whole: it accuses nobody of more than trying.
       const standing = flow.tunnelKey === 0 ? flow.standing : 'attempt';
       const pending = this.#pendingSince({ initiator, responder, timeMs }, judged, standing);
-      this.#unexpected.add({ flow, service, timeMs, standing, ...judged, ...pending });
+      this.#unexpected.add({ flow, service, timeMs, standing, carried, ...judged, ...pending });
       if (this.#unexpected.pendingCount > 0) this.#options.waiting?.ask();
     }
     // What a tunnel carries is no socket's of this node.
@@ -477,6 +489,8 @@ export class Pipeline implements FrameSink {
       verdict,
       toMember: membership.inGroup(CLUSTER_GROUP, responder, timeMs),
       fromMember: membership.inGroup(CLUSTER_GROUP, initiator, timeMs),
+      fromFormer:
+        verdict.reason === 'former-member' ? membership.isFormerMember(initiator, timeMs) : undefined,
       admission:
         verdict.reason === 'not-approved'
           ? (membership.admission(initiator, timeMs) ?? membership.admission(responder, timeMs))

@@ -13,7 +13,7 @@ import type { Standing } from '../flow/standing.ts';
 import type { LookResult } from '../membership/provider.ts';
 import { ownerInWords } from '../process/socket-owners.ts';
 import { ActivityTracker, type ActivityOptions } from './activities.ts';
-import type { Activity, ActivitySubject, Candidate } from './activity.ts';
+import type { Activity, ActivitySubject, Candidate, Carried } from './activity.ts';
 import { AttemptDetector } from './attempts.ts';
 import type { FirstListStep } from './first-list.ts';
 import { kindOf, peerOf, sentenceOf, type Judged } from './wording.ts';
@@ -40,6 +40,8 @@ export interface Ends {
 export interface UnexpectedConnection<Tag> extends Judged {
   readonly flow: Flow<Tag>;
   readonly service: string;
+  /** What it had carried when it was allowed no more; undefined where it never was allowed. */
+  readonly carried?: Carried | undefined;
   /** How far it got; a higher one may be added later. */
   readonly standing: Standing;
   /** The time of the packet that it was judged by. */
@@ -194,10 +196,10 @@ export class UnexpectedDetector<Tag> {
 
   /** Keeps no record of the flow: there may be one of these for each flow of the table. */
   #candidateOf(connection: UnexpectedConnection<Tag>): Candidate<Tag> {
-    const { flow, service, standing, verdict } = connection;
+    const { flow, service, standing, verdict, carried } = connection;
     const open = (): ActivitySubject =>
       subjectOf(this.#options.describe(flow, service), service, connection, standing);
-    return { flow, key: keyOf(verdict, service, flow), standing, open };
+    return { flow, key: keyOf(verdict, service, flow), standing, open, carried };
   }
 
   #mayBePending({ pendingSinceMs, awaitsList = false }: UnexpectedConnection<Tag>): boolean {
@@ -274,9 +276,13 @@ function keyOf(
 
 function subjectOf(record: FlowRecord, service: string, judged: Judged, standing: Standing): ActivitySubject {
   const kind = kindOf(judged);
+  // A node calls another for a moment after that has left. What it sends there leaves the cluster all the same.
+  const isCallOfFormer = kind === 'unexpected-destination' && judged.verdict.reason === 'former-member';
+  const isMild = kind === 'former-member' || isCallOfFormer || standing === 'attempt';
   return {
     kind,
-    severity: kind === 'former-member' || standing === 'attempt' ? 'warning' : 'critical',
+    severity: isMild ? 'warning' : 'critical',
+    ...(isCallOfFormer && standing !== 'attempt' ? { isCriticalWithData: true } : {}),
     verdict: judged.verdict,
     service,
     message: sentenceOf(record, service, judged, standing),
