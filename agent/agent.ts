@@ -3,12 +3,14 @@ import { CaptureLoop } from './capture/loop.ts';
 import type { PacketSource, PortSet } from './capture/source.ts';
 import type { ProcessFinder } from './detect/attribution.ts';
 import { BlindDetector, type Unrecorded } from './detect/blind.ts';
+import { FirstList } from './detect/first-list.ts';
 import { KnownMembers, type MembersStore } from './detect/known-members.ts';
 import { reportNewMembers } from './detect/new-members.ts';
 import { RayletConflictDetector } from './detect/raylet-conflict.ts';
 import type { Reporting } from './detect/reporting.ts';
 import { StaleMembershipDetector } from './detect/stale-membership.ts';
 import { SETTLE_MS, type Look } from './detect/unexpected.ts';
+import { UnknownMembershipDetector, type MembershipState } from './detect/unknown-membership.ts';
 import { UnseenConnections } from './detect/unseen.ts';
 import type { TunnelInterface } from './capture/linux/tunnel-interfaces.ts';
 import { FreshLook } from './membership/fresh-look.ts';
@@ -27,7 +29,7 @@ import type { Spool } from './uplink/spool.ts';
 import type { Timer } from '../common/clock.ts';
 import type { Anomaly, Report } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
-import { DEFAULT_TIMES } from '../rules/membership.ts';
+import { DEFAULT_TIMES, FIRST_LIST_MS } from '../rules/membership.ts';
 
 const TICK_INTERVAL_MS = 1000;
 /** How often losses are looked at, and long connections reported. */
@@ -64,6 +66,8 @@ export interface AgentDependencies extends MembershipDependencies {
   readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
   /** The name of a user of this machine; undefined where it has none, or none is asked for. */
   readonly userName?: (userId: number) => Promise<string | undefined>;
+  /** This machine's addresses with the length of their network; `localAddresses` where left out. */
+  readonly localNetworks?: () => readonly string[];
   /** Keeps who is known as a member over a restart; left out, nobody is. */
   readonly membersStore?: MembersStore;
   /** Unique ids of anomalies. */
@@ -84,6 +88,8 @@ export class Agent {
   readonly #reporting: Reporting;
   readonly #blind: BlindDetector;
   readonly #stale: StaleMembershipDetector;
+  readonly #unknown: UnknownMembershipDetector;
+  readonly #firstList: FirstList;
   readonly #conflict: RayletConflictDetector;
   readonly #unseen: UnseenConnections;
   readonly #known: KnownMembers;
@@ -109,7 +115,27 @@ export class Agent {
     this.#queue = new ReportQueue({ spool, clock, logger, stored: (reports) => this.#stored(reports) });
     this.#reporting = { node, createId, report: (anomaly) => this.#queue.push(anomaly) };
     this.#blind = new BlindDetector(this.#reporting);
-    this.#stale = new StaleMembershipDetector(this.#reporting, options.staleAfterMs ?? STALE_AFTER_MS);
+    const staleAfterMs = options.staleAfterMs ?? STALE_AFTER_MS;
+    this.#stale = new StaleMembershipDetector(this.#reporting, staleAfterMs);
+    this.#unknown = new UnknownMembershipDetector(this.#reporting, staleAfterMs);
+    const { graceMs, firstListMs = FIRST_LIST_MS } = dependencies.times ?? DEFAULT_TIMES;
+    // The membership is another one after each change of the rules.
+    const currentMembership = (): Membership => this.#membership;
+    this.#firstList = new FirstList({
+      membership: {
+        get hasList() {
+          return currentMembership().hasList;
+        },
+        get awaitedSinceMs() {
+          return currentMembership().awaitedSinceMs;
+        },
+      },
+      longestMs: firstListMs,
+      settleMs: SETTLE_MS,
+      graceMs,
+      localNetworks: dependencies.localNetworks ?? dependencies.localAddresses,
+      knownAddresses: () => this.#membership.members().flatMap(({ addresses }) => addresses),
+    });
     this.#conflict = new RayletConflictDetector({
       ...this.#reporting,
       userName: dependencies.userName ?? (() => Promise.resolve(undefined)),
@@ -138,8 +164,9 @@ export class Agent {
       hashSeed,
       waiting: {
         clock,
-        graceMs: (dependencies.times ?? DEFAULT_TIMES).graceMs,
+        graceMs,
         ask: () => this.#freshLook.ask(),
+        firstList: this.#firstList,
       },
     });
     this.#freshLook = new FreshLook({
@@ -226,6 +253,8 @@ export class Agent {
       members: this.#membership.nodeCount(),
       membershipAgeMs: this.#membership.ageMs(this.#dependencies.clock.monotonic()),
       unresolvedNames: this.#membership.unresolvedNames(),
+      isMembershipKnown: this.#membership.awaitedSinceMs === undefined,
+      peersPending: this.#pipeline.peersAwaitingList().length,
     });
   }
 
@@ -235,7 +264,9 @@ export class Agent {
     await this.#capture.stop();
     await this.#freshLook.stop();
     await this.#socketLook;
-    this.#pipeline.end(this.#dependencies.clock.monotonic());
+    const nowMs = this.#dependencies.clock.monotonic();
+    this.#unknown.stop(this.#membershipState(nowMs), nowMs);
+    this.#pipeline.end(nowMs);
     this.#queue.end();
     await this.#uplink?.stop();
     await this.#membership.stop();
@@ -283,11 +314,21 @@ export class Agent {
     this.#blind.observe({ received, lost, isCapturing, unseenConnections, unrecorded }, nowMs);
     this.#logTurnedAwayEvidence(totals.turnedAwayEvidence);
     this.#membership.expire(nowMs);
-    this.#stale.observe(this.#membership.ageMs(nowMs), nowMs);
+    const { hasList } = this.#membership;
+    this.#stale.observe(hasList ? this.#membership.ageMs(nowMs) : 0, nowMs);
+    this.#unknown.observe(this.#membershipState(nowMs), nowMs);
     this.#pipeline.refreshTunnels();
     this.#pipeline.reportOpenFlows(nowMs);
     this.#known.save();
     this.#queue.flush();
+  }
+
+  #membershipState(nowMs: number): MembershipState {
+    return {
+      awaitedSinceMs: this.#membership.awaitedSinceMs,
+      peers: this.#pipeline.peersAwaitingList(),
+      isOverdue: this.#firstList.isOverdue(nowMs),
+    };
   }
 
   /** What found no room in a table, the queue or the spool. */
@@ -314,7 +355,12 @@ export class Agent {
   /** A raylet that connects outside the cluster is watched there, whatever the port. */
   async #lookAtRayletSockets(): Promise<void> {
     const { clock, rayletSockets } = this.#dependencies;
+    const readMs = clock.monotonic();
     const sockets = await rayletSockets();
+    this.#firstList.noteRayletPeers(
+      sockets.map(({ remote }) => remote),
+      readMs,
+    );
     const established = sockets.filter(({ state }) => state === 'established');
     // First: what is watched from here on was not captured when it was opened.
     this.#unseen.look(established, clock.monotonic());

@@ -126,6 +126,11 @@ export const agentConfigSchema = z.strictObject({
       staleAfter: durationMs({ min: '30s', max: '24h' })
         .prefault('5m')
         .describe('A source that has not answered for so long is an incident.'),
+      firstList: durationMs({ min: '10s', max: '1h' })
+        .prefault('10m')
+        .describe(
+          'Longest time that an unknown peer of the own networks is pending while no complete list of members was ever seen. Then it is reported whatever happens.',
+        ),
     })
     .prefault({})
     .describe(

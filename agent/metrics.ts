@@ -56,6 +56,8 @@ export const AGENT_COUNTERS = {
   members: 'nodes of the cluster that are known one by one, now',
   names_unresolved: 'host names of members, or of the head, that do not resolve, now',
   membership_age_seconds: 'since how long a source of the members has not answered, now',
+  membership_known: '1 once a complete list of the members was seen, or where no raylet needs one, now',
+  peers_pending: 'unknown peers that are pending until the first list of the members, now',
 } as const;
 
 export type AgentCounters = Readonly<Record<keyof typeof AGENT_COUNTERS, number | null>>;
@@ -74,6 +76,8 @@ interface CounterSources {
   readonly members: number;
   readonly membershipAgeMs: number;
   readonly unresolvedNames: number;
+  readonly isMembershipKnown: boolean;
+  readonly peersPending: number;
 }
 
 /** Joins the parts' counters under their public names. */
@@ -121,6 +125,8 @@ export function agentCounters(sources: CounterSources): AgentCounters {
     members: sources.members,
     names_unresolved: sources.unresolvedNames,
     membership_age_seconds: Math.floor(sources.membershipAgeMs / 1000),
+    membership_known: sources.isMembershipKnown ? 1 : 0,
+    peers_pending: sources.peersPending,
   };
 }
 

@@ -34,7 +34,7 @@ import { dnsClient } from './dns.ts';
 import { kubernetesOpener } from './kubernetes.ts';
 import { loadRayToken } from './membership-here.ts';
 import { rayletTrust } from './raylet-trust.ts';
-import { defaultNodeName, localAddresses, resolveHost } from './system.ts';
+import { defaultNodeName, localAddresses, localNetworks, resolveHost } from './system.ts';
 
 /** Reports that a spool holds at most, whatever their size. */
 const MAX_SPOOLED_REPORTS = 1_000_000;
@@ -121,6 +121,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
           graceMs: config.membership.grace,
           lingerMs: config.membership.linger,
           keepMs: config.membership.keep,
+          firstListMs: config.membership.firstList,
         },
         userName: (userId) => userNames.of(userId),
         membersStore: openMembersFile(config.stateFolder, logger),
@@ -129,6 +130,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         lookUpRecords: dnsClient(),
         findRaylets: raylets,
         localAddresses,
+        localNetworks,
         listeningUsers,
         sharedMembers,
         rayToken,

@@ -117,7 +117,9 @@ export class Membership implements MembershipView {
     const starts = this.#standing.map(async (standing) => {
       const started = standing.provider.start((view) => this.#take(standing, view));
       const isOverdue = await this.#inTime(started.then(() => false));
-      if (isOverdue === undefined && !standing.hasAnswered) standing.noteOverdue(startMs);
+      // A source that fails at once, such as a file that is not there, is silent since then as well.
+      const hasFailed = isOverdue === undefined ? !standing.hasAnswered : !standing.hasView;
+      if (hasFailed) standing.noteOverdue(startMs);
     });
     await Promise.all(starts);
   }
@@ -150,6 +152,23 @@ export class Membership implements MembershipView {
   /** Since how long a source of the cluster has not answered, in ms; 0 where none ages. */
   ageMs(nowMs: number): number {
     return Math.max(0, ...this.#viewsOf(CLUSTER_GROUP).map((view) => view.ageMs(nowMs)));
+  }
+
+  /**
+   * Whether a complete list of the cluster was seen, however old it is by now. Hosts in the rules are none where another
+   * source is named, too.
+   */
+  get hasList(): boolean {
+    const views = this.#viewsOf(CLUSTER_GROUP);
+    const sources = views.filter(({ provider }) => provider.given !== 'in the rules');
+    return sources.length === 0 || sources.some(({ hasAnswered }) => hasAnswered);
+  }
+
+  /** Since when such a list is awaited, in ms since the epoch; undefined where there is one, or no raylet here needs it. */
+  get awaitedSinceMs(): number | undefined {
+    if (this.hasList) return undefined;
+    const awaited = this.#viewsOf(CLUSTER_GROUP).flatMap((view) => view.awaitedSinceMs ?? []);
+    return awaited.length === 0 ? undefined : Math.min(...awaited);
   }
 
   /** Lets go of what a source has not said again for too long; to be called now and then. */

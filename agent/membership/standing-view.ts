@@ -18,6 +18,7 @@ export class StandingView {
   #prefixes: readonly Prefix[] = [];
   #fingerprint = '';
   #asOfMs: number | undefined;
+  #hasView = false;
   /** Whether a view was there with all that the source knows. */
   #isComplete = false;
   /** Whether the source has ever told all of something that can grow old. */
@@ -57,6 +58,16 @@ export class StandingView {
     return this.#canAge && this.provider.refresh !== undefined;
   }
 
+  /** Since when a first view with all that the source knows is awaited, in ms; undefined once there was one, or for nobody. */
+  get awaitedSinceMs(): number | undefined {
+    return this.#isComplete ? undefined : (this.#asOfMs ?? this.#overdueSinceMs);
+  }
+
+  /** Whether the source has published a view, complete or not. */
+  get hasView(): boolean {
+    return this.#hasView;
+  }
+
   /** How old the view is, in ms; 0 where it never ages. */
   ageMs(nowMs: number): number {
     const sinceMs = this.#asOfMs ?? this.#overdueSinceMs;
@@ -71,12 +82,14 @@ export class StandingView {
   /** Takes what the provider publishes. Returns whether that changes anything. */
   take(view: GroupView, nowMs: number): boolean {
     const isPartial = view.isPartial === true;
+    this.#hasView = true;
     this.#overdueSinceMs = undefined;
     this.#unresolvedNames = view.unresolvedNames ?? [];
     // Whoever changed the rules may have changed the question: the first answer to it stands, however short.
     const before = this.#isInherited && !isPartial ? [] : this.#members;
     const members = this.#guard.admit(before, view, nowMs);
-    if (isPartial) this.#asOfMs ??= view.asOfMs;
+    // Before the first complete view, a partial one says whether anybody waits at all.
+    if (isPartial) this.#asOfMs = this.#isComplete ? (this.#asOfMs ?? view.asOfMs) : view.asOfMs;
     else if (!this.#guard.isInDoubt) this.#asOfMs = view.asOfMs;
     const sinceMs = this.#isComplete ? (view.asOfMs ?? nowMs) : -Infinity;
     this.#isComplete ||= !isPartial;

@@ -24,5 +24,5 @@ export function inhibition({ fleet }: Pick<Store, 'fleet'>): MutedBy {
 /** A missing node explains that it is blind, not the other way round; and neither explains what others do to it. */
 function causesOf(kind: AnomalyKind): AnomalyKind[] {
   if (kind === 'blind') return ['missing'];
-  return kind === 'stale-membership' ? ['missing', 'blind'] : [];
+  return kind === 'stale-membership' || kind === 'unknown-membership' ? ['missing', 'blind'] : [];
 }

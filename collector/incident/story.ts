@@ -41,6 +41,7 @@ const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
   blind: 'blind',
   missing: 'missing',
   'stale-membership': 'stale-membership',
+  'unknown-membership': 'unknown-membership',
   'connection-attempts': CONTACT_FAMILY,
   'raylet-conflict': 'raylet-conflict',
 };
@@ -119,7 +120,7 @@ const OVERFLOW = 'many';
 
 function subjectOf({ kind, node }: Anomaly, peer: string | null): string {
   // A head that does not answer does not answer all nodes.
-  if (kind === 'stale-membership') return 'cluster';
+  if (kind === 'stale-membership' || kind === 'unknown-membership') return 'cluster';
   return peer === null || kind === 'foreign-process' ? `node ${node}` : peer;
 }
 
@@ -135,6 +136,7 @@ const KINDS_OF_NODES: ReadonlySet<AnomalyKind> = new Set<AnomalyKind>([
   'blind',
   'missing',
   'stale-membership',
+  'unknown-membership',
   'connection-attempts',
   'raylet-conflict',
 ]);

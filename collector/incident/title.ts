@@ -56,6 +56,7 @@ function titleOfOne({ kind, service }: Titled, where: string, who = ''): string 
     'raylet-conflict': `Two users run a raylet on ${where}`,
     blind: `Node ${where} is partly blind`,
     'stale-membership': `Who belongs to the cluster is out of date on ${where}`,
+    'unknown-membership': `Cluster membership is not known yet on ${where}`,
     missing: `Nothing is heard of the agent on ${where}`,
   };
   return titles[kind];
@@ -79,6 +80,7 @@ function titleOfMany({ kind, service, peerCount, nodeCount }: Titled, where: str
     'raylet-conflict': `Two users run a raylet on ${nodeCount} nodes: ${where}`,
     blind: `${nodeCount} nodes are partly blind: ${where}`,
     'stale-membership': `Who belongs to the cluster is out of date on ${where}`,
+    'unknown-membership': `Cluster membership is not known yet on ${where}`,
     missing: `Nothing is heard of the agents on ${nodeCount} nodes: ${where}`,
   };
   return titles[kind];
