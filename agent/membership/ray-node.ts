@@ -1,5 +1,6 @@
 /** What the raylets of this node say of it and of its head, as members. Only proven ones name anybody. */
 import { isLoopback, parseAddress, sameAddress, type Address } from '../../common/address.ts';
+import { OBJECT_MANAGER } from '../../rules/schema.ts';
 import type { Raylet } from '../ray/raylet.ts';
 import type { Member } from './provider.ts';
 
@@ -23,7 +24,7 @@ export function ownMember(raylets: readonly Raylet[], localAddresses: readonly s
   const proven = raylets.filter(({ isProven }) => isProven);
   const id = proven.find(({ nodeId }) => nodeId !== '')?.nodeId ?? 'this node';
   const workerPorts = proven.find((raylet) => raylet.workerPorts !== undefined)?.workerPorts;
-  const claimedPorts = portsClaimedBy(raylets.filter(({ isProven }) => !isProven));
+  const claimedPorts = portsClaimedBy(raylets);
   return {
     id,
     addresses: toAddresses(localAddresses),
@@ -100,7 +101,7 @@ function portsOf(raylets: readonly Raylet[]): ReadonlyMap<string, readonly numbe
   const ports = new Map<string, readonly number[]>();
   for (const { objectManagerPort, nodeManagerPort, agentPorts } of raylets) {
     const told = [
-      ['object-manager', objectManagerPort] as const,
+      [OBJECT_MANAGER, objectManagerPort] as const,
       ['node-manager', nodeManagerPort] as const,
       ...(agentPorts ?? []),
     ];
@@ -110,10 +111,15 @@ function portsOf(raylets: readonly Raylet[]): ReadonlyMap<string, readonly numbe
   return ports;
 }
 
-/** The ports of raylets that nobody has proven, one of each user in turn. */
+/**
+ * The ports that may be those of a raylet: of a proven one whose port is not known, each at which it listens; of those that nobody
+ * has proven, what they claim, one of each user in turn.
+ */
 function portsClaimedBy(raylets: readonly Raylet[]): ReadonlyMap<string, readonly number[]> {
+  const unclear = raylets.flatMap(({ isProven, listeningPorts = [] }) => (isProven ? listeningPorts : []));
   const turns = new Map<number, number>();
   const inTurn = raylets
+    .filter(({ isProven }) => !isProven)
     .map((raylet) => {
       const turn = turns.get(raylet.userId) ?? 0;
       turns.set(raylet.userId, turn + 1);
@@ -121,10 +127,9 @@ function portsClaimedBy(raylets: readonly Raylet[]): ReadonlyMap<string, readonl
     })
     .toSorted((a, b) => a.turn - b.turn)
     .map(({ raylet }) => raylet);
+  const claimed = new Map(portsOf(inTurn));
+  if (unclear.length > 0) claimed.set(OBJECT_MANAGER, [...unclear, ...(claimed.get(OBJECT_MANAGER) ?? [])]);
   return new Map(
-    [...portsOf(inTurn)].map(([service, ports]) => [
-      service,
-      [...new Set(ports)].slice(0, MAX_CLAIMED_PORTS),
-    ]),
+    [...claimed].map(([service, ports]) => [service, [...new Set(ports)].slice(0, MAX_CLAIMED_PORTS)]),
   );
 }

@@ -197,7 +197,7 @@ function checkRaylets(raylets: readonly Raylet[]): Check[] {
     ];
   }
   return raylets.map((raylet) => {
-    const isKnown = raylet.objectManagerPort !== undefined;
+    const isKnown = raylet.objectManagerPort !== undefined || raylet.listeningPorts !== undefined;
     const fix = raylet.doubt === undefined ? UNKNOWN_PORT_FIX : DOUBT_FIXES[raylet.doubt];
     return check('raylet', isKnown && raylet.isProven, describeRaylet(raylet), fix);
   });
@@ -235,10 +235,18 @@ const DOUBTS: Readonly<Record<NonNullable<Raylet['doubt']>, string>> = {
   file: 'other users may change its file',
 };
 
+const PORT_SOURCES: Readonly<Record<Raylet['how'], string>> = {
+  argv: 'from its command line',
+  log: 'from its log',
+  listening: 'the other port at which it listens',
+};
+
 function describeRaylet(raylet: Raylet): string {
   const { pid, nodeAddress, objectManagerPort, nodeManagerPort, how, isProven, doubt, userId } = raylet;
-  const source = how === 'log' ? 'from its log' : 'from its command line';
-  const objectManager = objectManagerPort === undefined ? 'unknown' : `${objectManagerPort} (${source})`;
+  const objectManager =
+    objectManagerPort === undefined
+      ? (raylet.listeningPorts?.join(' or ') ?? 'unknown')
+      : `${objectManagerPort} (${PORT_SOURCES[how]})`;
   return `pid ${pid}, ${nodeAddress}, object manager ${objectManager}, node manager ${nodeManagerPort ?? 'unknown'}${isProven ? '' : `; user ${userId}; not proven, so it names no members: ${DOUBTS[doubt ?? 'hidden']}`}`;
 }
 
