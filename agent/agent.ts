@@ -8,12 +8,14 @@ import { reportNewMembers } from './detect/new-members.ts';
 import { RayletConflictDetector } from './detect/raylet-conflict.ts';
 import type { Reporting } from './detect/reporting.ts';
 import { StaleMembershipDetector } from './detect/stale-membership.ts';
+import { UnconfirmedPortDetector } from './detect/unconfirmed-port.ts';
 import { SETTLE_MS, type Look } from './detect/unexpected.ts';
 import { UnseenConnections } from './detect/unseen.ts';
 import type { TunnelInterface } from './capture/linux/tunnel-interfaces.ts';
 import { FreshLook } from './membership/fresh-look.ts';
 import { createMembership, type MembershipDependencies } from './membership/from-rules.ts';
 import type { Membership } from './membership/membership.ts';
+import { findOwnPort, isConfirmed, type OwnPort } from './membership/own-port.ts';
 import type { LookResult } from './membership/provider.ts';
 import { agentCounters, type AgentCounters } from './metrics.ts';
 import { Pipeline, type PipelineTotals } from './pipeline.ts';
@@ -24,15 +26,20 @@ import type { Uplink } from './uplink/client.ts';
 import { importanceOf } from './uplink/importance.ts';
 import { ReportQueue } from './uplink/report-queue.ts';
 import type { Spool } from './uplink/spool.ts';
+import type { Address } from '../common/address.ts';
 import type { Timer } from '../common/clock.ts';
 import type { Anomaly, Report } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
 import { DEFAULT_TIMES } from '../rules/membership.ts';
+import { OBJECT_MANAGER } from '../rules/schema.ts';
 
 const TICK_INTERVAL_MS = 1000;
 /** How often losses are looked at, and long connections reported. */
 const SURVEY_INTERVAL_MS = 10_000;
 const STALE_AFTER_MS = 300_000;
+const CONFIRM_WITHIN_MS = 300_000;
+/** Guessed ports that are named. */
+const MAX_GUESSED = 16;
 
 export interface AgentOptions {
   /** This node's name in reports. */
@@ -44,6 +51,10 @@ export interface AgentOptions {
   readonly isCapturedEverywhere?: boolean;
   /** The age past which it is reported that nobody tells who is a member, in ms; five minutes when left out. */
   readonly staleAfterMs?: number;
+  /** Whether a raylet runs on this machine; so it is when left out. */
+  readonly isRayExpected?: boolean;
+  /** The time without a confirmed object-manager port past which it is reported, in ms; five minutes when left out. */
+  readonly confirmWithinMs?: number;
 }
 
 export interface AgentDependencies extends MembershipDependencies {
@@ -62,6 +73,8 @@ export interface AgentDependencies extends MembershipDependencies {
   readonly processCounters: () => SocketOwnerCounters;
   /** The TCP connections that this node's raylets opened. */
   readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
+  /** Whether somebody listens at an endpoint of this machine; left out where that cannot be seen. */
+  readonly isListenedAt?: (address: Address, port: number) => Promise<boolean>;
   /** The name of a user of this machine; undefined where it has none, or none is asked for. */
   readonly userName?: (userId: number) => Promise<string | undefined>;
   /** Keeps who is known as a member over a restart; left out, nobody is. */
@@ -84,6 +97,7 @@ export class Agent {
   readonly #reporting: Reporting;
   readonly #blind: BlindDetector;
   readonly #stale: StaleMembershipDetector;
+  readonly #unconfirmed: UnconfirmedPortDetector;
   readonly #conflict: RayletConflictDetector;
   readonly #unseen: UnseenConnections;
   readonly #known: KnownMembers;
@@ -91,6 +105,12 @@ export class Agent {
   readonly #queue: ReportQueue;
   readonly #timers: Timer[] = [];
   #membership: Membership;
+  #ruleset: Ruleset;
+  readonly #isRayExpected: boolean;
+  /** This node's object-manager port, as it was found last. */
+  #ownPort: OwnPort | undefined;
+  #portLook: Promise<void> = Promise.resolve();
+  #isLookingForPort = false;
   #uplink: Uplink | undefined;
   /** Whether the last look at the raylets still runs: however long it takes, there is one at a time. */
   #isLookingAtRaylets = false;
@@ -106,10 +126,16 @@ export class Agent {
     const { clock, logger, spool, createId } = dependencies;
     this.#dependencies = dependencies;
     this.#membership = membership;
+    this.#ruleset = ruleset;
+    this.#isRayExpected = options.isRayExpected ?? true;
     this.#queue = new ReportQueue({ spool, clock, logger, stored: (reports) => this.#stored(reports) });
     this.#reporting = { node, createId, report: (anomaly) => this.#queue.push(anomaly) };
     this.#blind = new BlindDetector(this.#reporting);
     this.#stale = new StaleMembershipDetector(this.#reporting, options.staleAfterMs ?? STALE_AFTER_MS);
+    this.#unconfirmed = new UnconfirmedPortDetector(
+      this.#reporting,
+      options.confirmWithinMs ?? CONFIRM_WITHIN_MS,
+    );
     this.#conflict = new RayletConflictDetector({
       ...this.#reporting,
       userName: dependencies.userName ?? (() => Promise.resolve(undefined)),
@@ -191,6 +217,11 @@ export class Agent {
     return this.#pipeline.services.ports();
   }
 
+  /** This node's object-manager port, and who says so. */
+  get ownPort(): OwnPort | undefined {
+    return this.#ownPort;
+  }
+
   /** The cluster members that are known by name now. */
   get membership(): Membership {
     return this.#membership;
@@ -203,6 +234,7 @@ export class Agent {
     membership.inherit(before);
     await membership.start();
     this.#membership = membership;
+    this.#ruleset = ruleset;
     membership.onChange(() => this.#membershipChanged());
     this.#reportNewMembers();
     this.#pipeline.setPolicy({ ruleset, membership });
@@ -223,6 +255,7 @@ export class Agent {
       anomalies: this.#anomalies,
       queue: this.#queue.counters(),
       rulesRefused: this.#dependencies.rulesRefused(),
+      ownPort: this.#ownPort,
       members: this.#membership.nodeCount(),
       membershipAgeMs: this.#membership.ageMs(this.#dependencies.clock.now()),
     });
@@ -234,6 +267,7 @@ export class Agent {
     await this.#capture.stop();
     await this.#freshLook.stop();
     await this.#socketLook;
+    await this.#portLook;
     this.#pipeline.end(this.#dependencies.clock.now());
     this.#queue.end();
     await this.#uplink?.stop();
@@ -246,6 +280,7 @@ export class Agent {
     await this.#capture.start(this.#pipeline.services.ports());
     this.#uplink = createUplink(this.#capture.name, () => this.counters());
     this.#uplink.start();
+    await this.#lookForPort();
     this.#membership.onChange(() => this.#membershipChanged());
     this.#reportNewMembers();
     this.#timers.push(
@@ -283,10 +318,52 @@ export class Agent {
     this.#logTurnedAwayEvidence(totals.turnedAwayEvidence);
     this.#membership.expire(nowMs);
     this.#stale.observe(this.#membership.ageMs(nowMs), nowMs);
+    if (!this.#isLookingForPort) this.#portLook = this.#lookForPort();
     this.#pipeline.refreshTunnels();
     this.#pipeline.reportOpenFlows(nowMs);
     this.#known.save();
     this.#queue.flush();
+  }
+
+  async #lookForPort(): Promise<void> {
+    this.#isLookingForPort = true;
+    try {
+      const { clock } = this.#dependencies;
+      const port = await this.#findPort();
+      this.#logPort(port);
+      this.#ownPort = port;
+      this.#unconfirmed.observe(port, clock.now());
+    } finally {
+      this.#isLookingForPort = false;
+    }
+  }
+
+  async #findPort(): Promise<OwnPort> {
+    const { findRaylets, localAddresses, isListenedAt } = this.#dependencies;
+    const port = await findOwnPort({
+      services: this.#ruleset.services,
+      members: this.#membership.members(),
+      raylets: await findRaylets().catch(() => undefined),
+      localAddresses: localAddresses(),
+      isListenedAt,
+      guessed: this.#pipeline.services
+        .commonPorts(OBJECT_MANAGER)
+        .slice(0, MAX_GUESSED)
+        .map(({ first }) => first),
+    });
+    if (isConfirmed(port) || this.#isRayExpected) return port;
+    return { source: 'not expected', ports: port.ports };
+  }
+
+  /** Says when a port is only guessed, and when it is confirmed. */
+  #logPort(port: OwnPort): void {
+    const before = this.#ownPort;
+    if (before?.source === port.source && before.doubt === port.doubt) return;
+    const { logger } = this.#dependencies;
+    const { ports, source, doubt } = port;
+    if (!isConfirmed(port))
+      logger.warn({ ports, reason: doubt }, 'object-manager port guessed, not confirmed');
+    else if (source !== 'not expected') logger.info({ ports, source }, 'object-manager port confirmed');
   }
 
   /** What found no room in a table, the queue or the spool. */

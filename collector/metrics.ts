@@ -24,6 +24,10 @@ export function createCollectorMetrics() {
       'agents_clock_wrong',
       'Connected agents whose clock is so far off that the times of incidents are corrected.',
     ),
+    portsGuessed: gauge(
+      'agents_port_unconfirmed',
+      'Connected agents that watch their node at an object-manager port that nobody has confirmed.',
+    ),
     rulesVersion: gauge('rules_version', 'Version of the rules that are handed out to agents; 0 for none.'),
     rulesBehind: gauge(
       'rules_agents_behind',

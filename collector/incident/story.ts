@@ -43,6 +43,7 @@ const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
   'stale-membership': 'stale-membership',
   'connection-attempts': CONTACT_FAMILY,
   'raylet-conflict': 'raylet-conflict',
+  'unconfirmed-port': 'unconfirmed-port',
 };
 
 /** The correlation key of an anomaly. */
@@ -137,6 +138,7 @@ const KINDS_OF_NODES: ReadonlySet<AnomalyKind> = new Set<AnomalyKind>([
   'stale-membership',
   'connection-attempts',
   'raylet-conflict',
+  'unconfirmed-port',
 ]);
 
 /** Whether the other side is the one that was called: a node opened the connection to it. */
