@@ -9,6 +9,7 @@ import { reportNewMembers } from './detect/new-members.ts';
 import { RayletConflictDetector } from './detect/raylet-conflict.ts';
 import type { Reporting } from './detect/reporting.ts';
 import { StaleMembershipDetector } from './detect/stale-membership.ts';
+import { UnconfirmedPortDetector } from './detect/unconfirmed-port.ts';
 import { SETTLE_MS, type Look } from './detect/unexpected.ts';
 import { UnknownMembershipDetector, type MembershipState } from './detect/unknown-membership.ts';
 import { UnseenConnections } from './detect/unseen.ts';
@@ -16,6 +17,7 @@ import type { TunnelInterface } from './capture/linux/tunnel-interfaces.ts';
 import { FreshLook } from './membership/fresh-look.ts';
 import { createMembership, type MembershipDependencies } from './membership/from-rules.ts';
 import type { Membership } from './membership/membership.ts';
+import { findOwnPort, isConfirmed, type OwnPort } from './membership/own-port.ts';
 import type { LookResult } from './membership/provider.ts';
 import { agentCounters, type AgentCounters } from './metrics.ts';
 import { Pipeline, type PipelineTotals } from './pipeline.ts';
@@ -26,15 +28,20 @@ import type { Uplink } from './uplink/client.ts';
 import { importanceOf } from './uplink/importance.ts';
 import { ReportQueue } from './uplink/report-queue.ts';
 import type { Spool } from './uplink/spool.ts';
+import type { Address } from '../common/address.ts';
 import type { Timer } from '../common/clock.ts';
 import type { Anomaly, Report } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
 import { DEFAULT_TIMES, FIRST_LIST_MS } from '../rules/membership.ts';
+import { OBJECT_MANAGER } from '../rules/schema.ts';
 
 const TICK_INTERVAL_MS = 1000;
 /** How often losses are looked at, and long connections reported. */
 const SURVEY_INTERVAL_MS = 10_000;
 const STALE_AFTER_MS = 300_000;
+const CONFIRM_WITHIN_MS = 300_000;
+/** Guessed ports that are named. */
+const MAX_GUESSED = 16;
 
 export interface AgentOptions {
   /** This node's name in reports. */
@@ -46,6 +53,10 @@ export interface AgentOptions {
   readonly isCapturedEverywhere?: boolean;
   /** The age past which it is reported that nobody tells who is a member, in ms; five minutes when left out. */
   readonly staleAfterMs?: number;
+  /** Whether a raylet runs on this machine; so it is when left out. */
+  readonly isRayExpected?: boolean;
+  /** The time without a confirmed object-manager port past which it is reported, in ms; five minutes when left out. */
+  readonly confirmWithinMs?: number;
 }
 
 export interface AgentDependencies extends MembershipDependencies {
@@ -64,6 +75,8 @@ export interface AgentDependencies extends MembershipDependencies {
   readonly processCounters: () => SocketOwnerCounters;
   /** The TCP connections that this node's raylets opened. */
   readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
+  /** Whether somebody listens at an endpoint of this machine; left out where that cannot be seen. */
+  readonly isListenedAt?: (address: Address, port: number) => Promise<boolean>;
   /** The name of a user of this machine; undefined where it has none, or none is asked for. */
   readonly userName?: (userId: number) => Promise<string | undefined>;
   /** This machine's addresses with the length of their network; `localAddresses` where left out. */
@@ -90,6 +103,7 @@ export class Agent {
   readonly #stale: StaleMembershipDetector;
   readonly #unknown: UnknownMembershipDetector;
   readonly #firstList: FirstList;
+  readonly #unconfirmed: UnconfirmedPortDetector;
   readonly #conflict: RayletConflictDetector;
   readonly #unseen: UnseenConnections;
   readonly #known: KnownMembers;
@@ -97,6 +111,12 @@ export class Agent {
   readonly #queue: ReportQueue;
   readonly #timers: Timer[] = [];
   #membership: Membership;
+  #ruleset: Ruleset;
+  readonly #isRayExpected: boolean;
+  /** This node's object-manager port, as it was found last. */
+  #ownPort: OwnPort | undefined;
+  #portLook: Promise<void> = Promise.resolve();
+  #isLookingForPort = false;
   #uplink: Uplink | undefined;
   /** Whether the last look at the raylets still runs: however long it takes, there is one at a time. */
   #isLookingAtRaylets = false;
@@ -112,6 +132,8 @@ export class Agent {
     const { clock, logger, spool, createId } = dependencies;
     this.#dependencies = dependencies;
     this.#membership = membership;
+    this.#ruleset = ruleset;
+    this.#isRayExpected = options.isRayExpected ?? true;
     this.#queue = new ReportQueue({ spool, clock, logger, stored: (reports) => this.#stored(reports) });
     this.#reporting = { node, createId, report: (anomaly) => this.#queue.push(anomaly) };
     this.#blind = new BlindDetector(this.#reporting);
@@ -136,6 +158,10 @@ export class Agent {
       localNetworks: dependencies.localNetworks ?? dependencies.localAddresses,
       knownAddresses: () => this.#membership.members().flatMap(({ addresses }) => addresses),
     });
+    this.#unconfirmed = new UnconfirmedPortDetector(
+      this.#reporting,
+      options.confirmWithinMs ?? CONFIRM_WITHIN_MS,
+    );
     this.#conflict = new RayletConflictDetector({
       ...this.#reporting,
       userName: dependencies.userName ?? (() => Promise.resolve(undefined)),
@@ -218,6 +244,11 @@ export class Agent {
     return this.#pipeline.services.ports();
   }
 
+  /** This node's object-manager port, and who says so. */
+  get ownPort(): OwnPort | undefined {
+    return this.#ownPort;
+  }
+
   /** The cluster members that are known by name now. */
   get membership(): Membership {
     return this.#membership;
@@ -230,6 +261,7 @@ export class Agent {
     membership.inherit(before);
     await membership.start();
     this.#membership = membership;
+    this.#ruleset = ruleset;
     membership.onChange(() => this.#membershipChanged());
     this.#reportNewMembers();
     this.#pipeline.setPolicy({ ruleset, membership });
@@ -250,6 +282,7 @@ export class Agent {
       anomalies: this.#anomalies,
       queue: this.#queue.counters(),
       rulesRefused: this.#dependencies.rulesRefused(),
+      ownPort: this.#ownPort,
       members: this.#membership.nodeCount(),
       membershipAgeMs: this.#membership.ageMs(this.#dependencies.clock.monotonic()),
       unresolvedNames: this.#membership.unresolvedNames(),
@@ -266,6 +299,7 @@ export class Agent {
     await this.#socketLook;
     const nowMs = this.#dependencies.clock.monotonic();
     this.#unknown.stop(this.#membershipState(nowMs), nowMs);
+    await this.#portLook;
     this.#pipeline.end(nowMs);
     this.#queue.end();
     await this.#uplink?.stop();
@@ -278,6 +312,7 @@ export class Agent {
     await this.#capture.start(this.#pipeline.services.ports());
     this.#uplink = createUplink(this.#capture.name, () => this.counters());
     this.#uplink.start();
+    await this.#lookForPort();
     this.#membership.onChange(() => this.#membershipChanged());
     this.#reportNewMembers();
     this.#timers.push(
@@ -317,6 +352,7 @@ export class Agent {
     const { hasList } = this.#membership;
     this.#stale.observe(hasList ? this.#membership.ageMs(nowMs) : 0, nowMs);
     this.#unknown.observe(this.#membershipState(nowMs), nowMs);
+    if (!this.#isLookingForPort) this.#portLook = this.#lookForPort();
     this.#pipeline.refreshTunnels();
     this.#pipeline.reportOpenFlows(nowMs);
     this.#known.save();
@@ -329,6 +365,47 @@ export class Agent {
       peers: this.#pipeline.peersAwaitingList(),
       isOverdue: this.#firstList.isOverdue(nowMs),
     };
+  }
+
+  async #lookForPort(): Promise<void> {
+    this.#isLookingForPort = true;
+    try {
+      const { clock } = this.#dependencies;
+      const port = await this.#findPort();
+      this.#logPort(port);
+      this.#ownPort = port;
+      this.#unconfirmed.observe(port, clock.monotonic());
+    } finally {
+      this.#isLookingForPort = false;
+    }
+  }
+
+  async #findPort(): Promise<OwnPort> {
+    const { findRaylets, localAddresses, isListenedAt } = this.#dependencies;
+    const port = await findOwnPort({
+      services: this.#ruleset.services,
+      members: this.#membership.members(),
+      raylets: await findRaylets().catch(() => undefined),
+      localAddresses: localAddresses(),
+      isListenedAt,
+      guessed: this.#pipeline.services
+        .commonPorts(OBJECT_MANAGER)
+        .slice(0, MAX_GUESSED)
+        .map(({ first }) => first),
+    });
+    if (isConfirmed(port) || this.#isRayExpected) return port;
+    return { source: 'not expected', ports: port.ports };
+  }
+
+  /** Says when a port is only guessed, and when it is confirmed. */
+  #logPort(port: OwnPort): void {
+    const before = this.#ownPort;
+    if (before?.source === port.source && before.doubt === port.doubt) return;
+    const { logger } = this.#dependencies;
+    const { ports, source, doubt } = port;
+    if (!isConfirmed(port))
+      logger.warn({ ports, reason: doubt }, 'object-manager port guessed, not confirmed');
+    else if (source !== 'not expected') logger.info({ ports, source }, 'object-manager port confirmed');
   }
 
   /** What found no room in a table, the queue or the spool. */

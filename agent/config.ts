@@ -77,6 +77,15 @@ export const agentConfigSchema = z.strictObject({
         .describe(
           "File that the raylet must run. Default: any `…/ray/core/src/ray/raylet/raylet` that nobody but root and the raylet's user may change.",
         ),
+      expected: z
+        .boolean()
+        .default(true)
+        .describe(
+          'Whether a raylet runs on this machine. `false` for one that has none on purpose, such as a jump host: that its port is not confirmed is then neither logged nor an incident.',
+        ),
+      confirmWithin: durationMs({ min: '10s', max: '24h' })
+        .prefault('5m')
+        .describe('Time without a confirmed object-manager port after which that is an incident.'),
     })
     .prefault({})
     .describe("Which raylet is believed, and how the head's dashboard is asked who belongs to the cluster."),

@@ -12,7 +12,7 @@ import type { AgentConfig } from '../agent/config.ts';
 import { SharedMembers } from '../agent/membership/shared.ts';
 import { SocketOwners } from '../agent/process/socket-owners.ts';
 import { SocketRoles } from '../agent/process/socket-roles.ts';
-import { listeningUsers } from '../agent/process/socket-table.ts';
+import { isListenedAt, listeningUsers } from '../agent/process/socket-table.ts';
 import { UserNames } from '../agent/process/user-names.ts';
 import { LocalProcesses } from '../agent/ray/local-processes.ts';
 import { OtherProcesses } from '../agent/ray/other-processes.ts';
@@ -111,6 +111,9 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         ruleset: rules.ruleset,
         maxFlows: config.capture.maxFlows,
         staleAfterMs: config.membership.staleAfter,
+        // The network of a recording is not this machine's.
+        isRayExpected: config.ray.expected && options.openSource === undefined,
+        confirmWithinMs: config.ray.confirmWithin,
         isCapturedEverywhere: config.capture.interface === undefined,
       },
       {
@@ -123,6 +126,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
           keepMs: config.membership.keep,
           firstListMs: config.membership.firstList,
         },
+        isListenedAt: (address, port) => isListenedAt(owners.sockDiag, address, port),
         userName: (userId) => userNames.of(userId),
         membersStore: openMembersFile(config.stateFolder, logger),
         fetch: globalThis.fetch,

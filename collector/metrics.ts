@@ -33,6 +33,10 @@ export function createCollectorMetrics() {
       'pauses_total',
       'Times that the collector did not run for some seconds: stopped or suspended.',
     ),
+    portsGuessed: gauge(
+      'agents_port_unconfirmed',
+      'Connected agents that watch their node at an object-manager port that nobody has confirmed.',
+    ),
     rulesVersion: gauge('rules_version', 'Version of the rules that are handed out to agents; 0 for none.'),
     rulesBehind: gauge(
       'rules_agents_behind',

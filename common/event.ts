@@ -128,6 +128,7 @@ export const ANOMALY_KINDS = [
   'stale-membership',
   'unknown-membership',
   'raylet-conflict',
+  'unconfirmed-port',
 ] as const;
 export type AnomalyKind = (typeof ANOMALY_KINDS)[number];
 
@@ -192,7 +193,7 @@ export const anomalySchema = z.strictObject({
   node: shortText,
   /** The address that the story is about, where there is no flow to say so (`new-member`). */
   peer: ip.optional(),
-  /** Null where no connection was judged (`blind`, `missing`, `stale-membership`, `unknown-membership`). */
+  /** Null where no connection was judged (`blind`, `missing`, `stale-membership`, `unconfirmed-port` …). */
   verdict: verdictSchema.nullable(),
   /** The first connection of the story as it stands now; null where there is none. */
   flow: flowRecordSchema.nullable(),

@@ -44,6 +44,7 @@ const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
   'unknown-membership': 'unknown-membership',
   'connection-attempts': CONTACT_FAMILY,
   'raylet-conflict': 'raylet-conflict',
+  'unconfirmed-port': 'unconfirmed-port',
 };
 
 /** The correlation key of an anomaly. */
@@ -139,6 +140,7 @@ const KINDS_OF_NODES: ReadonlySet<AnomalyKind> = new Set<AnomalyKind>([
   'unknown-membership',
   'connection-attempts',
   'raylet-conflict',
+  'unconfirmed-port',
 ]);
 
 /** Whether the other side is the one that was called: a node opened the connection to it. */

@@ -196,6 +196,7 @@ export class Ingest {
     const name = session.agent;
     if (name !== undefined && this.#byAgent.get(name) === session) {
       this.#byAgent.delete(name);
+      this.#heartbeats.disconnected(name);
       this.#options.logger.info({ agent: name }, 'agent disconnected');
     }
     this.#options.metrics.agentsConnected.set(this.#byAgent.size);
