@@ -156,7 +156,10 @@ export class Fragment {
  */
 export class Packet {
   ipVersion: 4 | 6 = 4;
-  /** The source address as four signed words, IPv4 as ::ffff:a.b.c.d (see common/address.ts). */
+  /**
+   * The source address as four signed words, IPv4 as ::ffff:a.b.c.d. What an IPv6 packet calls so has another first word
+   * (see common/address.ts).
+   */
   source0 = 0;
   source1 = 0;
   source2 = 0;
