@@ -3,7 +3,7 @@
  * unknown peer that talks to twenty nodes is one incident. What tells two keys apart is what happened (the family of the
  * kind, and whether anybody answered), who the other side is, and the service.
  */
-import { formatAddress, parseAddress } from '../../common/address.ts';
+import { formatAddress, parseAddress, parseFlowAddress } from '../../common/address.ts';
 import type { Anomaly, AnomalyKind } from '../../common/event.ts';
 import type { Story } from '../store/story-table.ts';
 import { assess, dataTier } from './assessment.ts';
@@ -153,6 +153,7 @@ export function peerOf({ kind, flow, peer }: Pick<Anomaly, 'kind' | 'flow' | 'pe
   if (endsByItself(kind)) return null;
   if (flow === null) return peer ?? null;
   const text = isOutbound(kind) ? flow.destination.ip : flow.source.ip;
-  const address = parseAddress(text);
+  // In IPv6 packets `::ffff:10.0.0.1` is not 10.0.0.1; elsewhere it is only another way to write it.
+  const address = flow.network.type === 'ipv6' ? parseFlowAddress(text) : parseAddress(text);
   return address === undefined ? text : formatAddress(address);
 }
