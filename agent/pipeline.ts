@@ -74,8 +74,11 @@ interface PipelineOptions {
   readonly policy: Policy;
   /** Takes what is unexpected, at the first connection of a story and as it grows. */
   readonly reportAnomaly: (anomaly: Anomaly, phase: ActivityPhase) => void;
-  /** Takes the connections to watched services, when they end and now and then before. */
-  readonly reportFlow: (report: FlowReport) => void;
+  /**
+   * Takes the connections to watched services, when they end and now and then before. Left out where nobody reads them: a
+   * report costs more than the packets of a short connection.
+   */
+  readonly reportFlow?: (report: FlowReport) => void;
   /** Takes the first packets of each story's first connection, after the anomaly. */
   readonly reportEvidence: (report: EvidenceReport) => void;
   /** Asks the source for packets that it would only count. */
@@ -579,12 +582,14 @@ export class Pipeline implements FrameSink {
   }
 
   #reportFlow(flow: Flow<Judgement>): void {
+    const { reportFlow } = this.#options;
+    if (reportFlow === undefined) return;
     const { tag } = flow;
     const packets = flow.initiator.packets + flow.responder.packets;
     if (tag?.service === undefined || tag.verdict === undefined || tag.reportedPackets === packets) return;
     tag.reportedPackets = packets;
     const interfaceName = this.#options.interfaceName(flow.interfaceIndex);
-    this.#options.reportFlow({
+    reportFlow({
       type: 'flow-report',
       node: this.#options.node,
       flow: flowRecord(flow, { service: tag.service, interfaceName }),

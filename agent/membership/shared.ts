@@ -54,8 +54,8 @@ export class SharedMembers implements MembersLink {
   readonly #views = new Map<string, ForeignView & { readonly heardAtMs: number }>();
   /** By cluster whose reporter is lost: from when on this agent may try. */
   readonly #tryFromMs = new Map<string, number>();
-  /** By cluster: what the collector was told of it over this connection. */
-  readonly #told = new Map<string, string>();
+  /** By cluster: what the collector was told of it over this connection, and the members that it was made of. */
+  readonly #told = new Map<string, { readonly text: string; readonly members: readonly Member[] }>();
   #send: ((message: SharingMessage) => void) | undefined;
 
   /**
@@ -89,11 +89,16 @@ export class SharedMembers implements MembersLink {
   offer(cluster: string, members: readonly Member[], ageMs = 0): boolean {
     this.#followed.get(cluster)?.learn(members);
     if (this.#send === undefined || members.length > MAX_SHARED_MEMBERS || !isKey(cluster)) return false;
+    const told = this.#told.get(cluster);
+    if (told?.members === members) {
+      this.#send({ type: 'members', cluster, ageMs });
+      return true;
+    }
     const shared = members.filter(({ addresses }) => addresses.length > 0).map(toShared);
     const text = JSON.stringify(shared);
     if (Buffer.byteLength(text) > MAX_VIEW_BYTES) return false;
-    const isSame = this.#told.get(cluster) === text;
-    this.#told.set(cluster, text);
+    const isSame = told?.text === text;
+    this.#told.set(cluster, { text, members });
     this.#send({ type: 'members', cluster, ageMs, ...(isSame ? {} : { members: shared }) });
     return true;
   }

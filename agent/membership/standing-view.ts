@@ -16,7 +16,8 @@ export class StandingView {
   readonly #guard = new ShrinkGuard();
   #members: readonly Member[] = [];
   #prefixes: readonly Prefix[] = [];
-  #fingerprint = '';
+  /** Of the members, then of the prefixes. */
+  #fingerprints: readonly string[] = [];
   #asOfMs: number | undefined;
   #hasView = false;
   /** Whether a view was there with all that the source knows. */
@@ -151,18 +152,26 @@ export class StandingView {
 
   #isShown(members: readonly Member[], prefixes: readonly Prefix[]): boolean {
     if (members === this.#members && prefixes === this.#prefixes) return true;
-    const fingerprint = JSON.stringify([
-      members.map((member) => ({
-        ...member,
-        ports: [...member.ports],
-        claimedPorts: [...(member.claimedPorts ?? [])],
-      })),
-      prefixes,
-    ]);
-    const isSame = fingerprint === this.#fingerprint;
-    this.#fingerprint = fingerprint;
-    return isSame;
+    const before = this.#fingerprints;
+    this.#fingerprints = [...members.map(fingerprintOf), JSON.stringify(prefixes)];
+    return sameTexts(this.#fingerprints, before);
   }
+}
+
+/** Of a thousand members that a source lists again and again, mostly the same objects, few have to be made text of. */
+const fingerprints = new WeakMap<Member, string>();
+
+function fingerprintOf(member: Member): string {
+  const known = fingerprints.get(member);
+  if (known !== undefined) return known;
+  const { ports, claimedPorts = [] } = member;
+  const fingerprint = JSON.stringify({ ...member, ports: [...ports], claimedPorts: [...claimedPorts] });
+  fingerprints.set(member, fingerprint);
+  return fingerprint;
+}
+
+function sameTexts(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((text, index) => text === b[index]);
 }
 
 function isLocal(member: Member): boolean {
