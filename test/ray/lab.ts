@@ -143,11 +143,11 @@ export class Lab {
         : [`--address=${headName ?? this.address('head')}:6379`]),
     ];
     // The daemons keep the pipes of who started them. Old gRPC asks no hosts file of its own accord.
-    const script = 'log=$1; shift; exec "$@" > "$log" 2>&1';
+    const script = 'log=$1; shift; "$@" > "$log" 2>&1 || cat "$log"';
     const log = join(process.env.RAYLAB_STATE ?? '/tmp', `${host}.restart.log`);
     const command = ['env', 'GRPC_DNS_RESOLVER=native', 'ray', 'start', ...words];
-    const said = await this.exec(host, 'sh', '-c', `${script}; echo "status $?"`, 'start', log, ...command);
-    if (said.includes('status')) throw new Error(`ray start on ${host}: ${said}`);
+    const failure = await this.exec(host, 'sh', '-c', script, 'start', log, ...command);
+    if (failure !== '') throw new Error(`ray start on ${host} failed: ${failure}`);
     await this.#waitForNodes([host], former);
   }
 
