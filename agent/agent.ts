@@ -269,6 +269,23 @@ export class Agent {
     await before.stop();
   }
 
+  /** What the agent does now, in a few words; and why it does not do its work, where a new start may help. */
+  state(): { readonly status: string; readonly fault: string | undefined } {
+    const ports = this.ports.size;
+    const members = this.#membership.nodeCount();
+    const { pending } = this.#dependencies.spool.counters();
+    const isConnected = this.#uplink?.counters().connected === 1;
+    return {
+      status: [
+        this.#capture.isCapturing ? `watching ${counted(ports, 'port')}` : 'blind: nothing is captured',
+        counted(members, 'member'),
+        isConnected ? 'collector connected' : 'no connection to the collector',
+        ...(pending === 0 ? [] : [`${counted(pending, 'report')} pending`]),
+      ].join(', '),
+      fault: this.#capture.isStuck ? 'the packet source cannot be opened again' : undefined,
+    };
+  }
+
   counters(): AgentCounters {
     const { spool } = this.#dependencies;
     return agentCounters({
@@ -485,4 +502,9 @@ export class Agent {
     }
     this.#uplink?.nudge();
   }
+}
+
+/** `1 port`, `3 ports`. */
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }

@@ -1,6 +1,7 @@
 /** The agent's settings: schema, defaults, and a sentence for each field. */
 import { z } from 'zod';
 import { durationMs, sizeBytes } from '../common/config-file.ts';
+import { PATHS } from '../common/paths.ts';
 
 export const CAPTURE_CHOICES = ['auto', 'kernel', 'ring', 'cap'] as const;
 
@@ -112,7 +113,7 @@ export const agentConfigSchema = z.strictObject({
     .describe('How packets are captured.'),
   spool: z
     .strictObject({
-      path: z.string().min(1).default('/var/lib/plasmawatch/agent.db').describe('File of the durable queue.'),
+      path: z.string().min(1).default(PATHS.spool).describe('File of the durable queue.'),
       maxSize: sizeBytes({ min: '1MiB', max: '1TiB' })
         .prefault('256MiB')
         .describe('Size at which reports are turned away (and counted).'),
@@ -148,7 +149,7 @@ export const agentConfigSchema = z.strictObject({
   stateFolder: z
     .string()
     .min(1)
-    .default('/var/lib/plasmawatch/agent')
+    .default(PATHS.agentState)
     .describe(
       'Folder of what the agent keeps besides its queue: its key, the rules of the collector, and who is known as a member of the cluster.',
     ),

@@ -20,6 +20,7 @@ import { packagePath } from '../common/package.ts';
 import { plainText } from '../common/plain-text.ts';
 import { shortTime } from '../common/time.ts';
 import { formatSize } from '../common/units.ts';
+import { loadAgentSecrets } from './agent-secrets.ts';
 import { openLiveAgent, type AgentProcess } from './agent-process.ts';
 import { DEFAULT_COLLECTOR_URL } from './collector-client.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
@@ -216,7 +217,10 @@ async function openAgent(
   });
   return await openLiveAgent({
     config,
-    token: collector.token,
+    secrets: {
+      ...(await loadAgentSecrets(config, terminal, { sharesToken: false })),
+      token: collector.token,
+    },
     logger: logger.child({ component: 'agent' }),
     terminal,
     onAnomaly: (anomaly) => screen.anomaly(anomaly),

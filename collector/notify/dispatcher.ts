@@ -40,7 +40,7 @@ export interface DispatcherOptions {
 
 export class Dispatcher {
   readonly #options: DispatcherOptions;
-  readonly #queues: readonly ReceiverQueue[];
+  #queues: readonly ReceiverQueue[];
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
@@ -51,7 +51,27 @@ export class Dispatcher {
 
   /** Begins with what an earlier run left. What waits for a receiver that is configured no more is marked failed. */
   start(): void {
-    const { store, guard, notifiers, logger } = this.#options;
+    this.#dropOrphans(this.#options.notifiers);
+    for (const queue of this.#queues) queue.start();
+  }
+
+  /**
+   * Delivers to these receivers from now on. The queue of one whose notifier is the same object goes on undisturbed; all others
+   * begin as after a restart. Resolves when nothing is under way any more to those that are gone.
+   */
+  async replaceNotifiers(notifiers: ReadonlyMap<string, Notifier>): Promise<void> {
+    const before = this.#queues;
+    const kept = before.filter((queue) => notifiers.get(queue.name) === queue.notifier);
+    const added = [...notifiers].filter(([name]) => !kept.some((queue) => queue.name === name));
+    await Promise.all(before.filter((queue) => !kept.includes(queue)).map((queue) => queue.stop()));
+    this.#dropOrphans(notifiers);
+    const fresh = added.map(([name, notifier]) => new ReceiverQueue(name, notifier, this.#options));
+    this.#queues = [...kept, ...fresh];
+    for (const queue of fresh) queue.start();
+  }
+
+  #dropOrphans(notifiers: ReadonlyMap<string, Notifier>): void {
+    const { store, guard, logger } = this.#options;
     guard(() => {
       const orphans = store.failPending(
         { allBut: [...notifiers.keys()] },
@@ -59,7 +79,6 @@ export class Dispatcher {
       );
       if (orphans > 0) logger.warn({ orphans }, 'notifications of receivers that are gone were dropped');
     });
-    for (const queue of this.#queues) queue.start();
   }
 
   /** Says that the outbox may have something new. */
@@ -79,8 +98,8 @@ export class Dispatcher {
 }
 
 class ReceiverQueue {
-  readonly #name: string;
-  readonly #notifier: Notifier;
+  readonly name: string;
+  readonly notifier: Notifier;
   readonly #options: DispatcherOptions;
   readonly #reminders: Reminders | undefined;
   /** Messages that people may be sent now; undefined where programs read them. */
@@ -109,8 +128,8 @@ class ReceiverQueue {
   #run: Promise<void> = Promise.resolve();
 
   constructor(name: string, notifier: Notifier, options: DispatcherOptions) {
-    this.#name = name;
-    this.#notifier = notifier;
+    this.name = name;
+    this.notifier = notifier;
     this.#options = options;
     const { reminder, batch } = notifier;
     const { budget } = batch ?? {};
@@ -186,10 +205,10 @@ class ReceiverQueue {
     let waiting = 0;
     const isRead = guard(() => {
       if (this.#isGone) this.#dropAll();
-      entries = store.pending(this.#name, this.#notifier.batch?.maxCount ?? 1);
-      newestMs = store.newestPendingMs(this.#name);
-      waiting = store.pendingCount(this.#name);
-      metrics.notificationsWaiting.set({ receiver: this.#name }, waiting);
+      entries = store.pending(this.name, this.notifier.batch?.maxCount ?? 1);
+      newestMs = store.newestPendingMs(this.name);
+      waiting = store.pendingCount(this.name);
+      metrics.notificationsWaiting.set({ receiver: this.name }, waiting);
     });
     if (!isRead) return STORE_RETRY_MS;
     const [oldest] = entries;
@@ -241,14 +260,14 @@ class ReceiverQueue {
    * the queue is far behind, they are to know soon what happened meanwhile.
    */
   #budgetWaitMs(entries: readonly OutboxEntry[], waiting: number): number {
-    const isFarBehind = waiting > FAR_BEHIND_BATCHES * (this.#notifier.batch?.maxCount ?? 1);
+    const isFarBehind = waiting > FAR_BEHIND_BATCHES * (this.notifier.batch?.maxCount ?? 1);
     if (this.#budget === undefined || this.#singles > 0 || isFarBehind) return 0;
     const isCritical = entries.some(({ incident }) => incident.severity === 'critical');
     return this.#budget.waitMs(isCritical ? 1 : 2, this.#options.clock.monotonic());
   }
 
   #isBatch(entries: readonly OutboxEntry[]): boolean {
-    const { batch } = this.#notifier;
+    const { batch } = this.notifier;
     if (this.#singles > 0 || batch === undefined) return false;
     // Once messages had to wait, what has come meanwhile goes together.
     const hasWaited =
@@ -258,10 +277,10 @@ class ReceiverQueue {
 
   async #send(entries: readonly OutboxEntry[]): Promise<Delivery> {
     const [only] = entries;
-    const { batch } = this.#notifier;
+    const { batch } = this.notifier;
     return await this.#withTimeout((signal) =>
       entries.length === 1 && only !== undefined
-        ? this.#notifier.send(only, signal)
+        ? this.notifier.send(only, signal)
         : (batch ?? noBatch()).send(entries, signal),
     );
   }
@@ -282,7 +301,7 @@ class ReceiverQueue {
   #pace(delivery: Delivery): void {
     const nowMs = this.#options.clock.monotonic();
     this.#lastAttemptMs = nowMs;
-    this.#notBeforeMs = nowMs + this.#notifier.minIntervalMs;
+    this.#notBeforeMs = nowMs + this.notifier.minIntervalMs;
     // What an outage brought is no debt.
     const isWithinBudget = this.#budget?.waitMs(1, nowMs) === 0;
     if (delivery.outcome === 'delivered' && isWithinBudget) this.#budget?.take(1, nowMs);
@@ -291,7 +310,7 @@ class ReceiverQueue {
 
   #settle(entries: readonly OutboxEntry[], delivery: Delivery): void {
     const { store, metrics } = this.#options;
-    const receiver = this.#name;
+    const receiver = this.name;
     if (delivery.outcome === 'rejected' && delivery.isGone !== true && entries.length > 1) {
       // It may be for one of them, or for how they are put together.
       this.#singles = entries.length;
@@ -324,7 +343,7 @@ class ReceiverQueue {
       store.updateDelivery({ ...done, state: 'failed', reason: delivery.reason });
       return 'failed';
     }
-    const { retryDelaysMs } = this.#notifier;
+    const { retryDelaysMs } = this.notifier;
     const nextAttemptMs = nowMs + retryDelayMs(attempts, random, delivery.afterMs, retryDelaysMs);
     store.updateDelivery({ ...done, state: 'pending', nextAttemptMs, reason: delivery.reason });
     return 'pending';
@@ -333,21 +352,21 @@ class ReceiverQueue {
   #dropAll(): void {
     const { store, metrics } = this.#options;
     const dropped = store.failPending(
-      { receiver: this.#name },
+      { receiver: this.name },
       'the receiver wants no more notifications (410)',
     );
-    if (dropped > 0) metrics.notifications.inc({ receiver: this.#name, outcome: 'failed' }, dropped);
+    if (dropped > 0) metrics.notifications.inc({ receiver: this.name, outcome: 'failed' }, dropped);
   }
 
   /** The first failure and the recovery; what is between is counted. */
   #log(delivery: Delivery): void {
     const { logger } = this.#options;
     if (delivery.outcome === 'delivered') {
-      if (this.#isFailing) logger.info({ receiver: this.#name }, 'the receiver takes notifications again');
+      if (this.#isFailing) logger.info({ receiver: this.name }, 'the receiver takes notifications again');
       this.#isFailing = false;
       const { remark: reason } = delivery;
       if (reason !== undefined && reason !== this.#remark) {
-        logger.warn({ receiver: this.#name, reason }, 'a notification was delivered in part');
+        logger.warn({ receiver: this.name, reason }, 'a notification was delivered in part');
       }
       this.#remark = reason;
       return;
@@ -356,7 +375,7 @@ class ReceiverQueue {
     this.#isFailing = true;
     const consequence = delivery.outcome === 'retry' ? 'will be tried again' : 'is given up';
     logger.warn(
-      { receiver: this.#name, reason: delivery.reason },
+      { receiver: this.name, reason: delivery.reason },
       `a notification was not delivered and ${consequence}`,
     );
   }

@@ -8,12 +8,14 @@ import { endianness } from 'node:os';
 export const HOST_IS_LITTLE_ENDIAN = endianness() === 'LE';
 
 /** sys/socket.h */
+export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const AF_NETLINK = 16;
 export const AF_PACKET = 17;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
+export const SOCK_NONBLOCK = 0x800;
 export const SOCK_CLOEXEC = 0x80000;
 export const MSG_DONTWAIT = 0x40;
 export const IPPROTO_TCP = 6;
