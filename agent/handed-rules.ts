@@ -40,6 +40,7 @@ export interface NumberedRules {
 
 export class HandedRulesKeeper {
   readonly #options: HandedRulesOptions;
+  #key: KeyObject;
   #current: NumberedRules | undefined;
   /** The latest message that waits while another one is looked at. */
   #next: HandedRulesMessage | undefined;
@@ -50,6 +51,12 @@ export class HandedRulesKeeper {
 
   private constructor(options: HandedRulesOptions) {
     this.#options = options;
+    this.#key = options.key;
+  }
+
+  /** Takes what another key has signed from now on; the rules that run stay. */
+  replaceKey(key: KeyObject): void {
+    this.#key = key;
   }
 
   /** Takes over what an earlier run left; what is not right there is told and left alone. */
@@ -94,7 +101,7 @@ export class HandedRulesKeeper {
   }
 
   async #install(message: HandedRulesMessage): Promise<void> {
-    const opened = openRules(message, this.#options.key);
+    const opened = openRules(message, this.#key);
     if ('problem' in opened) return this.#refuse(opened.problem);
     const { version } = opened.rules;
     const known = this.#current?.version ?? 0;
@@ -109,12 +116,12 @@ export class HandedRulesKeeper {
   }
 
   async #restore(): Promise<void> {
-    const { folder, key } = this.#options;
+    const { folder } = this.#options;
     try {
       const text = await readFile(join(folder, MESSAGE_FILE), 'utf8');
       const parsed = parseMessage(handedRulesSchema, text);
       if (!parsed.ok) return this.#refuse(`${MESSAGE_FILE} in ${folder} is no message: ${parsed.problem}`);
-      const opened = openRules(parsed.message, key);
+      const opened = openRules(parsed.message, this.#key);
       if ('problem' in opened) return this.#refuse(opened.problem);
       const rules = await this.#unpack(opened.rules);
       if (rules !== undefined) this.#current = { version: opened.rules.version, rules };

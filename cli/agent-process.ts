@@ -1,6 +1,5 @@
 /** An agent on this machine: settings, rules, spool, packets and the way to the collector, put together. */
 import { randomUUID } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { WebSocket } from 'ws';
 import { openMembersFile } from '../agent/members-file.ts';
 import { Agent } from '../agent/agent.ts';
@@ -12,7 +11,7 @@ import type { AgentConfig } from '../agent/config.ts';
 import { SharedMembers } from '../agent/membership/shared.ts';
 import { SocketOwners } from '../agent/process/socket-owners.ts';
 import { SocketRoles } from '../agent/process/socket-roles.ts';
-import { listeningUsers } from '../agent/process/socket-table.ts';
+import { isListenedAt, listeningUsers } from '../agent/process/socket-table.ts';
 import { UserNames } from '../agent/process/user-names.ts';
 import { LocalProcesses } from '../agent/ray/local-processes.ts';
 import { OtherProcesses } from '../agent/ray/other-processes.ts';
@@ -21,27 +20,27 @@ import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
 import { openedByRaylets, rememberSockets } from '../agent/ray/sockets.ts';
 import { AgentKey } from '../agent/uplink/agent-key.ts';
 import { createUplink } from '../agent/uplink/client.ts';
+import { resolveEndpoint } from '../agent/uplink/endpoint.ts';
 import { openSpool } from '../agent/uplink/spool.ts';
 import { systemClock } from '../common/clock.ts';
 import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import type { Anomaly } from '../common/event.ts';
 import type { Logger } from '../common/log.ts';
 import { packageVersion } from '../common/package.ts';
-import { loadPem } from '../common/secret.ts';
 import { AgentRules } from './agent-rules.ts';
+import type { AgentSecrets } from './agent-secrets.ts';
 import type { Terminal } from './command.ts';
 import { dnsClient } from './dns.ts';
 import { kubernetesOpener } from './kubernetes.ts';
-import { loadRayToken } from './membership-here.ts';
 import { rayletTrust } from './raylet-trust.ts';
-import { defaultNodeName, localAddresses, resolveHost } from './system.ts';
+import { defaultNodeName, localAddresses, localNetworks, resolveHost } from './system.ts';
 
 /** Reports that a spool holds at most, whatever their size. */
 const MAX_SPOOLED_REPORTS = 1_000_000;
 
 export interface AgentProcessOptions {
   readonly config: AgentConfig;
-  readonly token: string | undefined;
+  readonly secrets: AgentSecrets;
   /** To be exchanged for a key at the first start. */
   readonly enrolToken?: string | undefined;
   readonly logger: Logger;
@@ -54,6 +53,11 @@ export interface AgentProcessOptions {
 
 export interface AgentProcess {
   readonly agent: Agent;
+  /**
+   * Takes other secrets and certificates; the next connection to the collector shows them.
+   * @throws PlasmawatchError PW_UPLINK when the collector cannot be asked with them; then nothing has changed
+   */
+  replaceSecrets(secrets: AgentSecrets): void;
   /** Resolves when everything has ended and the spool is closed. */
   stop(): Promise<void>;
 }
@@ -68,16 +72,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   if (rules === undefined) return undefined;
   const node = config.node ?? defaultNodeName();
   const key = await AgentKey.open(config.stateFolder, options.enrolToken);
-  const rayToken = await loadRayToken(terminal, config.ray.tokenFile);
-  const { caFile, certificateFile, keyFile } = config.collector;
-  const ca = caFile === undefined ? undefined : await readCertificate(caFile);
-  const certificate =
-    certificateFile === undefined || keyFile === undefined
-      ? undefined
-      : {
-          cert: await loadPem("agent's certificate", certificateFile),
-          key: await loadPem("agent's key", keyFile),
-        };
+  let { secrets } = options;
   const spool = await openSpool({
     path: config.spool.path,
     maxBytes: config.spool.maxSize,
@@ -111,6 +106,9 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         ruleset: rules.ruleset,
         maxFlows: config.capture.maxFlows,
         staleAfterMs: config.membership.staleAfter,
+        // The network of a recording is not this machine's.
+        isRayExpected: config.ray.expected && options.openSource === undefined,
+        confirmWithinMs: config.ray.confirmWithin,
         isCapturedEverywhere: config.capture.interface === undefined,
       },
       {
@@ -121,7 +119,9 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
           graceMs: config.membership.grace,
           lingerMs: config.membership.linger,
           keepMs: config.membership.keep,
+          firstListMs: config.membership.firstList,
         },
+        isListenedAt: (address, port) => isListenedAt(owners.sockDiag, address, port),
         userName: (userId) => userNames.of(userId),
         membersStore: openMembersFile(config.stateFolder, logger),
         fetch: globalThis.fetch,
@@ -129,9 +129,12 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         lookUpRecords: dnsClient(),
         findRaylets: raylets,
         localAddresses,
+        localNetworks,
         listeningUsers,
         sharedMembers,
-        rayToken,
+        get rayToken() {
+          return secrets.rayToken;
+        },
         openKubernetes: kubernetesOpener(terminal),
         processes,
         socketRoles: new SocketRoles({
@@ -151,10 +154,16 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         createUplink: (capture, counters) =>
           createUplink({
             url: config.collector.url,
-            token: options.token,
+            get token() {
+              return secrets.token;
+            },
+            get ca() {
+              return secrets.ca;
+            },
+            get certificate() {
+              return secrets.certificate;
+            },
             key,
-            ca,
-            certificate,
             insecure: config.collector.insecure,
             spool,
             identity: { agent: node, version: packageVersion(), capture },
@@ -177,6 +186,12 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   rules.follow((ruleset) => agent.setRules(ruleset));
   return {
     agent,
+    replaceSecrets(changed) {
+      const { url, insecure } = config.collector;
+      resolveEndpoint({ ...changed, url, insecure });
+      secrets = changed;
+      if (changed.rulesKey !== undefined) rules.replaceKey(changed.rulesKey);
+    },
     async stop() {
       await rules.close();
       await agent.stop();
@@ -225,16 +240,4 @@ async function openNetwork(
     logger.warn({ way: name, reason }, 'a better way of capturing is not to be had');
   logger.info({ source: source.name, ports: ports.ranges() }, 'capturing');
   return source;
-}
-
-async function readCertificate(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    throw new PlasmawatchError('PW_CONFIG', `collector.caFile: cannot read ${path}: ${messageOf(error)}`, {
-      operation: 'read',
-      subject: path,
-      cause: error,
-    });
-  }
 }

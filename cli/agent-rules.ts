@@ -2,6 +2,7 @@
  * The rules that an agent runs: those of its own file, or of the collector once it has handed some out. Either way a
  * change reaches the running agent, and what is wrong leaves it as it is.
  */
+import type { KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import type { AgentConfig } from '../agent/config.ts';
 import { HandedRulesKeeper } from '../agent/handed-rules.ts';
@@ -100,6 +101,11 @@ export class AgentRules implements RulesLink {
     await this.#watcher?.close();
     await this.#keeper?.close();
     await this.#applying;
+  }
+
+  /** Takes rules that another key has signed from now on. */
+  replaceKey(key: KeyObject): void {
+    this.#keeper?.replaceKey(key);
   }
 
   inUse(): RulesInUse {

@@ -1,17 +1,24 @@
 /** `plasmawatch agent`: the service that watches one node. */
 import type { ArgumentsCamelCase } from 'yargs';
-import { agentConfigSchema, type AgentConfig } from '../agent/config.ts';
-import { isLoopbackHost } from '../common/address.ts';
-import { PlasmawatchError } from '../common/errors.ts';
-import { loadSecret } from '../common/secret.ts';
+import { agentConfigSchema } from '../agent/config.ts';
+import { PATHS } from '../common/paths.ts';
 import { openLiveAgent } from './agent-process.ts';
+import { loadAgentSecrets, oneTimeToken } from './agent-secrets.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { loadConfig } from './config-file.ts';
-import { sharedAgentToken } from './local-tokens.ts';
 import { createServiceLogger, logOptions, type LogCommandOptions } from './log-options.ts';
-import { writeJson } from './output.ts';
 import { warnOfOpenSecrets } from './open-secrets.ts';
-import { stateDirectory, untilStopped } from './system.ts';
+import { writeJson } from './output.ts';
+import { serve } from './service.ts';
+
+/** Settings that a reload takes over. All others need a restart; rules are taken over by themselves. */
+const RELOADABLE = [
+  'collector.caFile',
+  'collector.certificateFile',
+  'collector.keyFile',
+  'collector.tokenFile',
+  'ray.tokenFile',
+];
 
 interface AgentCommandOptions extends LogCommandOptions {
   readonly config: string;
@@ -25,7 +32,7 @@ export const agentCommand: Command<AgentCommandOptions> = {
     yargs
       .option('config', {
         type: 'string',
-        default: '/etc/plasmawatch/agent.yaml',
+        default: PATHS.agentConfig,
         requiresArg: true,
         description: 'settings, see docs/config.md',
       })
@@ -48,11 +55,8 @@ async function runAgent(
   await warnOfOpenSecrets(config, logger);
   const running = await openLiveAgent({
     config,
-    token: await agentToken(config, terminal),
-    enrolToken: await loadSecret('one-time token', {
-      value: terminal.env['PLASMAWATCH_ENROL_TOKEN'],
-      file: config.collector.enrolTokenFile,
-    }),
+    secrets: await loadAgentSecrets(config, terminal),
+    enrolToken: await oneTimeToken(config, terminal),
     logger: logger.child({ component: 'agent' }),
     terminal,
     onAnomaly: (anomaly) => {
@@ -60,29 +64,19 @@ async function runAgent(
     },
   });
   if (running === undefined) return 2;
-  await untilStopped(terminal);
-  const { anomalies } = running.agent.counters();
+  const { agent } = running;
+  await serve(terminal, {
+    logger,
+    state: () => agent.state(),
+    reload: {
+      schema: agentConfigSchema,
+      path: options.config,
+      config,
+      reloadable: RELOADABLE,
+      apply: async (changed) => running.replaceSecrets(await loadAgentSecrets(changed, terminal)),
+    },
+  });
+  const { anomalies } = agent.counters();
   await running.stop();
   return anomalies === 0 ? 0 : 1;
-}
-
-async function agentToken({ collector }: AgentConfig, { env }: Terminal): Promise<string | undefined> {
-  const source = { value: env['PLASMAWATCH_AGENT_TOKEN'], file: collector.tokenFile };
-  return (await loadSecret('agent token', source)) ?? (await localToken(collector, env));
-}
-
-/** What a collector of this user takes where nobody configured a token. */
-async function localToken(
-  { url }: AgentConfig['collector'],
-  env: Terminal['env'],
-): Promise<string | undefined> {
-  const host = URL.canParse(url) ? new URL(url).hostname.replaceAll(/^\[|\]$/g, '') : '';
-  if (!isLoopbackHost(host)) return undefined;
-  try {
-    return await sharedAgentToken([stateDirectory(env)]);
-  } catch (error) {
-    // A service without a home: the collector says whether it wants a token.
-    if (error instanceof PlasmawatchError && error.operation === 'write') return undefined;
-    throw error;
-  }
 }

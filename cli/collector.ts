@@ -5,16 +5,20 @@ import { dirname } from 'node:path';
 import { LOCAL_CALLER } from '../collector/api/access.ts';
 import { createCollector } from '../collector/collector.ts';
 import { collectorConfigSchema, type CollectorConfig } from '../collector/config.ts';
+import { RELOADABLE } from '../collector/live-settings.ts';
 import { systemSockets } from '../collector/notify/sockets.ts';
 import { loadCollectorSecrets, type CollectorSecrets } from '../collector/secrets.ts';
 import { isLoopbackHost } from '../common/address.ts';
 import { systemClock } from '../common/clock.ts';
+import { PlasmawatchError } from '../common/errors.ts';
+import { PATHS } from '../common/paths.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { loadConfig } from './config-file.ts';
 import { createServiceLogger, logOptions, type LogCommandOptions } from './log-options.ts';
 import { makeToken, publishApiToken, sharedAgentToken, withdrawApiToken } from './local-tokens.ts';
 import { warnOfOpenSecrets } from './open-secrets.ts';
-import { stateDirectory, untilStopped } from './system.ts';
+import { serve } from './service.ts';
+import { stateDirectory } from './system.ts';
 
 interface CollectorCommandOptions extends LogCommandOptions {
   readonly config: string;
@@ -27,7 +31,7 @@ export const collectorCommand: Command<CollectorCommandOptions> = {
     yargs
       .option('config', {
         type: 'string',
-        default: '/etc/plasmawatch/collector.yaml',
+        default: PATHS.collectorConfig,
         requiresArg: true,
         description: 'settings, see docs/config.md',
       })
@@ -71,12 +75,44 @@ async function runCollector(
     const { url } = await collector.start();
     if (apiToken !== undefined) tokenFile = await publishApiToken(apiToken, { url, folders });
     logger.info({ component: 'collector', url, tokenFile }, `listening on ${url}`);
-    await untilStopped(terminal);
+    await serve(terminal, {
+      logger,
+      state: () => collector.state(),
+      reload: {
+        schema: collectorConfigSchema,
+        path: options.config,
+        config,
+        reloadable: RELOADABLE,
+        apply: async (changed) => {
+          const changedSecrets = await loadCollectorSecrets(changed, terminal.env);
+          await collector.reconfigure(
+            changed,
+            await withLocalSecrets(changed, changedSecrets, folders, local),
+          );
+        },
+      },
+    });
   } finally {
     await collector.stop();
     if (tokenFile !== undefined && apiToken !== undefined) await withdrawApiToken(tokenFile, apiToken);
   }
   return opened === 0 ? 0 : 1;
+}
+
+/** The same after a reload: the token of our own that was published at the start stays what it is. */
+async function withLocalSecrets(
+  config: CollectorConfig,
+  given: CollectorSecrets,
+  folders: readonly string[],
+  atStart: Pick<CollectorSecrets, 'apiTokens'>,
+): Promise<CollectorSecrets> {
+  const { apiTokens, ...local } = await localSecrets(config, given, folders);
+  if (apiTokens === undefined) return { ...given, ...local };
+  if (atStart.apiTokens !== undefined) return { ...given, ...local, apiTokens: atStart.apiTokens };
+  throw new PlasmawatchError(
+    'PW_CONFIG',
+    'no API token is left: for one of its own the collector needs a restart',
+  );
 }
 
 /** Tokens of our own where a collector on loopback has none: the machine's other users are no agents and no admins. */

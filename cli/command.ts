@@ -14,6 +14,8 @@ export interface Terminal {
   readonly isInteractive: boolean;
   /** Aborted when the process is told to stop (SIGINT, SIGTERM). */
   readonly stopSignal: AbortSignal;
+  /** Calls the listener at each SIGHUP from now on. SIGHUP does nothing else, and ends no command. */
+  readonly onHangUp?: (listener: () => void) => void;
 }
 
 /**

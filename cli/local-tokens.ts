@@ -14,6 +14,7 @@ import { readSocketTable } from '../agent/process/socket-table.ts';
 import { formatAddress, isLoopback, parseAddress, sameAddress, type Address } from '../common/address.ts';
 import { PlasmawatchError, systemCodeOf } from '../common/errors.ts';
 import { judgeFile } from '../common/file-trust.ts';
+import { PATHS } from '../common/paths.ts';
 import { stateBelow, stateDirectory } from './system.ts';
 
 const TOKEN_BYTES = 32;
@@ -24,7 +25,7 @@ const OTHERS = 0o077;
 /** No link is followed, and no pipe is waited for. */
 const AS_IT_IS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
 /** Where the services of systemd keep their state (deploy/). */
-const SERVICE_FOLDERS = ['/var/lib/plasmawatch/collector', '/var/lib/plasmawatch'];
+const SERVICE_FOLDERS = [PATHS.collectorState, '/var/lib/plasmawatch'];
 /** One for all collectors and agents of a user: an agent may start before its collector. */
 const AGENT_TOKEN_FILE = 'agent-token';
 const WHAT = 'token of the collector on this machine';

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The command line: finds the sub-command, runs it, and turns what it answers into an exit status. */
-import { realpathSync } from 'node:fs';
+import { realpathSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import yargs, { type Argv } from 'yargs';
 import { lostThreads } from '../agent/process/timed-reads.ts';
@@ -56,6 +56,13 @@ const COMMANDS: Readonly<Record<string, (parser: Argv, register: Register) => Pr
       register(silence, commands.silenceListCommand);
       register(silence, commands.silenceEndCommand);
       return silence.demandCommand(1, 'which of: silence add, silence list, silence end?');
+    });
+  },
+  config: async (parser, register) => {
+    const { configCheckCommand } = await import('./config-check.ts');
+    parser.command('config', 'check the settings of the services', (config) => {
+      register(config, configCheckCommand);
+      return config.demandCommand(1, 'which of: config check?');
     });
   },
   audit: async (parser, register) => register(parser, (await import('./audit.ts')).auditCommand),
@@ -153,9 +160,13 @@ function endAtOnce(status: ExitStatus): void {
   process.exit(status);
 }
 
-/** The real process as a terminal. SIGINT and SIGTERM ask for a stop; a second one ends at once. */
+/** The real process as a terminal. SIGINT and SIGTERM ask for a stop; a second one ends at once. SIGHUP ends nothing by itself. */
 function processTerminal(): Terminal {
   const stop = new AbortController();
+  process.on('SIGHUP', () => {
+    // The terminal of a person who has closed its window.
+    if (isHungUp()) stop.abort();
+  });
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
       if (stop.signal.aborted) endAtOnce(2);
@@ -182,7 +193,19 @@ function processTerminal(): Terminal {
     env: process.env,
     isInteractive: process.stderr.isTTY,
     stopSignal: stop.signal,
+    onHangUp: (listener) => process.on('SIGHUP', listener),
   };
+}
+
+/** Whether standard error was a terminal and is none any more. */
+function isHungUp(): boolean {
+  if (!process.stderr.isTTY) return false;
+  try {
+    writeSync(process.stderr.fd, '');
+    return false;
+  } catch {
+    return true;
+  }
 }
 
 /** Whether this file is the program and not a module of a test; `npm` and packages start it through a link. */

@@ -10,6 +10,7 @@ import { systemSockets } from '../collector/notify/sockets.ts';
 import type { Notification } from '../collector/store/store.ts';
 import { systemClock } from '../common/clock.ts';
 import { PlasmawatchError } from '../common/errors.ts';
+import { PATHS } from '../common/paths.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { loadConfig } from './config-file.ts';
 import { writeJson, writeLine } from './output.ts';
@@ -32,7 +33,7 @@ export const notifyTestCommand: Command<NotifyTestOptions> = {
       })
       .option('config', {
         type: 'string',
-        default: '/etc/plasmawatch/collector.yaml',
+        default: PATHS.collectorConfig,
         requiresArg: true,
         description: 'settings of the collector',
       })

@@ -7,6 +7,7 @@ import { openCaptureFile } from '../agent/capture/file/open.ts';
 import { openLiveSource } from '../agent/capture/live.ts';
 import { PortSet } from '../agent/capture/source.ts';
 import { agentConfigSchema } from '../agent/config.ts';
+import { isConfirmed, portInWords, type OwnPort } from '../agent/membership/own-port.ts';
 import { LOCAL_CALLER } from '../collector/api/access.ts';
 import { createCollector, type Collector } from '../collector/collector.ts';
 import { collectorConfigSchema } from '../collector/config.ts';
@@ -19,6 +20,7 @@ import { packagePath } from '../common/package.ts';
 import { plainText } from '../common/plain-text.ts';
 import { shortTime } from '../common/time.ts';
 import { formatSize } from '../common/units.ts';
+import { loadAgentSecrets } from './agent-secrets.ts';
 import { openLiveAgent, type AgentProcess } from './agent-process.ts';
 import { DEFAULT_COLLECTOR_URL } from './collector-client.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
@@ -215,7 +217,10 @@ async function openAgent(
   });
   return await openLiveAgent({
     config,
-    token: collector.token,
+    secrets: {
+      ...(await loadAgentSecrets(config, terminal, { sharesToken: false })),
+      token: collector.token,
+    },
     logger: logger.child({ component: 'agent' }),
     terminal,
     onAnomaly: (anomaly) => screen.anomaly(anomaly),
@@ -249,6 +254,12 @@ function curlCommand({ url, tokenFile }: ApiAccess): string {
   return `sed 's/.*/header="Authorization: Bearer &"/' ${shellWord(tokenFile)} | curl -K - ${url}/api/incidents`;
 }
 
+/** What is said of a port that nobody confirms; nothing of one that is confirmed. */
+function portLines(port: OwnPort | undefined): string[] {
+  if (port === undefined || isConfirmed(port)) return [];
+  return [`  WARNING  ${portInWords(port)}`];
+}
+
 /** A path as one word of a shell. */
 function shellWord(path: string): string {
   return /^[\w./:@%+=-]+$/.test(path) ? path : `'${path.replaceAll("'", String.raw`'\''`)}'`;
@@ -276,6 +287,7 @@ class Screen {
       recording === undefined
         ? `plasmawatch watches TCP port ${ports.join(', ')} (${agent.captureName})`
         : 'plasmawatch plays a recorded intrusion into a Ray cluster',
+      ...(recording === undefined ? portLines(agent.ownPort) : []),
       `  rules    ${rules}`,
       `  members  ${members} known${members === 1 ? ': this machine' : ''}`,
       `  list     ${incidentsCommand(access)}`,

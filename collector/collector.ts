@@ -7,8 +7,8 @@ import type { Logger } from '../common/log.ts';
 import { addAgentRoutes } from './api/agents.ts';
 import { addMembersRoutes } from './api/members.ts';
 import { addRoutes } from './api/routes.ts';
-import { createServer } from './api/server.ts';
-import { checkExposure, type CollectorConfig } from './config.ts';
+import { createServer, listen, replaceCertificate } from './api/server.ts';
+import type { CollectorConfig } from './config.ts';
 import { Connections } from './edge/connections.ts';
 import { Refusals } from './edge/refusals.ts';
 import { RequestLimits } from './edge/request-limits.ts';
@@ -23,25 +23,22 @@ import { RulesDistributor } from './fleet/rules-distributor.ts';
 import { Roster } from './fleet/roster.ts';
 import { FleetWatch } from './fleet/watch.ts';
 import { Announcer } from './incident/announcer.ts';
-import { audienceOf } from './incident/audiences.ts';
 import { inhibition } from './incident/inhibition.ts';
-import { muteTimes } from './incident/mute-times.ts';
 import { firstReason } from './incident/muting.ts';
-import { nodeLabelsOf } from './incident/node-labels.ts';
 import { Recorder } from './incident/recorder.ts';
-import { routed } from './incident/routing.ts';
 import { Silences } from './incident/silences.ts';
 import type { IncidentEvent } from './incident/tally.ts';
 import { Ingest } from './ingest/ingest.ts';
 import { Intake } from './ingest/intake.ts';
+import { LiveSettings } from './live-settings.ts';
 import { SharedViews } from './membership/shared-views.ts';
 import { createCollectorMetrics, type CollectorMetrics } from './metrics.ts';
 import { Dispatcher } from './notify/dispatcher.ts';
-import { createNotifier, type Outside } from './notify/notifier-factory.ts';
-import type { Notifier } from './notify/notifier.ts';
+import type { Outside } from './notify/notifier-factory.ts';
 import type { Fetch } from './notify/post.ts';
 import type { Sockets } from './notify/sockets.ts';
 import type { CollectorSecrets } from './secrets.ts';
+import { StoreClock } from './store-clock.ts';
 import { StoreHealth } from './store/health.ts';
 import { Retention } from './store/retention.ts';
 import { openSqliteStore } from './store/sqlite.ts';
@@ -75,6 +72,15 @@ export interface Collector {
    * @throws PlasmawatchError PW_LISTEN, and then the collector is stopped
    */
   start(): Promise<{ url: string }>;
+  /** What the collector does now, in a few words; and why it does not do its work, where a new start may help. */
+  state(): { readonly status: string; readonly fault: string | undefined };
+  /**
+   * Takes over changed secrets, and those of `RELOADABLE` among the settings. Nobody is disconnected: connections that are open
+   * stay as they were admitted.
+   * @param config differs from that of the start in nothing else
+   * @throws PlasmawatchError when something of it is wrong; then nothing has changed
+   */
+  reconfigure(config: CollectorConfig, secrets: CollectorSecrets): Promise<void>;
   /** Resolves when everything that was started has ended. Safe to call twice, and without `start`. */
   stop(): Promise<void>;
 }
@@ -85,26 +91,33 @@ export interface Collector {
  *   PW_DISK_FULL; PW_SECRET
  */
 export async function createCollector(options: CollectorOptions): Promise<Collector> {
-  const { config, secrets, clock, logger, random, onIncident } = options;
-  checkExposure(config, secrets);
+  const { config, secrets, logger, random, onIncident } = options;
   warnOfClearText(options);
   const metrics = createCollectorMetrics();
-  const refusals = new Refusals({ clock, logger: logger.child({ component: 'edge' }), metrics });
-  const notifiers = createNotifiers(options, metrics);
+  const live = new LiveSettings(config, secrets, outsideOf(options, metrics));
+  const refusals = new Refusals({
+    clock: options.clock,
+    logger: logger.child({ component: 'edge' }),
+    metrics,
+  });
   const isTrustedProxy = trustedProxies(config.trustedProxies);
   const server = createServer({
     isTrustedProxy,
     tls: secrets.tls,
     listenHost: config.listen.host,
-    allowedHosts: config.listen.allowedHosts,
-    tokens: secrets.apiTokens ?? [],
+    get allowedHosts() {
+      return live.config.listen.allowedHosts;
+    },
+    get tokens() {
+      return live.apiTokens;
+    },
     logger: logger.child({ component: 'api' }),
     refusals,
-    requestLimits: new RequestLimits({ clock, ...config.limits }),
+    requestLimits: new RequestLimits({ clock: options.clock, ...config.limits }),
   });
   const connections = new Connections({
     server: server.server,
-    clock,
+    clock: options.clock,
     metrics,
     refusals,
     limits: config.limits,
@@ -115,8 +128,26 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     done();
   });
   const store = await openSqliteStore(config.store.path);
-  const health = new StoreHealth({ store, clock, logger: logger.child({ component: 'store' }), metrics });
+  const health = new StoreHealth({
+    store,
+    clock: options.clock,
+    logger: logger.child({ component: 'store' }),
+    metrics,
+  });
   const { guard } = health;
+  const storeClock = new StoreClock({
+    clock: options.clock,
+    store,
+    guard,
+    logger: logger.child({ component: 'clock' }),
+    metrics,
+    shifted: () => stories.load(),
+    resumed: () => {
+      recorder.resume();
+      fleet.resume();
+    },
+  });
+  const { clock } = storeClock;
   const notifyLogger = logger.child({ component: 'notify' });
   const giveUpMs = config.notify.giveUpDays * DAY_MS;
   const dispatcher = new Dispatcher({
@@ -125,15 +156,14 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     clock,
     logger: notifyLogger,
     metrics,
-    notifiers,
+    notifiers: live.notifiers,
     random,
     giveUpMs,
   });
-  const labelsOf = nodeLabelsOf(config.nodeLabels);
   const silences = new Silences({ store, clock, metrics });
   const mutedBy = firstReason([
     (incident, nowMs) => silences.mutedBy(incident, nowMs),
-    muteTimes(config.muteTimes, labelsOf),
+    live.mutedByTime,
     inhibition(store),
   ]);
   const announcer = new Announcer({
@@ -141,14 +171,16 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     guard,
     clock,
     metrics,
-    timing: {
-      groupWaitMs: config.incidents.groupWait,
-      updateIntervalMs: config.incidents.updateInterval,
-      repeatIntervalMs: config.incidents.repeatInterval,
+    get timing() {
+      return live.timing;
     },
-    messagesPerHour: config.incidents.messagesPerHour,
-    receivers: config.receivers.map(({ name }) => name),
-    receiversOf: routed(config.routes, labelsOf, audienceOf(config.receivers)),
+    get messagesPerHour() {
+      return live.config.incidents.messagesPerHour;
+    },
+    get receivers() {
+      return [...live.notifiers.keys()];
+    },
+    receiversOf: live.receiversOf,
     mutedBy,
     onWritten: () => dispatcher.wake(),
   });
@@ -191,6 +223,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     toStore: (agent, report) => intake.toStore(agent, report),
     inOurTime: (agent, anomaly) => intake.toGroup(agent, anomaly),
     maxQuietMs: config.incidents.maxQuiet,
+    compareClocks: storeClock.compare,
     onCommit: (events) => {
       if (onIncident !== undefined) for (const event of events) onIncident(event);
     },
@@ -254,7 +287,9 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
   const enrolments = new Enrolments({
     store,
     clock,
-    token: secrets.agentToken,
+    get token() {
+      return live.secrets.agentToken;
+    },
     enrolledOnly: config.fleet.enrolledOnly,
     tokenLifeMs: config.fleet.enrolmentTokenLife,
     maxAgents: config.limits.maxAgents,
@@ -298,6 +333,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     await deadMan?.stop();
     await dispatcher.stop();
     await exporter?.stop();
+    storeClock.stop();
     health.stop();
     store.close();
   };
@@ -305,13 +341,13 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     async start() {
       const { host, port } = config.listen;
       try {
-        // The name may stand for two addresses, and commands and agents ask the first.
-        await server.listen({ host: host.toLowerCase() === 'localhost' ? '127.0.0.1' : host, port });
+        await listen(server, host.toLowerCase() === 'localhost' ? '127.0.0.1' : host, port);
       } catch (error) {
         stopped ??= stop();
         await stopped;
         throw listenError(host, port, error);
       }
+      storeClock.start();
       recorder.start();
       announcer.start();
       fleet.start();
@@ -322,6 +358,29 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
       rules?.start();
       deadMan?.start();
       return { url: urlOf(server.server.address() as AddressInfo, secrets.tls !== undefined) };
+    },
+    async reconfigure(changed, changedSecrets) {
+      live.replace(changed, changedSecrets);
+      const { tls } = live.secrets;
+      if (tls !== undefined) replaceCertificate(server, tls);
+      const { rulesKey, deadManUrl, influxPassword } = live.secrets;
+      if (rulesKey !== undefined) rules?.replaceKey(rulesKey);
+      if (deadManUrl !== undefined) deadMan?.replaceUrl(deadManUrl);
+      exporter?.replacePassword(influxPassword);
+      announcer.receiversChanged();
+      await dispatcher.replaceNotifiers(live.notifiers);
+    },
+    state() {
+      const agents = ingest.connectedAgents().size;
+      let unresolved: number | undefined;
+      guard(() => (unresolved = store.unresolvedCount()));
+      return {
+        status: [
+          `${agents} ${agents === 1 ? 'agent' : 'agents'} connected`,
+          unresolved === undefined ? 'the store cannot be read' : `${unresolved} unresolved incidents`,
+        ].join(', '),
+        fault: dispatcher.isTurning() ? undefined : 'the delivery of notifications hangs',
+      };
     },
     async stop() {
       stopped ??= stop();
@@ -339,18 +398,11 @@ function warnOfClearText({ config, secrets, logger }: CollectorOptions): void {
   );
 }
 
-function createNotifiers(options: CollectorOptions, metrics: CollectorMetrics): Map<string, Notifier> {
-  const { config, secrets } = options;
-  const outside: Outside = {
+function outsideOf(options: CollectorOptions, metrics: CollectorMetrics): Outside {
+  return {
     ...options,
     onTemplateFailure: (receiver) => metrics.notificationTemplateFailures.inc({ receiver }),
   };
-  return new Map(
-    config.receivers.map((receiver) => [
-      receiver.name,
-      createNotifier(receiver, secrets.receivers.get(receiver.name) ?? {}, outside),
-    ]),
-  );
 }
 
 function listenError(host: string, port: number, error: unknown): PlasmawatchError {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { isLoopbackHost } from '../common/address.ts';
 import { durationMs, sizeBytes } from '../common/config-file.ts';
 import { PlasmawatchError } from '../common/errors.ts';
+import { PATHS } from '../common/paths.ts';
 import { filePath, hostName, port, wholeNumber } from './config-fields.ts';
 import { limitsSchema } from './edge/limits-config.ts';
 import { muteTimesSchema } from './incident/mute-times.ts';
@@ -87,9 +88,7 @@ const settings = z.strictObject({
     .describe('More tokens of the API, each with a name and a role; the name stands in the audit log.'),
   store: z
     .strictObject({
-      path: filePath
-        .default('/var/lib/plasmawatch/collector.db')
-        .describe('File of the database; `:memory:` keeps nothing.'),
+      path: filePath.default(PATHS.store).describe('File of the database; `:memory:` keeps nothing.'),
       keepDays: z
         .number()
         .positive()

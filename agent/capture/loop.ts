@@ -15,6 +15,8 @@ import {
 
 /** A source that failed is opened again after this time. */
 const REOPEN_DELAY_MS = 2000;
+/** Opening a source takes some milliseconds; one that has not come or failed by then never will. */
+const OPENING_LIMIT_MS = 30_000;
 
 const NOTHING: CaptureCounters = { received: 0, dropped: 0, overflowed: 0 };
 
@@ -32,6 +34,8 @@ export class CaptureLoop {
   #source: PacketSource | undefined;
   #running: Promise<void> = Promise.resolve();
   #reopenTimer: Timer | undefined;
+  /** When the attempt to open a source that is under way began. */
+  #openingSinceMs: number | undefined;
   #isStopped = false;
   /** Counters of the sources that are gone. */
   #before = NOTHING;
@@ -61,6 +65,14 @@ export class CaptureLoop {
   /** Whether packets can be captured at the moment, or the source (a file) has come to its end. */
   get isCapturing(): boolean {
     return this.#isRunning && this.#source?.isDown !== true;
+  }
+
+  /** Whether an attempt to open the source again hangs: no other one follows, and packets are never captured again. */
+  get isStuck(): boolean {
+    return (
+      this.#openingSinceMs !== undefined &&
+      this.#options.clock.now() - this.#openingSinceMs > OPENING_LIMIT_MS
+    );
   }
 
   /** The ports to which packets are captured; another set where they change. */
@@ -138,6 +150,7 @@ export class CaptureLoop {
   }
 
   async #reopen(): Promise<void> {
+    this.#openingSinceMs = this.#options.clock.now();
     try {
       const source = await this.#options.open(this.#ports);
       if (this.#isStopped) return;
@@ -147,6 +160,8 @@ export class CaptureLoop {
     } catch {
       // Logged when it failed; the capture_running counter tells how long it lasts.
       if (!this.#isStopped) this.#reopenLater();
+    } finally {
+      this.#openingSinceMs = undefined;
     }
   }
 }

@@ -109,7 +109,7 @@ export function createFileProvider(
       publish?.({
         members: members ?? [],
         prefixes: NO_PREFIXES,
-        asOfMs: clock.now(),
+        asOfMs: clock.monotonic(),
         ...(failing.length === 0 ? {} : { unresolvedNames: failing }),
       });
       return failing.some((name) => resolved.of(name).addresses.length > 0) ? 'failed' : 'answered';

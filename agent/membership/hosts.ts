@@ -38,13 +38,13 @@ export function createHostsProvider(
     text: 'host name does not resolve',
   });
   let publish: ((view: GroupView) => void) | undefined;
-  let answeredAtMs = clock.now();
+  let answeredAtMs = clock.monotonic();
 
   const loop = new LookLoop({
     clock,
     intervalMs: () => RESOLVE_INTERVAL_MS,
     async look(): Promise<LookResult> {
-      const startedAtMs = clock.now();
+      const startedAtMs = clock.monotonic();
       await resolved.follow(names, true);
       const { failing } = resolved;
       if (failing.length === 0) answeredAtMs = startedAtMs;

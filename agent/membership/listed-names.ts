@@ -49,7 +49,7 @@ export class ListedNames {
   }
 
   /** The nodes, each of those that are named once for each address of its name; without one where it has none. */
-  async resolve(nodes: readonly ListedNode[], limitMs: number): Promise<ListedNode[]> {
+  async resolve(nodes: readonly ListedNode[], limitMs: number): Promise<readonly ListedNode[]> {
     const named = nodes.filter(({ isAlive, address }) => isAlive && parseAddress(address) === undefined);
     const names = new Set(
       named.map(({ address }) => parseHostName(address)).filter((name) => name !== undefined),
@@ -57,7 +57,7 @@ export class ListedNames {
     await this.#names.follow(names, false, limitMs);
     this.#failing = [...names].filter((name) => this.#names.of(name).failure !== undefined);
     this.#say();
-    if (named.length === 0) return [...nodes];
+    if (named.length === 0) return nodes;
     return nodes.flatMap((node) => {
       if (!node.isAlive || parseAddress(node.address) !== undefined) return [node];
       const name = parseHostName(node.address);

@@ -113,11 +113,13 @@ export class Membership implements MembershipView {
 
   /** Starts every provider and resolves when each has had its first look, or has taken too long for it. */
   async start(): Promise<void> {
-    const startMs = this.#clock.now();
+    const startMs = this.#clock.monotonic();
     const starts = this.#standing.map(async (standing) => {
       const started = standing.provider.start((view) => this.#take(standing, view));
       const isOverdue = await this.#inTime(started.then(() => false));
-      if (isOverdue === undefined && !standing.hasAnswered) standing.noteOverdue(startMs);
+      // A source that fails at once, such as a file that is not there, is silent since then as well.
+      const hasFailed = isOverdue === undefined ? !standing.hasAnswered : !standing.hasView;
+      if (hasFailed) standing.noteOverdue(startMs);
     });
     await Promise.all(starts);
   }
@@ -150,6 +152,23 @@ export class Membership implements MembershipView {
   /** Since how long a source of the cluster has not answered, in ms; 0 where none ages. */
   ageMs(nowMs: number): number {
     return Math.max(0, ...this.#viewsOf(CLUSTER_GROUP).map((view) => view.ageMs(nowMs)));
+  }
+
+  /**
+   * Whether a complete list of the cluster was seen, however old it is by now. Hosts in the rules are none where another
+   * source is named, too.
+   */
+  get hasList(): boolean {
+    const views = this.#viewsOf(CLUSTER_GROUP);
+    const sources = views.filter(({ provider }) => provider.given !== 'in the rules');
+    return sources.length === 0 || sources.some(({ hasAnswered }) => hasAnswered);
+  }
+
+  /** Since when such a list is awaited, in ms since the epoch; undefined where there is one, or no raylet here needs it. */
+  get awaitedSinceMs(): number | undefined {
+    if (this.hasList) return undefined;
+    const awaited = this.#viewsOf(CLUSTER_GROUP).flatMap((view) => view.awaitedSinceMs ?? []);
+    return awaited.length === 0 ? undefined : Math.min(...awaited);
   }
 
   /** Lets go of what a source has not said again for too long; to be called now and then. */
@@ -244,7 +263,7 @@ export class Membership implements MembershipView {
 
   /** Whether the address is in the cluster at the moment. */
   isMemberNow(address: Address): boolean {
-    return this.inGroup(CLUSTER_GROUP, address, this.#clock.now());
+    return this.inGroup(CLUSTER_GROUP, address, this.#clock.monotonic());
   }
 
   /** Whether the address is in any group at that time. */
@@ -335,7 +354,7 @@ export class Membership implements MembershipView {
   }
 
   #take(standing: StandingView, view: GroupView): void {
-    if (standing.take(view, this.#clock.now())) this.#changed();
+    if (standing.take(view, this.#clock.monotonic())) this.#changed();
   }
 
   #viewsOf(group: string): readonly StandingView[] {

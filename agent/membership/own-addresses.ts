@@ -12,14 +12,14 @@ const MAX_AGE_MS = 5000;
 const MAX_ADDRESSES = 1024;
 
 export class OwnAddresses {
-  readonly #clock: Pick<Clock, 'now'>;
+  readonly #clock: Pick<Clock, 'monotonic'>;
   readonly #read: () => readonly string[];
   #addresses: readonly Address[] = [];
   #keys: ReadonlySet<string> = new Set();
   #readAtMs: number | undefined;
 
   /** @param read every address of this machine, as text */
-  constructor(clock: Pick<Clock, 'now'>, read: () => readonly string[]) {
+  constructor(clock: Pick<Clock, 'monotonic'>, read: () => readonly string[]) {
     this.#clock = clock;
     this.#read = read;
   }
@@ -43,7 +43,7 @@ export class OwnAddresses {
   }
 
   #refresh(): void {
-    const nowMs = this.#clock.now();
+    const nowMs = this.#clock.monotonic();
     if (this.#readAtMs !== undefined && Math.abs(nowMs - this.#readAtMs) < MAX_AGE_MS) return;
     this.#readAtMs = nowMs;
     this.#addresses = this.#read()

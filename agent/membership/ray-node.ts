@@ -1,6 +1,7 @@
 /** What the raylets of this node say of it and of its head, as members. Only proven ones name anybody. */
 import { formatAddress, isLoopback, parseAddress, sameAddress, type Address } from '../../common/address.ts';
 import { parseHostName } from '../../common/host-name.ts';
+import { OBJECT_MANAGER } from '../../rules/schema.ts';
 import type { Raylet } from '../ray/raylet.ts';
 import type { Member } from './provider.ts';
 
@@ -27,7 +28,7 @@ export function ownMember(raylets: readonly Raylet[], localAddresses: readonly s
   const proven = raylets.filter(({ isProven }) => isProven);
   const id = proven.find(({ nodeId }) => nodeId !== '')?.nodeId ?? 'this node';
   const workerPorts = proven.find((raylet) => raylet.workerPorts !== undefined)?.workerPorts;
-  const claimedPorts = portsClaimedBy(raylets.filter(({ isProven }) => !isProven));
+  const claimedPorts = portsClaimedBy(raylets);
   return {
     id,
     addresses: toAddresses(localAddresses),
@@ -146,7 +147,7 @@ function portsOf(raylets: readonly Raylet[]): ReadonlyMap<string, readonly numbe
   const ports = new Map<string, readonly number[]>();
   for (const { objectManagerPort, nodeManagerPort, agentPorts } of raylets) {
     const told = [
-      ['object-manager', objectManagerPort] as const,
+      [OBJECT_MANAGER, objectManagerPort] as const,
       ['node-manager', nodeManagerPort] as const,
       ...(agentPorts ?? []),
     ];
@@ -156,10 +157,15 @@ function portsOf(raylets: readonly Raylet[]): ReadonlyMap<string, readonly numbe
   return ports;
 }
 
-/** The ports of raylets that nobody has proven, one of each user in turn. */
+/**
+ * The ports that may be those of a raylet: of a proven one whose port is not known, each at which it listens; of those that nobody
+ * has proven, what they claim, one of each user in turn.
+ */
 function portsClaimedBy(raylets: readonly Raylet[]): ReadonlyMap<string, readonly number[]> {
+  const unclear = raylets.flatMap(({ isProven, listeningPorts = [] }) => (isProven ? listeningPorts : []));
   const turns = new Map<number, number>();
   const inTurn = raylets
+    .filter(({ isProven }) => !isProven)
     .map((raylet) => {
       const turn = turns.get(raylet.userId) ?? 0;
       turns.set(raylet.userId, turn + 1);
@@ -167,10 +173,9 @@ function portsClaimedBy(raylets: readonly Raylet[]): ReadonlyMap<string, readonl
     })
     .toSorted((a, b) => a.turn - b.turn)
     .map(({ raylet }) => raylet);
+  const claimed = new Map(portsOf(inTurn));
+  if (unclear.length > 0) claimed.set(OBJECT_MANAGER, [...unclear, ...(claimed.get(OBJECT_MANAGER) ?? [])]);
   return new Map(
-    [...portsOf(inTurn)].map(([service, ports]) => [
-      service,
-      [...new Set(ports)].slice(0, MAX_CLAIMED_PORTS),
-    ]),
+    [...claimed].map(([service, ports]) => [service, [...new Set(ports)].slice(0, MAX_CLAIMED_PORTS)]),
   );
 }

@@ -9,7 +9,7 @@ import { formatAddress, isLoopbackHost, parseAddress, type Address } from '../..
 import type { Clock } from '../../common/clock.ts';
 import { messageOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
-import { DEFAULT_DASHBOARD_PORT, listNodes, type ListedNode } from '../ray/dashboard.ts';
+import { DEFAULT_DASHBOARD_PORT, listNodes, NodeMemory, type ListedNode } from '../ray/dashboard.ts';
 import type { Raylet } from '../ray/raylet.ts';
 import { addressKey } from './address-history.ts';
 import { LookLoop } from './look-loop.ts';
@@ -30,7 +30,13 @@ import { ListedNames } from './listed-names.ts';
 import { ResolvedNames, type ResolveHost } from './resolved-names.ts';
 import type { SharedMembers } from './shared.ts';
 
+/**
+ * How often the head is asked: less often where its answer is large, for that takes some 2 ms of CPU time for each megabyte. Whoever
+ * is not known and talks has it asked at once.
+ */
 const POLL_INTERVAL_MS = 5000;
+const LONGEST_POLL_INTERVAL_MS = 10_000;
+const MILLISECONDS_A_MEGABYTE = 1000;
 const LOOPBACK = '127.0.0.1';
 /** Addresses of a head elsewhere that are asked, one after the other. */
 const MAX_ASKED = 3;
@@ -86,6 +92,8 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   const listedNames = new ListedNames({ clock, logger, resolve });
   /** The addresses that the head's name had at first. */
   let firstOfHead: { readonly head: Head; readonly addresses: readonly Address[] } | undefined;
+  const memory = new NodeMemory();
+  const toList = rememberList();
   let publish: ((view: GroupView) => void) | undefined;
   /** The head that was found last; it is asked on after the raylet of this node has ended. */
   let head: Head | undefined;
@@ -119,7 +127,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     ];
     const unresolvedNames = [...headNames.failing, ...listedNames.failing];
     const isNobodyHere = found?.length === 0;
-    waitingSinceMs = isNobodyHere || listed !== undefined ? undefined : (waitingSinceMs ?? clock.now());
+    waitingSinceMs = isNobodyHere || listed !== undefined ? undefined : (waitingSinceMs ?? clock.monotonic());
     // Where no raylet runs, nothing of Ray is here that would need to know the others.
     const asOfMs = isNobodyHere ? undefined : (listed?.asOfMs ?? waitingSinceMs);
     publish?.({
@@ -215,7 +223,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
 
   async function askDashboard(from: Head, isUrgent: boolean): Promise<void> {
     const { address, dashboardPort: port = DEFAULT_DASHBOARD_PORT } = from;
-    const asOfMs = clock.now();
+    const asOfMs = clock.monotonic();
     try {
       const nodes = await listedNames.resolve(
         await listFrom(await dashboardHosts(from, port), port, {
@@ -245,9 +253,9 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     [host = '', ...others]: readonly string[],
     port: number,
     question: { readonly isUrgent: boolean; readonly token: string | undefined },
-  ): Promise<ListedNode[]> {
+  ): Promise<readonly ListedNode[]> {
     try {
-      return await listNodes({ host, port, fetch: dependencies.fetch, ...question });
+      return await listNodes({ host, port, fetch: dependencies.fetch, memory, ...question });
     } catch (error) {
       if (others.length === 0) throw error;
       return await listFrom(others, port, question);
@@ -311,7 +319,12 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     );
   }
 
-  const loop = new LookLoop({ clock, intervalMs: () => POLL_INTERVAL_MS, look });
+  function intervalMs(): number {
+    const answerMs = (memory.answerBytes / 1e6) * MILLISECONDS_A_MEGABYTE;
+    return Math.min(LONGEST_POLL_INTERVAL_MS, Math.max(POLL_INTERVAL_MS, answerMs));
+  }
+
+  const loop = new LookLoop({ clock, intervalMs, look });
   let stopReading: (() => void) | undefined;
   let isReadWanted = false;
 
@@ -337,14 +350,24 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   };
 }
 
-function toList(
+type ToList = (
   nodes: readonly ListedNode[],
   headPorts: ReadonlyMap<string, readonly number[]>,
   own: ReadonlySet<string>,
-): Pick<NodeList, 'members' | 'ended'> {
-  return {
-    members: nodes.filter(({ isAlive }) => isAlive).map((node) => toMember(node, headPorts, own)),
-    ended: nodes.filter(({ isAlive }) => !isAlive).map(({ nodeId }) => nodeId),
+) => Pick<NodeList, 'members' | 'ended'>;
+
+/** A function that gives the same list again where nothing has changed: nobody has to compare a thousand members then. */
+function rememberList(): ToList {
+  let last: { nodes: readonly ListedNode[]; rest: string; list: ReturnType<ToList> } | undefined;
+  return (nodes, headPorts, own) => {
+    const rest = JSON.stringify([[...headPorts], [...own]]);
+    if (last?.nodes === nodes && last.rest === rest) return last.list;
+    const list = {
+      members: nodes.filter(({ isAlive }) => isAlive).map((node) => toMember(node, headPorts, own)),
+      ended: nodes.filter(({ isAlive }) => !isAlive).map(({ nodeId }) => nodeId),
+    };
+    last = { nodes, rest, list };
+    return list;
   };
 }
 

@@ -101,7 +101,7 @@ export class ResolvedNames {
   #isDue(name: string): boolean {
     const { triedAtMs, asOfMs } = this.#entries.get(name) ?? UNKNOWN;
     if (triedAtMs === undefined) return true;
-    const elapsedMs = Math.abs(this.#options.clock.now() - triedAtMs);
+    const elapsedMs = Math.abs(this.#options.clock.monotonic() - triedAtMs);
     return elapsedMs >= (asOfMs === undefined ? RETRY_MS : REFRESH_MS);
   }
 
@@ -124,14 +124,14 @@ export class ResolvedNames {
 
   async #resolve(name: string): Promise<void> {
     const { clock, resolve, maxAddresses = MAX_ADDRESSES } = this.#options;
-    const askedAtMs = clock.now();
+    const askedAtMs = clock.monotonic();
     try {
       const addresses = distinct(await resolve(name)).slice(0, maxAddresses);
       if (addresses.length === 0) throw new Error('no address');
-      this.#note(name, { addresses, asOfMs: askedAtMs, failure: undefined, triedAtMs: clock.now() });
+      this.#note(name, { addresses, asOfMs: askedAtMs, failure: undefined, triedAtMs: clock.monotonic() });
     } catch (error) {
       const { addresses, asOfMs } = this.of(name);
-      this.#note(name, { addresses, asOfMs, failure: messageOf(error), triedAtMs: clock.now() });
+      this.#note(name, { addresses, asOfMs, failure: messageOf(error), triedAtMs: clock.monotonic() });
     }
   }
 

@@ -56,7 +56,7 @@ interface PendingRefresh {
 }
 
 export class SharedMembers implements MembersLink {
-  readonly #clock: Pick<Clock, 'now' | 'after'>;
+  readonly #clock: Pick<Clock, 'monotonic' | 'after'>;
   readonly #random: () => number;
   readonly #localAddresses: () => readonly string[];
   /** By cluster that is followed. */
@@ -64,8 +64,8 @@ export class SharedMembers implements MembersLink {
   readonly #views = new Map<string, ForeignView & { readonly heardAtMs: number }>();
   /** By cluster whose reporter is lost: from when on this agent may try. */
   readonly #tryFromMs = new Map<string, number>();
-  /** By cluster: what the collector was told of it over this connection. */
-  readonly #told = new Map<string, string>();
+  /** By cluster: what the collector was told of it over this connection, and the members that it was made of. */
+  readonly #told = new Map<string, { readonly text: string; readonly members: readonly Member[] }>();
   readonly #refreshes = new Set<PendingRefresh>();
   /** Providers that read a source, to be called when others want to know what it says now. */
   readonly #readers = new Set<(cluster: string) => void>();
@@ -76,7 +76,7 @@ export class SharedMembers implements MembersLink {
    * @param localAddresses every address of this machine: what is offered there no other agent tells
    */
   constructor(
-    clock: Pick<Clock, 'now' | 'after'>,
+    clock: Pick<Clock, 'monotonic' | 'after'>,
     random: () => number,
     localAddresses: () => readonly string[] = () => [],
   ) {
@@ -90,7 +90,7 @@ export class SharedMembers implements MembersLink {
     this.#follow(cluster);
     const view = this.#views.get(cluster);
     if (view === undefined) return undefined;
-    const nowMs = this.#clock.now();
+    const nowMs = this.#clock.monotonic();
     if (nowMs - view.heardAtMs >= FRESH_MS) this.#lose(cluster);
     return nowMs < (this.#tryFromMs.get(cluster) ?? Infinity) ? view : undefined;
   }
@@ -102,7 +102,7 @@ export class SharedMembers implements MembersLink {
   refresh(cluster: string): Promise<ForeignView | undefined> {
     if (this.#send === undefined) return Promise.resolve(undefined);
     this.#follow(cluster);
-    const sinceMs = this.#clock.now();
+    const sinceMs = this.#clock.monotonic();
     return new Promise((resolve) => {
       const timer = this.#clock.after(REFRESH_LIMIT_MS, () => pending.settle(undefined));
       const settle = (view: ForeignView | undefined): void => {
@@ -129,11 +129,16 @@ export class SharedMembers implements MembersLink {
   offer(cluster: string, members: readonly Member[], ageMs = 0): boolean {
     this.#followed.get(cluster)?.learn(members);
     if (this.#send === undefined || members.length > MAX_SHARED_MEMBERS || !isKey(cluster)) return false;
+    const told = this.#told.get(cluster);
+    if (told?.members === members) {
+      this.#send({ type: 'members', cluster, ageMs });
+      return true;
+    }
     const shared = members.filter(({ addresses }) => addresses.length > 0).map(toShared);
     const text = JSON.stringify(shared);
     if (Buffer.byteLength(text) > MAX_VIEW_BYTES) return false;
-    const isSame = this.#told.get(cluster) === text;
-    this.#told.set(cluster, text);
+    const isSame = told?.text === text;
+    this.#told.set(cluster, { text, members });
     this.#send({ type: 'members', cluster, ageMs, ...(isSame ? {} : { members: shared }) });
     return true;
   }
@@ -167,7 +172,7 @@ export class SharedMembers implements MembersLink {
       read === undefined ? this.#views.get(cluster)?.members : memory.claim(read, this.#ownKeys());
     if (members === undefined) return;
     this.#tryFromMs.delete(cluster);
-    const heardAtMs = this.#clock.now();
+    const heardAtMs = this.#clock.monotonic();
     const view = { members, asOfMs: heardAtMs - ageMs, reporter, heardAtMs };
     this.#views.set(cluster, view);
     this.#settle((refresh) => refresh.cluster === cluster && view.asOfMs >= refresh.sinceMs, view);
@@ -187,7 +192,7 @@ export class SharedMembers implements MembersLink {
 
   #lose(cluster: string): void {
     if (!this.#tryFromMs.has(cluster))
-      this.#tryFromMs.set(cluster, this.#clock.now() + this.#random() * TAKE_OVER_MS);
+      this.#tryFromMs.set(cluster, this.#clock.monotonic() + this.#random() * TAKE_OVER_MS);
   }
 
   #follow(cluster: string): void {

@@ -3,7 +3,7 @@
  * collector by its digest only. It counts once the collector has exchanged the one-time token for it.
  */
 import { randomBytes } from 'node:crypto';
-import { renameSync } from 'node:fs';
+import { existsSync, renameSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, PlasmawatchError, systemCodeOf } from '../../common/errors.ts';
@@ -12,6 +12,11 @@ import { digestOf } from '../../common/secret.ts';
 const KEY_BYTES = 32;
 const KEY_FILE = 'agent.key';
 const KEY_FORM = /^[A-Za-z0-9_-]{43}$/;
+
+/** Whether an agent with this state folder has exchanged a one-time token already. */
+export function hasAgentKey(folder: string): boolean {
+  return existsSync(join(folder, KEY_FILE));
+}
 
 export class AgentKey {
   readonly #key: string;

@@ -2,11 +2,12 @@
 import { existsSync } from 'node:fs';
 import type { z } from 'zod';
 import { agentConfigSchema } from '../../agent/config.ts';
+import { PATHS } from '../../common/paths.ts';
 import type { Terminal } from '../command.ts';
 import { loadConfig } from '../config-file.ts';
 
 /** Where an installed agent has its settings. */
-export const USUAL_CONFIG = '/etc/plasmawatch/agent.yaml';
+export const USUAL_CONFIG = PATHS.agentConfig;
 
 /** What `doctor` needs of them. */
 const usedSchema = agentConfigSchema.pick({ node: true, rules: true, ray: true, spool: true });

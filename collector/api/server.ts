@@ -1,7 +1,9 @@
 /**
  * The collector's HTTP server: the API, the metrics, and the socket that agents upgrade on.
  */
+import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { createSecureContext, Server as TlsServer, type SecureContextOptions } from 'node:tls';
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify';
 import { messageOf, PlasmawatchError } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
@@ -84,9 +86,24 @@ export function createServer(options: ServerOptions): FastifyInstance {
     if (refusal.waitMs !== undefined) void reply.header('retry-after', Math.ceil(refusal.waitMs / 1000));
     done(new ApiError(refusal.status, refusal.code, refusal.message));
   });
+  // The framework does it only after its own `listen`: an open connection does not keep the collector from its end.
+  server.addHook('preClose', (done) => {
+    server.server.closeAllConnections();
+    done();
+  });
   server.setNotFoundHandler((_request, reply) => sendError(reply, 404, 'not-found', 'there is no such page'));
   server.setErrorHandler((error, _request, reply) => handleError(error, reply, options.logger));
   return server;
+}
+
+/**
+ * Listens. Not the framework's own `listen`: of a wildcard it asks for all addresses of the machine, for a line of its log,
+ * which needs a netlink socket that the collector's unit does not allow.
+ */
+export async function listen(server: FastifyInstance, host: string, port: number): Promise<void> {
+  await server.ready();
+  server.server.listen({ host, port });
+  await once(server.server, 'listening');
 }
 
 function settingsFor(refusals: Refusals | undefined) {
@@ -105,11 +122,30 @@ function createTlsServer(
   settings: ReturnType<typeof settingsFor>,
   { cert, key, clientCa }: ServerTls,
 ): FastifyInstance {
-  const mutual = clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: false };
+  const mutual = clientCa === undefined ? {} : { requestCert: true, rejectUnauthorized: false };
+  const context = secureContextOptions({ cert, key, clientCa });
+  const https = { ...HTTP_SETTINGS, handshakeTimeout: REQUEST_TIMEOUT_MS, ...context, ...mutual };
+  const server: unknown = Fastify({ ...settings, https });
+  return server as FastifyInstance;
+}
+
+/**
+ * New connections are served with this certificate from now on.
+ * @throws PlasmawatchError PW_LISTEN when certificate and key are unusable
+ */
+export function replaceCertificate({ server }: FastifyInstance, tls: ServerTls): void {
+  if (server instanceof TlsServer) server.setSecureContext(secureContextOptions(tls));
+}
+
+/**
+ * Certificate and key as Node takes them.
+ * @throws PlasmawatchError PW_LISTEN when they are unusable
+ */
+export function secureContextOptions({ cert, key, clientCa }: ServerTls): SecureContextOptions {
+  const options = { cert, key, ...(clientCa === undefined ? {} : { ca: clientCa }) };
   try {
-    const https = { ...HTTP_SETTINGS, handshakeTimeout: REQUEST_TIMEOUT_MS, cert, key, ...mutual };
-    const server: unknown = Fastify({ ...settings, https });
-    return server as FastifyInstance;
+    createSecureContext(options);
+    return options;
   } catch (error) {
     // The messages of OpenSSL name what is wrong with the files and quote nothing of them.
     throw new PlasmawatchError('PW_LISTEN', `cannot use the TLS certificate and key: ${messageOf(error)}`, {

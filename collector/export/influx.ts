@@ -55,7 +55,8 @@ export interface InfluxExporterOptions {
 
 export class InfluxExporter {
   readonly #options: InfluxExporterOptions;
-  readonly #client: InfluxDB;
+  #client: InfluxDB;
+  #password: string | undefined;
   readonly #tags = new TagValues();
   #isRunning = false;
   #timer: Timer | undefined;
@@ -66,6 +67,14 @@ export class InfluxExporter {
   constructor(options: InfluxExporterOptions) {
     this.#options = options;
     this.#client = createClient(options.target);
+    this.#password = options.target.password;
+  }
+
+  /** Writes with another password from the next batch on. */
+  replacePassword(password: string | undefined): void {
+    if (password === this.#password) return;
+    this.#password = password;
+    this.#client = createClient({ ...this.#options.target, password });
   }
 
   start(): void {

@@ -32,6 +32,7 @@ export interface DeadManOptions {
 
 export class DeadMan {
   readonly #options: DeadManOptions;
+  #url: string;
   #timer: Timer | undefined;
   #asking: AbortController | undefined;
   #ping: Promise<void> = Promise.resolve();
@@ -40,6 +41,12 @@ export class DeadMan {
 
   constructor(options: DeadManOptions) {
     this.#options = options;
+    this.#url = options.url;
+  }
+
+  /** Asks for another URL from the next time on. */
+  replaceUrl(url: string): void {
+    this.#url = url;
   }
 
   /** Asks at once, and then every interval. */
@@ -81,13 +88,13 @@ export class DeadMan {
 
   /** Why the service was not reached, if it was not; without its URL. */
   async #ask(): Promise<string | undefined> {
-    const { fetch, url, clock } = this.#options;
+    const { fetch, clock } = this.#options;
     const asking = new AbortController();
     this.#asking = asking;
     const timeout = clock.after(PING_TIMEOUT_MS, () => asking.abort());
     try {
       // GET, because every such service takes it.
-      const response = await fetch(url, { signal: asking.signal, redirect: 'manual' });
+      const response = await fetch(this.#url, { signal: asking.signal, redirect: 'manual' });
       await response.body?.cancel();
       return response.ok ? undefined : `HTTP status ${response.status}`;
     } catch (error) {

@@ -59,6 +59,9 @@ export interface RulesSubscription {
 export class RulesDistributor {
   readonly #options: RulesDistributorOptions;
   readonly #followers = new Set<Follower>();
+  #key: KeyObject;
+  /** What was read last and is right. */
+  #rules: AcceptedRules | undefined;
   #watcher: RulesWatcher | undefined;
   #current: { readonly version: number; readonly message: HandedRulesMessage } | undefined;
   #services: ReadonlySet<string> = new Set();
@@ -67,6 +70,14 @@ export class RulesDistributor {
 
   constructor(options: RulesDistributorOptions) {
     this.#options = options;
+    this.#key = options.key;
+  }
+
+  /** Signs with another key from now on, the rules that are handed out already too. */
+  replaceKey(key: KeyObject): void {
+    if (key.equals(this.#key)) return;
+    this.#key = key;
+    if (this.#rules !== undefined) this.#publish(this.#rules);
   }
 
   /** Reads the rules and follows their changes. */
@@ -122,6 +133,7 @@ export class RulesDistributor {
   #publish(rules: AcceptedRules): void {
     const { clock, logger, metrics, path } = this.#options;
     this.#retryTimer?.cancel();
+    this.#rules = rules;
     for (const diagnostic of rules.diagnostics) {
       logger.warn({ code: 'PW_RULES' }, formatDiagnostic(diagnostic, rules.sources.get(diagnostic.file)));
     }
@@ -131,7 +143,7 @@ export class RulesDistributor {
       return;
     }
     try {
-      this.#current = { version, message: signRules({ version, files: filesOf(rules) }, this.#options.key) };
+      this.#current = { version, message: signRules({ version, files: filesOf(rules) }, this.#key) };
     } catch (error) {
       if (!(error instanceof PlasmawatchError)) throw error;
       metrics.rulesRefused.inc();

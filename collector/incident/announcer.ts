@@ -68,8 +68,8 @@ export class Announcer {
 
   /** Begins with what became due while the collector did not run. */
   start(): void {
-    const { store, guard, clock, receivers } = this.#options;
-    guard(() => store.tellings.keepOnly(receivers));
+    const { guard, clock } = this.#options;
+    this.receiversChanged();
     this.#timer = clock.every(TICK_MS, () => {
       guard(() => this.tellDue());
     });
@@ -77,6 +77,12 @@ export class Announcer {
 
   stop(): void {
     this.#timer?.cancel();
+  }
+
+  /** `receivers` holds others now: what stands of those that are gone is forgotten. */
+  receiversChanged(): void {
+    const { store, guard, receivers } = this.#options;
+    guard(() => store.tellings.keepOnly(receivers));
   }
 
   /** Tells of an incident what is to be told now; to be called in the transaction in which the incident was stored. */

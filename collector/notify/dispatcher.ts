@@ -40,7 +40,7 @@ export interface DispatcherOptions {
 
 export class Dispatcher {
   readonly #options: DispatcherOptions;
-  readonly #queues: readonly ReceiverQueue[];
+  #queues: readonly ReceiverQueue[];
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
@@ -51,7 +51,27 @@ export class Dispatcher {
 
   /** Begins with what an earlier run left. What waits for a receiver that is configured no more is marked failed. */
   start(): void {
-    const { store, guard, notifiers, logger } = this.#options;
+    this.#dropOrphans(this.#options.notifiers);
+    for (const queue of this.#queues) queue.start();
+  }
+
+  /**
+   * Delivers to these receivers from now on. The queue of one whose notifier is the same object goes on undisturbed; all others
+   * begin as after a restart. Resolves when nothing is under way any more to those that are gone.
+   */
+  async replaceNotifiers(notifiers: ReadonlyMap<string, Notifier>): Promise<void> {
+    const before = this.#queues;
+    const kept = before.filter((queue) => notifiers.get(queue.name) === queue.notifier);
+    const added = [...notifiers].filter(([name]) => !kept.some((queue) => queue.name === name));
+    await Promise.all(before.filter((queue) => !kept.includes(queue)).map((queue) => queue.stop()));
+    this.#dropOrphans(notifiers);
+    const fresh = added.map(([name, notifier]) => new ReceiverQueue(name, notifier, this.#options));
+    this.#queues = [...kept, ...fresh];
+    for (const queue of fresh) queue.start();
+  }
+
+  #dropOrphans(notifiers: ReadonlyMap<string, Notifier>): void {
+    const { store, guard, logger } = this.#options;
     guard(() => {
       const orphans = store.failPending(
         { allBut: [...notifiers.keys()] },
@@ -59,7 +79,6 @@ export class Dispatcher {
       );
       if (orphans > 0) logger.warn({ orphans }, 'notifications of receivers that are gone were dropped');
     });
-    for (const queue of this.#queues) queue.start();
   }
 
   /** Says that the outbox may have something new. */
@@ -79,8 +98,8 @@ export class Dispatcher {
 }
 
 class ReceiverQueue {
-  readonly #name: string;
-  readonly #notifier: Notifier;
+  readonly name: string;
+  readonly notifier: Notifier;
   readonly #options: DispatcherOptions;
   readonly #reminders: Reminders | undefined;
   /** Messages that people may be sent now; undefined where programs read them. */
@@ -94,6 +113,7 @@ class ReceiverQueue {
   #stepSinceMs: number | undefined;
   /** What the last delivery had to say. */
   #remark: string | undefined;
+  /** By the monotonic clock, as all times that are not in the store. */
   #notBeforeMs = 0;
   /** No sooner by the receiver's own word (Retry-After). */
   #askedNotBeforeMs = 0;
@@ -108,21 +128,21 @@ class ReceiverQueue {
   #run: Promise<void> = Promise.resolve();
 
   constructor(name: string, notifier: Notifier, options: DispatcherOptions) {
-    this.#name = name;
-    this.#notifier = notifier;
+    this.name = name;
+    this.notifier = notifier;
     this.#options = options;
     const { reminder, batch } = notifier;
     const { budget } = batch ?? {};
     if (budget !== undefined) {
       const allowance = { perSecond: 1000 / budget.everyMs, burst: budget.burst };
-      this.#budget = new TokenBucket(allowance, options.clock.now());
+      this.#budget = new TokenBucket(allowance, options.clock.monotonic());
     }
     this.#reminders = reminder === undefined ? undefined : new Reminders(name, reminder, options);
   }
 
   start(): void {
     this.#state = 'idle';
-    this.#startedMs = this.#options.clock.now();
+    this.#startedMs = this.#options.clock.monotonic();
     this.wake();
   }
 
@@ -137,7 +157,7 @@ class ReceiverQueue {
   /** Whether no step has been under way for longer than any should. */
   isTurning(): boolean {
     const sinceMs = this.#stepSinceMs;
-    return sinceMs === undefined || this.#options.clock.now() - sinceMs < LONGEST_STEP_MS;
+    return sinceMs === undefined || this.#options.clock.monotonic() - sinceMs < LONGEST_STEP_MS;
   }
 
   async stop(): Promise<void> {
@@ -150,7 +170,7 @@ class ReceiverQueue {
   async #deliverAll(): Promise<void> {
     while (this.#state === 'running') {
       this.#isWoken = false;
-      this.#stepSinceMs = this.#options.clock.now();
+      this.#stepSinceMs = this.#options.clock.monotonic();
       const waitMs = await this.#step();
       this.#stepSinceMs = undefined;
       if (waitMs === 0 || this.#isWoken || this.#isStopped()) continue;
@@ -179,24 +199,21 @@ class ReceiverQueue {
    */
   async #deliverNext(): Promise<number | undefined> {
     if (!this.#settleLast()) return STORE_RETRY_MS;
-    const { store, guard, clock, metrics } = this.#options;
+    const { store, guard, metrics } = this.#options;
     let entries: OutboxEntry[] = [];
     let newestMs: number | undefined;
     let waiting = 0;
     const isRead = guard(() => {
       if (this.#isGone) this.#dropAll();
-      entries = store.pending(this.#name, this.#notifier.batch?.maxCount ?? 1);
-      newestMs = store.newestPendingMs(this.#name);
-      waiting = store.pendingCount(this.#name);
-      metrics.notificationsWaiting.set({ receiver: this.#name }, waiting);
+      entries = store.pending(this.name, this.notifier.batch?.maxCount ?? 1);
+      newestMs = store.newestPendingMs(this.name);
+      waiting = store.pendingCount(this.name);
+      metrics.notificationsWaiting.set({ receiver: this.name }, waiting);
     });
     if (!isRead) return STORE_RETRY_MS;
     const [oldest] = entries;
     if (oldest === undefined) return undefined;
-    const waitMs = Math.max(
-      this.#dueMs(oldest, newestMs ?? 0) - clock.now(),
-      this.#budgetWaitMs(entries, waiting),
-    );
+    const waitMs = Math.max(this.#dueInMs(oldest, newestMs ?? 0), this.#budgetWaitMs(entries, waiting));
     if (waitMs > 0) return Math.min(waitMs, LONGEST_SLEEP_MS);
     const together = this.#isBatch(entries) ? entries : [oldest];
     const delivery = await this.#send(together);
@@ -216,18 +233,26 @@ class ReceiverQueue {
   }
 
   /**
-   * When to try. Order is kept, so everything waits for the oldest; after a long outage its next attempt may be hours
+   * How long until the next attempt, in ms; 0 or less: now. Order is kept, so everything waits for the oldest; after a long outage its next attempt may be hours
    * away. A message that is newer than the last attempt is reason to look whether the receiver is back, and so is a
    * restart; but what the receiver asked an earlier run is not known, only that it was heard for so long at most.
    */
-  #dueMs({ nextAttemptMs }: OutboxEntry, newestMs: number): number {
+  #dueInMs({ nextAttemptMs }: OutboxEntry, newestMs: number): number {
+    const { clock } = this.#options;
+    const runningMs = clock.monotonic();
+    // What the store has noted is by the wall clock, and what this run has seen by the monotonic one.
+    const nextInMs = nextAttemptMs - clock.now();
+    const newestForMs = clock.now() - newestMs;
     const lastMs = this.#lastAttemptMs;
     const probeMs =
       lastMs === undefined
         ? this.#startedMs + patienceMs(Infinity)
         : Math.max(lastMs + PROBE_INTERVAL_MS, this.#askedNotBeforeMs);
-    const hasReason = lastMs === undefined || newestMs > lastMs;
-    return Math.max(hasReason ? Math.min(nextAttemptMs, probeMs) : nextAttemptMs, this.#notBeforeMs);
+    const hasReason = lastMs === undefined || newestForMs < runningMs - lastMs;
+    return Math.max(
+      hasReason ? Math.min(nextInMs, probeMs - runningMs) : nextInMs,
+      this.#notBeforeMs - runningMs,
+    );
   }
 
   /**
@@ -235,26 +260,27 @@ class ReceiverQueue {
    * the queue is far behind, they are to know soon what happened meanwhile.
    */
   #budgetWaitMs(entries: readonly OutboxEntry[], waiting: number): number {
-    const isFarBehind = waiting > FAR_BEHIND_BATCHES * (this.#notifier.batch?.maxCount ?? 1);
+    const isFarBehind = waiting > FAR_BEHIND_BATCHES * (this.notifier.batch?.maxCount ?? 1);
     if (this.#budget === undefined || this.#singles > 0 || isFarBehind) return 0;
     const isCritical = entries.some(({ incident }) => incident.severity === 'critical');
-    return this.#budget.waitMs(isCritical ? 1 : 2, this.#options.clock.now());
+    return this.#budget.waitMs(isCritical ? 1 : 2, this.#options.clock.monotonic());
   }
 
   #isBatch(entries: readonly OutboxEntry[]): boolean {
-    const { batch } = this.#notifier;
+    const { batch } = this.notifier;
     if (this.#singles > 0 || batch === undefined) return false;
     // Once messages had to wait, what has come meanwhile goes together.
-    const hasWaited = this.#budget !== undefined && this.#budget.waitMs(2, this.#options.clock.now()) > 0;
+    const hasWaited =
+      this.#budget !== undefined && this.#budget.waitMs(2, this.#options.clock.monotonic()) > 0;
     return entries.length >= (hasWaited ? 2 : batch.minCount);
   }
 
   async #send(entries: readonly OutboxEntry[]): Promise<Delivery> {
     const [only] = entries;
-    const { batch } = this.#notifier;
+    const { batch } = this.notifier;
     return await this.#withTimeout((signal) =>
       entries.length === 1 && only !== undefined
-        ? this.#notifier.send(only, signal)
+        ? this.notifier.send(only, signal)
         : (batch ?? noBatch()).send(entries, signal),
     );
   }
@@ -273,9 +299,9 @@ class ReceiverQueue {
   }
 
   #pace(delivery: Delivery): void {
-    const nowMs = this.#options.clock.now();
+    const nowMs = this.#options.clock.monotonic();
     this.#lastAttemptMs = nowMs;
-    this.#notBeforeMs = nowMs + this.#notifier.minIntervalMs;
+    this.#notBeforeMs = nowMs + this.notifier.minIntervalMs;
     // What an outage brought is no debt.
     const isWithinBudget = this.#budget?.waitMs(1, nowMs) === 0;
     if (delivery.outcome === 'delivered' && isWithinBudget) this.#budget?.take(1, nowMs);
@@ -284,7 +310,7 @@ class ReceiverQueue {
 
   #settle(entries: readonly OutboxEntry[], delivery: Delivery): void {
     const { store, metrics } = this.#options;
-    const receiver = this.#name;
+    const receiver = this.name;
     if (delivery.outcome === 'rejected' && delivery.isGone !== true && entries.length > 1) {
       // It may be for one of them, or for how they are put together.
       this.#singles = entries.length;
@@ -317,7 +343,7 @@ class ReceiverQueue {
       store.updateDelivery({ ...done, state: 'failed', reason: delivery.reason });
       return 'failed';
     }
-    const { retryDelaysMs } = this.#notifier;
+    const { retryDelaysMs } = this.notifier;
     const nextAttemptMs = nowMs + retryDelayMs(attempts, random, delivery.afterMs, retryDelaysMs);
     store.updateDelivery({ ...done, state: 'pending', nextAttemptMs, reason: delivery.reason });
     return 'pending';
@@ -326,21 +352,21 @@ class ReceiverQueue {
   #dropAll(): void {
     const { store, metrics } = this.#options;
     const dropped = store.failPending(
-      { receiver: this.#name },
+      { receiver: this.name },
       'the receiver wants no more notifications (410)',
     );
-    if (dropped > 0) metrics.notifications.inc({ receiver: this.#name, outcome: 'failed' }, dropped);
+    if (dropped > 0) metrics.notifications.inc({ receiver: this.name, outcome: 'failed' }, dropped);
   }
 
   /** The first failure and the recovery; what is between is counted. */
   #log(delivery: Delivery): void {
     const { logger } = this.#options;
     if (delivery.outcome === 'delivered') {
-      if (this.#isFailing) logger.info({ receiver: this.#name }, 'the receiver takes notifications again');
+      if (this.#isFailing) logger.info({ receiver: this.name }, 'the receiver takes notifications again');
       this.#isFailing = false;
       const { remark: reason } = delivery;
       if (reason !== undefined && reason !== this.#remark) {
-        logger.warn({ receiver: this.#name, reason }, 'a notification was delivered in part');
+        logger.warn({ receiver: this.name, reason }, 'a notification was delivered in part');
       }
       this.#remark = reason;
       return;
@@ -349,7 +375,7 @@ class ReceiverQueue {
     this.#isFailing = true;
     const consequence = delivery.outcome === 'retry' ? 'will be tried again' : 'is given up';
     logger.warn(
-      { receiver: this.#name, reason: delivery.reason },
+      { receiver: this.name, reason: delivery.reason },
       `a notification was not delivered and ${consequence}`,
     );
   }

@@ -26,7 +26,7 @@ describe.skipIf(!isInstalled)('systemd (needs the program systemd-analyze)', () 
     folder = mkdtempSync(join(tmpdir(), 'plasmawatch-units-'));
     for (const unit of UNITS) {
       const text = readFileSync(join(DEPLOY, unit), 'utf8');
-      writeFileSync(join(folder, unit), text.replace('/usr/bin/plasmawatch', process.execPath));
+      writeFileSync(join(folder, unit), text.replaceAll('/usr/bin/plasmawatch', process.execPath));
     }
   });
   afterAll(() => rmSync(folder, { recursive: true }));

@@ -8,12 +8,14 @@ import { endianness } from 'node:os';
 export const HOST_IS_LITTLE_ENDIAN = endianness() === 'LE';
 
 /** sys/socket.h */
+export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const AF_NETLINK = 16;
 export const AF_PACKET = 17;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
+export const SOCK_NONBLOCK = 0x800;
 export const SOCK_CLOEXEC = 0x80000;
 export const MSG_DONTWAIT = 0x40;
 export const IPPROTO_TCP = 6;
@@ -90,7 +92,7 @@ export const NLMSGHDR = { size: 16, length: 0, type: 4, flags: 6, sequence: 8 } 
 /** `struct inet_diag_req_v2` of linux/inet_diag.h. */
 export const INET_DIAG_REQ_V2 = { size: 56, family: 0, protocol: 1, states: 4, id: 8 } as const;
 /** `struct inet_diag_msg` of linux/inet_diag.h. */
-export const INET_DIAG_MSG = { size: 72, id: 4, userId: 64, inode: 68 } as const;
+export const INET_DIAG_MSG = { size: 72, family: 0, state: 1, id: 4, userId: 64, inode: 68 } as const;
 /** `struct inet_diag_sockid` of linux/inet_diag.h, ports and addresses in network order. */
 export const INET_DIAG_SOCKID = {
   localPort: 0,

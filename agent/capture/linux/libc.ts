@@ -43,6 +43,8 @@ export interface Libc {
   socket(domain: number, type: number, protocol: number, device: string): number;
   /** bind(2) */
   bind(fd: number, address: Uint8Array, device: string): void;
+  /** connect(2) */
+  connect(fd: number, address: Uint8Array, device: string): void;
   /** setsockopt(2); `operation` names the option for people. */
   setSocketOption(
     fd: number,
@@ -120,6 +122,7 @@ async function bindLibc(): Promise<Libc> {
   const c = {
     socket: program.func('int socket(int domain, int type, int protocol)'),
     bind: program.func('int bind(int fd, const void *address, uint32_t length)'),
+    connect: program.func('int connect(int fd, const void *address, uint32_t length)'),
     setsockopt: program.func(
       'int setsockopt(int fd, int level, int option, const void *value, uint32_t length)',
     ),
@@ -173,6 +176,7 @@ async function bindLibc(): Promise<Libc> {
   return {
     socket: (domain, type, protocol, device) => check(c.socket, [domain, type, protocol], 'socket', device),
     bind: (fd, address, device) => void check(c.bind, [fd, address, address.length], 'bind', device),
+    connect: (fd, address, device) => void check(c.connect, [fd, address, address.length], 'connect', device),
     setSocketOption: (fd, level, option, value, operation, device) =>
       void check(c.setsockopt, [fd, level, option, value, value.length], operation, device),
     attachFilter(fd, option, filter, instructionCount, device) {
