@@ -330,7 +330,8 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
 
   /** Others rest on what this agent reads, and one of them wants to know what the source says now. */
   function readForOthers(wanted: string): void {
-    if (wanted !== cluster || isReadWanted || dependencies.sharedMembers?.restOn(wanted) !== undefined) return;
+    if (wanted !== cluster || isReadWanted || dependencies.sharedMembers?.restOn(wanted) !== undefined)
+      return;
     isReadWanted = true;
     void loop.lookNow().finally(() => (isReadWanted = false));
   }

@@ -355,7 +355,8 @@ export class SharedViews {
   /** Has the readers read the source now for a follower that has met somebody unknown, once a second for all of them. */
   #refresh(key: string, cluster: Cluster, follower: Follower): void {
     const { view, reports } = cluster;
-    const isReadNow = view?.readers.every((reader) => reports.get(reader.agent)?.follower === reader) ?? false;
+    const isReadNow =
+      view?.readers.every((reader) => reports.get(reader.agent)?.follower === reader) ?? false;
     if (view === undefined || !isReadNow) {
       follower.send({ type: 'members-wanted', cluster: key });
       return;
