@@ -23,10 +23,15 @@ export function wallAheadMs(clock: Pick<Clock, 'now' | 'monotonic'>): number {
 export class PacketTime implements FrameSink {
   readonly #sink: FrameSink;
   readonly #clock: Pick<Clock, 'now' | 'monotonic'>;
+  /** The wall clock minus the monotonic one, at the last reading. */
   #aheadMs = 0;
-  /** What it was before, while packets of then may still come. */
-  #aheadBeforeMs: number | undefined;
+  /** What stamps are set back by. */
+  #shiftMs = 0;
+  /** What they were set back by before the clocks came apart, until it is certain that none of then are to come. */
+  #shiftBeforeMs: number | undefined;
   #changedAtMs = -Infinity;
+  /** Whether a packet that came later has shown which of both holds. */
+  #isShown = false;
   /** When the present block of packets came, and the one before. */
   #blockMs = -Infinity;
   #blockBeforeMs = -Infinity;
@@ -54,8 +59,9 @@ export class PacketTime implements FrameSink {
 
   #translate(stamped: Frame | FlowCounts): void {
     if (this.#isNewBlock) this.#readClocks();
-    if (this.#aheadBeforeMs !== undefined) setBackBy(stamped, this.#uncertainAheadMs(stamped));
-    else if (this.#aheadMs !== 0) setBackBy(stamped, this.#aheadMs);
+    if (this.#shiftBeforeMs !== undefined)
+      setBackBy(stamped, this.#decideShift(stamped, this.#shiftBeforeMs));
+    else if (this.#shiftMs !== 0) setBackBy(stamped, this.#shiftMs);
   }
 
   /** Once in a block: what it holds was stamped before. */
@@ -65,22 +71,35 @@ export class PacketTime implements FrameSink {
     this.#blockMs = this.#clock.monotonic();
     const aheadMs = wallAheadMs(this.#clock);
     if (Math.abs(aheadMs - this.#aheadMs) >= TOLERANCE_MS) {
-      this.#aheadBeforeMs = this.#aheadMs;
       this.#aheadMs = aheadMs;
+      this.#shiftBeforeMs = this.#shiftMs;
+      this.#shiftMs = aheadMs;
       this.#changedAtMs = this.#blockMs;
-    } else if (this.#blockMs - this.#changedAtMs >= UNCERTAIN_MS) this.#aheadBeforeMs = undefined;
+      this.#isShown = false;
+    } else if (this.#isShown && this.#blockMs - this.#changedAtMs >= UNCERTAIN_MS) {
+      this.#shiftBeforeMs = undefined;
+    }
   }
 
   /**
-   * Where the stamp may be of before or after the clock was set: by which of both it is the later one that is not to come.
-   * A packet that comes now is no older than the block before.
+   * What a stamp is set back by that may be of before or after the clock was set. Of the two times that it may mean it is the
+   * later one that is not to come; and a packet that comes now is no older than the block before.
    */
-  #uncertainAheadMs({ seconds, nanoseconds }: Frame | FlowCounts): number {
+  #decideShift({ seconds, nanoseconds }: Frame | FlowCounts, beforeMs: number): number {
     const stampMs = seconds * 1000 + nanoseconds / 1e6;
-    const times = [stampMs - this.#aheadMs, stampMs - (this.#aheadBeforeMs ?? this.#aheadMs)];
-    const possible = times.filter((time) => time <= this.#blockMs + SLACK_MS);
-    const time = Math.max(...possible, Math.min(this.#blockBeforeMs, this.#blockMs));
-    return Math.round(stampMs - (Number.isFinite(time) ? time : this.#blockMs));
+    const latestMs = this.#blockMs + SLACK_MS;
+    const isOfBefore =
+      stampMs - beforeMs <= latestMs && (beforeMs < this.#shiftMs || stampMs - this.#shiftMs > latestMs);
+    const shiftMs = isOfBefore ? beforeMs : this.#shiftMs;
+    const timeMs = stampMs - shiftMs;
+    if (timeMs > latestMs) return Math.round(stampMs - this.#blockMs);
+    this.#isShown ||= this.#blockMs > this.#changedAtMs;
+    // The stamps' clock may not be the one that was set, as in a sandbox: they show which one it is in the end.
+    if (this.#blockMs > this.#changedAtMs && isOfBefore && timeMs >= this.#changedAtMs) {
+      this.#shiftBeforeMs = this.#shiftMs;
+      this.#shiftMs = beforeMs;
+    }
+    return timeMs < this.#blockBeforeMs ? Math.round(stampMs - this.#blockBeforeMs) : shiftMs;
   }
 }
 
