@@ -1,5 +1,6 @@
 /** Joins capture, pipeline, rules, membership and uplink; starts and stops them; has no logic of its own. */
 import { CaptureLoop } from './capture/loop.ts';
+import { PacketTime, wallAheadMs } from './capture/packet-time.ts';
 import type { PacketSource, PortSet } from './capture/source.ts';
 import type { ProcessFinder } from './detect/attribution.ts';
 import { BlindDetector, type Unrecorded } from './detect/blind.ts';
@@ -23,12 +24,14 @@ import { agentCounters, type AgentCounters } from './metrics.ts';
 import { Pipeline, type PipelineTotals } from './pipeline.ts';
 import type { SocketRoles } from './process/socket-roles.ts';
 import type { SocketOwnerCounters } from './process/socket-owners.ts';
+import { inWallTime } from './report-times.ts';
 import type { ProcessSocket } from './ray/sockets.ts';
 import type { Uplink } from './uplink/client.ts';
-import { importanceOf } from './uplink/importance.ts';
+import { importanceOf, type Importance } from './uplink/importance.ts';
 import { ReportQueue } from './uplink/report-queue.ts';
 import type { Spool } from './uplink/spool.ts';
 import type { Address } from '../common/address.ts';
+import { ClockWatch } from '../common/clock-watch.ts';
 import type { Timer } from '../common/clock.ts';
 import type { Anomaly, Report } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
@@ -110,6 +113,8 @@ export class Agent {
   readonly #freshLook: FreshLook;
   readonly #queue: ReportQueue;
   readonly #timers: Timer[] = [];
+  readonly #clockWatch: ClockWatch;
+  readonly #clockCounts = { steps: 0, pauses: 0 };
   #membership: Membership;
   #ruleset: Ruleset;
   readonly #isRayExpected: boolean;
@@ -135,7 +140,10 @@ export class Agent {
     this.#ruleset = ruleset;
     this.#isRayExpected = options.isRayExpected ?? true;
     this.#queue = new ReportQueue({ spool, clock, logger, stored: (reports) => this.#stored(reports) });
-    this.#reporting = { node, createId, report: (anomaly) => this.#queue.push(anomaly) };
+    const aheadMs = () => wallAheadMs(clock);
+    const push = (report: Report, importance?: Importance) =>
+      this.#queue.push(inWallTime(report, aheadMs()), importance);
+    this.#reporting = { node, createId, report: push, wallAheadMs: aheadMs };
     this.#blind = new BlindDetector(this.#reporting);
     const staleAfterMs = options.staleAfterMs ?? STALE_AFTER_MS;
     this.#stale = new StaleMembershipDetector(this.#reporting, staleAfterMs);
@@ -166,6 +174,17 @@ export class Agent {
       ...this.#reporting,
       userName: dependencies.userName ?? (() => Promise.resolve(undefined)),
     });
+    this.#clockWatch = new ClockWatch({
+      clock,
+      logger,
+      stepped: () => {
+        this.#clockCounts.steps++;
+        return true;
+      },
+      paused: () => {
+        this.#clockCounts.pauses++;
+      },
+    });
     this.#known = new KnownMembers(dependencies.membersStore);
     const hashSeed = Math.floor(dependencies.random() * 2 ** 32);
     this.#pipeline = new Pipeline({
@@ -173,9 +192,10 @@ export class Agent {
       maxFlows,
       createId,
       policy: { ruleset, membership },
-      reportAnomaly: (anomaly, phase) => this.#queue.push(anomaly, importanceOf(anomaly, phase)),
-      reportFlow: (flowReport) => this.#queue.push(flowReport),
-      reportEvidence: (evidence) => this.#queue.push(evidence),
+      reportAnomaly: (anomaly, phase) => push(anomaly, importanceOf(anomaly, phase)),
+      reportFlow: push,
+      reportEvidence: push,
+      wallAheadMs: aheadMs,
       wantPackets: (direction, packets) => this.#capture.wantPackets(direction, packets),
       interfaceName: (index) => this.#capture.interfaceName(index),
       processes: dependencies.processes,
@@ -207,11 +227,14 @@ export class Agent {
     });
     this.#capture = new CaptureLoop({
       open: (ports) => dependencies.openSource(ports, hashSeed),
-      sink: {
-        frame: (frame) => this.#pipeline.frame(frame),
-        counts: (counts) => this.#pipeline.counts(counts),
-        blockEnd: () => this.#queue.flush(),
-      },
+      sink: new PacketTime(
+        {
+          frame: (frame) => this.#pipeline.frame(frame),
+          counts: (counts) => this.#pipeline.counts(counts),
+          blockEnd: () => this.#queue.flush(),
+        },
+        clock,
+      ),
       clock,
       logger,
     });
@@ -301,6 +324,7 @@ export class Agent {
       rulesRefused: this.#dependencies.rulesRefused(),
       ownPort: this.#ownPort,
       members: this.#membership.nodeCount(),
+      clock: this.#clockCounts,
       membershipAgeMs: this.#membership.ageMs(this.#dependencies.clock.monotonic()),
       unresolvedNames: this.#membership.unresolvedNames(),
       isMembershipKnown: this.#membership.awaitedSinceMs === undefined,
@@ -311,6 +335,7 @@ export class Agent {
   /** Ends the capture, reports what is open, and resolves when nothing of the agent runs any more. */
   async stop(): Promise<void> {
     for (const timer of this.#timers) timer.cancel();
+    this.#clockWatch.stop();
     await this.#capture.stop();
     await this.#freshLook.stop();
     await this.#socketLook;
@@ -332,6 +357,7 @@ export class Agent {
     await this.#lookForPort();
     this.#membership.onChange(() => this.#membershipChanged());
     this.#reportNewMembers();
+    this.#clockWatch.start();
     this.#timers.push(
       clock.every(TICK_INTERVAL_MS, () => this.#tick()),
       clock.every(SURVEY_INTERVAL_MS, () => this.#survey()),

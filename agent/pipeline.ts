@@ -22,7 +22,7 @@ import type { Standing } from './flow/standing.ts';
 import type { FlowChange } from './flow/profile.ts';
 import { FlowTable, type FlowEndCause } from './flow/table.ts';
 import { TunnelEnds, type TunnelEndsOptions } from './flow/tunnel-ends.ts';
-import type { Membership } from './membership/membership.ts';
+import type { Admission, Membership } from './membership/membership.ts';
 import { ServiceLocator } from './membership/services.ts';
 import type { SocketRoles } from './process/socket-roles.ts';
 import type { Address } from '../common/address.ts';
@@ -99,6 +99,8 @@ interface PipelineOptions {
   readonly reportedLater?: () => void;
   /** Left out in a replay, where the intervals that are known decide. */
   readonly waiting?: Waiting;
+  /** The wall clock minus the clock by which packets are stamped, in ms; left out where that is the wall clock. */
+  readonly wallAheadMs?: () => number;
   /** The flow table's bound. */
   readonly maxFlows: number;
   /** Whether a flow is counted on one interface only (live, on all interfaces). */
@@ -210,6 +212,7 @@ export class Pipeline implements FrameSink {
       interfaceName: options.interfaceName,
       wantPackets: options.wantPackets,
       isPending: (activity) => this.#unexpected.isPending(activity),
+      wallAheadMs: () => this.#wallAheadMs(),
     });
     const activities: ActivityOptions<Judgement> = {
       node: options.node,
@@ -482,7 +485,14 @@ export class Pipeline implements FrameSink {
   #verdictOn({ initiator, responder }: Pick<Ends, 'initiator' | 'responder'>, timeMs: number): Verdict {
     const { ruleset, membership } = this.#policy;
     const services = this.#services.servicesOfMember(responder, responder.port, timeMs);
-    return ruleset.judge({ source: initiator, destination: responder, services, timeMs }, membership);
+    return ruleset.judge(
+      { source: initiator, destination: responder, services, timeMs, wallMs: timeMs + this.#wallAheadMs() },
+      membership,
+    );
+  }
+
+  #wallAheadMs(): number {
+    return this.#options.wallAheadMs?.() ?? 0;
   }
 
   #circumstances(
@@ -499,9 +509,16 @@ export class Pipeline implements FrameSink {
         verdict.reason === 'former-member' ? membership.isFormerMember(initiator, timeMs) : undefined,
       admission:
         verdict.reason === 'not-approved'
-          ? (membership.admission(initiator, timeMs) ?? membership.admission(responder, timeMs))
+          ? this.#inWallTime(
+              membership.admission(initiator, timeMs) ?? membership.admission(responder, timeMs),
+            )
           : undefined,
     };
+  }
+
+  /** For people, who read since when it is so. */
+  #inWallTime(admission: Admission | undefined): Admission | undefined {
+    return admission && { ...admission, sinceMs: admission.sinceMs + this.#wallAheadMs() };
   }
 
   /** The verdict on a connection that may have ended since; undefined where it is allowed, or watched no more. */

@@ -48,7 +48,7 @@ export async function examineMembership(
   const membership = createMembership(ruleset, dependencies);
   try {
     await membership.start();
-    const states = membership.sources(dependencies.clock.now());
+    const states = membership.sources(dependencies.clock.monotonic());
     const locator = new ServiceLocator({ services: ruleset.services, membership });
     const ranges = locator
       .ports()
