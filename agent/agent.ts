@@ -245,6 +245,7 @@ export class Agent {
   async #begin(): Promise<void> {
     const { clock, createUplink } = this.#dependencies;
     await this.#capture.start(this.#pipeline.services.ports());
+    this.#dependencies.sharedMembers?.offerOwn(this.#membership.ownAddresses());
     this.#uplink = createUplink(this.#capture.name, () => this.counters());
     this.#uplink.start();
     this.#membership.onChange(() => this.#membershipChanged());
@@ -283,6 +284,7 @@ export class Agent {
     this.#blind.observe({ received, lost, isCapturing, unseenConnections, unrecorded }, nowMs);
     this.#logTurnedAwayEvidence(totals.turnedAwayEvidence);
     this.#membership.expire(nowMs);
+    this.#dependencies.sharedMembers?.offerOwn(this.#membership.ownAddresses());
     this.#stale.observe(this.#membership.ageMs(nowMs), nowMs);
     this.#pipeline.refreshTunnels();
     this.#pipeline.reportOpenFlows(nowMs);
