@@ -127,6 +127,7 @@ export const ANOMALY_KINDS = [
   'missing',
   'stale-membership',
   'raylet-conflict',
+  'address-conflict',
 ] as const;
 export type AnomalyKind = (typeof ANOMALY_KINDS)[number];
 

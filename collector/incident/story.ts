@@ -43,6 +43,7 @@ const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
   'stale-membership': 'stale-membership',
   'connection-attempts': CONTACT_FAMILY,
   'raylet-conflict': 'raylet-conflict',
+  'address-conflict': 'address-conflict',
 };
 
 /** The correlation key of an anomaly. */
