@@ -352,6 +352,7 @@ export class Agent {
   async #begin(): Promise<void> {
     const { clock, createUplink } = this.#dependencies;
     await this.#capture.start(this.#pipeline.services.ports());
+    this.#dependencies.sharedMembers?.offerOwn(this.#membership.ownAddresses());
     this.#uplink = createUplink(this.#capture.name, () => this.counters());
     this.#uplink.start();
     await this.#lookForPort();
@@ -396,6 +397,7 @@ export class Agent {
     this.#stale.observe(hasList ? this.#membership.ageMs(nowMs) : 0, nowMs);
     this.#unknown.observe(this.#membershipState(nowMs), nowMs);
     if (!this.#isLookingForPort) this.#portLook = this.#lookForPort();
+    this.#dependencies.sharedMembers?.offerOwn(this.#membership.ownAddresses());
     this.#pipeline.refreshTunnels();
     this.#pipeline.reportOpenFlows(nowMs);
     this.#known.save();

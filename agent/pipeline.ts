@@ -4,8 +4,10 @@
  */
 import type { FlowCounts, FlowEndpoints, Frame, FrameSink } from './capture/source.ts';
 import { FragmentCache } from './decode/fragments.ts';
-import { decode, Packet } from './decode/packet.ts';
+import { LinkSource, readLinkSource } from './decode/link-source.ts';
+import { decode, Packet, TCP_SYN } from './decode/packet.ts';
 import { SkippedPackets } from './decode/skipped.ts';
+import { AddressConflictDetector } from './detect/address-conflict.ts';
 import { Attribution, type FoundProcess, type ProcessFinder } from './detect/attribution.ts';
 import { ForeignProcessDetector } from './detect/foreign-process.ts';
 import type { ActivityOptions, ActivityPhase } from './detect/activities.ts';
@@ -168,6 +170,8 @@ export class Pipeline implements FrameSink {
   readonly #tunnels: TunnelEnds;
   readonly #direction: Direction;
   readonly #evidence: Evidence;
+  readonly #addressConflict: AddressConflictDetector;
+  readonly #linkSource = new LinkSource();
   /** Connections that are allowed because of a member that has left; their next packets may be too late. */
   readonly #leaving = new Set<Flow<Judgement>>();
   #policy: Policy;
@@ -235,6 +239,13 @@ export class Pipeline implements FrameSink {
       firstListStep: (ends, sinceMs, nowMs) => this.#firstListStep(ends, sinceMs, nowMs),
     });
     this.#foreign = new ForeignProcessDetector(activities);
+    this.#addressConflict = new AddressConflictDetector({
+      node: options.node,
+      createId: options.createId,
+      report: options.reportAnomaly,
+      interfaceName: options.interfaceName,
+      isMember: (address, timeMs) => this.#policy.membership.inGroup(CLUSTER_GROUP, address, timeMs),
+    });
     if (options.processes !== undefined) this.#attribution = new Attribution(options.processes);
   }
 
@@ -259,6 +270,7 @@ export class Pipeline implements FrameSink {
       return;
     }
     if (this.#packet.tunnelKey !== 0 && !this.#enterTunnel(this.#packet)) return;
+    if ((this.#packet.tcpFlags & TCP_SYN) !== 0) this.#noteLinkSource(frame, this.#packet);
     this.#flows.observe(frame, this.#packet);
     // After the table: the packet may have begun a recording that it belongs to.
     this.#evidence.frame(frame, this.#packet);
@@ -284,6 +296,23 @@ export class Pipeline implements FrameSink {
     return place !== 'here';
   }
 
+  /** Notes which hardware address opens or answers a connection to a watched port. */
+  #noteLinkSource(frame: Frame, packet: Packet): void {
+    const { sourcePort, destinationPort } = packet;
+    const ports = this.#services.ports();
+    if (packet.tunnel !== 'none' || !(ports.has(sourcePort) || ports.has(destinationPort))) return;
+    if (!readLinkSource(frame, this.#linkSource)) return;
+    const { source0: w0, source1: w1, source2: w2, source3: w3 } = packet;
+    const timeMs = frame.seconds * 1000 + frame.nanoseconds / 1e6;
+    this.#addressConflict.observe(
+      { w0, w1, w2, w3 },
+      sourcePort,
+      frame.interfaceIndex,
+      this.#linkSource,
+      timeMs,
+    );
+  }
+
   blockEnd(): void {}
 
   /**
@@ -296,6 +325,7 @@ export class Pipeline implements FrameSink {
     for (const flow of this.#leaving) if (timeOf(flow) !== flow.tag?.timeMs) this.#judge(flow);
     this.#unexpected.tick(nowMs);
     this.#foreign.tick(nowMs);
+    this.#addressConflict.tick(nowMs);
     this.#attribution?.tick();
     this.#evidence.tick(nowMs);
   }
@@ -356,6 +386,7 @@ export class Pipeline implements FrameSink {
     this.#attribution?.stop();
     this.#unexpected.end(nowMs);
     this.#foreign.end(nowMs);
+    this.#addressConflict.end(nowMs);
     this.#evidence.end();
   }
 
@@ -385,6 +416,9 @@ export class Pipeline implements FrameSink {
   }
 
   #flowChanged(flow: Flow<Judgement>, why: FlowChange): void {
+    if (this.#addressConflict.hasSuspects && flow.standing === 'answered' && flow.tunnelKey === 0)
+      for (const end of [flow.initiator, flow.responder])
+        this.#addressConflict.answered(end, end.port, timeOf(flow));
     if (flow.standing === 'attempt') this.#judgeAttempt(flow);
     // What is allowed, or nobody watches, is so however much is proven.
     else if (why !== 'standing' || flow.tag?.verdict?.allowed === false) this.#judge(flow);
@@ -513,12 +547,20 @@ export class Pipeline implements FrameSink {
               membership.admission(initiator, timeMs) ?? membership.admission(responder, timeMs),
             )
           : undefined,
+      hint: this.#hintOf(initiator),
     };
   }
 
   /** For people, who read since when it is so. */
   #inWallTime(admission: Admission | undefined): Admission | undefined {
     return admission && { ...admission, sinceMs: admission.sinceMs + this.#wallAheadMs() };
+  }
+
+  /** What the node or its hardware address says of an unknown peer. Others may say so falsely: it excuses nothing. */
+  #hintOf(address: Address): string | undefined {
+    const claimant = this.#policy.membership.claimant(address);
+    if (claimant === undefined) return this.#addressConflict.hintOf(address);
+    return `may be a second address of ${claimant}, whose agent says so: resolve the incident if that is right`;
   }
 
   /** The verdict on a connection that may have ended since; undefined where it is allowed, or watched no more. */

@@ -129,6 +129,7 @@ export const ANOMALY_KINDS = [
   'unknown-membership',
   'raylet-conflict',
   'unconfirmed-port',
+  'address-conflict',
 ] as const;
 export type AnomalyKind = (typeof ANOMALY_KINDS)[number];
 

@@ -12,6 +12,7 @@ import type { MembershipView } from '../../rules/match.ts';
 import { DEFAULT_TIMES, type MembershipTimes } from '../../rules/membership.ts';
 import { CLUSTER_GROUP } from '../../rules/schema.ts';
 import { addressKey, type Interval } from './address-history.ts';
+import type { NodeAddresses } from './node-addresses.ts';
 import { OwnAddresses } from './own-addresses.ts';
 import type { GroupView, LookResult, Member, Provider } from './provider.ts';
 import { StandingView } from './standing-view.ts';
@@ -62,6 +63,8 @@ interface MembershipOptions {
   readonly clock: Clock;
   /** Every address of this machine; none in a replay, or when left out. */
   readonly localAddresses?: () => readonly string[];
+  /** Further addresses of other nodes; none when left out. */
+  readonly nodeAddresses?: NodeAddresses | undefined;
 }
 
 /** How one source of a group stands. */
@@ -88,6 +91,8 @@ export class Membership implements MembershipView {
   readonly #approved: Approved | undefined;
   readonly #times: MembershipTimes;
   readonly #own: OwnAddresses;
+  readonly #nodes: NodeAddresses | undefined;
+  #unfollowNodes: () => void = () => {};
   #changed: () => void = () => {};
 
   constructor({
@@ -96,8 +101,10 @@ export class Membership implements MembershipView {
     clock,
     times = DEFAULT_TIMES,
     localAddresses = () => [],
+    nodeAddresses,
   }: MembershipOptions) {
     this.#clock = clock;
+    this.#nodes = nodeAddresses;
     this.#own = new OwnAddresses(clock, localAddresses);
     this.#times = times;
     this.#approved = approved;
@@ -127,10 +134,13 @@ export class Membership implements MembershipView {
   /** Calls `changed` whenever somebody joins or leaves, or a port changes, from now on. */
   onChange(changed: () => void): void {
     this.#changed = changed;
+    this.#unfollowNodes();
+    this.#unfollowNodes = this.#nodes?.onChange(changed) ?? this.#unfollowNodes;
   }
 
   async stop(): Promise<void> {
     this.#changed = () => {};
+    this.#unfollowNodes();
     await this.#inTime(Promise.all(this.#standing.map(({ provider }) => provider.stop())));
   }
 
@@ -241,10 +251,34 @@ export class Membership implements MembershipView {
     );
   }
 
+  /**
+   * This machine's addresses that other nodes may see, those first by which sources know it: not by this node's own word.
+   */
+  ownAddresses(): Address[] {
+    const timeMs = this.#clock.monotonic();
+    const isKnownToSource = (address: Address): boolean =>
+      this.#viewsOf(CLUSTER_GROUP).some(
+        (view) =>
+          view.covers(address) ||
+          view
+            .intervalsOf(address)
+            .some((interval) => interval.member.isLocal !== true && this.#holds(interval, timeMs)),
+      );
+    const own = this.#own.all().filter((address) => !isLoopback(address));
+    return [...own.filter(isKnownToSource), ...own.filter((address) => !isKnownToSource(address))];
+  }
+
+  /** The node that says the address is its own, where that does not count. */
+  claimant(address: Address): string | undefined {
+    return this.#nodes?.claimant(address);
+  }
+
   /** Whether the address is of a node that is in the cluster by another of its addresses. */
   #isOfListedNode(address: Address, timeMs: number): boolean {
+    const isListed = (other: Address): boolean => this.#isListed(CLUSTER_GROUP, other, timeMs);
+    if (this.#nodes?.knownBy(address).some(isListed) === true) return true;
     if (!this.#own.has(address)) return false;
-    return this.#own.all().some((own) => !isLoopback(own) && this.#isListed(CLUSTER_GROUP, own, timeMs));
+    return this.#own.all().some((own) => !isLoopback(own) && isListed(own));
   }
 
   #isListed(group: string, address: Address, timeMs: number): boolean {
@@ -276,7 +310,12 @@ export class Membership implements MembershipView {
 
   /** Whether the address was in the cluster before that time, and is no more. */
   isFormerMember(address: Address, timeMs: number): boolean {
-    const hasLeft = this.#viewsOf(CLUSTER_GROUP).some((view) =>
+    const known = [address, ...(this.#nodes?.knownBy(address) ?? [])];
+    return known.some((each) => this.#hasLeft(each, timeMs)) && !this.inGroup(CLUSTER_GROUP, address, timeMs);
+  }
+
+  #hasLeft(address: Address, timeMs: number): boolean {
+    return this.#viewsOf(CLUSTER_GROUP).some((view) =>
       view
         .intervalsOf(address)
         .some(
@@ -284,7 +323,6 @@ export class Membership implements MembershipView {
             untilMs + this.#times.lingerMs < timeMs && this.#admits(view, member, address, timeMs),
         ),
     );
-    return hasLeft && !this.inGroup(CLUSTER_GROUP, address, timeMs);
   }
 
   isUnapproved(address: Address, timeMs: number): boolean {

@@ -3,18 +3,21 @@
  * others. While its readers renew a view its cluster's head need not be asked. A view is the word of other agents: the collector
  * hands it out where an admin named its reader or two agents agree, its ports are claims, and who is new in it is reported.
  */
-import { formatAddress, parseAddress } from '../../common/address.ts';
 import type { Clock, Timer } from '../../common/clock.ts';
+import { formatAddress, parseAddress, type Address } from '../../common/address.ts';
 import type { CollectorMessage } from '../../common/protocol.ts';
 import {
   clusterKeySchema,
+  MAX_NODE_ADDRESSES,
   MAX_SHARED_MEMBERS,
+  NODES_KEY,
   sourceOfKey,
   type FollowMembers,
   type MembersReport,
   type SharedMember,
 } from '../../common/shared-view.ts';
 import { addressKey } from './address-history.ts';
+import { NodeAddresses } from './node-addresses.ts';
 import { PortMemory } from './port-memory.ts';
 import type { Member } from './provider.ts';
 
@@ -26,6 +29,8 @@ const TAKE_OVER_MS = 10_000;
 const REFRESH_LIMIT_MS = 2000;
 /** Room for the rest of a message of 1 MiB. */
 const MAX_VIEW_BYTES = 1_000_000;
+/** The collector is told this node's addresses again this often, and at once when they change. */
+const RENEW_OWN_MS = 60_000;
 /** Those that were asked for last: Ray gives a new id at each start. The collector keeps as many for an agent. */
 const MAX_CLUSTERS = 8;
 
@@ -56,6 +61,8 @@ interface PendingRefresh {
 }
 
 export class SharedMembers implements MembersLink {
+  /** Further addresses of other nodes. */
+  readonly nodes = new NodeAddresses();
   readonly #clock: Pick<Clock, 'monotonic' | 'after'>;
   readonly #random: () => number;
   readonly #localAddresses: () => readonly string[];
@@ -70,6 +77,10 @@ export class SharedMembers implements MembersLink {
   /** Providers that read a source, to be called when others want to know what it says now. */
   readonly #readers = new Set<(cluster: string) => void>();
   #send: ((message: SharingMessage) => void) | undefined;
+  /** This node's addresses, the one first by which sources know it. */
+  #own: readonly string[] = [];
+  /** What the collector was told of them, and when; undefined as long as it does not want to know. */
+  #toldOwn: { text: string; atMs: number } | undefined;
 
   /**
    * @param random numbers from 0 up to 1, 1 excluded
@@ -146,16 +157,49 @@ export class SharedMembers implements MembersLink {
   connected(send: (message: SharingMessage) => void): void {
     this.#send = send;
     this.#told.clear();
+    this.#followNodes();
     for (const cluster of this.#followed.keys()) send({ type: 'follow-members', cluster });
   }
 
   disconnected(): void {
     this.#send = undefined;
+    this.#toldOwn = undefined;
     this.#settle(() => true, undefined);
+  }
+
+  /** Tells the others the addresses of this node, the one first by which sources know it; to be called now and then. */
+  offerOwn(addresses: readonly Address[]): void {
+    const isFirst = this.#own.length === 0;
+    this.#own = addresses.slice(0, MAX_NODE_ADDRESSES).map(formatAddress);
+    if (isFirst) this.#followNodes();
+    this.#tellOwn();
+  }
+
+  #followNodes(): void {
+    if (this.#own.length > 0) this.#send?.({ type: 'follow-members', cluster: NODES_KEY });
+  }
+
+  #tellOwn(): void {
+    const [first] = this.#own;
+    const told = this.#toldOwn;
+    if (this.#send === undefined || told === undefined || first === undefined) return;
+    const text = this.#own.join(' ');
+    const nowMs = this.#clock.monotonic();
+    if (text === told.text && Math.abs(nowMs - told.atMs) < RENEW_OWN_MS) return;
+    this.#toldOwn = { text, atMs: nowMs };
+    // The collector puts the agent's name in place of the id.
+    const members = [{ id: 'this node', addresses: [...this.#own], ports: [] }];
+    this.#send({ type: 'members', cluster: NODES_KEY, ageMs: 0, members });
   }
 
   take(message: Parameters<MembersLink['take']>[0]): void {
     const { cluster } = message;
+    if (cluster === NODES_KEY) {
+      this.#toldOwn ??= { text: '', atMs: -Infinity };
+      this.#tellOwn();
+      if (message.type === 'members') this.nodes.take(message.members ?? []);
+      return;
+    }
     const memory = this.#followed.get(cluster);
     if (memory === undefined) return;
     // Whoever reads the source now starts with a whole view: another one may have been taken meanwhile.

@@ -45,6 +45,7 @@ const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
   'connection-attempts': CONTACT_FAMILY,
   'raylet-conflict': 'raylet-conflict',
   'unconfirmed-port': 'unconfirmed-port',
+  'address-conflict': 'address-conflict',
 };
 
 /** The correlation key of an anomaly. */

@@ -10,12 +10,14 @@ import { createHash } from 'node:crypto';
 import type { Logger } from '../../common/log.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { Clock, Timer } from '../../common/clock.ts';
-import type {
-  MembersReport,
-  MembersWanted,
-  SharedMember,
-  SharedMembersMessage,
+import {
+  NODES_KEY,
+  type MembersReport,
+  type MembersWanted,
+  type SharedMember,
+  type SharedMembersMessage,
 } from '../../common/shared-view.ts';
+import { NodeAddresses, type NodeEntry } from './node-addresses.ts';
 
 /** A reader that said nothing for so long is none any more. */
 export const REPORTER_SILENT_MS = 15_000;
@@ -105,6 +107,8 @@ interface SharedViewsOptions {
   readonly metrics: Pick<CollectorMetrics, 'members' | 'membersAsOf'>;
   /** Whom an admin named, the preferred one first. */
   readonly reporters?: readonly NamedReporter[];
+  /** Whether an address is the unknown peer of an incident that is not resolved. */
+  readonly isUnknownPeer?: ((address: string) => boolean) | undefined;
 }
 
 export class SharedViews {
@@ -113,8 +117,10 @@ export class SharedViews {
   readonly #metrics: SharedViewsOptions['metrics'];
   readonly #reporters: readonly NamedReporter[];
   readonly #clusters = new Map<string, Cluster>();
+  readonly #nodes: NodeAddresses;
 
-  constructor({ clock, metrics, logger, reporters = [] }: SharedViewsOptions) {
+  constructor({ clock, metrics, logger, reporters = [], isUnknownPeer }: SharedViewsOptions) {
+    this.#nodes = new NodeAddresses({ clock, logger, isUnknownPeer });
     this.#clock = clock;
     this.#metrics = metrics;
     this.#logger = logger;
@@ -123,6 +129,10 @@ export class SharedViews {
 
   /** Hands the agent what is known of the cluster, now and from now on; said again, it asks for a view that is read from now on. */
   follow(follower: Follower, key: string): void {
+    if (key === NODES_KEY) {
+      this.#nodes.follow(follower);
+      return;
+    }
     const cluster = this.#clusters.get(key) ?? this.#add(key);
     if (cluster.followers.has(follower)) {
       this.#refresh(key, cluster, follower);
@@ -135,6 +145,10 @@ export class SharedViews {
 
   /** Takes what an agent has read, and hands the view out where it counts. */
   report(follower: Follower, { cluster: key, ageMs, members }: MembersReport): void {
+    if (key === NODES_KEY) {
+      this.#nodes.report(follower, members);
+      return;
+    }
     const cluster = this.#clusterToReport(key, follower);
     if (cluster === undefined) return;
     const nowMs = this.#clock.monotonic();
@@ -163,6 +177,7 @@ export class SharedViews {
 
   /** The agent's connection has ended. */
   leave(follower: Follower): void {
+    this.#nodes.leave(follower);
     for (const [key, cluster] of this.#clusters) {
       cluster.followers.delete(follower);
       cluster.askers.delete(follower);
@@ -198,7 +213,13 @@ export class SharedViews {
     });
   }
 
+  /** What each agent says of the addresses of its node, and what counts of it. */
+  nodes(): NodeEntry[] {
+    return this.#nodes.nodes();
+  }
+
   stop(): void {
+    this.#nodes.stop();
     for (const cluster of this.#clusters.values()) cancelTimers(cluster);
     this.#clusters.clear();
   }

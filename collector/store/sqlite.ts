@@ -219,6 +219,16 @@ class SqliteStore implements Store {
     return this.#queries.number("SELECT COUNT(*) AS value FROM incidents WHERE state <> 'resolved'", []);
   }
 
+  hasUnresolvedPeer(address: string): boolean {
+    const found = this.#queries.number(
+      `SELECT EXISTS (
+         SELECT 1 FROM incidents WHERE state <> 'resolved' AND json_extract(incident, '$.peer') = ?
+           AND json_extract(incident, '$.kind') <> 'new-member') AS value`,
+      [address],
+    );
+    return found === 1;
+  }
+
   unresolvedOf(agent: string, limit: number): number {
     return this.#queries.number(
       `SELECT COUNT(*) AS value FROM

@@ -252,6 +252,8 @@ export interface Store {
   updateIncident(incident: Incident): void;
   incident(id: string): Incident | undefined;
   unresolvedCount(): number;
+  /** Whether an incident that is not resolved accuses this address, as an unknown peer or a destination. */
+  hasUnresolvedPeer(address: string): boolean;
   /** Unresolved incidents that an agent's report opened; counts no further than to `limit`. */
   unresolvedOf(agent: string, limit: number): number;
   /** The least of those by severity, then by bytes, then the oldest; overflows and those of several agents left out. */
