@@ -127,7 +127,11 @@ export class Agent {
   #turnedAwayEvidence = 0;
 
   /** @param membership that of `options.ruleset`, started; the agent stops it */
-  private constructor(options: AgentOptions, membership: Membership, dependencies: AgentDependencies) {
+  private constructor(
+    options: AgentOptions,
+    { membership, known }: { readonly membership: Membership; readonly known: KnownMembers },
+    dependencies: AgentDependencies,
+  ) {
     const { node, ruleset, maxFlows } = options;
     const { clock, logger, spool, createId } = dependencies;
     this.#dependencies = dependencies;
@@ -166,7 +170,7 @@ export class Agent {
       ...this.#reporting,
       userName: dependencies.userName ?? (() => Promise.resolve(undefined)),
     });
-    this.#known = new KnownMembers(dependencies.membersStore);
+    this.#known = known;
     const hashSeed = Math.floor(dependencies.random() * 2 ** 32);
     this.#pipeline = new Pipeline({
       node,
@@ -224,7 +228,10 @@ export class Agent {
   static async start(options: AgentOptions, dependencies: AgentDependencies): Promise<Agent> {
     const membership = createMembership(options.ruleset, dependencies);
     await membership.start();
-    const agent = new Agent(options, membership, dependencies);
+    const known = new KnownMembers(dependencies.membersStore);
+    const { keepMs } = dependencies.times ?? DEFAULT_TIMES;
+    membership.recall(known.lastLists(dependencies.clock.now(), keepMs));
+    const agent = new Agent(options, { membership, known }, dependencies);
     try {
       await agent.#begin();
       return agent;
@@ -321,7 +328,7 @@ export class Agent {
     this.#queue.end();
     await this.#uplink?.stop();
     await this.#membership.stop();
-    this.#known.save();
+    this.#saveKnown();
   }
 
   async #begin(): Promise<void> {
@@ -372,8 +379,13 @@ export class Agent {
     if (!this.#isLookingForPort) this.#portLook = this.#lookForPort();
     this.#pipeline.refreshTunnels();
     this.#pipeline.reportOpenFlows(nowMs);
-    this.#known.save();
+    this.#saveKnown();
     this.#queue.flush();
+  }
+
+  #saveKnown(): void {
+    this.#known.noteLists(this.#membership.listings());
+    this.#known.save();
   }
 
   #membershipState(nowMs: number): MembershipState {
