@@ -132,7 +132,11 @@ export class Agent {
   #turnedAwayEvidence = 0;
 
   /** @param membership that of `options.ruleset`, started; the agent stops it */
-  private constructor(options: AgentOptions, membership: Membership, dependencies: AgentDependencies) {
+  private constructor(
+    options: AgentOptions,
+    { membership, known }: { readonly membership: Membership; readonly known: KnownMembers },
+    dependencies: AgentDependencies,
+  ) {
     const { node, ruleset, maxFlows } = options;
     const { clock, logger, spool, createId } = dependencies;
     this.#dependencies = dependencies;
@@ -185,7 +189,7 @@ export class Agent {
         this.#clockCounts.pauses++;
       },
     });
-    this.#known = new KnownMembers(dependencies.membersStore);
+    this.#known = known;
     const hashSeed = Math.floor(dependencies.random() * 2 ** 32);
     this.#pipeline = new Pipeline({
       node,
@@ -247,7 +251,10 @@ export class Agent {
   static async start(options: AgentOptions, dependencies: AgentDependencies): Promise<Agent> {
     const membership = createMembership(options.ruleset, dependencies);
     await membership.start();
-    const agent = new Agent(options, membership, dependencies);
+    const known = new KnownMembers(dependencies.membersStore);
+    const { keepMs } = dependencies.times ?? DEFAULT_TIMES;
+    membership.recall(known.lastLists(dependencies.clock.now(), keepMs));
+    const agent = new Agent(options, { membership, known }, dependencies);
     try {
       await agent.#begin();
       return agent;
@@ -346,7 +353,7 @@ export class Agent {
     this.#queue.end();
     await this.#uplink?.stop();
     await this.#membership.stop();
-    this.#known.save();
+    this.#saveKnown();
   }
 
   async #begin(): Promise<void> {
@@ -400,8 +407,13 @@ export class Agent {
     this.#dependencies.sharedMembers?.offerOwn(this.#membership.ownAddresses());
     this.#pipeline.refreshTunnels();
     this.#pipeline.reportOpenFlows(nowMs);
-    this.#known.save();
+    this.#saveKnown();
     this.#queue.flush();
+  }
+
+  #saveKnown(): void {
+    this.#known.noteLists(this.#membership.listings());
+    this.#known.save();
   }
 
   #membershipState(nowMs: number): MembershipState {

@@ -224,6 +224,7 @@ export class Pipeline implements FrameSink {
       createId: options.createId,
       record: (activity, flow, claim) => this.#evidence.begin(activity, flow, claim, timeOf(flow)),
       firstEnded: (activity) => this.#evidence.ended(activity),
+      localEnd: (flow) => this.#localEndOf(flow),
       describe: (flow, service) =>
         flowRecord(flow, { service, interfaceName: options.interfaceName(flow.interfaceIndex) }),
     };
@@ -498,7 +499,9 @@ export class Pipeline implements FrameSink {
     const story = this.#unexpected.unattributed(flow);
     const take = (found: FoundProcess): void => {
       const asking = story ?? this.#unexpected.unattributed(flow);
-      if (asking !== undefined) this.#unexpected.attribute(asking, found.description, timeOf(flow));
+      if (asking !== undefined) {
+        this.#unexpected.attribute(asking, found.description, timeOf(flow), found.isRaylet === true);
+      }
       if (!isToObjectManager || found.isRaylet !== false) return;
       this.#foreign.add(
         { flow, service, standing: flow.standing, verdict, owner: found.description },
@@ -514,6 +517,11 @@ export class Pipeline implements FrameSink {
         this.#options.reportedLater?.();
       });
     }
+  }
+
+  #localEndOf(flow: Flow<Judgement>): Anomaly['localEnd'] {
+    const end = flow.tunnelKey === 0 ? this.#attribution?.localEnd(flow) : undefined;
+    return end && (end === 'initiator' ? 'source' : 'destination');
   }
 
   #verdictOn({ initiator, responder }: Pick<Ends, 'initiator' | 'responder'>, timeMs: number): Verdict {

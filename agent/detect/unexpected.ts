@@ -153,8 +153,10 @@ export class UnexpectedDetector<Tag> {
   }
 
   /** Notes who has this node's end of a connection of the activity. */
-  attribute(activity: Activity<Tag>, owner: SocketOwner, nowMs: number): void {
-    this.#conversations.attribute(activity, owner, `; here it is ${ownerInWords(owner)}`, nowMs);
+  attribute(activity: Activity<Tag>, owner: SocketOwner, nowMs: number, isRaylet = false): void {
+    // What everybody expects there needs no command line of 400 characters.
+    const who = ownerInWords(isRaylet ? withoutCommandLine(owner) : owner);
+    this.#conversations.attribute(activity, owner, `; here it is ${who}`, nowMs);
   }
 
   /** Lets a flow go that is allowed now; what it carried so far stays in its activity. */
@@ -287,6 +289,12 @@ function subjectOf(record: FlowRecord, service: string, judged: Judged, standing
     service,
     message: sentenceOf(record, service, judged, standing),
   };
+}
+
+function withoutCommandLine({ process, ...owner }: SocketOwner): SocketOwner {
+  if (process === undefined) return owner;
+  const { command_line: _commandLine, ...named } = process;
+  return { ...owner, process: named };
 }
 
 function endsOf<Tag>({ initiator, responder }: Flow<Tag>, timeMs: number): Ends {

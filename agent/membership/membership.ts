@@ -51,6 +51,8 @@ export interface Admission {
 export interface Listing {
   readonly source: string;
   readonly members: readonly Member[];
+  /** When the source said so, in ms since the epoch; left out where it never ages. */
+  readonly asOfMs?: number | undefined;
 }
 
 interface MembershipOptions {
@@ -216,7 +218,7 @@ export class Membership implements MembershipView {
   listings(): Listing[] {
     return this.#viewsOf(CLUSTER_GROUP)
       .filter(({ hasAnswered, provider }) => hasAnswered && provider.given !== 'in the rules')
-      .map(({ provider, members }) => ({ source: provider.name, members }));
+      .map(({ provider, members, asOfMs }) => ({ source: provider.name, members, asOfMs }));
   }
 
   /** How many nodes the members are: those that share an address are one, told by several sources. */
@@ -355,6 +357,24 @@ export class Membership implements MembershipView {
         const same = before.#viewsOf(group).find(({ provider }) => provider.name === view.provider.name);
         if (same !== undefined) view.inherit(same);
       }
+    }
+  }
+
+  /**
+   * Begins with the last lists from before a restart, where their sources have given none by now; to be called after `start`.
+   * One without the head that this node knows is of another cluster.
+   */
+  recall(lists: readonly (Listing & { readonly asOfMs: number })[]): void {
+    const nowMs = this.#clock.now();
+    for (const { source, members, asOfMs } of lists) {
+      const view = this.#viewsOf(CLUSTER_GROUP).find(({ provider }) => provider.name === source);
+      if (view === undefined || view.hasAnswered || view.provider.given === 'in the rules') continue;
+      const listed = new Set(members.flatMap(({ addresses }) => addresses.map(addressKey)));
+      const heads = view.members.filter(({ isLocal, role }) => isLocal === true && role === 'head');
+      const isOfCluster = heads.every(({ addresses }) =>
+        addresses.some((address) => listed.has(addressKey(address))),
+      );
+      if (isOfCluster) view.recall(members, asOfMs, nowMs);
     }
   }
 

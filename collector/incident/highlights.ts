@@ -10,7 +10,7 @@ import { SEVERITIES, type Anomaly, type Attempts } from '../../common/event.ts';
 import { plainText } from '../../common/plain-text.ts';
 import type { Highlight, Incident, Member } from '../store/store.ts';
 import { COLLECTOR } from './reporter.ts';
-import { peerOf } from './story.ts';
+import { isOutbound, peerOf } from './story.ts';
 
 /** Agents that have a place. */
 const MAX_HIGHLIGHTS = 10;
@@ -80,8 +80,14 @@ function highlightOf({ agent, anomalyId, latest, severity, dataBytes }: Highligh
     state: latest.flow?.plasmawatch.state ?? null,
     severity,
     dataBytes,
+    ...(isOfPeer(latest) ? { isPeer: true } : {}),
     text: textOf(agent, latest),
   };
+}
+
+/** Whether the agent runs on the peer: the peer's end of the connection is the agent's own. */
+function isOfPeer({ kind, localEnd }: Anomaly): boolean {
+  return localEnd === (isOutbound(kind) ? 'destination' : 'source');
 }
 
 /** Negative where `a` is the more severe one: by severity, then by bytes. */

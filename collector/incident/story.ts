@@ -120,10 +120,28 @@ export function isOverflow({ fingerprint }: { readonly fingerprint: string }): b
 
 const OVERFLOW = 'many';
 
-function subjectOf({ kind, node }: Anomaly, peer: string | null): string {
+/** The program that an incident about a foreign process is about, as a person reads it; undefined where it names none. */
+export function programInWords({ fingerprint }: { readonly fingerprint: string }): string | undefined {
+  const [, subject = ''] = fingerprint === '' ? [] : (JSON.parse(fingerprint) as string[]);
+  const [, program] = /^node [A-Za-z0-9._:-]+ (\[.*\])$/s.exec(subject) ?? [];
+  if (program === undefined) return undefined;
+  const [user, file] = JSON.parse(program) as (string | null)[];
+  return [file ?? 'a process', user === null ? '' : `of user ${user}`].join(' ').trim();
+}
+
+function subjectOf(anomaly: Anomaly, peer: string | null): string {
+  const { kind, node } = anomaly;
   // A head that does not answer does not answer all nodes.
   if (kind === 'stale-membership' || kind === 'unknown-membership') return 'cluster';
-  return peer === null || kind === 'foreign-process' ? `node ${node}` : peer;
+  if (kind === 'foreign-process') return `node ${node}${programOf(anomaly)}`;
+  return peer ?? `node ${node}`;
+}
+
+/** A program of a user, as its agent tells programs apart: by the file that runs, or else the name, and the container. */
+function programOf({ process, user, container }: Anomaly): string {
+  const program = process?.executable ?? process?.name;
+  if (program === undefined && user === undefined && container === undefined) return '';
+  return ` ${JSON.stringify([user?.id ?? null, program ?? null, container?.id ?? null])}`;
 }
 
 /**

@@ -102,6 +102,8 @@ export interface Highlight {
   readonly state: FlowState | null;
   readonly severity: Severity;
   readonly dataBytes: number;
+  /** The node is the peer itself: its agent sees the connection from the other end. */
+  readonly isPeer?: true;
   /** What the agent says, fit to be shown: with the agent's name, on one line, cut. */
   readonly text: string;
 }
