@@ -458,8 +458,10 @@ export class Pipeline implements FrameSink {
     const story = this.#unexpected.unattributed(flow);
     const take = (found: FoundProcess): void => {
       const asking = story ?? this.#unexpected.unattributed(flow);
-      if (asking !== undefined) this.#unexpected.attribute(asking, found.description, timeOf(flow));
+      if (asking !== undefined) this.#unexpected.attribute(asking, found, timeOf(flow));
       if (!isToObjectManager || found.isRaylet !== false) return;
+      // Workers and drivers call each other at any port, and never an object manager.
+      if (found.isOfRay === true && this.#services.isUncertainAt(flow.responder, flow.responder.port)) return;
       this.#foreign.add(
         { flow, service, standing: flow.standing, verdict, owner: found.description },
         timeOf(flow),

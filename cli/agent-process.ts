@@ -15,6 +15,7 @@ import { isListenedAt, listeningUsers } from '../agent/process/socket-table.ts';
 import { UserNames } from '../agent/process/user-names.ts';
 import { LocalProcesses } from '../agent/ray/local-processes.ts';
 import { OtherProcesses } from '../agent/ray/other-processes.ts';
+import { isOfRay } from '../agent/ray/ray-process.ts';
 import { findRaylets, rayletAt, type Raylet } from '../agent/ray/raylet.ts';
 import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
 import { openedByRaylets, rememberSockets } from '../agent/ray/sockets.ts';
@@ -94,6 +95,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     localAddresses,
     rayletAt: (pid) => rayletAt(pid, { trust }),
     raylets: knownRaylets,
+    isOfRay,
   });
   const tunnelInterfaces = await openTunnelInterfaces(logger);
   const sharedMembers = new SharedMembers(systemClock, Math.random, localAddresses);

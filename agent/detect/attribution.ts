@@ -18,6 +18,8 @@ export interface FoundProcess {
   readonly description: SocketOwner;
   /** Undefined where that cannot be told. */
   readonly isRaylet: boolean | undefined;
+  /** It is no raylet, and part of the Ray of one of this node: a worker, a driver. */
+  readonly isOfRay?: true;
 }
 
 /** The processes of this node, as far as they may be looked into. */

@@ -20,6 +20,8 @@ interface LocalProcessesOptions {
   readonly rayletAt: (pid: number) => Promise<Raylet | undefined>;
   /** The raylets of this node. */
   readonly raylets: () => Promise<readonly Raylet[]>;
+  /** Whether a process is part of the Ray of these raylets; left out, none is. */
+  readonly isOfRay?: (pid: number, raylets: readonly Raylet[]) => Promise<boolean>;
 }
 
 export class LocalProcesses implements ProcessFinder {
@@ -46,7 +48,15 @@ export class LocalProcesses implements ProcessFinder {
   async find(ends: SocketEnds): Promise<FoundProcess | undefined> {
     const owner = await this.#options.owners.find(ends);
     if (owner === undefined) return undefined;
-    return { description: owner.description, isRaylet: await this.#isRaylet(owner) };
+    const isRaylet = await this.#isRaylet(owner);
+    const isOfRay = isRaylet === false && (await this.#isOfRay(owner));
+    return { description: owner.description, isRaylet, ...(isOfRay ? { isOfRay: true } : {}) };
+  }
+
+  async #isOfRay({ process }: Owner): Promise<boolean> {
+    const { isOfRay, raylets } = this.#options;
+    if (process === undefined || isOfRay === undefined) return false;
+    return isOfRay(process.pid, await raylets());
   }
 
   async #isRaylet({ process, userId }: Owner): Promise<boolean | undefined> {
