@@ -9,6 +9,7 @@ import { readTunnelInterfaces, type TunnelInterface } from '../agent/capture/lin
 import type { PacketSource, PortSet } from '../agent/capture/source.ts';
 import type { AgentConfig } from '../agent/config.ts';
 import { SharedMembers } from '../agent/membership/shared.ts';
+import { OwnSockets } from '../agent/process/own-sockets.ts';
 import { SocketOwners } from '../agent/process/socket-owners.ts';
 import { SocketRoles } from '../agent/process/socket-roles.ts';
 import { isListenedAt, listeningUsers } from '../agent/process/socket-table.ts';
@@ -96,6 +97,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     rayletAt: (pid) => rayletAt(pid, { trust }),
     raylets: knownRaylets,
     isOfRay,
+    ownSockets: new OwnSockets({ clock: systemClock, sockDiag: owners.sockDiag }),
   });
   const tunnelInterfaces = await openTunnelInterfaces(logger);
   const sharedMembers = new SharedMembers(systemClock, Math.random, localAddresses);

@@ -26,6 +26,13 @@ export interface FoundProcess {
 export interface ProcessFinder {
   /** Whether the address is one of this node's. */
   isLocal(address: Address): boolean;
+  /** Whether it is a connection of this very program, while it is open; left out, none is. */
+  isOwn?(ends: {
+    readonly local: Address;
+    readonly localPort: number;
+    readonly remote: Address;
+    readonly remotePort: number;
+  }): boolean;
   /** Whose socket it is; undefined where that cannot be found out. */
   find(ends: {
     readonly local: Address;

@@ -95,8 +95,10 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   const memory = new NodeMemory();
   const toList = rememberList();
   let publish: ((view: GroupView) => void) | undefined;
-  /** The head that was found last; it is asked on after the raylet of this node has ended. */
+  /** The head that was found last; it stays a member when the raylet of this node has ended, and is asked no more. */
   let head: Head | undefined;
+  /** Its cluster, whose shared view is followed on. */
+  let cluster: string | undefined;
   let listed: NodeList | undefined;
   /** Since when a raylet is here, or may be, and nobody has told of the other nodes. */
   let waitingSinceMs: number | undefined;
@@ -116,7 +118,12 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     head = heads.find((each) => head !== undefined && isSameHead(each, head)) ?? heads[0] ?? head;
     noteSeveral(head, heads);
     noteAddressesOf(head);
-    await learnNodes(head, clusterKey(raylets, head), isUrgent);
+    const known = head;
+    const isOfCluster =
+      found === undefined || heads.some((each) => known !== undefined && isSameHead(each, known));
+    // Without a raylet the view of its cluster is followed on; another raylet's cluster is its own.
+    if (heads.length > 0) cluster = clusterKey(raylets, head);
+    await learnNodes(isOfCluster ? head : undefined, cluster, isUrgent);
     const local = dependencies.localAddresses();
     const members = [
       ownMember(raylets, local),
@@ -136,7 +143,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
       ...(listed?.ended === undefined ? {} : { ended: listed.ended }),
       ...(unresolvedNames.length === 0 ? {} : { unresolvedNames }),
     });
-    return isDashboardAway && hasDashboardAnswered ? 'failed' : 'answered';
+    return isOfCluster && isDashboardAway && hasDashboardAnswered ? 'failed' : 'answered';
   }
 
   /** The heads with the addresses of those that are named; a name keeps its last ones while it does not resolve. */

@@ -4,6 +4,7 @@ import { parseAddress } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { FoundProcess, ProcessFinder } from '../detect/attribution.ts';
 import { addressKey } from '../membership/address-history.ts';
+import type { OwnSockets } from '../process/own-sockets.ts';
 import type { SocketEnds } from '../process/sock-diag.ts';
 import type { Owner, SocketOwners } from '../process/socket-owners.ts';
 import type { Raylet } from './raylet.ts';
@@ -12,6 +13,8 @@ import type { Raylet } from './raylet.ts';
 const MAX_AGE_MS = 5000;
 
 interface LocalProcessesOptions {
+  /** The connections of this program; left out, none is known. */
+  readonly ownSockets?: Pick<OwnSockets, 'has'>;
   readonly clock: Pick<Clock, 'monotonic'>;
   readonly owners: Pick<SocketOwners, 'find'>;
   /** Every address of this machine. */
@@ -43,6 +46,10 @@ export class LocalProcesses implements ProcessFinder {
       this.#addresses = new Set(addresses.map(addressKey));
     }
     return this.#addresses.has(addressKey(address));
+  }
+
+  isOwn(ends: SocketEnds): boolean {
+    return this.#options.ownSockets?.has(ends) ?? false;
   }
 
   async find(ends: SocketEnds): Promise<FoundProcess | undefined> {
