@@ -412,7 +412,15 @@ export class Agent {
   }
 
   #saveKnown(): void {
-    this.#known.noteLists(this.#membership.listings());
+    // What is kept over a restart is in wall time: the monotonic clock begins anew.
+    const aheadMs = wallAheadMs(this.#dependencies.clock);
+    this.#known.noteLists(
+      this.#membership
+        .listings()
+        .map((listing) =>
+          listing.asOfMs === undefined ? listing : { ...listing, asOfMs: listing.asOfMs + aheadMs },
+        ),
+    );
     this.#known.save();
   }
 

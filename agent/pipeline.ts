@@ -40,6 +40,12 @@ const MAX_ATTEMPTS_JUDGED = 1000;
 
 /** Why a peer is not allowed that may have joined, or joined again, just now. */
 const MAY_HAVE_JOINED: ReadonlySet<VerdictReason> = new Set<VerdictReason>(['no-rule', 'former-member']);
+const DASHBOARD = 'dashboard';
+/**
+ * For this long after it counts as a member no more, a node that has left may talk to the dashboard as a member may. It is bound
+ * to an address that was a member and to this one service: never to an object manager.
+ */
+const DASHBOARD_GRACE_MS = 60_000;
 
 /** What is known of a flow beyond its packets: the owner's slot in the flow table. */
 interface Judgement {
@@ -54,6 +60,8 @@ interface Judgement {
   reportedPackets: number;
   /** Who has this node's end of it, once that is known. */
   process: FoundProcess | undefined;
+  /** It is a question of this program itself. */
+  readonly isOwn?: true;
   /** What it had carried when it was allowed no more; undefined where it never was allowed. */
   readonly carried: Carried | undefined;
 }
@@ -459,6 +467,11 @@ export class Pipeline implements FrameSink {
       flow.tag = { ...UNWATCHED, timeMs, reportedAtMs: timeMs };
       return;
     }
+    if (verdict?.allowed === false && service === DASHBOARD && this.#isOwnQuestion(flow)) {
+      this.#unexpected.release(flow);
+      flow.tag = { ...UNWATCHED, isOwn: true, timeMs, reportedAtMs: timeMs };
+      return;
+    }
     const wasAllowed = flow.tag?.verdict?.allowed === true && verdict?.allowed === false;
     const carried = wasAllowed ? carriedBy(flow) : flow.tag?.carried;
     flow.tag = {
@@ -474,7 +487,10 @@ export class Pipeline implements FrameSink {
     const { membership } = this.#policy;
     if (service === undefined || verdict === undefined || verdict.allowed) {
       this.#unexpected.release(flow);
-      const mayEnd = membership.isLeaving(initiator, timeMs) || membership.isLeaving(responder, timeMs);
+      const mayEnd =
+        membership.isLeaving(initiator, timeMs) ||
+        membership.isLeaving(responder, timeMs) ||
+        (service === DASHBOARD && membership.isLeaving(initiator, timeMs - DASHBOARD_GRACE_MS));
       if (verdict !== undefined && mayEnd) this.#leaving.add(flow);
     } else {
       const judged = this.#circumstances(ends, verdict, timeMs);
@@ -499,10 +515,10 @@ export class Pipeline implements FrameSink {
     const story = this.#unexpected.unattributed(flow);
     const take = (found: FoundProcess): void => {
       const asking = story ?? this.#unexpected.unattributed(flow);
-      if (asking !== undefined) {
-        this.#unexpected.attribute(asking, found.description, timeOf(flow), found.isRaylet === true);
-      }
+      if (asking !== undefined) this.#unexpected.attribute(asking, found, timeOf(flow));
       if (!isToObjectManager || found.isRaylet !== false) return;
+      // Workers and drivers call each other at any port, and never an object manager.
+      if (found.isOfRay === true && this.#services.isUncertainAt(flow.responder, flow.responder.port)) return;
       this.#foreign.add(
         { flow, service, standing: flow.standing, verdict, owner: found.description },
         timeOf(flow),
@@ -527,14 +543,29 @@ export class Pipeline implements FrameSink {
   #verdictOn({ initiator, responder }: Pick<Ends, 'initiator' | 'responder'>, timeMs: number): Verdict {
     const { ruleset, membership } = this.#policy;
     const services = this.#services.servicesOfMember(responder, responder.port, timeMs);
-    return ruleset.judge(
-      { source: initiator, destination: responder, services, timeMs, wallMs: timeMs + this.#wallAheadMs() },
-      membership,
-    );
+    const connection = { source: initiator, destination: responder, services };
+    const aheadMs = this.#wallAheadMs();
+    const verdict = ruleset.judge({ ...connection, timeMs, wallMs: timeMs + aheadMs }, membership);
+    if (verdict.reason !== 'former-member' || services.some((service) => service !== DASHBOARD))
+      return verdict;
+    // The agent of a node that has left notices it a moment later, and has asked the dashboard meanwhile.
+    const beforeMs = timeMs - DASHBOARD_GRACE_MS;
+    const before = ruleset.judge({ ...connection, timeMs: beforeMs, wallMs: timeMs + aheadMs }, membership);
+    return services.length > 0 && before.allowed ? before : verdict;
   }
 
   #wallAheadMs(): number {
     return this.#options.wallAheadMs?.() ?? 0;
+  }
+
+  /** Whether this very program has opened it, to ask who belongs to the cluster. Its socket is gone before the flow is. */
+  #isOwnQuestion({ initiator, responder, tag, tunnelKey, standing }: Flow<Judgement>): boolean {
+    if (tag?.isOwn === true) return true;
+    const { processes } = this.#options;
+    if (tunnelKey !== 0 || standing === 'attempt' || processes?.isOwn === undefined) return false;
+    if (!processes.isLocal(initiator)) return false;
+    const [local, remote] = [initiator, responder];
+    return processes.isOwn({ local, localPort: local.port, remote, remotePort: remote.port });
   }
 
   #circumstances(

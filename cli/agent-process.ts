@@ -9,12 +9,14 @@ import { readTunnelInterfaces, type TunnelInterface } from '../agent/capture/lin
 import type { PacketSource, PortSet } from '../agent/capture/source.ts';
 import type { AgentConfig } from '../agent/config.ts';
 import { SharedMembers } from '../agent/membership/shared.ts';
+import { OwnSockets } from '../agent/process/own-sockets.ts';
 import { SocketOwners } from '../agent/process/socket-owners.ts';
 import { SocketRoles } from '../agent/process/socket-roles.ts';
 import { isListenedAt, listeningUsers } from '../agent/process/socket-table.ts';
 import { UserNames } from '../agent/process/user-names.ts';
 import { LocalProcesses } from '../agent/ray/local-processes.ts';
 import { OtherProcesses } from '../agent/ray/other-processes.ts';
+import { isOfRay } from '../agent/ray/ray-process.ts';
 import { findRaylets, rayletAt, type Raylet } from '../agent/ray/raylet.ts';
 import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
 import { openedByRaylets, rememberSockets } from '../agent/ray/sockets.ts';
@@ -94,6 +96,8 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     localAddresses,
     rayletAt: (pid) => rayletAt(pid, { trust }),
     raylets: knownRaylets,
+    isOfRay,
+    ownSockets: new OwnSockets({ clock: systemClock, sockDiag: owners.sockDiag }),
   });
   const tunnelInterfaces = await openTunnelInterfaces(logger);
   const sharedMembers = new SharedMembers(systemClock, Math.random, localAddresses);

@@ -10,6 +10,7 @@ const FOLDERS = ['agent', 'cli', 'collector', 'common', 'rules'];
 const READERS: Readonly<Record<string, string>> = {
   'agent/capture/libpcap-child.ts': 'stamps packets, as the kernel does',
   'agent/capture/linux/flow-reader.ts': 'stamps counts, as the kernel stamps packets',
+  'agent/agent.ts': 'age of the lists that were kept over a restart',
   'agent/capture/packet-time.ts': 'translates stamps of packets to the monotonic clock',
   'agent/uplink/session.ts': 'tells the collector what time it is here',
   'cli/notify.ts': 'times of a sample',

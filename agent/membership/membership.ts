@@ -365,7 +365,7 @@ export class Membership implements MembershipView {
    * One without the head that this node knows is of another cluster.
    */
   recall(lists: readonly (Listing & { readonly asOfMs: number })[]): void {
-    const nowMs = this.#clock.now();
+    const nowMs = this.#clock.monotonic();
     for (const { source, members, asOfMs } of lists) {
       const view = this.#viewsOf(CLUSTER_GROUP).find(({ provider }) => provider.name === source);
       if (view === undefined || view.hasAnswered || view.provider.given === 'in the rules') continue;

@@ -95,8 +95,9 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   const memory = new NodeMemory();
   const toList = rememberList();
   let publish: ((view: GroupView) => void) | undefined;
-  /** The head that was found last; it is asked on after the raylet of this node has ended. */
+  /** The head that was found last; it stays a member when the raylet of this node has ended, and is asked no more. */
   let head: Head | undefined;
+  /** Its cluster, whose shared view is followed on. */
   let cluster: string | undefined;
   let listed: NodeList | undefined;
   /** Since when a raylet is here, or may be, and nobody has told of the other nodes. */
@@ -117,8 +118,12 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     head = heads.find((each) => head !== undefined && isSameHead(each, head)) ?? heads[0] ?? head;
     noteSeveral(head, heads);
     noteAddressesOf(head);
-    cluster = clusterKey(raylets, head);
-    const result = await learnNodes(head, cluster, isUrgent);
+    const known = head;
+    const isOfCluster =
+      found === undefined || heads.some((each) => known !== undefined && isSameHead(each, known));
+    // Without a raylet the view of its cluster is followed on; another raylet's cluster is its own.
+    if (heads.length > 0) cluster = clusterKey(raylets, head);
+    const result = await learnNodes(isOfCluster ? head : undefined, cluster, isUrgent);
     const local = dependencies.localAddresses();
     const members = [
       ownMember(raylets, local),
@@ -217,8 +222,8 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     if (from !== undefined) await askDashboard(from, isUrgent);
     if (of !== undefined && from !== undefined && !isDashboardAway && listed !== undefined)
       sharedMembers?.offer(of, listed.members);
-    const isExpected = hasDashboardAnswered || shared !== undefined;
-    return isExpected && (isDashboardAway || from === undefined) ? 'failed' : 'answered';
+    if (from === undefined) return shared === undefined ? 'answered' : 'failed';
+    return isDashboardAway && (hasDashboardAnswered || shared !== undefined) ? 'failed' : 'answered';
   }
 
   async function askDashboard(from: Head, isUrgent: boolean): Promise<void> {

@@ -88,6 +88,13 @@ export async function isStill(
 ): Promise<boolean> {
   return (await readStat(join(proc, String(pid))))?.startTicks === startTicks;
 }
+/** The process that started it, or that has taken it over since; undefined where it is gone. */
+export async function readParent(proc: string, pid: number): Promise<number | undefined> {
+  const status = await readStart(join(proc, `${pid}/status`), MAX_SMALL_FILE_BYTES);
+  const parent = /^PPid:\s+(\d+)$/m.exec(status ?? '')?.[1];
+  return parent === undefined ? undefined : Number(parent);
+}
+
 /** When a process started, in ms since the epoch. */
 export async function startTimeMs(proc: string, { startTicks }: ProcessFacts): Promise<number | undefined> {
   const bootSeconds = /^btime (\d+)$/m.exec((await readStart(join(proc, 'stat'), MAX_STAT_BYTES)) ?? '')?.[1];

@@ -177,6 +177,37 @@ describe('createRayProvider', () => {
     };
   }
 
+  it.each([
+    ['no raylet is left', []],
+    ['only an unproven one is left', [{ ...raylet, isProven: false, gcsAddress: '' }]],
+  ])('asks the head no more once its raylet has ended, and keeps what it knows: %s', async (_title, left) => {
+    let raylets: readonly Raylet[] = [raylet];
+    const asking = createRayProvider({ ...dependencies([]), findRaylets: () => Promise.resolve(raylets) });
+    await asking.start((view) => views.push(view));
+    const asked = credentials.length;
+    raylets = left;
+    for (let look = 0; look < 3; look++) expect(await asking.refresh?.()).toBe('answered');
+    expect(credentials).toHaveLength(asked);
+    expect(views.at(-1)?.members.map(({ id }) => id)).toEqual(expect.arrayContaining(['127.0.0.1', 'bb']));
+    raylets = [raylet];
+    await asking.refresh?.();
+    expect(credentials.length).toBeGreaterThan(asked);
+    await asking.stop();
+  });
+
+  it('asks the head on while raylets cannot be looked for', async () => {
+    let isHidden = false;
+    const findRaylets = (): Promise<readonly Raylet[]> =>
+      isHidden ? Promise.reject(new Error('hidden')) : Promise.resolve([raylet]);
+    const asking = createRayProvider({ ...dependencies([]), findRaylets });
+    await asking.start(() => {});
+    const asked = credentials.length;
+    isHidden = true;
+    await asking.refresh?.();
+    expect(credentials.length).toBeGreaterThan(asked);
+    await asking.stop();
+  });
+
   it('knows this machine before a raylet runs', async () => {
     await start(provider([]));
     expect(newest()).toEqual(['this node: 127.0.0.1 10.0.0.2']);
