@@ -60,7 +60,7 @@ export interface AgentDependencies extends MembershipDependencies {
   /** The interfaces of this machine that end tunnels. */
   readonly tunnelInterfaces?: () => readonly TunnelInterface[];
   readonly processCounters: () => SocketOwnerCounters;
-  /** The TCP connections that this node's raylets opened. */
+  /** The TCP connections that this node's raylets opened; the same list as before where none was made since. */
   readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
   /** The name of a user of this machine; undefined where it has none, or none is asked for. */
   readonly userName?: (userId: number) => Promise<string | undefined>;
@@ -95,6 +95,8 @@ export class Agent {
   /** Whether the last look at the raylets still runs: however long it takes, there is one at a time. */
   #isLookingAtRaylets = false;
   #socketLook: Promise<void> = Promise.resolve();
+  /** The last list of the raylets' connections. */
+  #rayletSockets: readonly ProcessSocket[] | undefined;
   /** Reports of anomalies that reached the disk. */
   #anomalies = 0;
   /** Up to the last survey. */
@@ -315,9 +317,12 @@ export class Agent {
   async #lookAtRayletSockets(): Promise<void> {
     const { clock, rayletSockets } = this.#dependencies;
     const sockets = await rayletSockets();
-    const established = sockets.filter(({ state }) => state === 'established');
-    // First: what is watched from here on was not captured when it was opened.
-    this.#unseen.look(established, clock.monotonic());
+    // First: what is watched from here on was not captured when it was opened. A connection of an old list may have ended.
+    if (sockets !== this.#rayletSockets) {
+      const established = sockets.filter(({ state }) => state === 'established');
+      this.#unseen.look(established, clock.monotonic());
+    }
+    this.#rayletSockets = sockets;
     for (const { remote, remotePort } of sockets) {
       this.#pipeline.observeRayletConnection(remote, remotePort, clock.monotonic());
     }

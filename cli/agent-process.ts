@@ -10,6 +10,7 @@ import { readTunnelInterfaces, type TunnelInterface } from '../agent/capture/lin
 import type { PacketSource, PortSet } from '../agent/capture/source.ts';
 import type { AgentConfig } from '../agent/config.ts';
 import { SharedMembers } from '../agent/membership/shared.ts';
+import { openSocketList, readActiveOpens } from '../agent/process/socket-list.ts';
 import { SocketOwners } from '../agent/process/socket-owners.ts';
 import { SocketRoles } from '../agent/process/socket-roles.ts';
 import { listeningUsers } from '../agent/process/socket-table.ts';
@@ -18,7 +19,7 @@ import { LocalProcesses } from '../agent/ray/local-processes.ts';
 import { OtherProcesses } from '../agent/ray/other-processes.ts';
 import { findRaylets, rayletAt, type Raylet } from '../agent/ray/raylet.ts';
 import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
-import { openedByRaylets, rememberSockets } from '../agent/ray/sockets.ts';
+import { RayletSockets } from '../agent/ray/sockets.ts';
 import { AgentKey } from '../agent/uplink/agent-key.ts';
 import { createUplink } from '../agent/uplink/client.ts';
 import { openSpool } from '../agent/uplink/spool.ts';
@@ -93,6 +94,13 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   });
   const knownRaylets = (): Promise<readonly Raylet[]> => raylets().catch(() => []);
   const owners = await SocketOwners.open(systemClock, logger);
+  const socketList = await openSocketList(logger);
+  const rayletSockets = new RayletSockets({
+    clock: systemClock,
+    raylets: knownRaylets,
+    list: socketList.list,
+    activeOpens: readActiveOpens,
+  });
   const processes = new LocalProcesses({
     clock: systemClock,
     owners,
@@ -141,7 +149,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         }),
         tunnelInterfaces,
         processCounters: () => owners.counters,
-        rayletSockets: rememberSockets(systemClock, async () => openedByRaylets(await knownRaylets())),
+        rayletSockets: () => rayletSockets.opened(),
         createId: randomUUID,
         random: Math.random,
         rulesRefused: () => rules.refused,
@@ -171,6 +179,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     );
   } catch (error) {
     owners.close();
+    socketList.close();
     spool.close();
     throw error;
   }
@@ -181,6 +190,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
       await rules.close();
       await agent.stop();
       owners.close();
+      socketList.close();
       spool.close();
     },
   };

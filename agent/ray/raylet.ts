@@ -25,7 +25,7 @@ import {
   type ProcessIdentity,
 } from '../process/process-facts.ts';
 import { socketInodesOf } from '../process/socket-holder.ts';
-import { readSocketTable, type TableEntry } from '../process/socket-table.ts';
+import { readListeners, type TableEntry } from '../process/socket-table.ts';
 import { OVERDUE, processReads, trustedReads } from '../process/timed-reads.ts';
 import { PlasmawatchError } from '../../common/errors.ts';
 import type { OtherProcesses } from './other-processes.ts';
@@ -277,12 +277,8 @@ async function listeningPorts(
 ): Promise<ReadonlySet<number> | undefined> {
   const inodes = await socketInodesOf(proc, pid);
   if (inodes === undefined && !byUser) return undefined;
-  const listeners = await readSocketTable(
-    proc,
-    pid,
-    (socket) =>
-      socket.state === 'listen' &&
-      (inodes === undefined ? socket.userId === userId : inodes.has(socket.inode)),
+  const listeners = await readListeners(proc, pid, (socket) =>
+    inodes === undefined ? socket.userId === userId : inodes.has(socket.inode),
   );
   return new Set(listeners.map(({ localPort }) => localPort));
 }
@@ -290,8 +286,7 @@ async function listeningPorts(
 /** The table of a process is that of its namespace: where this process has none to show, that of the first who asks. */
 function rememberListeners(proc: string): Listeners {
   let read: Promise<readonly TableEntry[]> | undefined;
-  const listening = (pid: number | 'self'): Promise<TableEntry[]> =>
-    readSocketTable(proc, pid, ({ state }) => state === 'listen');
+  const listening = (pid: number | 'self'): Promise<TableEntry[]> => readListeners(proc, pid, () => true);
   return (pid) => {
     read ??= listening('self').then((own) => (own.length > 0 ? own : listening(pid)));
     return read;
