@@ -84,7 +84,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     maxBytes: config.spool.maxSize,
     maxReports: MAX_SPOOLED_REPORTS,
   });
-  const others = new OtherProcesses(systemClock);
+  const others = new OtherProcesses();
   const userNames = new UserNames(systemClock);
   const trust = await rayletTrust(config.ray, terminal);
   const raylets = rememberRaylets({

@@ -8,6 +8,7 @@
  * A raylet that is not proven is a hint: its ports are watched as well. It says nothing else that is believed.
  */
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { readForeignEnds, readForeignStart } from '../process/foreign-files.ts';
 import {
   areOthersHidden,
@@ -83,6 +84,8 @@ const MAX_LOG_LINE_LENGTH = 4096;
 const MAX_NUMBER_BYTES = 32;
 /** Programs of users who are not trusted that are looked at, at a time. More are hints that nobody needs. */
 const MAX_UNTRUSTED = 64;
+/** Processes that are looked at between two pauses in which packets are handled: some 2 ms. */
+const PROCESSES_BETWEEN_PAUSES = 50;
 
 interface RayletSearch extends ProcessSearch {
   /** For who looks again and again: what is noted there is not asked. */
@@ -110,7 +113,8 @@ export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> 
   const raylets: Raylet[] = [];
   const listeners = rememberListeners(proc);
   let untrusted = 0;
-  for (const pid of others?.toAsk(pids) ?? pids) {
+  for (const [index, pid] of (others?.toAsk(pids) ?? pids).entries()) {
+    if (index % PROCESSES_BETWEEN_PAUSES === PROCESSES_BETWEEN_PAUSES - 1) await setImmediate();
     const isTrusted = isTrustedWith(trust, await readUsers(proc, pid));
     const isOneTooMany = !isTrusted && untrusted >= MAX_UNTRUSTED;
     if (isOneTooMany || !(await isCandidate(proc, pid, isTrusted))) {
