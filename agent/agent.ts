@@ -76,7 +76,7 @@ export interface AgentDependencies extends MembershipDependencies {
   /** The interfaces of this machine that end tunnels. */
   readonly tunnelInterfaces?: () => readonly TunnelInterface[];
   readonly processCounters: () => SocketOwnerCounters;
-  /** The TCP connections that this node's raylets opened. */
+  /** The TCP connections that this node's raylets opened; the same list as before where none was made since. */
   readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
   /** Whether somebody listens at an endpoint of this machine; left out where that cannot be seen. */
   readonly isListenedAt?: (address: Address, port: number) => Promise<boolean>;
@@ -126,6 +126,8 @@ export class Agent {
   /** Whether the last look at the raylets still runs: however long it takes, there is one at a time. */
   #isLookingAtRaylets = false;
   #socketLook: Promise<void> = Promise.resolve();
+  /** The last list of the raylets' connections. */
+  #rayletSockets: readonly ProcessSocket[] | undefined;
   /** Reports of anomalies that reached the disk. */
   #anomalies = 0;
   /** Up to the last survey. */
@@ -503,9 +505,12 @@ export class Agent {
       sockets.map(({ remote }) => remote),
       readMs,
     );
-    const established = sockets.filter(({ state }) => state === 'established');
-    // First: what is watched from here on was not captured when it was opened.
-    this.#unseen.look(established, clock.monotonic());
+    // First: what is watched from here on was not captured when it was opened. A connection of an old list may have ended.
+    if (sockets !== this.#rayletSockets) {
+      const established = sockets.filter(({ state }) => state === 'established');
+      this.#unseen.look(established, clock.monotonic());
+    }
+    this.#rayletSockets = sockets;
     for (const { remote, remotePort } of sockets) {
       this.#pipeline.observeRayletConnection(remote, remotePort, clock.monotonic());
     }

@@ -10,6 +10,7 @@ import type { PacketSource, PortSet } from '../agent/capture/source.ts';
 import type { AgentConfig } from '../agent/config.ts';
 import { SharedMembers } from '../agent/membership/shared.ts';
 import { OwnSockets } from '../agent/process/own-sockets.ts';
+import { openSocketList, readActiveOpens } from '../agent/process/socket-list.ts';
 import { SocketOwners } from '../agent/process/socket-owners.ts';
 import { SocketRoles } from '../agent/process/socket-roles.ts';
 import { isListenedAt, listeningUsers } from '../agent/process/socket-table.ts';
@@ -19,7 +20,7 @@ import { OtherProcesses } from '../agent/ray/other-processes.ts';
 import { isOfRay } from '../agent/ray/ray-process.ts';
 import { findRaylets, rayletAt, type Raylet } from '../agent/ray/raylet.ts';
 import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
-import { openedByRaylets, rememberSockets } from '../agent/ray/sockets.ts';
+import { RayletSockets } from '../agent/ray/sockets.ts';
 import { AgentKey } from '../agent/uplink/agent-key.ts';
 import { createUplink } from '../agent/uplink/client.ts';
 import { resolveEndpoint } from '../agent/uplink/endpoint.ts';
@@ -80,7 +81,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     maxBytes: config.spool.maxSize,
     maxReports: MAX_SPOOLED_REPORTS,
   });
-  const others = new OtherProcesses(systemClock);
+  const others = new OtherProcesses();
   const userNames = new UserNames(systemClock);
   const trust = await rayletTrust(config.ray, terminal);
   const raylets = rememberRaylets({
@@ -90,6 +91,13 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   });
   const knownRaylets = (): Promise<readonly Raylet[]> => raylets().catch(() => []);
   const owners = await SocketOwners.open(systemClock, logger);
+  const socketList = await openSocketList(logger);
+  const rayletSockets = new RayletSockets({
+    clock: systemClock,
+    raylets: knownRaylets,
+    list: socketList.list,
+    activeOpens: readActiveOpens,
+  });
   const processes = new LocalProcesses({
     clock: systemClock,
     owners,
@@ -148,7 +156,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         }),
         tunnelInterfaces,
         processCounters: () => owners.counters,
-        rayletSockets: rememberSockets(systemClock, async () => openedByRaylets(await knownRaylets())),
+        rayletSockets: () => rayletSockets.opened(),
         createId: randomUUID,
         random: Math.random,
         rulesRefused: () => rules.refused,
@@ -184,6 +192,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     );
   } catch (error) {
     owners.close();
+    socketList.close();
     spool.close();
     throw error;
   }
@@ -200,6 +209,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
       await rules.close();
       await agent.stop();
       owners.close();
+      socketList.close();
       spool.close();
     },
   };

@@ -8,6 +8,7 @@
  * A raylet that is not proven is a hint: its ports are watched as well. It says nothing else that is believed.
  */
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { readForeignStart } from '../process/foreign-files.ts';
 import {
   areOthersHidden,
@@ -24,7 +25,7 @@ import {
   type ProcessIdentity,
 } from '../process/process-facts.ts';
 import { socketInodesOf } from '../process/socket-holder.ts';
-import { readSocketTable, type TableEntry } from '../process/socket-table.ts';
+import { readListeners, type TableEntry } from '../process/socket-table.ts';
 import { OVERDUE, processReads, trustedReads } from '../process/timed-reads.ts';
 import { isLoopback } from '../../common/address.ts';
 import { PlasmawatchError } from '../../common/errors.ts';
@@ -88,6 +89,8 @@ const LEFT_TO_CHANCE = '0';
 const MAX_LISTENING_PORTS = 8;
 /** Programs of users who are not trusted that are looked at, at a time. More are hints that nobody needs. */
 const MAX_UNTRUSTED = 64;
+/** Processes that are looked at between two pauses in which packets are handled: some 2 ms. */
+const PROCESSES_BETWEEN_PAUSES = 50;
 
 interface RayletSearch extends ProcessSearch {
   /** For who looks again and again: what is noted there is not asked. */
@@ -115,7 +118,8 @@ export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> 
   const raylets: Raylet[] = [];
   const listeners = rememberListeners(proc);
   let untrusted = 0;
-  for (const pid of others?.toAsk(pids) ?? pids) {
+  for (const [index, pid] of (others?.toAsk(pids) ?? pids).entries()) {
+    if (index % PROCESSES_BETWEEN_PAUSES === PROCESSES_BETWEEN_PAUSES - 1) await setImmediate();
     const isTrusted = isTrustedWith(trust, await readUsers(proc, pid));
     const isOneTooMany = !isTrusted && untrusted >= MAX_UNTRUSTED;
     if (isOneTooMany || !(await isCandidate(proc, pid, isTrusted))) {
@@ -289,12 +293,8 @@ async function portsListenedAt(
 ): Promise<OwnPorts | undefined> {
   const inodes = await socketInodesOf(proc, pid);
   if (inodes === undefined && !byUser) return undefined;
-  const listeners = await readSocketTable(
-    proc,
-    pid,
-    (socket) =>
-      socket.state === 'listen' &&
-      (inodes === undefined ? socket.userId === userId : inodes.has(socket.inode)),
+  const listeners = await readListeners(proc, pid, (socket) =>
+    inodes === undefined ? socket.userId === userId : inodes.has(socket.inode),
   );
   const reachable = inodes === undefined ? [] : listeners.filter(({ local }) => !isLoopback(local));
   return { all: portsOf(listeners), reachable: [...portsOf(reachable)] };
@@ -307,8 +307,7 @@ function portsOf(listeners: readonly TableEntry[]): Set<number> {
 /** The table of a process is that of its namespace: where this process has none to show, that of the first who asks. */
 function rememberListeners(proc: string): Listeners {
   let read: Promise<readonly TableEntry[]> | undefined;
-  const listening = (pid: number | 'self'): Promise<TableEntry[]> =>
-    readSocketTable(proc, pid, ({ state }) => state === 'listen');
+  const listening = (pid: number | 'self'): Promise<TableEntry[]> => readListeners(proc, pid, () => true);
   return (pid) => {
     read ??= listening('self').then((own) => (own.length > 0 ? own : listening(pid)));
     return read;

@@ -144,7 +144,7 @@ export class WatchedAgent {
         localAddresses: () => [NODE_ADDRESS],
         ...noProcesses,
         processes,
-        rayletSockets: () => Promise.resolve(this.sockets),
+        rayletSockets: () => Promise.resolve([...this.sockets]),
         createId: () => `anomaly-${++ids}`,
         random: () => 0.5,
         onAnomaly: () => {},

@@ -338,31 +338,53 @@ describe('findRaylets', () => {
     });
   });
 
-  it('asks a process that is none twice, and again a minute later, where it looks again and again', async () => {
-    const clock = { monotonic: () => nowMs };
-    let nowMs = 0;
-    const others = new OtherProcesses(clock);
+  it('asks a process that is none twice, and again within twelve searches where it runs another program', async () => {
+    const others = new OtherProcesses(proc);
     const pids = async (): Promise<number[]> =>
       (await findRaylets({ proc, others, trust })).map(({ pid }) => pid);
     const become = (pid: number): Promise<void> => addFile(`${pid}/cmdline`, `${rayletArgv().join('\0')}\0`);
+    const statOf = (pid: number, name: string, argumentsStart: number): Promise<void> =>
+      addFile(
+        `${pid}/stat`,
+        `${pid} (${name}) S 1 ${'0 '.repeat(17)}${pid} ${'0 '.repeat(25)}${argumentsStart} 0\n`,
+      );
     await addProcess(50, ['python', 'forked and about to be a raylet']);
-    await addProcess(60, ['python', 'train.py']);
+    for (const pid of [60, 61, 62]) {
+      await addProcess(pid, ['python', 'train.py']);
+      await statOf(pid, 'python', 4096);
+    }
     await addProcess(70, rayletArgv(), { listensOn: [] });
     expect(await pids()).toEqual([]);
     await become(50);
     await addProcess(80, rayletArgv());
     expect(await pids()).toEqual([50, 80]);
-    await become(60);
+    for (const pid of [60, 61, 62]) await become(pid);
     // One that has the name and does not listen yet is no other process.
     await addLink('70/fd/0', 'socket:[43800]');
     await addFile('70/net/tcp6', listenerLine(43_800));
     expect(await pids()).toEqual([50, 70, 80]);
-    nowMs = 60_000;
-    expect(await pids()).toEqual([50, 60, 70, 80]);
+    // By its name, and where it had that name already, by the place of its arguments.
+    await statOf(60, 'raylet', 4096);
+    await statOf(61, 'python', 8192);
+    for (let search = 1; search < 12; search++) await pids();
+    expect(await pids()).toEqual([50, 60, 61, 70, 80]);
+    // What a program writes over its arguments is a hint at most, and nothing that is searched for as often.
+    for (let search = 0; search < 12 * 120; search++) others.toAsk([60, 61, 62]);
+    expect(await pids()).toContain(62);
+  });
+
+  it('asks for no process but for new ones, however many there are', async () => {
+    const others = new OtherProcesses(proc);
+    const all = Array.from({ length: 2000 }, (_, index) => index + 1);
+    for (let look = 0; look < 2; look++) for (const pid of others.toAsk(all)) others.note(pid);
+    let asked = 0;
+    for (let search = 0; search < 12; search++) asked += others.toAsk(all).length;
+    expect(asked).toBe(0);
+    expect(others.toAsk([...all, 5000])).toEqual([5000]);
   });
 
   it('asks a process that has the number of one that is gone', async () => {
-    const others = new OtherProcesses({ monotonic: () => 0 });
+    const others = new OtherProcesses(proc);
     await addProcess(50, ['python']);
     for (let look = 0; look < 3; look++) await findRaylets({ proc, others, trust });
     await rm(join(proc, '50'), { recursive: true });
