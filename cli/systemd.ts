@@ -17,8 +17,8 @@ import { plainText } from '../common/plain-text.ts';
 
 /** Pings in the time after which systemd ends the service: some may be late on a busy machine. */
 const PINGS_PER_DEADLINE = 4;
-/** How often the status is compared where no watchdog is configured. */
-const STATUS_INTERVAL_MS = 15_000;
+/** How often systemd hears of the service at least. */
+const STATUS_INTERVAL_MS = 5000;
 /** Longer is cut: it is one line of `systemctl status`. */
 const MAX_STATUS_LENGTH = 1000;
 /** Room for a path in `struct sockaddr_un`, its last NUL included (unix(7)). */
@@ -68,8 +68,7 @@ export class Systemd {
       return;
     }
     this.#report(['READY=1']);
-    const intervalMs =
-      this.#deadlineMs === undefined ? STATUS_INTERVAL_MS : this.#deadlineMs / PINGS_PER_DEADLINE;
+    const intervalMs = Math.min(STATUS_INTERVAL_MS, (this.#deadlineMs ?? Infinity) / PINGS_PER_DEADLINE);
     this.#timer = clock.every(intervalMs, () => this.#report([]));
   }
 

@@ -10,7 +10,8 @@ packages=(
   netcat-openbsd            # a program that is no raylet
   influxdb                  # a real InfluxDB 1.6.7
   docker-compose            # checks docker-compose.yml
-  systemd                   # systemd-analyze checks the units
+  systemd systemd-container # systemd-analyze checks the units, systemd-nspawn boots machines
+  debootstrap               # a bare Debian for them
   openssl                   # certificates for the TLS tests
   prometheus prometheus-alertmanager rsyslog rsyslog-gnutls  # real servers for the receivers, and promtool
 )
