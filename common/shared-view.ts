@@ -75,6 +75,8 @@ export const membersReportSchema = z.strictObject(viewFields);
 export const followMembersSchema = z.strictObject({
   type: z.literal('follow-members'),
   cluster: clusterKeySchema,
+  /** Where this node's own raylet has the head of the cluster: what an agent there reads needs no other's word. */
+  heads: z.array(address).max(MAX_NODE_ADDRESSES).optional(),
 });
 /** Collector to agent: what another agent has read. */
 export const sharedMembersSchema = z.strictObject({ ...viewFields, reporter: z.string().max(128) });

@@ -207,7 +207,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     isUrgent: boolean,
   ): Promise<LookResult> {
     const { sharedMembers } = dependencies;
-    const shared = of === undefined ? undefined : sharedMembers?.restOn(of);
+    const shared = of === undefined ? undefined : sharedMembers?.restOn(of, head?.addresses);
     if (shared !== undefined) listed = shared;
     if (shared !== undefined && !isUrgent) return 'answered';
     // Somebody unknown talks, and the view may be of before that node joined. Where only the head reaches its dashboard, or this agent

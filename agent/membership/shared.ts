@@ -68,6 +68,8 @@ export class SharedMembers implements MembersLink {
   readonly #localAddresses: () => readonly string[];
   /** By cluster that is followed. */
   readonly #followed = new Map<string, PortMemory>();
+  /** By cluster: where this node's own raylet has the head of it. */
+  readonly #heads = new Map<string, readonly string[]>();
   readonly #views = new Map<string, ForeignView & { readonly heardAtMs: number }>();
   /** By cluster whose reporter is lost: from when on this agent may try. */
   readonly #tryFromMs = new Map<string, number>();
@@ -96,8 +98,12 @@ export class SharedMembers implements MembersLink {
     this.#localAddresses = localAddresses;
   }
 
-  /** The view of another agent, to rest on; undefined where this one is to ask the source itself. */
-  restOn(cluster: string): ForeignView | undefined {
+  /**
+   * The view of another agent, to rest on; undefined where this one is to ask the source itself.
+   * @param heads where this node's own raylet has the head of the cluster; an agent there needs no other's word
+   */
+  restOn(cluster: string, heads: readonly Address[] = []): ForeignView | undefined {
+    this.#noteHeads(cluster, heads);
     this.#follow(cluster);
     const view = this.#views.get(cluster);
     if (view === undefined) return undefined;
@@ -123,7 +129,7 @@ export class SharedMembers implements MembersLink {
       };
       const pending: PendingRefresh = { cluster, sinceMs, timer, settle };
       this.#refreshes.add(pending);
-      this.#send?.({ type: 'follow-members', cluster });
+      this.#send?.(this.#followMessage(cluster));
     });
   }
 
@@ -158,7 +164,7 @@ export class SharedMembers implements MembersLink {
     this.#send = send;
     this.#told.clear();
     this.#followNodes();
-    for (const cluster of this.#followed.keys()) send({ type: 'follow-members', cluster });
+    for (const cluster of this.#followed.keys()) send(this.#followMessage(cluster));
   }
 
   disconnected(): void {
@@ -250,11 +256,26 @@ export class SharedMembers implements MembersLink {
     const [oldest] = this.#followed.keys();
     if (oldest !== undefined && this.#followed.size >= MAX_CLUSTERS) this.#forget(oldest);
     this.#followed.set(cluster, new PortMemory());
-    this.#send?.({ type: 'follow-members', cluster });
+    this.#send?.(this.#followMessage(cluster));
+  }
+
+  #followMessage(cluster: string): FollowMembers {
+    const heads = this.#heads.get(cluster) ?? [];
+    return { type: 'follow-members', cluster, ...(heads.length === 0 ? {} : { heads: [...heads] }) };
+  }
+
+  /** A head that moves, or whose name resolves only now, is told at once. */
+  #noteHeads(cluster: string, heads: readonly Address[]): void {
+    if (heads.length === 0) return;
+    const texts = heads.slice(0, MAX_NODE_ADDRESSES).map(formatAddress);
+    const isSame = this.#heads.get(cluster)?.join() === texts.join();
+    this.#heads.set(cluster, texts);
+    if (!isSame && this.#followed.has(cluster)) this.#send?.(this.#followMessage(cluster));
   }
 
   #forget(cluster: string): void {
     this.#followed.delete(cluster);
+    this.#heads.delete(cluster);
     this.#views.delete(cluster);
     this.#tryFromMs.delete(cluster);
     this.#told.delete(cluster);
