@@ -245,7 +245,7 @@ describe.each(DISTURBANCES)('while the clock is $name', ({ apply, isPause, byMs 
       url: 'http://alerts.example',
       clock: parts.clock,
       fetch: (_url, request) => {
-        alerts = JSON.parse(String(request?.body)) as typeof alerts;
+        alerts = JSON.parse(typeof request?.body === 'string' ? request.body : '[]') as typeof alerts;
         return Promise.resolve(new Response('', { headers: { date: new Date(itsMs()).toUTCString() } }));
       },
     });
