@@ -78,7 +78,7 @@ describe('the monotonic clock', () => {
 
 describe('a timer', () => {
   it('that is late for a pause of the process waits for the rest of its time', () => {
-    const work = vi.fn();
+    const work = vi.fn<() => void>();
     machine.clock.after(60_000, work);
     machine.run(20_000);
     machine.skip(HOUR_MS);
@@ -89,7 +89,7 @@ describe('a timer', () => {
   });
 
   it('can be cancelled while it waits for the rest', () => {
-    const work = vi.fn();
+    const work = vi.fn<() => void>();
     const timer = machine.clock.after(60_000, work);
     machine.skip(HOUR_MS);
     vi.advanceTimersByTime(60_000);
@@ -99,7 +99,7 @@ describe('a timer', () => {
   });
 
   it('of more than 2^31 ms does not fire at once', () => {
-    const work = vi.fn();
+    const work = vi.fn<() => void>();
     machine.clock.after(2 ** 31 + 1000, work);
     machine.run(1000);
     expect(work).not.toHaveBeenCalled();
