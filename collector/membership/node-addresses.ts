@@ -180,6 +180,8 @@ export class NodeAddresses {
     if (others.some(connects)) return 'another agent connects from it';
     if (from === address) return undefined;
     if (others.length > 0) return 'named by several agents';
+    // What counts already is not taken back: an agent that has not heard of it yet may have opened the incident.
+    if (this.#published.get(agent)?.addresses.includes(address) === true) return undefined;
     return this.#isUnknownPeer(address) ? 'unknown peer of an open incident' : undefined;
   }
 
