@@ -2,6 +2,9 @@
 import type { Frame } from '../capture/source.ts';
 import { LINKTYPE_ETHERNET } from './link-type.ts';
 
+/** LINKTYPE_RAW: the live ring, which tells the address beside the packet. */
+const LINKTYPE_RAW = 101;
+
 /** LINKTYPE_LINUX_SLL2, which names the interface; without that (LINKTYPE_LINUX_SLL) frames of several segments look alike. */
 const LINKTYPE_LINUX_COOKED_2 = 276;
 const ETHERNET_SOURCE = 6;
@@ -38,6 +41,7 @@ export class LinkSource {
  */
 export function readLinkSource(frame: Frame, source: LinkSource): boolean {
   if (frame.linkType === LINKTYPE_ETHERNET) return readEthernet(frame, source);
+  if (frame.linkType === LINKTYPE_RAW) return frame.linkAddressOffset > 0 && readBeside(frame, source);
   return frame.linkType === LINKTYPE_LINUX_COOKED_2 && readCooked(frame, source);
 }
 
@@ -60,6 +64,16 @@ function readEthernet({ view, offset, capturedLength, interfaceIndex }: Frame, s
     view.getUint16(offset + type),
     source,
   );
+}
+
+function readBeside(
+  { view, offset, capturedLength, interfaceIndex, linkAddressOffset, strippedVlan }: Frame,
+  source: LinkSource,
+): boolean {
+  source.mac = view.getUint16(linkAddressOffset) * 2 ** 32 + view.getUint32(linkAddressOffset + 2);
+  source.segment = interfaceIndex + strippedVlan * 2 ** 24;
+  const type = capturedLength > 0 && view.getUint8(offset) >>> 4 === 6 ? IPV6 : IPV4;
+  return readTimeToLive(view, offset, offset + capturedLength, type, source);
 }
 
 function readCooked({ view, offset, capturedLength }: Frame, source: LinkSource): boolean {

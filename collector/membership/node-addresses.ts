@@ -49,7 +49,6 @@ interface Claim {
   readonly from: string;
   /** In the agent's order, the one first by which it knows that sources list it. */
   readonly addresses: readonly string[];
-  heardAtMs: number;
 }
 
 interface Published extends NodeEntry {
@@ -91,14 +90,12 @@ export class NodeAddresses {
   /** Takes what an agent says of its own node. */
   report(follower: Follower, members: readonly SharedMember[] | undefined): void {
     const { agent, isBound = false, from } = follower;
-    const heardAtMs = this.#options.clock.monotonic();
     const addresses = [...new Set((members?.[0]?.addresses ?? []).flatMap(plain))];
     const before = this.#claims.get(agent);
-    const isSame =
-      before !== undefined && before.from === from && before.addresses.join() === addresses.join();
-    if (!isSame && before === undefined && !this.#makeRoom(isBound, from)) return;
+    if (before === undefined && !this.#makeRoom(isBound, from)) return;
+    // Set anew at the end: they stand in the order in which they were heard.
     this.#forget(agent);
-    this.#claims.set(agent, { agent, isBound, from, addresses, heardAtMs });
+    this.#claims.set(agent, { agent, isBound, from, addresses });
     for (const address of addresses) {
       const agents = this.#agentsOf.get(address) ?? new Set();
       this.#agentsOf.set(address, agents.add(agent));
@@ -183,6 +180,8 @@ export class NodeAddresses {
     if (others.some(connects)) return 'another agent connects from it';
     if (from === address) return undefined;
     if (others.length > 0) return 'named by several agents';
+    // What counts already is not taken back: an agent that has not heard of it yet may have opened the incident.
+    if (this.#published.get(agent)?.addresses.includes(address) === true) return undefined;
     return this.#isUnknownPeer(address) ? 'unknown peer of an open incident' : undefined;
   }
 

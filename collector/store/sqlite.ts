@@ -223,7 +223,9 @@ class SqliteStore implements Store {
     const found = this.#queries.number(
       `SELECT EXISTS (
          SELECT 1 FROM incidents WHERE state <> 'resolved' AND json_extract(incident, '$.peer') = ?
-           AND json_extract(incident, '$.kind') <> 'new-member') AS value`,
+           AND json_extract(incident, '$.kind') IN
+             ('unexpected-peer', 'unexpected-destination', 'former-member', 'not-ray', 'scan', 'volume')
+           AND json_extract(incident, '$.fingerprint') NOT LIKE '%-attempt"%') AS value`,
       [address],
     );
     return found === 1;

@@ -254,7 +254,10 @@ export interface Store {
   updateIncident(incident: Incident): void;
   incident(id: string): Incident | undefined;
   unresolvedCount(): number;
-  /** Whether an incident that is not resolved accuses this address, as an unknown peer or a destination. */
+  /**
+   * Whether an incident that is not resolved accuses this address, as an unknown peer or a destination. Attempts that nobody
+   * answered accuse nobody: anybody can send them in any name.
+   */
   hasUnresolvedPeer(address: string): boolean;
   /** Unresolved incidents that an agent's report opened; counts no further than to `limit`. */
   unresolvedOf(agent: string, limit: number): number;

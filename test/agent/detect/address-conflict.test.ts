@@ -2,7 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { Frame } from '../../../agent/capture/source.ts';
 import type { Pipeline } from '../../../agent/pipeline.ts';
+import { NodeAddresses } from '../../../agent/membership/node-addresses.ts';
 import type { Anomaly } from '../../../common/event.ts';
+import { CLAIMED } from '../../../common/shared-view.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { openPipeline } from '../../support/judging-pipeline.ts';
 
@@ -297,6 +299,29 @@ describe('an unknown peer', () => {
     expect(await messageOf(MAC_W2, ['10.0.1.1', '10.0.1.2', '10.0.1.3', '10.0.1.4'])).toMatch(
       /\(no rule allows it\)$/,
     );
+  });
+});
+
+describe('an unknown peer that a node says is its own address', () => {
+  const nodes = async (claimed: boolean): Promise<Anomaly[]> => {
+    const nodeAddresses = new NodeAddresses();
+    const { pipeline, anomalies } = await openPipeline({
+      members: [`${W1}:${PORT}`, `${W2}:${PORT}`],
+      clock: new FakeClock(START * 1000),
+      nodeAddresses,
+    });
+    const group = claimed ? { group: CLAIMED } : {};
+    nodeAddresses.take([{ id: 'w2', addresses: claimed ? [UNKNOWN] : [W2, UNKNOWN], ports: [], ...group }]);
+    contact(pipeline, { mac: MAC_ROGUE, from: UNKNOWN, time: START });
+    return anomalies;
+  };
+
+  it('is reported with the hint while that does not count, and not once it does', async () => {
+    const [anomaly, ...others] = await nodes(true);
+    expect(others).toEqual([]);
+    expect(anomaly).toMatchObject({ kind: 'unexpected-peer', severity: 'critical' });
+    expect(anomaly?.message).toMatch(/; it may be a second address of w2, whose agent says so: resolve/);
+    expect(await nodes(false)).toEqual([]);
   });
 });
 

@@ -212,6 +212,18 @@ describe('an agent lies about its own node and nothing else', () => {
     expect(w2.membership.claimant(address(STRANGER))).toBeUndefined();
   });
 
+  it('what counts is not taken back by an incident of an agent that has not heard of it yet', async () => {
+    let isOpen = false;
+    const { agent, pass } = fleet({ isUnknownPeer: () => isOpen });
+    const w2 = await agent('w2', { own: [W2] });
+    const w1 = await agent('w1', { own: [W1, '10.9.0.11'] });
+    pass();
+    isOpen = true;
+    w1.offer();
+    pass();
+    expect(w2.isMember('10.9.0.11')).toBe(true);
+  });
+
   it('a store that cannot say whether an incident is open counts as one that is', async () => {
     const { agent, pass } = fleet({
       isUnknownPeer: () => {
