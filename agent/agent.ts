@@ -255,7 +255,12 @@ export class Agent {
     await membership.start();
     const known = new KnownMembers(dependencies.membersStore);
     const { keepMs } = dependencies.times ?? DEFAULT_TIMES;
-    membership.recall(known.lastLists(dependencies.clock.now(), keepMs));
+    const { clock } = dependencies;
+    const aheadMs = wallAheadMs(clock);
+    const lists = known.lastLists(clock.now(), keepMs);
+    membership.recall(
+      lists.map(({ source, members, asOfMs }) => ({ source, members, asOfMs: asOfMs - aheadMs })),
+    );
     const agent = new Agent(options, { membership, known }, dependencies);
     try {
       await agent.#begin();

@@ -73,8 +73,9 @@ function titleOfOne(incident: Titled, where: string, who = ''): string {
 }
 
 /** The nodes to which something happened: not the one that is the peer itself, unless there is no other. */
-function withoutPeer({ nodes, nodeCount, highlights }: Titled): Pick<Titled, 'nodes' | 'nodeCount'> {
-  const peers = new Set(highlights.filter(({ isPeer }) => isPeer).map(({ node }) => node));
+function withoutPeer({ peer, nodes, nodeCount, highlights }: Titled): Pick<Titled, 'nodes' | 'nodeCount'> {
+  const ofPeer = highlights.filter(({ ownAddress }) => ownAddress !== undefined && ownAddress === peer);
+  const peers = new Set(ofPeer.map(({ node }) => node));
   const others = nodes.filter((node) => !peers.has(node));
   if (others.length === 0) return { nodes, nodeCount };
   return { nodes: others, nodeCount: nodeCount - (nodes.length - others.length) };

@@ -102,8 +102,8 @@ export interface Highlight {
   readonly state: FlowState | null;
   readonly severity: Severity;
   readonly dataBytes: number;
-  /** The node is the peer itself: its agent sees the connection from the other end. */
-  readonly isPeer?: true;
+  /** The address of the connection's end that is on the node, where the agent tells: the peer itself may run an agent. */
+  readonly ownAddress?: string;
   /** What the agent says, fit to be shown: with the agent's name, on one line, cut. */
   readonly text: string;
 }

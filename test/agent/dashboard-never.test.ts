@@ -184,13 +184,14 @@ describe('an agent that is restarted while nothing answers', () => {
   const DAY_MS = 86_400_000;
 
   /** What an agent keeps that has seen the list of its cluster; the clock goes on from there. */
-  async function before() {
+  async function before(aheadMs = 0) {
     let saved: SavedMembers | undefined;
     const membersStore: MembersStore = {
       load: () => saved && savedMembersSchema.parse(JSON.parse(JSON.stringify(saved))),
       save: (members) => (saved = members),
     };
     const after = await WorkerAgent.start({ isDashboardThere: true, membersStore });
+    after.clock.step(aheadMs);
     await after.pass(20);
     await after.stop();
     return { after, membersStore };
@@ -209,8 +210,8 @@ describe('an agent that is restarted while nothing answers', () => {
     await worker.stop();
   });
 
-  it('says that the list is stale, by the time of its last answer', async () => {
-    const { after, membersStore } = await before();
+  it.each([0, -6, 6])('says that the list is stale, with the wall clock %d hours ahead', async (hours) => {
+    const { after, membersStore } = await before(hours * 3_600_000);
     after.clock.advance(MINUTE_S * 1000 * 10);
     const worker = await WorkerAgent.start({ after, membersStore });
     await worker.pass(15);

@@ -125,7 +125,7 @@ describe('titleOf', () => {
 
   it('counts the nodes to which something happened, and not the one that is the peer itself', () => {
     const seenBy = (node: string, localEnd: Anomaly['localEnd']) =>
-      contactOf({ peer: '10.77.0.11', node, localEnd });
+      contactOf({ peer: '10.77.0.50', node, localEnd });
     const incident = (...reports: Anomaly[]): Titled => {
       const nodes = reports.map(({ node }) => node);
       const members = reports.map((report) => ({
@@ -137,7 +137,7 @@ describe('titleOf', () => {
       return incidentOf(reports[0] as Anomaly, { nodes, nodeCount: nodes.length, highlights });
     };
     const [w1, b1, b2] = [seenBy('w1', 'source'), seenBy('b1', 'destination'), seenBy('b2', undefined)];
-    const title = 'Unexpected peer 10.77.0.11 talks to the object manager on';
+    const title = 'Unexpected peer 10.77.0.50 talks to the object manager on';
     expect(titleOf(incident(b1, w1))).toBe(`${title} b1`);
     expect(titleOf(incident(w1, b1, b2))).toBe(`${title} b1 and 1 more node`);
     // Nobody else has seen it: the node is all there is.
