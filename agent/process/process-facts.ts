@@ -97,7 +97,7 @@ export async function readParent(proc: string, pid: number): Promise<number | un
 
 /** How many descriptors a process has room for now (`FDSize`): no fewer than are open. A usual number where that is not told. */
 export async function readDescriptorCount(proc: string, pid: number): Promise<number> {
-  const status = await readStart(join(proc, `${pid}/status`), MAX_SMALL_FILE_BYTES);
+  const status = await readStart(join(proc, `${pid}/status`), MAX_STATUS_BYTES);
   return Number(/^FDSize:\s+(\d+)$/m.exec(status ?? '')?.[1] ?? USUAL_DESCRIPTORS);
 }
 
