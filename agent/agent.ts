@@ -365,11 +365,11 @@ export class Agent {
 
   async #begin(): Promise<void> {
     const { clock, createUplink } = this.#dependencies;
+    await this.#lookForPort();
     await this.#capture.start(this.#pipeline.services.ports());
     this.#dependencies.sharedMembers?.offerOwn(this.#membership.ownAddresses());
     this.#uplink = createUplink(this.#capture.name, () => this.counters());
     this.#uplink.start();
-    await this.#lookForPort();
     this.#membership.onChange(() => this.#membershipChanged());
     this.#reportNewMembers();
     this.#clockWatch.start();

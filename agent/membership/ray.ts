@@ -37,6 +37,8 @@ import type { SharedMembers } from './shared.ts';
 const POLL_INTERVAL_MS = 5000;
 const LONGEST_POLL_INTERVAL_MS = 10_000;
 const MILLISECONDS_A_MEGABYTE = 1000;
+/** Time without a proven raylet after which the head is asked no more, though an unproven one is here. */
+const UNPROVEN_FOR_MS = 10_000;
 const LOOPBACK = '127.0.0.1';
 /** Addresses of a head elsewhere that are asked, one after the other. */
 const MAX_ASKED = 3;
@@ -97,6 +99,8 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   let publish: ((view: GroupView) => void) | undefined;
   /** The head that was found last; it stays a member when the raylet of this node has ended, and is asked no more. */
   let head: Head | undefined;
+  /** When a proven raylet named it last, or might have. */
+  let provenAtMs = -Infinity;
   /** Its cluster, whose shared view is followed on. */
   let cluster: string | undefined;
   let listed: NodeList | undefined;
@@ -119,8 +123,10 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     noteSeveral(head, heads);
     noteAddressesOf(head);
     const known = head;
-    const isOfCluster =
-      found === undefined || heads.some((each) => known !== undefined && isSameHead(each, known));
+    if (found === undefined || heads.some((each) => known !== undefined && isSameHead(each, known)))
+      provenAtMs = clock.monotonic();
+    // Whose proof is late on a busy node is still here: only a node without any raylet has left at once.
+    const isOfCluster = found?.length !== 0 && clock.monotonic() - provenAtMs < UNPROVEN_FOR_MS;
     // Without a raylet the view of its cluster is followed on; another raylet's cluster is its own.
     if (heads.length > 0) cluster = clusterKey(raylets, head);
     const result = await learnNodes(isOfCluster ? head : undefined, cluster, isUrgent);

@@ -95,6 +95,15 @@ export async function readParent(proc: string, pid: number): Promise<number | un
   return parent === undefined ? undefined : Number(parent);
 }
 
+/** How many descriptors a process has room for now (`FDSize`): no fewer than are open. A usual number where that is not told. */
+export async function readDescriptorCount(proc: string, pid: number): Promise<number> {
+  const status = await readStart(join(proc, `${pid}/status`), MAX_STATUS_BYTES);
+  return Number(/^FDSize:\s+(\d+)$/m.exec(status ?? '')?.[1] ?? USUAL_DESCRIPTORS);
+}
+
+/** The kernel's smallest table that grew once (NR_OPEN_DEFAULT is 64). */
+const USUAL_DESCRIPTORS = 256;
+
 /** When a process started, in ms since the epoch. */
 export async function startTimeMs(proc: string, { startTicks }: ProcessFacts): Promise<number | undefined> {
   const bootSeconds = /^btime (\d+)$/m.exec((await readStart(join(proc, 'stat'), MAX_STAT_BYTES)) ?? '')?.[1];

@@ -19,6 +19,7 @@ import {
 } from '../process/proc-files.ts';
 import {
   isStill,
+  readDescriptorCount,
   readProcessIdentity,
   readRealGroup,
   readUsers,
@@ -71,7 +72,7 @@ export interface Raylet extends ServicePortsOfNode {
   readonly nodeManagerPort: number | undefined;
   /** Where the object manager's port was found; `argv` where it was not. */
   readonly how: 'argv' | 'log' | 'listening';
-  /** Where its port is not known: the ports at which a proven raylet listens, of which one is the object manager's. */
+  /** Where its port is not known: the ports at which it listens, of which one is the object manager's. */
   readonly listeningPorts?: readonly number[];
 }
 
@@ -83,6 +84,9 @@ const MAX_PROGRAM_BYTES = 4096;
 const MAX_LOG_LINE_LENGTH = 4096;
 /** A file that holds a number. */
 const MAX_NUMBER_BYTES = 32;
+/** Descriptors of unproven raylets that are looked at in one search, and of those of one user. */
+const MAX_UNPROVEN_DESCRIPTORS = 16_384;
+const MAX_DESCRIPTORS_OF_USER = 8192;
 /** A port that was left to chance, on the command line. */
 const LEFT_TO_CHANCE = '0';
 /** Ports of a raylet that are told where its own is not known: it listens at two. */
@@ -101,6 +105,7 @@ interface RayletSearch extends ProcessSearch {
 
 interface Examination extends RayletSearch {
   readonly listeners: Listeners;
+  readonly descriptors: DescriptorAllowance;
 }
 
 /** The listening sockets of our network namespace, read once for all programs that are no more than a hint. */
@@ -117,6 +122,7 @@ export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> 
   const pids = await listProcesses(proc);
   const raylets: Raylet[] = [];
   const listeners = rememberListeners(proc);
+  const descriptors = new DescriptorAllowance();
   let untrusted = 0;
   for (const [index, pid] of (others?.toAsk(pids) ?? pids).entries()) {
     if (index % PROCESSES_BETWEEN_PAUSES === PROCESSES_BETWEEN_PAUSES - 1) await setImmediate();
@@ -127,7 +133,7 @@ export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> 
       continue;
     }
     if (!isTrusted) untrusted++;
-    const raylet = await examine(pid, { ...search, listeners });
+    const raylet = await examine(pid, { ...search, listeners, descriptors });
     if (raylet !== undefined) raylets.push(raylet);
   }
   if (raylets.length === 0 && (await areOthersHidden(proc))) {
@@ -151,7 +157,11 @@ export async function rayletAt(
   if (!isTrustedWith(trust, await readUsers(proc, pid))) return undefined;
   try {
     return (await isCandidate(proc, pid, true))
-      ? await examine(pid, { ...search, listeners: rememberListeners(proc) })
+      ? await examine(pid, {
+          ...search,
+          listeners: rememberListeners(proc),
+          descriptors: new DescriptorAllowance(),
+        })
       : undefined;
   } catch (error) {
     // Whoever does not let itself be looked at is not proven.
@@ -238,29 +248,31 @@ async function examine(pid: number, search: Examination): Promise<Raylet | undef
 async function describeUntrusted(
   identity: ProcessIdentity,
   options: RayletOptions,
-  { trust = TRUST_ROOT, listeners }: Examination,
+  search: Examination,
 ): Promise<Raylet | undefined> {
+  const { trust = TRUST_ROOT } = search;
   const isOther = identity.executable !== '' && !isRayletPath(identity.executable, trust);
-  return isOther ? undefined : describeUnproven(listeners, identity, options, 'user');
+  return isOther ? undefined : describeUnproven(search, identity, options, 'user');
 }
 
 async function examineTrusted(
   identity: ProcessIdentity,
   options: RayletOptions,
-  { proc = '/proc', trust = TRUST_ROOT, listeners }: Examination,
+  search: Examination,
 ): Promise<Raylet | undefined> {
+  const { proc = '/proc', trust = TRUST_ROOT } = search;
   const file = await proveFile(proc, identity, trust).catch(() => 'refuted' as const);
   if (file === 'refuted') return undefined;
   const isEnough =
     file === 'proven' || (file === 'hidden' && mayBeHidden(trust) && (await isOwnProgram(proc, identity)));
-  if (!isEnough) return describeUnproven(listeners, identity, options, file === 'hidden' ? 'hidden' : 'file');
+  if (!isEnough) return describeUnproven(search, identity, options, file === 'hidden' ? 'hidden' : 'file');
   const own = await portsListenedAt(proc, identity, mayBeHidden(trust));
   const raylet = await describeProven(proc, identity, options, { mayRead: file === 'proven', own });
   const listens = raylet.objectManagerPort === undefined ? undefined : own?.all.has(raylet.objectManagerPort);
   if (listens === false) return undefined;
   // Where its port is not known, the file has to do.
   const isProven = listens === true || (raylet.objectManagerPort === undefined && file === 'proven');
-  return isProven ? { ...raylet, isProven } : describeUnproven(listeners, identity, options, 'hidden');
+  return isProven ? { ...raylet, isProven } : describeUnproven(search, identity, options, 'hidden');
 }
 
 function mayBeHidden({ isUserNamed, executable }: RayletTrust): boolean {
@@ -314,9 +326,9 @@ function rememberListeners(proc: string): Listeners {
   };
 }
 
-/** A hint: the ports of its command line where its user does listen, and nothing from any file. */
+/** A hint: the ports of its command line where its user does listen, or those at which it does, and nothing from any file. */
 async function describeUnproven(
-  listeners: Listeners,
+  { proc = '/proc', listeners, descriptors }: Examination,
   { pid, startTicks, userId, executable }: ProcessIdentity,
   options: RayletOptions,
   doubt: Doubt,
@@ -326,6 +338,14 @@ async function describeUnproven(
   const [objectManagerPort, nodeManagerPort] = claimed.map((port) =>
     own.some(({ localPort }) => localPort === port) ? port : undefined,
   );
+  const isRandom = options.get('object_manager_port') === LEFT_TO_CHANCE;
+  const inodes =
+    isRandom && (await descriptors.mayBeRead(proc, pid, userId))
+      ? await socketInodesOf(proc, pid)
+      : undefined;
+  const reachable = own.filter(({ local, inode }) => inodes?.has(inode) === true && !isLoopback(local));
+  const candidates = [...portsOf(reachable)].filter((port) => port !== nodeManagerPort);
+  const hints = describeCandidates(candidates);
   return {
     pid,
     startTicks,
@@ -339,7 +359,37 @@ async function describeUnproven(
     objectManagerPort,
     nodeManagerPort,
     how: 'argv',
+    ...hints,
   };
+}
+
+/** A random port of a raylet that is not proven: the one at which it listens, or each where there are several. */
+function describeCandidates(
+  ports: readonly number[],
+): Partial<Pick<Raylet, 'objectManagerPort' | 'how' | 'listeningPorts'>> {
+  if (ports.length === 0) return {};
+  if (ports.length === 1) return { objectManagerPort: ports[0], how: 'listening' };
+  return { listeningPorts: ports.slice(0, MAX_LISTENING_PORTS) };
+}
+
+/**
+ * Which processes without proof may be looked into, as to where they listen: reading a descriptor takes 9 µs, and anybody can start
+ * programs that are called raylet and have thousands. Whoever uses up what there is hides the random port of another unproven raylet,
+ * and that is said to be a guess then.
+ */
+class DescriptorAllowance {
+  readonly #spent = new Map<number, number>();
+  #left = MAX_UNPROVEN_DESCRIPTORS;
+
+  /** Whether there is room for the process's descriptors; takes it. */
+  async mayBeRead(proc: string, pid: number, userId: number): Promise<boolean> {
+    const count = await readDescriptorCount(proc, pid);
+    const spent = (this.#spent.get(userId) ?? 0) + count;
+    if (count > this.#left || spent > MAX_DESCRIPTORS_OF_USER) return false;
+    this.#left -= count;
+    this.#spent.set(userId, spent);
+    return true;
+  }
 }
 
 interface Sight {

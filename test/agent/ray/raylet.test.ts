@@ -285,6 +285,49 @@ describe('findRaylets', () => {
     ]);
   });
 
+  it('knows of a raylet that is not proven where it listens itself, and takes nothing else of it', async () => {
+    await addRandomRaylet(7, {
+      files: { [`${FOLDER}/raylet.out`]: OWN_START },
+      ports: [36_875],
+      user: STRANGER,
+    });
+    await addRandomRaylet(8, { ports: [40_001, 40_002], user: STRANGER });
+    // Another program of that user listens, too.
+    await addFile(
+      'self/net/tcp6',
+      [36_875, 40_001, 40_002, 50_000].map((port) => listenerLine(port, STRANGER)).join(''),
+    );
+    const [first, second] = await findRaylets({ proc, trust });
+    expect(first).toMatchObject({
+      isProven: false,
+      objectManagerPort: 36_875,
+      how: 'listening',
+      gcsAddress: '',
+    });
+    expect(second).toMatchObject({ isProven: false, listeningPorts: [40_001, 40_002] });
+    expect(second?.objectManagerPort).toBeUndefined();
+  });
+
+  it('looks into so many descriptors of raylets that are not proven, and of each user into a part of these', async () => {
+    const at = async (pid: number, user: number, descriptors: number): Promise<void> => {
+      await addRandomRaylet(pid, { ports: [20_000 + pid], user });
+      const status = await readFile(join(proc, `${pid}/status`), 'utf8');
+      await addFile(`${pid}/status`, `${status}FDSize:\t${descriptors}\n`);
+    };
+    await at(1, STRANGER, 8192);
+    await at(2, STRANGER, 64);
+    await at(3, 60_000, 1_048_576);
+    await at(4, 60_001, 4096);
+    await at(5, 60_002, 4096);
+    await at(6, 60_003, 64);
+    const tables = await Promise.all(
+      [1, 2, 3, 4, 5, 6].map((pid) => readFile(join(proc, `${pid}/net/tcp6`), 'utf8')),
+    );
+    await addFile('self/net/tcp6', tables.join(''));
+    const ports = (await findRaylets({ proc, trust })).map(({ objectManagerPort }) => objectManagerPort);
+    expect(ports).toEqual([20_001, undefined, undefined, 20_004, 20_005, undefined]);
+  });
+
   it('finds the port that it begins to listen at later', async () => {
     await addRandomRaylet(6316, { files: { [`${FOLDER}/raylet.out`]: OWN_START }, ports: [] });
     expect((await findRaylet({ proc, trust }))?.objectManagerPort).toBeUndefined();
@@ -307,16 +350,17 @@ describe('findRaylets', () => {
     readonly output?: string;
     readonly error?: string;
     readonly ports?: readonly number[];
+    readonly user?: number;
   }
 
   /** A raylet with random ports that listens at both of them, and its logs as it sees them. */
   async function addRandomRaylet(
     pid: number,
-    { options = {}, files = {}, output, error, ports = [36_875, 39_629] }: LogPlaces,
+    { options = {}, files = {}, output, error, ports = [36_875, 39_629], user = USER }: LogPlaces,
   ): Promise<void> {
-    await addProcess(pid, rayletArgv({ ...RANDOM_PORTS, ...options }), { listensOn: [] });
+    await addProcess(pid, rayletArgv({ ...RANDOM_PORTS, ...options }), { listensOn: [], user });
     for (const [index, port] of ports.entries()) await addLink(`${pid}/fd/${index + 10}`, `socket:[${port}]`);
-    await addFile(`${pid}/net/tcp6`, ports.map((port) => listenerLine(port)).join(''));
+    await addFile(`${pid}/net/tcp6`, ports.map((port) => listenerLine(port, user)).join(''));
     for (const [path, text] of Object.entries(files)) await addFile(`${pid}/root${path}`, text);
     if (output !== undefined) await addLink(`${pid}/fd/1`, output);
     if (error !== undefined) await addLink(`${pid}/fd/2`, error);
