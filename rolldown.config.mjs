@@ -14,7 +14,7 @@ export default defineConfig({
   },
   platform: 'node',
   // What every command needs before it can do anything becomes part of it; all other packages stay outside.
-  external: (id, importer = '') => isPackage(id) && id !== 'yargs' && !importer.includes('/node_modules/'),
+  external: (id, importer = '') => isPackage(id) && !['yargs','zod','yaml'].includes(id) && !importer.includes('/node_modules/'),
   optimization: { inlineConst: { mode: 'all', pass: 3 } },
   output: {
     dir: 'dist',

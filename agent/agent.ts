@@ -3,17 +3,21 @@ import { CaptureLoop } from './capture/loop.ts';
 import type { PacketSource, PortSet } from './capture/source.ts';
 import type { ProcessFinder } from './detect/attribution.ts';
 import { BlindDetector, type Unrecorded } from './detect/blind.ts';
+import { FirstList } from './detect/first-list.ts';
 import { KnownMembers, type MembersStore } from './detect/known-members.ts';
 import { reportNewMembers } from './detect/new-members.ts';
 import { RayletConflictDetector } from './detect/raylet-conflict.ts';
 import type { Reporting } from './detect/reporting.ts';
 import { StaleMembershipDetector } from './detect/stale-membership.ts';
+import { UnconfirmedPortDetector } from './detect/unconfirmed-port.ts';
 import { SETTLE_MS, type Look } from './detect/unexpected.ts';
+import { UnknownMembershipDetector, type MembershipState } from './detect/unknown-membership.ts';
 import { UnseenConnections } from './detect/unseen.ts';
 import type { TunnelInterface } from './capture/linux/tunnel-interfaces.ts';
 import { FreshLook } from './membership/fresh-look.ts';
 import { createMembership, type MembershipDependencies } from './membership/from-rules.ts';
 import type { Membership } from './membership/membership.ts';
+import { findOwnPort, isConfirmed, type OwnPort } from './membership/own-port.ts';
 import type { LookResult } from './membership/provider.ts';
 import { agentCounters, type AgentCounters } from './metrics.ts';
 import { Pipeline, type PipelineTotals } from './pipeline.ts';
@@ -24,15 +28,20 @@ import type { Uplink } from './uplink/client.ts';
 import { importanceOf } from './uplink/importance.ts';
 import { ReportQueue } from './uplink/report-queue.ts';
 import type { Spool } from './uplink/spool.ts';
+import type { Address } from '../common/address.ts';
 import type { Timer } from '../common/clock.ts';
 import type { Anomaly, Report } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
-import { DEFAULT_TIMES } from '../rules/membership.ts';
+import { DEFAULT_TIMES, FIRST_LIST_MS } from '../rules/membership.ts';
+import { OBJECT_MANAGER } from '../rules/schema.ts';
 
 const TICK_INTERVAL_MS = 1000;
 /** How often losses are looked at, and long connections reported. */
 const SURVEY_INTERVAL_MS = 10_000;
 const STALE_AFTER_MS = 300_000;
+const CONFIRM_WITHIN_MS = 300_000;
+/** Guessed ports that are named. */
+const MAX_GUESSED = 16;
 
 export interface AgentOptions {
   /** This node's name in reports. */
@@ -44,6 +53,10 @@ export interface AgentOptions {
   readonly isCapturedEverywhere?: boolean;
   /** The age past which it is reported that nobody tells who is a member, in ms; five minutes when left out. */
   readonly staleAfterMs?: number;
+  /** Whether a raylet runs on this machine; so it is when left out. */
+  readonly isRayExpected?: boolean;
+  /** The time without a confirmed object-manager port past which it is reported, in ms; five minutes when left out. */
+  readonly confirmWithinMs?: number;
 }
 
 export interface AgentDependencies extends MembershipDependencies {
@@ -62,8 +75,12 @@ export interface AgentDependencies extends MembershipDependencies {
   readonly processCounters: () => SocketOwnerCounters;
   /** The TCP connections that this node's raylets opened. */
   readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
+  /** Whether somebody listens at an endpoint of this machine; left out where that cannot be seen. */
+  readonly isListenedAt?: (address: Address, port: number) => Promise<boolean>;
   /** The name of a user of this machine; undefined where it has none, or none is asked for. */
   readonly userName?: (userId: number) => Promise<string | undefined>;
+  /** This machine's addresses with the length of their network; `localAddresses` where left out. */
+  readonly localNetworks?: () => readonly string[];
   /** Keeps who is known as a member over a restart; left out, nobody is. */
   readonly membersStore?: MembersStore;
   /** Unique ids of anomalies. */
@@ -84,6 +101,9 @@ export class Agent {
   readonly #reporting: Reporting;
   readonly #blind: BlindDetector;
   readonly #stale: StaleMembershipDetector;
+  readonly #unknown: UnknownMembershipDetector;
+  readonly #firstList: FirstList;
+  readonly #unconfirmed: UnconfirmedPortDetector;
   readonly #conflict: RayletConflictDetector;
   readonly #unseen: UnseenConnections;
   readonly #known: KnownMembers;
@@ -91,6 +111,12 @@ export class Agent {
   readonly #queue: ReportQueue;
   readonly #timers: Timer[] = [];
   #membership: Membership;
+  #ruleset: Ruleset;
+  readonly #isRayExpected: boolean;
+  /** This node's object-manager port, as it was found last. */
+  #ownPort: OwnPort | undefined;
+  #portLook: Promise<void> = Promise.resolve();
+  #isLookingForPort = false;
   #uplink: Uplink | undefined;
   /** Whether the last look at the raylets still runs: however long it takes, there is one at a time. */
   #isLookingAtRaylets = false;
@@ -106,10 +132,36 @@ export class Agent {
     const { clock, logger, spool, createId } = dependencies;
     this.#dependencies = dependencies;
     this.#membership = membership;
+    this.#ruleset = ruleset;
+    this.#isRayExpected = options.isRayExpected ?? true;
     this.#queue = new ReportQueue({ spool, clock, logger, stored: (reports) => this.#stored(reports) });
     this.#reporting = { node, createId, report: (anomaly) => this.#queue.push(anomaly) };
     this.#blind = new BlindDetector(this.#reporting);
-    this.#stale = new StaleMembershipDetector(this.#reporting, options.staleAfterMs ?? STALE_AFTER_MS);
+    const staleAfterMs = options.staleAfterMs ?? STALE_AFTER_MS;
+    this.#stale = new StaleMembershipDetector(this.#reporting, staleAfterMs);
+    this.#unknown = new UnknownMembershipDetector(this.#reporting, staleAfterMs);
+    const { graceMs, firstListMs = FIRST_LIST_MS } = dependencies.times ?? DEFAULT_TIMES;
+    // The membership is another one after each change of the rules.
+    const currentMembership = (): Membership => this.#membership;
+    this.#firstList = new FirstList({
+      membership: {
+        get hasList() {
+          return currentMembership().hasList;
+        },
+        get awaitedSinceMs() {
+          return currentMembership().awaitedSinceMs;
+        },
+      },
+      longestMs: firstListMs,
+      settleMs: SETTLE_MS,
+      graceMs,
+      localNetworks: dependencies.localNetworks ?? dependencies.localAddresses,
+      knownAddresses: () => this.#membership.members().flatMap(({ addresses }) => addresses),
+    });
+    this.#unconfirmed = new UnconfirmedPortDetector(
+      this.#reporting,
+      options.confirmWithinMs ?? CONFIRM_WITHIN_MS,
+    );
     this.#conflict = new RayletConflictDetector({
       ...this.#reporting,
       userName: dependencies.userName ?? (() => Promise.resolve(undefined)),
@@ -138,8 +190,9 @@ export class Agent {
       hashSeed,
       waiting: {
         clock,
-        graceMs: (dependencies.times ?? DEFAULT_TIMES).graceMs,
+        graceMs,
         ask: () => this.#freshLook.ask(),
+        firstList: this.#firstList,
       },
     });
     this.#freshLook = new FreshLook({
@@ -191,6 +244,11 @@ export class Agent {
     return this.#pipeline.services.ports();
   }
 
+  /** This node's object-manager port, and who says so. */
+  get ownPort(): OwnPort | undefined {
+    return this.#ownPort;
+  }
+
   /** The cluster members that are known by name now. */
   get membership(): Membership {
     return this.#membership;
@@ -203,6 +261,7 @@ export class Agent {
     membership.inherit(before);
     await membership.start();
     this.#membership = membership;
+    this.#ruleset = ruleset;
     membership.onChange(() => this.#membershipChanged());
     this.#reportNewMembers();
     this.#pipeline.setPolicy({ ruleset, membership });
@@ -240,8 +299,12 @@ export class Agent {
       anomalies: this.#anomalies,
       queue: this.#queue.counters(),
       rulesRefused: this.#dependencies.rulesRefused(),
+      ownPort: this.#ownPort,
       members: this.#membership.nodeCount(),
-      membershipAgeMs: this.#membership.ageMs(this.#dependencies.clock.now()),
+      membershipAgeMs: this.#membership.ageMs(this.#dependencies.clock.monotonic()),
+      unresolvedNames: this.#membership.unresolvedNames(),
+      isMembershipKnown: this.#membership.awaitedSinceMs === undefined,
+      peersPending: this.#pipeline.peersAwaitingList().length,
     });
   }
 
@@ -251,7 +314,10 @@ export class Agent {
     await this.#capture.stop();
     await this.#freshLook.stop();
     await this.#socketLook;
-    this.#pipeline.end(this.#dependencies.clock.now());
+    const nowMs = this.#dependencies.clock.monotonic();
+    this.#unknown.stop(this.#membershipState(nowMs), nowMs);
+    await this.#portLook;
+    this.#pipeline.end(nowMs);
     this.#queue.end();
     await this.#uplink?.stop();
     await this.#membership.stop();
@@ -263,6 +329,7 @@ export class Agent {
     await this.#capture.start(this.#pipeline.services.ports());
     this.#uplink = createUplink(this.#capture.name, () => this.counters());
     this.#uplink.start();
+    await this.#lookForPort();
     this.#membership.onChange(() => this.#membershipChanged());
     this.#reportNewMembers();
     this.#timers.push(
@@ -272,7 +339,7 @@ export class Agent {
   }
 
   #tick(): void {
-    this.#pipeline.tick(this.#dependencies.clock.now());
+    this.#pipeline.tick(this.#dependencies.clock.monotonic());
     this.#queue.flush();
     if (!this.#isLookingAtRaylets) this.#socketLook = this.#lookAtRaylets();
   }
@@ -281,7 +348,7 @@ export class Agent {
     this.#isLookingAtRaylets = true;
     try {
       const raylets = await this.#dependencies.findRaylets().catch(() => undefined);
-      if (raylets !== undefined) await this.#conflict.observe(raylets, this.#dependencies.clock.now());
+      if (raylets !== undefined) await this.#conflict.observe(raylets, this.#dependencies.clock.monotonic());
       await this.#lookAtRayletSockets();
     } finally {
       this.#isLookingAtRaylets = false;
@@ -289,7 +356,7 @@ export class Agent {
   }
 
   #survey(): void {
-    const nowMs = this.#dependencies.clock.now();
+    const nowMs = this.#dependencies.clock.monotonic();
     const { received, dropped } = this.#capture.counters();
     const totals = this.#pipeline.totals();
     const lost = (dropped ?? 0) + totals.undecodable + totals.evictedConnections;
@@ -299,11 +366,63 @@ export class Agent {
     this.#blind.observe({ received, lost, isCapturing, unseenConnections, unrecorded }, nowMs);
     this.#logTurnedAwayEvidence(totals.turnedAwayEvidence);
     this.#membership.expire(nowMs);
-    this.#stale.observe(this.#membership.ageMs(nowMs), nowMs);
+    const { hasList } = this.#membership;
+    this.#stale.observe(hasList ? this.#membership.ageMs(nowMs) : 0, nowMs);
+    this.#unknown.observe(this.#membershipState(nowMs), nowMs);
+    if (!this.#isLookingForPort) this.#portLook = this.#lookForPort();
     this.#pipeline.refreshTunnels();
     this.#pipeline.reportOpenFlows(nowMs);
     this.#known.save();
     this.#queue.flush();
+  }
+
+  #membershipState(nowMs: number): MembershipState {
+    return {
+      awaitedSinceMs: this.#membership.awaitedSinceMs,
+      peers: this.#pipeline.peersAwaitingList(),
+      isOverdue: this.#firstList.isOverdue(nowMs),
+    };
+  }
+
+  async #lookForPort(): Promise<void> {
+    this.#isLookingForPort = true;
+    try {
+      const { clock } = this.#dependencies;
+      const port = await this.#findPort();
+      this.#logPort(port);
+      this.#ownPort = port;
+      this.#unconfirmed.observe(port, clock.monotonic());
+    } finally {
+      this.#isLookingForPort = false;
+    }
+  }
+
+  async #findPort(): Promise<OwnPort> {
+    const { findRaylets, localAddresses, isListenedAt } = this.#dependencies;
+    const port = await findOwnPort({
+      services: this.#ruleset.services,
+      members: this.#membership.members(),
+      raylets: await findRaylets().catch(() => undefined),
+      localAddresses: localAddresses(),
+      isListenedAt,
+      guessed: this.#pipeline.services
+        .commonPorts(OBJECT_MANAGER)
+        .slice(0, MAX_GUESSED)
+        .map(({ first }) => first),
+    });
+    if (isConfirmed(port) || this.#isRayExpected) return port;
+    return { source: 'not expected', ports: port.ports };
+  }
+
+  /** Says when a port is only guessed, and when it is confirmed. */
+  #logPort(port: OwnPort): void {
+    const before = this.#ownPort;
+    if (before?.source === port.source && before.doubt === port.doubt) return;
+    const { logger } = this.#dependencies;
+    const { ports, source, doubt } = port;
+    if (!isConfirmed(port))
+      logger.warn({ ports, reason: doubt }, 'object-manager port guessed, not confirmed');
+    else if (source !== 'not expected') logger.info({ ports, source }, 'object-manager port confirmed');
   }
 
   /** What found no room in a table, the queue or the spool. */
@@ -330,12 +449,17 @@ export class Agent {
   /** A raylet that connects outside the cluster is watched there, whatever the port. */
   async #lookAtRayletSockets(): Promise<void> {
     const { clock, rayletSockets } = this.#dependencies;
+    const readMs = clock.monotonic();
     const sockets = await rayletSockets();
+    this.#firstList.noteRayletPeers(
+      sockets.map(({ remote }) => remote),
+      readMs,
+    );
     const established = sockets.filter(({ state }) => state === 'established');
     // First: what is watched from here on was not captured when it was opened.
-    this.#unseen.look(established, clock.now());
+    this.#unseen.look(established, clock.monotonic());
     for (const { remote, remotePort } of sockets) {
-      this.#pipeline.observeRayletConnection(remote, remotePort, clock.now());
+      this.#pipeline.observeRayletConnection(remote, remotePort, clock.monotonic());
     }
     this.#followPorts();
   }
@@ -355,13 +479,13 @@ export class Agent {
   }
 
   #decideHeld(look: Look): boolean {
-    const isWaiting = this.#pipeline.decideHeld(look, this.#dependencies.clock.now());
+    const isWaiting = this.#pipeline.decideHeld(look, this.#dependencies.clock.monotonic());
     this.#queue.flush();
     return isWaiting;
   }
 
   #reportNewMembers(): void {
-    const nowMs = this.#dependencies.clock.now();
+    const nowMs = this.#dependencies.clock.monotonic();
     const joined = this.#known.learn(this.#membership.listings(), nowMs);
     reportNewMembers(joined, this.#membership, this.#reporting, nowMs);
   }

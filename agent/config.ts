@@ -78,6 +78,15 @@ export const agentConfigSchema = z.strictObject({
         .describe(
           "File that the raylet must run. Default: any `…/ray/core/src/ray/raylet/raylet` that nobody but root and the raylet's user may change.",
         ),
+      expected: z
+        .boolean()
+        .default(true)
+        .describe(
+          'Whether a raylet runs on this machine. `false` for one that has none on purpose, such as a jump host: that its port is not confirmed is then neither logged nor an incident.',
+        ),
+      confirmWithin: durationMs({ min: '10s', max: '24h' })
+        .prefault('5m')
+        .describe('Time without a confirmed object-manager port after which that is an incident.'),
     })
     .prefault({})
     .describe("Which raylet is believed, and how the head's dashboard is asked who belongs to the cluster."),
@@ -127,6 +136,11 @@ export const agentConfigSchema = z.strictObject({
       staleAfter: durationMs({ min: '30s', max: '24h' })
         .prefault('5m')
         .describe('A source that has not answered for so long is an incident.'),
+      firstList: durationMs({ min: '10s', max: '1h' })
+        .prefault('10m')
+        .describe(
+          'Longest time that an unknown peer of the own networks is pending while no complete list of members was ever seen. Then it is reported whatever happens.',
+        ),
     })
     .prefault({})
     .describe(

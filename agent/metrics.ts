@@ -1,10 +1,12 @@
 /** Every counter of the agent: its name in heartbeats and metrics, and what it counts. */
 import type { CaptureCounters } from './capture/source.ts';
+import type { OwnPort } from './membership/own-port.ts';
 import type { PipelineTotals } from './pipeline.ts';
 import type { SocketOwnerCounters } from './process/socket-owners.ts';
 import type { ReportQueueCounters } from './uplink/report-queue.ts';
 import type { SpoolCounters } from './uplink/spool.ts';
 import type { UplinkCounters } from './uplink/client.ts';
+import { PORT_SOURCES } from '../common/port-source.ts';
 
 /** The counters with their meaning; totals since the agent's start, unless they say "now". */
 export const AGENT_COUNTERS = {
@@ -53,8 +55,14 @@ export const AGENT_COUNTERS = {
   uplink_connected: '1 while the collector is connected, now',
   uplink_failures: 'attempts to reach the collector that failed, and connections that broke',
   rules_refused: 'rules of the collector that were refused: unsigned, older or wrong',
+  object_manager_port: "this node's object-manager port, the first where there are several, now",
+  object_manager_port_source:
+    'where that port is from, now: 0 a guess, 1 the raylet, 2 the dashboard, 3 a shared view, 4 the pods, 5 the rules, 6 none is expected',
   members: 'nodes of the cluster that are known one by one, now',
+  names_unresolved: 'host names of members, or of the head, that do not resolve, now',
   membership_age_seconds: 'since how long a source of the members has not answered, now',
+  membership_known: '1 once a complete list of the members was seen, or where no raylet needs one, now',
+  peers_pending: 'unknown peers that are pending until the first list of the members, now',
 } as const;
 
 export type AgentCounters = Readonly<Record<keyof typeof AGENT_COUNTERS, number | null>>;
@@ -70,8 +78,13 @@ interface CounterSources {
   readonly uplink: Readonly<UplinkCounters>;
   readonly anomalies: number;
   readonly rulesRefused: number;
+  /** Undefined before it was looked for. */
+  readonly ownPort: OwnPort | undefined;
   readonly members: number;
   readonly membershipAgeMs: number;
+  readonly unresolvedNames: number;
+  readonly isMembershipKnown: boolean;
+  readonly peersPending: number;
 }
 
 /** Joins the parts' counters under their public names. */
@@ -116,8 +129,14 @@ export function agentCounters(sources: CounterSources): AgentCounters {
     uplink_connected: uplink.connected,
     uplink_failures: uplink.failures,
     rules_refused: sources.rulesRefused,
+    object_manager_port: sources.ownPort?.ports[0] ?? null,
+    object_manager_port_source:
+      sources.ownPort === undefined ? null : PORT_SOURCES.indexOf(sources.ownPort.source),
     members: sources.members,
+    names_unresolved: sources.unresolvedNames,
     membership_age_seconds: Math.floor(sources.membershipAgeMs / 1000),
+    membership_known: sources.isMembershipKnown ? 1 : 0,
+    peers_pending: sources.peersPending,
   };
 }
 

@@ -9,13 +9,16 @@ import { SkippedPackets } from './decode/skipped.ts';
 import { Attribution, type FoundProcess, type ProcessFinder } from './detect/attribution.ts';
 import { ForeignProcessDetector } from './detect/foreign-process.ts';
 import type { ActivityOptions, ActivityPhase } from './detect/activities.ts';
+import { carriedBy, type Carried } from './detect/activity.ts';
 import type { OpenConnection } from './detect/unseen.ts';
-import { UnexpectedDetector, type Ends, type Look } from './detect/unexpected.ts';
+import type { FirstList, FirstListStep } from './detect/first-list.ts';
+import { UnexpectedDetector, type Ends, type Look, type UnexpectedConnection } from './detect/unexpected.ts';
 import type { Judged } from './detect/wording.ts';
 import { Direction } from './direction.ts';
 import { Evidence } from './evidence/evidence.ts';
 import type { Flow } from './flow/flow.ts';
 import { flowRecord } from './flow/record.ts';
+import type { Standing } from './flow/standing.ts';
 import type { FlowChange } from './flow/profile.ts';
 import { FlowTable, type FlowEndCause } from './flow/table.ts';
 import { TunnelEnds, type TunnelEndsOptions } from './flow/tunnel-ends.ts';
@@ -46,10 +49,18 @@ interface Judgement {
   reportedPackets: number;
   /** Who has this node's end of it, once that is known. */
   process: FoundProcess | undefined;
+  /** What it had carried when it was allowed no more; undefined where it never was allowed. */
+  readonly carried: Carried | undefined;
 }
 
 /** Of a flow that nobody watches. */
-const UNWATCHED = { service: undefined, verdict: undefined, reportedPackets: 0, process: undefined } as const;
+const UNWATCHED = {
+  service: undefined,
+  verdict: undefined,
+  reportedPackets: 0,
+  process: undefined,
+  carried: undefined,
+} as const;
 
 /** Rules and membership as they hold at the moment. */
 export interface Policy {
@@ -63,8 +74,11 @@ interface PipelineOptions {
   readonly policy: Policy;
   /** Takes what is unexpected, at the first connection of a story and as it grows. */
   readonly reportAnomaly: (anomaly: Anomaly, phase: ActivityPhase) => void;
-  /** Takes the connections to watched services, when they end and now and then before. */
-  readonly reportFlow: (report: FlowReport) => void;
+  /**
+   * Takes the connections to watched services, when they end and now and then before. Left out where nobody reads them: a
+   * report costs more than the packets of a short connection.
+   */
+  readonly reportFlow?: (report: FlowReport) => void;
   /** Takes the first packets of each story's first connection, after the anomaly. */
   readonly reportEvidence: (report: EvidenceReport) => void;
   /** Asks the source for packets that it would only count. */
@@ -92,11 +106,13 @@ interface PipelineOptions {
 
 /** Lets the stories of strangers wait for a fresh look at the membership. */
 interface Waiting {
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'monotonic'>;
   /** How long they wait at most, in ms. */
   readonly graceMs: number;
   /** Asks for a look, after which `decideHeld` is to be called. */
   readonly ask: () => void;
+  /** What becomes of unknown peers before a first complete list of members; left out, they are reported. */
+  readonly firstList?: Pick<FirstList, 'step'>;
 }
 
 /** What went through the pipeline so far. */
@@ -210,9 +226,15 @@ export class Pipeline implements FrameSink {
         for (const flow of open) this.#judge(flow);
       },
       judgeAgain: (ends) => this.#judgeEnds(ends),
+      firstListStep: (ends, sinceMs, nowMs) => this.#firstListStep(ends, sinceMs, nowMs),
     });
     this.#foreign = new ForeignProcessDetector(activities);
     if (options.processes !== undefined) this.#attribution = new Attribution(options.processes);
+  }
+
+  /** The peers that are not reported because no complete list of members was there yet, each once. */
+  peersAwaitingList(): string[] {
+    return this.#unexpected.peersAwaitingList();
   }
 
   /** Where the watched services are. */
@@ -396,6 +418,8 @@ export class Pipeline implements FrameSink {
       flow.tag = { ...UNWATCHED, timeMs, reportedAtMs: timeMs };
       return;
     }
+    const wasAllowed = flow.tag?.verdict?.allowed === true && verdict?.allowed === false;
+    const carried = wasAllowed ? carriedBy(flow) : flow.tag?.carried;
     flow.tag = {
       service,
       verdict,
@@ -403,6 +427,7 @@ export class Pipeline implements FrameSink {
       reportedAtMs: flow.tag?.reportedAtMs ?? timeMs,
       reportedPackets: flow.tag?.reportedPackets ?? 0,
       process: flow.tag?.process,
+      carried,
     };
     this.#leaving.delete(flow);
     const { membership } = this.#policy;
@@ -414,8 +439,8 @@ export class Pipeline implements FrameSink {
       const judged = this.#circumstances(ends, verdict, timeMs);
       // What is in a tunnel that ends nowhere may be forged as a whole: it accuses nobody of more than trying.
       const standing = flow.tunnelKey === 0 ? flow.standing : 'attempt';
-      const pendingSinceMs = standing === 'attempt' ? undefined : this.#pendingSince(flow, judged, timeMs);
-      this.#unexpected.add({ flow, service, timeMs, pendingSinceMs, standing, ...judged });
+      const pending = this.#pendingSince({ initiator, responder, timeMs }, judged, standing);
+      this.#unexpected.add({ flow, service, timeMs, standing, carried, ...judged, ...pending });
       if (this.#unexpected.pendingCount > 0) this.#options.waiting?.ask();
     }
     // What a tunnel carries is no socket's of this node.
@@ -467,6 +492,8 @@ export class Pipeline implements FrameSink {
       verdict,
       toMember: membership.inGroup(CLUSTER_GROUP, responder, timeMs),
       fromMember: membership.inGroup(CLUSTER_GROUP, initiator, timeMs),
+      fromFormer:
+        verdict.reason === 'former-member' ? membership.isFormerMember(initiator, timeMs) : undefined,
       admission:
         verdict.reason === 'not-approved'
           ? (membership.admission(initiator, timeMs) ?? membership.admission(responder, timeMs))
@@ -482,17 +509,31 @@ export class Pipeline implements FrameSink {
     return verdict.allowed ? undefined : this.#circumstances(ends, verdict, ends.timeMs);
   }
 
-  /** From when on somebody is waited for who may have joined just now; undefined where a look would change nothing. */
+  /** Why and from when on a connection's activity is pending; nothing where it is to be reported at once. */
   #pendingSince(
-    { initiator }: Flow<Judgement>,
-    { verdict, toMember }: Judged,
-    timeMs: number,
-  ): number | undefined {
+    ends: Ends,
+    judged: Judged,
+    standing: Standing,
+  ): Pick<UnexpectedConnection<Judgement>, 'pendingSinceMs' | 'awaitsList'> {
     const { membership } = this.#policy;
     const { waiting } = this.#options;
-    if (waiting === undefined || verdict.reason !== 'no-rule' || !membership.canLook) return undefined;
-    if (toMember && membership.isKnown(initiator, timeMs)) return undefined;
-    return Math.min(timeMs, waiting.clock.now());
+    if (waiting === undefined || judged.verdict.reason !== 'no-rule') return {};
+    const nowMs = waiting.clock.monotonic();
+    const pendingSinceMs = Math.min(ends.timeMs, nowMs);
+    const step = this.#firstListStep(ends, pendingSinceMs, nowMs);
+    if (step !== undefined) return step === 'wait' ? { pendingSinceMs, awaitsList: true } : {};
+    if (standing === 'attempt' || !membership.canLook) return {};
+    if (judged.toMember && membership.isKnown(ends.initiator, ends.timeMs)) return {};
+    return { pendingSinceMs };
+  }
+
+  /** What is to be done with a connection that no rule allows, while no complete list of members is there. */
+  #firstListStep({ initiator, responder, timeMs }: Ends, sinceMs: number, nowMs: number): FirstListStep {
+    const { firstList } = this.#options.waiting ?? {};
+    const { membership } = this.#policy;
+    if (firstList === undefined || membership.hasList) return undefined;
+    const unknown = [initiator, responder].filter((end) => !membership.isKnown(end, timeMs));
+    return firstList.step(unknown, sinceMs, nowMs);
   }
 
   #forget(flow: Flow<Judgement>): void {
@@ -541,12 +582,14 @@ export class Pipeline implements FrameSink {
   }
 
   #reportFlow(flow: Flow<Judgement>): void {
+    const { reportFlow } = this.#options;
+    if (reportFlow === undefined) return;
     const { tag } = flow;
     const packets = flow.initiator.packets + flow.responder.packets;
     if (tag?.service === undefined || tag.verdict === undefined || tag.reportedPackets === packets) return;
     tag.reportedPackets = packets;
     const interfaceName = this.#options.interfaceName(flow.interfaceIndex);
-    this.#options.reportFlow({
+    reportFlow({
       type: 'flow-report',
       node: this.#options.node,
       flow: flowRecord(flow, { service: tag.service, interfaceName }),

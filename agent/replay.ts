@@ -33,7 +33,6 @@ export class Replay implements FrameSink {
       countOnOneInterface: false,
       createId: sequentialIds('replay'),
       interfaceName: (index) => this.#source?.interfaceName(index),
-      reportFlow: () => {},
       reportEvidence: (evidence) => onEvidence?.(evidence),
       // A file delivers every packet.
       wantPackets: () => {},

@@ -11,7 +11,7 @@ import type { AgentConfig } from '../agent/config.ts';
 import { SharedMembers } from '../agent/membership/shared.ts';
 import { SocketOwners } from '../agent/process/socket-owners.ts';
 import { SocketRoles } from '../agent/process/socket-roles.ts';
-import { listeningUsers } from '../agent/process/socket-table.ts';
+import { isListenedAt, listeningUsers } from '../agent/process/socket-table.ts';
 import { UserNames } from '../agent/process/user-names.ts';
 import { LocalProcesses } from '../agent/ray/local-processes.ts';
 import { OtherProcesses } from '../agent/ray/other-processes.ts';
@@ -33,7 +33,7 @@ import type { Terminal } from './command.ts';
 import { dnsClient } from './dns.ts';
 import { kubernetesOpener } from './kubernetes.ts';
 import { rayletTrust } from './raylet-trust.ts';
-import { defaultNodeName, localAddresses, resolveHost } from './system.ts';
+import { defaultNodeName, localAddresses, localNetworks, resolveHost } from './system.ts';
 
 /** Reports that a spool holds at most, whatever their size. */
 const MAX_SPOOLED_REPORTS = 1_000_000;
@@ -106,6 +106,9 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         ruleset: rules.ruleset,
         maxFlows: config.capture.maxFlows,
         staleAfterMs: config.membership.staleAfter,
+        // The network of a recording is not this machine's.
+        isRayExpected: config.ray.expected && options.openSource === undefined,
+        confirmWithinMs: config.ray.confirmWithin,
         isCapturedEverywhere: config.capture.interface === undefined,
       },
       {
@@ -116,7 +119,9 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
           graceMs: config.membership.grace,
           lingerMs: config.membership.linger,
           keepMs: config.membership.keep,
+          firstListMs: config.membership.firstList,
         },
+        isListenedAt: (address, port) => isListenedAt(owners.sockDiag, address, port),
         userName: (userId) => userNames.of(userId),
         membersStore: openMembersFile(config.stateFolder, logger),
         fetch: globalThis.fetch,
@@ -124,6 +129,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         lookUpRecords: dnsClient(),
         findRaylets: raylets,
         localAddresses,
+        localNetworks,
         listeningUsers,
         sharedMembers,
         get rayToken() {

@@ -12,6 +12,8 @@ const agentSchema = z.looseObject({
   lastHeard: text,
   clock: z.looseObject({ offsetMs: z.number(), uncertaintyMs: z.number() }).nullable(),
   rules: z.looseObject({ version: z.number().nullable(), fingerprint: text }).nullable(),
+  /** Left out where the agent has not told it, or the collector is of an earlier version. */
+  objectManager: z.looseObject({ port: z.number().nullable(), source: text }).nullish(),
   viewAgeSeconds: z.number().nullable(),
   losses: z.record(text, z.number().nullable()),
   counters: z.record(text, z.number().nullable()).nullable(),
@@ -41,8 +43,13 @@ export async function* readAgents(client: Pick<CollectorClient, 'get'>): AsyncGe
 }
 
 /** Whether nobody has to look after the agent. */
-export function isInOrder({ state }: AgentAnswer): boolean {
-  return ['connected', 'stopped', 'retired'].includes(state);
+export function isInOrder(agent: AgentAnswer): boolean {
+  return ['connected', 'stopped', 'retired'].includes(agent.state) && !isPortGuessed(agent);
+}
+
+/** Whether the agent, as it is now, watches its node at a port that nobody has confirmed. */
+export function isPortGuessed({ state, objectManager }: AgentAnswer): boolean {
+  return ['connected', 'blind'].includes(state) && objectManager?.source === 'guess';
 }
 
 const COLUMNS = [
@@ -63,16 +70,23 @@ export function agentTable(agents: readonly AgentAnswer[]): string[] {
     COLUMNS,
     agents.map((agent) => [
       agent.name,
-      agent.state,
+      isPortGuessed(agent) ? `${agent.state}, port guessed` : agent.state,
       agent.version,
       agent.capture,
       shortTime(agent.lastHeard),
       rulesInWords(agent.rules),
       clockInWords(agent.clock),
-      agent.viewAgeSeconds === null ? '-' : `${agent.viewAgeSeconds} s`,
+      viewInWords(agent),
       lossesInWords(agent.losses, 'none'),
     ]),
   );
+}
+
+/** The age of what it knows of the members, and how many of their names do not resolve. */
+function viewInWords({ viewAgeSeconds, counters }: AgentAnswer): string {
+  const age = viewAgeSeconds === null ? '-' : `${viewAgeSeconds} s`;
+  const names = counters?.['names_unresolved'] ?? 0;
+  return names === 0 ? age : `${age}, ${names} unresolved`;
 }
 
 /** The collector's version, or the beginning of the fingerprint of the agent's own. */

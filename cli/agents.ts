@@ -20,7 +20,7 @@ interface OneOptions extends AskCommandOptions {
 
 export const agentsListCommand: Command<AskCommandOptions> = {
   usage: '$0',
-  description: 'list agents by name; exit status 1 where one is missing, blind or away',
+  description: 'list agents by name; exit status 1 where one is missing, blind or away, or guesses its port',
   options: (yargs) => yargs.options(askOptions),
   run: listAgents,
 };

@@ -13,6 +13,8 @@ const ATTEMPTS = 2;
 const MAX_DOTS = 15;
 /** Kubernetes writes six at most; older resolvers take no more. */
 const MAX_SEARCH_DOMAINS = 32;
+/** After this time no further name of the list is asked for. */
+const MAX_SEARCH_MS = 20_000;
 /** The server says that there is no such name, or nothing of this type at it. */
 const NOTHING_THERE: ReadonlySet<unknown> = new Set(['ENOTFOUND', 'ENODATA']);
 
@@ -37,13 +39,18 @@ export function dnsClient({ servers, resolverFile = '/etc/resolv.conf' }: DnsPla
     // A new one for each question: it keeps answers, and servers that were configured meanwhile are not noticed.
     const resolver = new Resolver({ timeout: TIMEOUT_MS, tries: ATTEMPTS });
     if (servers !== undefined) resolver.setServers(servers);
-    let answer: DnsAnswer = { ipv4: [], ipv6: [] };
+    const failures: Partial<Record<keyof DnsAnswer, unknown>> = {};
+    const begunMs = performance.now();
     for (const candidate of candidatesOf(name, search)) {
-      answer = await askBoth(resolver, candidate);
-      // What a server cannot say of one name is not to be learnt from another.
-      if (answer.ipv4?.length !== 0 || answer.ipv6?.length !== 0) break;
+      if (performance.now() - begunMs > MAX_SEARCH_MS) break;
+      const answer = await askBoth(resolver, candidate, failures);
+      // As the system does: a server that fails for one name of the list is asked for the next one.
+      if ([answer.ipv4, answer.ipv6].some((records) => records !== undefined && records.length > 0))
+        return answer;
     }
-    return answer;
+    const { ipv4, ipv6 } = failures;
+    if (ipv4 !== undefined && ipv6 !== undefined) throw ipv4;
+    return { ipv4: ipv4 === undefined ? [] : undefined, ipv6: ipv6 === undefined ? [] : undefined };
   };
 }
 
@@ -67,13 +74,18 @@ function candidatesOf(name: string, { domains, dots }: SearchList): string[] {
   return name.split('.').length > dots ? [name, ...completed] : [...completed, name];
 }
 
-/** @throws the servers' fault when they answered for neither family */
-async function askBoth(resolver: Resolver, name: string): Promise<DnsAnswer> {
+/** Without the families for which the servers did not answer; why not is noted in `failures`. */
+async function askBoth(
+  resolver: Resolver,
+  name: string,
+  failures: Partial<Record<keyof DnsAnswer, unknown>>,
+): Promise<DnsAnswer> {
   const [ipv4, ipv6] = await Promise.allSettled([
     recordsOf(resolver.resolve4(name, { ttl: true })),
     recordsOf(resolver.resolve6(name, { ttl: true })),
   ]);
-  if (ipv4.status === 'rejected' && ipv6.status === 'rejected') throw ipv4.reason;
+  if (ipv4.status === 'rejected') failures.ipv4 ??= ipv4.reason;
+  if (ipv6.status === 'rejected') failures.ipv6 ??= ipv6.reason;
   return {
     ipv4: ipv4.status === 'fulfilled' ? ipv4.value : undefined,
     ipv6: ipv6.status === 'fulfilled' ? ipv6.value : undefined,

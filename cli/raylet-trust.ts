@@ -13,7 +13,7 @@ import type { Terminal } from './command.ts';
  * @throws PlasmawatchError PW_CONFIG where there is no such user
  */
 export async function rayletTrust(
-  { user, executable }: AgentConfig['ray'],
+  { user, executable }: Partial<Pick<AgentConfig['ray'], 'user' | 'executable'>>,
   { env }: Pick<Terminal, 'env'>,
 ): Promise<RayletTrust> {
   if (user !== undefined) return { users: new Set([await userIdOf(user)]), isUserNamed: true, executable };

@@ -1,7 +1,13 @@
 /** `plasmawatch rules check` and `plasmawatch rules explain`: the allowlist without a packet. */
 import { createMembership } from '../agent/membership/from-rules.ts';
 import { ServiceLocator } from '../agent/membership/services.ts';
-import { formatAddress, parseAddress, type Address } from '../common/address.ts';
+import {
+  formatAddress,
+  isMappedOnWire,
+  parseAddress,
+  parseFlowAddress,
+  type Address,
+} from '../common/address.ts';
 import { systemClock } from '../common/clock.ts';
 import { PlasmawatchError } from '../common/errors.ts';
 import { createLogger } from '../common/log.ts';
@@ -110,6 +116,7 @@ function writeCheckJson(
 }
 
 async function explainConnection(options: ExplainOptions, terminal: Terminal): Promise<ExitStatus> {
+  refuseMapped('FROM', options.from);
   const source = parseAddress(options.from);
   if (source === undefined)
     throw new PlasmawatchError('PW_USAGE', `FROM: expected an address, got ${options.from}`);
@@ -145,12 +152,22 @@ async function explainFromHere(
   }
 }
 
+/** `::ffff:10.0.0.1` in an IPv6 packet is not 10.0.0.1, so that nobody can tell which of both is asked for. */
+function refuseMapped(name: string, text: string): void {
+  const address = parseFlowAddress(text);
+  if (address === undefined || !isMappedOnWire(address)) return;
+  const ipv4 = formatAddress({ ...address, w0: 0 });
+  throw new PlasmawatchError('PW_USAGE', `${name}: \`${text}\` is IPv4 written as IPv6; write \`${ipv4}\``);
+}
+
 /** `10.0.0.1`, `10.0.0.1:8265`, `10.0.0.1:gcs`, `fd00::1`, `[fd00::1]:8265`. */
 function parseTarget(text: string): { destination: Address; target: number | string } {
   const whole = parseAddress(text);
+  refuseMapped('TO', text);
   if (whole !== undefined) return { destination: whole, target: OBJECT_MANAGER };
   const match = /^(?:\[([^\]]+)\]|([^:]+)):([^:\s]+)$/.exec(text);
   const destination = parseAddress(match?.[1] ?? match?.[2] ?? '');
+  refuseMapped('TO', match?.[1] ?? '');
   const target = match?.[3] ?? '';
   if (destination === undefined) {
     throw new PlasmawatchError(
@@ -180,8 +197,9 @@ function parseTime(text: string): number {
 }
 
 function explanationLines({ source, destination, target }: Question, found: Explanation): string[] {
-  const { verdict, rule, groups, isToMember, services, unapproved, needed } = found;
-  const place = rule === undefined ? '' : `: rule \`${rule.name}\` (${rule.file}:${rule.line})`;
+  const { verdict, rule, groups, isToMember, isWithinNode, services, unapproved, needed } = found;
+  const within = isWithinNode ? ': a node may talk to itself' : '';
+  const place = rule === undefined ? within : `: rule \`${rule.name}\` (${rule.file}:${rule.line})`;
   const listed = (address: Address): string =>
     unapproved.includes(address) ? ', listed as a member and not approved' : '';
   const from = groups.length === 0 ? 'in no group' : `in ${groups.join(', ')}`;

@@ -18,6 +18,13 @@ export function localAddresses(): string[] {
   );
 }
 
+/** Every address of this machine with the length of its network, such as `10.0.0.5/24`. */
+export function localNetworks(): string[] {
+  return Object.values(networkInterfaces()).flatMap((addresses) =>
+    (addresses ?? []).map(({ address, cidr }) => (cidr ?? address).replace(/%[^/]*/, '')),
+  );
+}
+
 /** This node's name where the configuration gives none; characters that a name may not have become `-`. */
 export function defaultNodeName(): string {
   return (

@@ -7,6 +7,7 @@ import { openCaptureFile } from '../agent/capture/file/open.ts';
 import { openLiveSource } from '../agent/capture/live.ts';
 import { PortSet } from '../agent/capture/source.ts';
 import { agentConfigSchema } from '../agent/config.ts';
+import { isConfirmed, portInWords, type OwnPort } from '../agent/membership/own-port.ts';
 import { LOCAL_CALLER } from '../collector/api/access.ts';
 import { createCollector, type Collector } from '../collector/collector.ts';
 import { collectorConfigSchema } from '../collector/config.ts';
@@ -253,6 +254,12 @@ function curlCommand({ url, tokenFile }: ApiAccess): string {
   return `sed 's/.*/header="Authorization: Bearer &"/' ${shellWord(tokenFile)} | curl -K - ${url}/api/incidents`;
 }
 
+/** What is said of a port that nobody confirms; nothing of one that is confirmed. */
+function portLines(port: OwnPort | undefined): string[] {
+  if (port === undefined || isConfirmed(port)) return [];
+  return [`  WARNING  ${portInWords(port)}`];
+}
+
 /** A path as one word of a shell. */
 function shellWord(path: string): string {
   return /^[\w./:@%+=-]+$/.test(path) ? path : `'${path.replaceAll("'", String.raw`'\''`)}'`;
@@ -280,6 +287,7 @@ class Screen {
       recording === undefined
         ? `plasmawatch watches TCP port ${ports.join(', ')} (${agent.captureName})`
         : 'plasmawatch plays a recorded intrusion into a Ray cluster',
+      ...(recording === undefined ? portLines(agent.ownPort) : []),
       `  rules    ${rules}`,
       `  members  ${members} known${members === 1 ? ': this machine' : ''}`,
       `  list     ${incidentsCommand(access)}`,

@@ -38,6 +38,7 @@ import type { Outside } from './notify/notifier-factory.ts';
 import type { Fetch } from './notify/post.ts';
 import type { Sockets } from './notify/sockets.ts';
 import type { CollectorSecrets } from './secrets.ts';
+import { StoreClock } from './store-clock.ts';
 import { StoreHealth } from './store/health.ts';
 import { Retention } from './store/retention.ts';
 import { openSqliteStore } from './store/sqlite.ts';
@@ -90,11 +91,15 @@ export interface Collector {
  *   PW_DISK_FULL; PW_SECRET
  */
 export async function createCollector(options: CollectorOptions): Promise<Collector> {
-  const { config, secrets, clock, logger, random, onIncident } = options;
+  const { config, secrets, logger, random, onIncident } = options;
   warnOfClearText(options);
   const metrics = createCollectorMetrics();
   const live = new LiveSettings(config, secrets, outsideOf(options, metrics));
-  const refusals = new Refusals({ clock, logger: logger.child({ component: 'edge' }), metrics });
+  const refusals = new Refusals({
+    clock: options.clock,
+    logger: logger.child({ component: 'edge' }),
+    metrics,
+  });
   const isTrustedProxy = trustedProxies(config.trustedProxies);
   const server = createServer({
     isTrustedProxy,
@@ -108,11 +113,11 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     },
     logger: logger.child({ component: 'api' }),
     refusals,
-    requestLimits: new RequestLimits({ clock, ...config.limits }),
+    requestLimits: new RequestLimits({ clock: options.clock, ...config.limits }),
   });
   const connections = new Connections({
     server: server.server,
-    clock,
+    clock: options.clock,
     metrics,
     refusals,
     limits: config.limits,
@@ -123,8 +128,26 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     done();
   });
   const store = await openSqliteStore(config.store.path);
-  const health = new StoreHealth({ store, clock, logger: logger.child({ component: 'store' }), metrics });
+  const health = new StoreHealth({
+    store,
+    clock: options.clock,
+    logger: logger.child({ component: 'store' }),
+    metrics,
+  });
   const { guard } = health;
+  const storeClock = new StoreClock({
+    clock: options.clock,
+    store,
+    guard,
+    logger: logger.child({ component: 'clock' }),
+    metrics,
+    shifted: () => stories.load(),
+    resumed: () => {
+      recorder.resume();
+      fleet.resume();
+    },
+  });
+  const { clock } = storeClock;
   const notifyLogger = logger.child({ component: 'notify' });
   const giveUpMs = config.notify.giveUpDays * DAY_MS;
   const dispatcher = new Dispatcher({
@@ -200,6 +223,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     toStore: (agent, report) => intake.toStore(agent, report),
     inOurTime: (agent, anomaly) => intake.toGroup(agent, anomaly),
     maxQuietMs: config.incidents.maxQuiet,
+    compareClocks: storeClock.compare,
     onCommit: (events) => {
       if (onIncident !== undefined) for (const event of events) onIncident(event);
     },
@@ -309,6 +333,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     await deadMan?.stop();
     await dispatcher.stop();
     await exporter?.stop();
+    storeClock.stop();
     health.stop();
     store.close();
   };
@@ -322,6 +347,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
         await stopped;
         throw listenError(host, port, error);
       }
+      storeClock.start();
       recorder.start();
       announcer.start();
       fleet.start();

@@ -24,6 +24,19 @@ export function createCollectorMetrics() {
       'agents_clock_wrong',
       'Connected agents whose clock is so far off that the times of incidents are corrected.',
     ),
+    clockWrong: gauge(
+      'clock_wrong',
+      "Whether the collector's own clock seems wrong, now: most connected agents agree on another time; 1 or 0.",
+    ),
+    clockSteps: counter('clock_steps_total', "Times that the collector's wall clock was set while it ran."),
+    pauses: counter(
+      'pauses_total',
+      'Times that the collector did not run for some seconds: stopped or suspended.',
+    ),
+    portsGuessed: gauge(
+      'agents_port_unconfirmed',
+      'Connected agents that watch their node at an object-manager port that nobody has confirmed.',
+    ),
     rulesVersion: gauge('rules_version', 'Version of the rules that are handed out to agents; 0 for none.'),
     rulesBehind: gauge(
       'rules_agents_behind',

@@ -4,11 +4,23 @@
  * An address is four 32-bit words in network order, IPv4 as `::ffff:a.b.c.d` (RFC 4291, section 2.5.5.2), so one
  * comparison serves both families and the packet path never builds a string. The words are signed, as `DataView.getInt32`
  * reads them: V8 keeps an unsigned one above 2^31 as a double on the heap.
+ *
+ * `::ffff:a.b.c.d` means IPv4 where a program says it to its kernel: in socket tables, in lists of members, in a
+ * program's settings. In an IPv6 packet it does not: no host sends such packets for IPv4 and none takes them (RFC 4291,
+ * section 2.5.5.2; RFC 6890), whoever makes them up wants to be taken for somebody else. So an address of the wire has a form
+ * of its own here (`MAPPED_ON_WIRE_WORD`), which is no IPv4 address for anybody.
  */
 import { isIPv4, isIPv6 } from 'node:net';
 
 /** The third word of every IPv4-mapped address. */
 export const IPV4_MAPPED_WORD = 0xffff;
+
+/**
+ * The first word of an address `::ffff:a.b.c.d` that was read from an IPv6 packet, in place of 0. That makes it one of the
+ * multicast addresses that are assigned to nobody (RFC 4291, section 2.7.1), and none of them is an end of a TCP
+ * connection (RFC 9293, section 3.9.2.3), so that nothing real looks like it.
+ */
+export const MAPPED_ON_WIRE_WORD = 0xff00_0000 | 0;
 
 /** An address; each word is a signed 32-bit number. */
 export interface Address {
@@ -31,18 +43,34 @@ export function isIpv4({ w0, w1, w2 }: Address): boolean {
   return w0 === 0 && w1 === 0 && w2 === IPV4_MAPPED_WORD;
 }
 
+/** Whether it is `::ffff:a.b.c.d` of an IPv6 packet. */
+export function isMappedOnWire({ w0, w1, w2 }: Address): boolean {
+  return w0 === MAPPED_ON_WIRE_WORD && w1 === 0 && w2 === IPV4_MAPPED_WORD;
+}
+
 /** An address by value, of one that goes on changing. */
 export function copyAddress({ w0, w1, w2, w3 }: Address): Address {
   return { w0, w1, w2, w3 };
 }
 
-/** The address that `text` names (dotted IPv4, or IPv6 of RFC 4291 without a zone), or undefined. */
+/**
+ * The address that `text` names (dotted IPv4, or IPv6 of RFC 4291 without a zone), or undefined. As the kernel takes what a
+ * program says: `::ffff:a.b.c.d` is IPv4.
+ */
 export function parseAddress(text: string): Address | undefined {
   if (isIPv4(text)) return { w0: 0, w1: 0, w2: IPV4_MAPPED_WORD, w3: parseIpv4(text) };
   if (!isIPv6(text) || text.includes('%')) return undefined;
   const groups = expandIpv6(text);
   const word = (index: number): number => ((groups[index] ?? 0) << 16) | (groups[index + 1] ?? 0);
   return { w0: word(0), w1: word(2), w2: word(4), w3: word(6) };
+}
+
+/** The same of the text that `formatAddress` made of a packet's address: there `::ffff:a.b.c.d` is no IPv4. */
+export function parseFlowAddress(text: string): Address | undefined {
+  const address = parseAddress(text);
+  return address !== undefined && isIpv4(address) && !isIPv4(text)
+    ? { ...address, w0: MAPPED_ON_WIRE_WORD }
+    : address;
 }
 
 /** The bits that every IPv4-mapped address shares. */
@@ -83,12 +111,11 @@ export function prefixContains(prefix: Prefix, w0: number, w1: number, w2: numbe
   );
 }
 
-/** The text of an address: dotted for IPv4, RFC 5952 for IPv6. */
+/** The text of an address: dotted for IPv4, RFC 5952 for IPv6 (section 5: `::ffff:192.0.2.1`). */
 export function formatAddress(address: Address): string {
   const { w0, w1, w2, w3 } = address;
-  if (isIpv4(address)) {
-    return `${w3 >>> 24}.${(w3 >>> 16) & 255}.${(w3 >>> 8) & 255}.${w3 & 255}`;
-  }
+  if (isIpv4(address)) return formatIpv4(w3);
+  if (isMappedOnWire(address)) return `::ffff:${formatIpv4(w3)}`;
   const groups = [w0, w1, w2, w3].flatMap((word) => [word >>> 16, word & 0xffff]);
   const [start, length] = longestZeroRun(groups);
   const hex = groups.map((group) => group.toString(16));
@@ -117,6 +144,10 @@ export function isLoopback({ w0, w1, w2, w3 }: Address): boolean {
 export function isLoopbackHost(host: string): boolean {
   const address = parseAddress(host);
   return address === undefined ? host.toLowerCase() === 'localhost' : isLoopback(address);
+}
+
+function formatIpv4(word: number): string {
+  return `${word >>> 24}.${(word >>> 16) & 255}.${(word >>> 8) & 255}.${word & 255}`;
 }
 
 function parseIpv4(text: string): number {

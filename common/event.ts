@@ -126,7 +126,9 @@ export const ANOMALY_KINDS = [
   'blind',
   'missing',
   'stale-membership',
+  'unknown-membership',
   'raylet-conflict',
+  'unconfirmed-port',
 ] as const;
 export type AnomalyKind = (typeof ANOMALY_KINDS)[number];
 
@@ -191,7 +193,7 @@ export const anomalySchema = z.strictObject({
   node: shortText,
   /** The address that the story is about, where there is no flow to say so (`new-member`). */
   peer: ip.optional(),
-  /** Null where no connection was judged (`blind`, `missing`, `stale-membership`). */
+  /** Null where no connection was judged (`blind`, `missing`, `stale-membership`, `unconfirmed-port` …). */
   verdict: verdictSchema.nullable(),
   /** The first connection of the story as it stands now; null where there is none. */
   flow: flowRecordSchema.nullable(),
@@ -199,7 +201,7 @@ export const anomalySchema = z.strictObject({
   ...socketOwnerFields,
   /** What a sum of connection attempts is made of (`connection-attempts`). */
   attempts: attemptsSchema.optional(),
-  /** Connections in the story so far (for `blind`: lost packets; for `missing` and `stale-membership`: 0). */
+  /** Connections in the story so far (for `blind`: lost packets; for `unknown-membership`: peers; for `missing` and `stale-membership`: 0). */
   count,
   /** Wire bytes of all connections in the story so far. */
   bytes: count,
@@ -209,7 +211,7 @@ export const anomalySchema = z.strictObject({
   message: plainTextOf(1024),
   /**
    * The story is over, and nothing follows: only of kinds that end by themselves (`blind`, `missing`,
-   * `stale-membership`).
+   * `stale-membership`, `unknown-membership`).
    */
   ended: z.literal(true).optional(),
 });

@@ -3,7 +3,9 @@ import type { Prefix } from './address.ts';
 
 /**
  * What a connection may have come in on its way past the place of capture.
- * - `gre` has the Ethernet frames of NVGRE too; `erspan` is a switch's mirror in GRE, `pptp` PPP in GRE
+ * - `gre` has the Ethernet frames of NVGRE too; `erspan` is a switch's mirror in GRE, `pptp` PPP in GRE, `eoip` MikroTik's
+ *   Ethernet in GRE
+ * - `l2tp` is version 2 or 3, over UDP or IP; `tzsp` a mirror of a switch or of an access point
  * - `ipip`, `6in4`, `4in6`, `6in6`: an IP packet in another
  */
 export const TUNNEL_TYPES = [
@@ -21,6 +23,9 @@ export const TUNNEL_TYPES = [
   'gtp',
   'mpls',
   'etherip',
+  'l2tp',
+  'tzsp',
+  'eoip',
 ] as const;
 export type TunnelType = (typeof TUNNEL_TYPES)[number];
 

@@ -32,6 +32,8 @@ export interface Explanation {
   /** Groups that the source is in. */
   readonly groups: readonly string[];
   readonly isToMember: boolean;
+  /** Whether a node talks to itself, which no rule has to allow. */
+  readonly isWithinNode: boolean;
   /** Services of the destination endpoint. */
   readonly services: readonly string[];
   /** Which of the two a source lists as a member that the rules do not approve of. */
@@ -51,7 +53,8 @@ export function explain(question: Question, dependencies: ExplainDependencies): 
   const rule = ruleset.rules.find(({ name }) => name === verdict.rule);
   const groups = [...ruleset.groups.keys()].filter((group) => membership.inGroup(group, source, timeMs));
   const unapproved = [source, destination].filter((address) => membership.isUnapproved(address, timeMs));
-  const found = { verdict, rule, groups, isToMember, services, unapproved };
+  const isWithinNode = membership.isOneNode?.(source, destination, timeMs) === true;
+  const found = { verdict, rule, groups, isToMember, isWithinNode, services, unapproved };
   return { ...found, needed: neededFor(found, question, ruleset) };
 }
 

@@ -24,6 +24,8 @@ export interface MembershipView {
   isFormerMember(address: Address, timeMs: number): boolean;
   /** Whether a source lists the address as a member of the cluster at that time, and the rules do not approve of it. */
   isUnapproved(address: Address, timeMs: number): boolean;
+  /** Whether both addresses are of one node at that time; left out by views that know of addresses only. */
+  isOneNode?(a: Address, b: Address, timeMs: number): boolean;
 }
 
 /** What is judged: who opened a connection to whom, and when. */
@@ -115,12 +117,13 @@ export class Ruleset {
   }
 
   /**
-   * The first rule that matches decides. Where none does, the reason is the most telling one: a rule that has expired
+   * A node may talk to itself, whatever the rules say of others. Else the first rule that matches decides. Where none does, the reason is the most telling one: a rule that has expired
    * or is outside its hours, an endpoint that made itself a member or has left the cluster, a service that the source
    * may not reach.
    */
   judge(connection: Connection, membership: MembershipView): Verdict {
     const { source, destination, services, timeMs } = connection;
+    if (membership.isOneNode?.(source, destination, timeMs) === true) return WITHIN_NODE;
     const isToMember = membership.inGroup(CLUSTER_GROUP, destination, timeMs);
     let expired: Verdict | undefined;
     let outsideHours: Verdict | undefined;
@@ -154,6 +157,8 @@ interface RuleVerdicts {
   readonly outsideHours: Verdict;
 }
 
+/** No rule had to allow it. */
+const WITHIN_NODE = verdict(true, null, 'allowed');
 const NOT_APPROVED = verdict(false, null, 'not-approved');
 const FORMER_MEMBER = verdict(false, null, 'former-member');
 const WRONG_SERVICE = verdict(false, null, 'wrong-service');

@@ -6,6 +6,7 @@
 export const GRACE_MS = 10_000;
 export const LINGER_MS = 30_000;
 export const KEEP_MS = 86_400_000;
+export const FIRST_LIST_MS = 600_000;
 
 export interface MembershipTimes {
   /** So long before the report of its join a node counts as a member, and so long a stranger is waited for. */
@@ -14,6 +15,8 @@ export interface MembershipTimes {
   readonly lingerMs: number;
   /** A view that is older counts no more. */
   readonly keepMs: number;
+  /** Longest time that an unknown peer is pending before a first list of members; `FIRST_LIST_MS` when left out. */
+  readonly firstListMs?: number;
 }
 
 export const DEFAULT_TIMES: MembershipTimes = { graceMs: GRACE_MS, lingerMs: LINGER_MS, keepMs: KEEP_MS };

@@ -223,7 +223,7 @@ const tunnelSchema = z.strictObject({
     .min(0)
     .max(16_777_215)
     .optional()
-    .describe('Its number (VNI), where it is VXLAN or Geneve; every number when left out.'),
+    .describe('Its number, where it is VXLAN, Geneve (VNI) or EoIP; every number when left out.'),
   ends: z.array(cidr).min(1).max(MAX_ENTRIES).describe('Address ranges in which both outer ends lie.'),
 });
 

@@ -1,8 +1,10 @@
 /**
  * Generic Routing Encapsulation: RFC 2784 and RFC 2890 (version 0, with what RFC 1701 had before), RFC 2637, section
- * 4.1 (version 1, of PPTP), RFC 7637 (a virtual network's Ethernet frames).
+ * 4.1 (version 1, of PPTP), RFC 7637 (a virtual network's Ethernet frames); EoIP, which MikroTik's manual and Wireshark
+ * describe.
  */
 import { headerOfEtherType } from './ether-type.ts';
+import { narrow } from './ip-packet.ts';
 import type { Packet, Step } from './packet.ts';
 import { enterTunnel } from './tunnel.ts';
 
@@ -31,6 +33,17 @@ const WCCP_HEADER_LENGTH = 4;
 const ARUBA = 0x8200;
 const ARUBA_MASK = 0xff0f;
 
+/**
+ * MikroTik's Ethernet over IP (EoIP): version 1 with a key, of which the first half is the length of what follows and the
+ * second the tunnel's number, the only little-endian one. An empty one keeps the tunnel alive.
+ */
+const EOIP = 0x6400;
+const EOIP_FLAGS = 0x2001;
+const EOIP_IDENTIFIER = 6;
+
+/** The key of version 1 (RFC 2637, section 4.1): the length of the payload, then the call. */
+const KEY = 4;
+
 const ETHER_IP_LENGTH = 2;
 
 /** Moves to what the tunnel carries. */
@@ -48,8 +61,16 @@ export function decodeGre(view: DataView, packet: Packet): Step {
   if ((flags & HAS_SEQUENCE) !== 0) length += FIELD_LENGTH;
   if (version === 1 && (flags & HAS_ACKNOWLEDGMENT) !== 0) length += FIELD_LENGTH;
   packet.offset = offset + length;
+  if (version === 1 && (flags & HAS_KEY) !== 0) {
+    if (packet.capturedEnd - offset < length) return 'truncated';
+    narrow(packet, offset + length + view.getUint16(offset + KEY));
+  }
 
   switch (protocolType) {
+    case EOIP:
+      if (flags !== EOIP_FLAGS) break;
+      enterTunnel(packet, 'eoip', view.getUint16(offset + EOIP_IDENTIFIER, true));
+      return packet.capturedEnd === packet.offset ? 'not-ip' : 'ethernet';
     case ERSPAN_1_OR_2:
       enterTunnel(packet, 'erspan');
       // Only the second version has a header of its own, and only it numbers its frames.
@@ -61,11 +82,11 @@ export function decodeGre(view: DataView, packet: Packet): Step {
       enterTunnel(packet, 'gre');
       return decodeWccp(view, packet);
     default:
-      enterTunnel(packet, version === 1 ? 'pptp' : 'gre');
-      if ((protocolType & ARUBA_MASK) === ARUBA) return 'ieee802-11';
-      // An acknowledgment alone carries nothing.
-      return version === 1 && (flags & HAS_SEQUENCE) === 0 ? 'not-ip' : headerOfEtherType(protocolType);
   }
+  enterTunnel(packet, version === 1 ? 'pptp' : 'gre');
+  if ((protocolType & ARUBA_MASK) === ARUBA) return 'ieee802-11';
+  // An acknowledgment alone carries nothing.
+  return version === 1 && (flags & HAS_SEQUENCE) === 0 ? 'not-ip' : headerOfEtherType(protocolType);
 }
 
 function decodeWccp(view: DataView, packet: Packet): Step {

@@ -1,9 +1,12 @@
 /** GTP-U, the tunnels of mobile networks, version 1: 3GPP TS 29.281, sections 5.1 and 5.2. */
+import { narrow } from './ip-packet.ts';
 import type { Packet, Step } from './packet.ts';
 import { enterTunnel } from './tunnel.ts';
 
 const FLAGS = 0;
 const MESSAGE_TYPE = 1;
+/** Bytes behind the first eight. */
+const LENGTH = 2;
 const HEADER_LENGTH = 8;
 /** Sequence number, N-PDU number and type of the first extension: there when one of three flags is set. */
 const OPTIONAL_LENGTH = 4;
@@ -30,6 +33,7 @@ export function decodeGtp(view: DataView, packet: Packet): Step {
   if ((flags & VERSION_AND_PROTOCOL_MASK) !== VERSION_AND_PROTOCOL) return 'not-tcp';
   if (view.getUint8(offset + MESSAGE_TYPE) !== MESSAGE_USER_PACKET) return 'not-tcp';
   packet.offset = offset + HEADER_LENGTH;
+  narrow(packet, packet.offset + view.getUint16(offset + LENGTH));
   enterTunnel(packet, 'gtp');
   if ((flags & HAS_OPTIONAL) === 0) return 'ip';
   if (packet.capturedEnd - packet.offset < OPTIONAL_LENGTH) return 'truncated';

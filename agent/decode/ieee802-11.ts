@@ -2,6 +2,7 @@
  * Wireless frames, as far as they carry an Ethernet type in the clear: IEEE 802.11, clause 9.2 (all fields are
  * little-endian), and radiotap's header before them (https://www.radiotap.org).
  */
+import { narrow } from './ip-packet.ts';
 import type { Packet, Step } from './packet.ts';
 
 const FRAME_CONTROL = 0;
@@ -24,6 +25,8 @@ const HAS_HT_CONTROL = 0x8000;
 /** In the QoS control field: several frames in one, each behind a header like Ethernet's, with a length. */
 const QOS_IS_AGGREGATE = 0x0080;
 const AGGREGATE_HEADER_LENGTH = 14;
+/** The only field in network byte order. */
+const AGGREGATE_LENGTH = 12;
 
 const RADIOTAP_LENGTH = 2;
 const RADIOTAP_PRESENT = 4;
@@ -76,7 +79,13 @@ function decodeWithPadding(view: DataView, packet: Packet, unit: number): Step {
     if ((control & HAS_HT_CONTROL) !== 0) length += HT_CONTROL_LENGTH;
   }
   length = Math.ceil(length / unit) * unit;
-  packet.offset = offset + length + (isAggregate ? AGGREGATE_HEADER_LENGTH : 0);
+  packet.offset = offset + length;
+  if (isAggregate) {
+    if (packet.capturedEnd - packet.offset < AGGREGATE_HEADER_LENGTH) return 'truncated';
+    const frameLength = view.getUint16(packet.offset + AGGREGATE_LENGTH);
+    packet.offset += AGGREGATE_HEADER_LENGTH;
+    narrow(packet, packet.offset + frameLength);
+  }
   return 'llc';
 }
 

@@ -13,6 +13,8 @@ const PROTOCOL_GRE = 47;
 export const PROTOCOL_AUTHENTICATION = 51;
 /** RFC 3378. */
 const PROTOCOL_ETHERNET = 97;
+/** RFC 3931, section 4.1.1. */
+const PROTOCOL_L2TP = 115;
 /** RFC 4023. */
 const PROTOCOL_MPLS = 137;
 
@@ -42,6 +44,8 @@ export function headerOfProtocol(packet: Packet, protocol: number): Step {
       return 'gre';
     case PROTOCOL_ETHERNET:
       return 'ether-ip';
+    case PROTOCOL_L2TP:
+      return 'l2tp-3';
     case PROTOCOL_MPLS:
       return 'mpls-tunnel';
     default:

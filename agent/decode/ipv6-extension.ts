@@ -1,4 +1,5 @@
 /** The extension headers of IPv6: RFC 8200, section 4; RFC 4302, section 2 (AH); RFC 2675, section 2 (jumbograms). */
+import { IPV4_MAPPED_WORD, MAPPED_ON_WIRE_WORD } from '../../common/address.ts';
 import {
   PROTOCOL_AUTHENTICATION,
   PROTOCOL_TCP,
@@ -136,6 +137,9 @@ function takeFinalDestination(view: DataView, packet: Packet, length: number): v
   packet.destination1 = view.getInt32(address + 4);
   packet.destination2 = view.getInt32(address + 8);
   packet.destination3 = view.getInt32(address + 12);
+  if (packet.destination2 === IPV4_MAPPED_WORD && (packet.destination0 | packet.destination1) === 0) {
+    packet.destination0 = MAPPED_ON_WIRE_WORD;
+  }
 }
 
 /** The length of a jumbogram is an option of the hop-by-hop header; it counts from behind the IPv6 header. */

@@ -1,4 +1,5 @@
 /** Internet Protocol version 6: RFC 8200, section 3. */
+import { IPV4_MAPPED_WORD, MAPPED_ON_WIRE_WORD } from '../../common/address.ts';
 import { PROTOCOL_TCP, narrow } from './ip-packet.ts';
 import { stepOverExtensions } from './ipv6-extension.ts';
 import type { Packet, Step } from './packet.ts';
@@ -30,6 +31,13 @@ export function decodeIpv6(view: DataView, packet: Packet): Step {
   packet.destination1 = view.getInt32(offset + DESTINATION + 4);
   packet.destination2 = view.getInt32(offset + DESTINATION + 8);
   packet.destination3 = view.getInt32(offset + DESTINATION + 12);
+  // See common/address.ts: such an address is not that of the IPv4 host which it names.
+  if (packet.source2 === IPV4_MAPPED_WORD && (packet.source0 | packet.source1) === 0) {
+    packet.source0 = MAPPED_ON_WIRE_WORD;
+  }
+  if (packet.destination2 === IPV4_MAPPED_WORD && (packet.destination0 | packet.destination1) === 0) {
+    packet.destination0 = MAPPED_ON_WIRE_WORD;
+  }
   packet.offset = offset + HEADER_LENGTH;
 
   const nextHeader = view.getUint8(offset + NEXT_HEADER);

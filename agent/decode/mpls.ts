@@ -1,18 +1,23 @@
 /**
  * A label of Multiprotocol Label Switching: RFC 3032, section 2.1. The labels do not say what they carry; routers know
- * it from their tables, everybody else guesses by the first four bits (RFC 4928, section 2).
+ * it from their tables, everybody else guesses by the first four bits (RFC 4928, section 2), and where these are those of
+ * IP, by what would be the IP header: the Ethernet frame of a pseudowire without a control word may begin with any bits.
  */
-import { isKnownEtherType } from './ether-type.ts';
+import { narrow } from './ip-packet.ts';
 import type { Packet, Step } from './packet.ts';
 import { enterTunnel } from './tunnel.ts';
+import { decodeUnnamed, isEthernet } from './unnamed.ts';
 
 const LABEL_LENGTH = 4;
 const BOTTOM_OF_STACK = 0x100;
 
-/** RFC 4385, section 3: the control word of a pseudowire, 4 bytes that begin with four 0 bits. */
+/**
+ * RFC 4385, section 3: the control word of a pseudowire, 4 bytes that begin with four 0 bits. The length counts it and
+ * all behind it; 0 where the frame needed no padding.
+ */
 const CONTROL_WORD_LENGTH = 4;
-const ETHER_TYPE = 12;
-const ETHERNET_LENGTH = 14;
+const CONTROL_WORD_SIZE = 1;
+const CONTROL_WORD_SIZE_MASK = 0x3f;
 
 /** Moves behind a label, and behind the last one to IP or to the Ethernet frame of a pseudowire. */
 export function decodeMpls(view: DataView, packet: Packet): Step {
@@ -21,10 +26,21 @@ export function decodeMpls(view: DataView, packet: Packet): Step {
   if (packet.capturedEnd - offset <= LABEL_LENGTH) return 'truncated';
   packet.offset = offset + LABEL_LENGTH;
   if ((view.getUint32(offset) & BOTTOM_OF_STACK) === 0) return 'mpls';
-  const version = view.getUint8(packet.offset) >>> 4;
-  if (version === 4) return 'ipv4';
-  if (version === 6) return 'ipv6';
-  return decodePseudowire(view, packet, version);
+  const firstBits = view.getUint8(packet.offset) >>> 4;
+  if (firstBits !== 0) {
+    const step = decodeUnnamed(view, packet);
+    if (step !== 'not-ip') return step;
+  }
+  switch (firstBits) {
+    case 4:
+      return 'ipv4';
+    case 6:
+      return 'ipv6';
+    case 0:
+      return decodePseudowire(view, packet);
+    default:
+      return 'not-ip';
+  }
 }
 
 /** Enters a tunnel between two addresses: RFC 4023 (in IP), RFC 7510 (in UDP). */
@@ -34,13 +50,12 @@ export function decodeMplsTunnel(_view: DataView, packet: Packet): Step {
 }
 
 /** RFC 4448: an Ethernet frame, with or without a control word. */
-function decodePseudowire(view: DataView, packet: Packet, firstBits: number): Step {
-  if (isEthernet(view, packet)) return 'ethernet';
-  if (firstBits !== 0) return 'not-ip';
-  packet.offset += CONTROL_WORD_LENGTH;
-  return isEthernet(view, packet) ? 'ethernet' : 'not-ip';
-}
-
-function isEthernet(view: DataView, { offset, capturedEnd }: Packet): boolean {
-  return capturedEnd - offset >= ETHERNET_LENGTH && isKnownEtherType(view.getUint16(offset + ETHER_TYPE));
+function decodePseudowire(view: DataView, packet: Packet): Step {
+  const { offset } = packet;
+  if (isEthernet(view, packet, offset)) return 'ethernet';
+  if (!isEthernet(view, packet, offset + CONTROL_WORD_LENGTH)) return 'not-ip';
+  const size = view.getUint8(offset + CONTROL_WORD_SIZE) & CONTROL_WORD_SIZE_MASK;
+  packet.offset = offset + CONTROL_WORD_LENGTH;
+  if (size >= CONTROL_WORD_LENGTH) narrow(packet, offset + size);
+  return 'ethernet';
 }

@@ -1,9 +1,12 @@
 /**
- * Packets that a Linux firewall logged: attributes, one of them the IP packet.
+ * Packets that a Linux firewall logged: attributes, one of them the packet, mostly of IP. Of a bridge, or of a device's
+ * own chains, it may begin with a VLAN tag or be a whole frame.
  * https://www.tcpdump.org/linktypes/LINKTYPE_NFLOG.html
  */
+import { headerOfEtherType } from './ether-type.ts';
 import { narrow } from './ip-packet.ts';
 import type { Packet, Step } from './packet.ts';
+import { decodeUnnamed } from './unnamed.ts';
 
 /** Address family, version, resource id. */
 const HEADER_LENGTH = 4;
@@ -16,6 +19,10 @@ const ATTRIBUTE_HEADER_LENGTH = 4;
 /** NFULA_PAYLOAD, include/uapi/linux/netfilter/nfnetlink_log.h; the two upper bits are flags of netlink. */
 const PAYLOAD = 9;
 const TYPE_MASK = 0x3fff;
+/** NFULA_PACKET_HDR: begins with the EtherType, in network byte order; 0 or ETH_P_ALL where the kernel knew none. */
+const PACKET_HEADER = 1;
+const PACKET_HEADER_LENGTH = 8;
+const NO_ETHER_TYPE = 0;
 /** There are some twenty; a packet carries about ten. */
 const MAX_ATTRIBUTES = 32;
 
@@ -28,16 +35,29 @@ export function decodeNflog(view: DataView, packet: Packet): Step {
   if (end - offset < ATTRIBUTE_HEADER_LENGTH) return 'truncated';
   // The byte order is that of the machine that captured: read in the wrong one, the first length is beyond the packet.
   const isLittleEndian = view.getUint16(offset + ATTRIBUTE_LENGTH, true) <= packet.wireEnd - offset;
+  let etherType = NO_ETHER_TYPE;
   for (let count = 0; count < MAX_ATTRIBUTES; count++) {
     if (end - offset < ATTRIBUTE_HEADER_LENGTH) return packet.wireEnd > end ? 'truncated' : 'not-ip';
     const length = view.getUint16(offset + ATTRIBUTE_LENGTH, isLittleEndian);
     if (length < ATTRIBUTE_HEADER_LENGTH) return 'malformed';
-    if ((view.getUint16(offset + ATTRIBUTE_TYPE, isLittleEndian) & TYPE_MASK) === PAYLOAD) {
+    const type = view.getUint16(offset + ATTRIBUTE_TYPE, isLittleEndian) & TYPE_MASK;
+    if (type === PAYLOAD) {
       packet.offset = offset + ATTRIBUTE_HEADER_LENGTH;
       narrow(packet, offset + length);
-      return 'ip';
+      return headerOfPayload(view, packet, etherType);
+    }
+    if (type === PACKET_HEADER && length >= PACKET_HEADER_LENGTH && end - offset >= PACKET_HEADER_LENGTH) {
+      etherType = view.getUint16(offset + ATTRIBUTE_HEADER_LENGTH);
     }
     offset += (length + 3) & ~3;
   }
   return 'malformed';
+}
+
+/** What the type names where it is no IP, else what the payload looks like. */
+function headerOfPayload(view: DataView, packet: Packet, etherType: number): Step {
+  const named = headerOfEtherType(etherType);
+  if (named !== 'not-ip' && named !== 'ipv4' && named !== 'ipv6') return named;
+  const step = decodeUnnamed(view, packet);
+  return step === 'not-ip' ? 'ip' : step;
 }

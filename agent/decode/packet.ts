@@ -27,6 +27,7 @@ import { decodeIpv4 } from './ipv4.ts';
 import { decodeAuthentication } from './ipv6-extension.ts';
 import { decodeIpv6 } from './ipv6.ts';
 import { headerOfLinkType } from './link-type.ts';
+import { decodeL2tp, decodeL2tp3 } from './l2tp.ts';
 import { decodeLinuxCooked1, decodeLinuxCooked2 } from './linux-cooked.ts';
 import { decodeLlc } from './llc.ts';
 import { decodeNullLoopback, decodeOpenbsdLoopback } from './loopback.ts';
@@ -38,7 +39,9 @@ import { decodeRawIp } from './raw-ip.ts';
 import { decodeBackboneService, decodeETag, decodeFabricPath, decodeVlan, decodeVnTag } from './tag.ts';
 import { decodeTcp } from './tcp.ts';
 import { decodeTeredo } from './teredo.ts';
+import { decodeTzsp } from './tzsp.ts';
 import { decodeUdp } from './udp.ts';
+import { decodeUnnamed } from './unnamed.ts';
 import { decodeVxlan, decodeVxlanGpe } from './vxlan.ts';
 
 /** What became of a packet; all but `tcp` are counted under their name. */
@@ -90,6 +93,7 @@ type Header =
   | 'mpls'
   | 'mpls-tunnel'
   | 'ip'
+  | 'unnamed'
   | 'ipv4'
   | 'ipv6'
   | 'authentication'
@@ -104,6 +108,9 @@ type Header =
   | 'erspan-2'
   | 'erspan-3'
   | 'ether-ip'
+  | 'l2tp'
+  | 'l2tp-3'
+  | 'tzsp'
   | 'tcp-header';
 
 type RareHeader = Exclude<Header, 'ethernet' | 'ipv4' | 'ipv6' | 'tcp-header'>;
@@ -149,7 +156,10 @@ export class Fragment {
  */
 export class Packet {
   ipVersion: 4 | 6 = 4;
-  /** The source address as four signed words, IPv4 as ::ffff:a.b.c.d (see common/address.ts). */
+  /**
+   * The source address as four signed words, IPv4 as ::ffff:a.b.c.d. What an IPv6 packet calls so has another first word
+   * (see common/address.ts).
+   */
   source0 = 0;
   source1 = 0;
   source2 = 0;
@@ -338,6 +348,14 @@ function decodeRarer(step: RareHeader, view: DataView, packet: Packet): Step {
       return decodeErspan3(view, packet);
     case 'ether-ip':
       return decodeEtherIp(view, packet);
+    case 'unnamed':
+      return decodeUnnamed(view, packet);
+    case 'l2tp':
+      return decodeL2tp(view, packet);
+    case 'l2tp-3':
+      return decodeL2tp3(view, packet);
+    case 'tzsp':
+      return decodeTzsp(view, packet);
     default:
       return step satisfies never;
   }

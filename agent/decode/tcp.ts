@@ -10,11 +10,17 @@ const MINIMUM_HEADER_LENGTH = 20;
 
 /** The part of the header that a flow needs at least. */
 const PORTS_LENGTH = 4;
+/** What a state needs of it: up to the flags. A snap length may end here, or behind the window two bytes later. */
+const FLAGS_LENGTH = 14;
+const DATA_OFFSET = 12;
+const FLAGS = 13;
+const WINDOW = 14;
+const WINDOW_LENGTH = 16;
 
 /** Fills the TCP fields and the place of the payload. */
 export function decodeTcp(view: DataView, packet: Packet): DecodeOutcome {
   const { offset, capturedEnd, wireEnd } = packet;
-  if (capturedEnd - offset < MINIMUM_HEADER_LENGTH) return decodePorts(view, packet);
+  if (capturedEnd - offset < MINIMUM_HEADER_LENGTH) return decodeCut(view, packet);
   const word = view.getInt32(offset + DATA_OFFSET_FLAGS_WINDOW);
   const headerLength = (word >>> 28) * 4;
   const payloadOffset = offset + headerLength;
@@ -33,6 +39,32 @@ export function decodeTcp(view: DataView, packet: Packet): DecodeOutcome {
   packet.payloadLength = orNothing(wireEnd - payloadOffset);
   packet.payloadOffset = payloadOffset;
   packet.payloadCaptured = orNothing(capturedEnd - payloadOffset);
+  return 'tcp';
+}
+
+/**
+ * A header that the capture cuts off before its end. As long as the flags are there they count: otherwise a snap length of
+ * 48 bytes would leave every connection without a state.
+ */
+function decodeCut(view: DataView, packet: Packet): DecodeOutcome {
+  const { offset, capturedEnd, wireEnd } = packet;
+  const captured = capturedEnd - offset;
+  if (captured < FLAGS_LENGTH) return decodePorts(view, packet);
+  const headerLength = (view.getUint8(offset + DATA_OFFSET) >>> 4) * 4;
+  const payloadOffset = offset + headerLength;
+  if (headerLength < MINIMUM_HEADER_LENGTH || (payloadOffset > wireEnd && !packet.isFragment)) {
+    return decodePorts(view, packet);
+  }
+  const ports = view.getInt32(offset + PORTS);
+  packet.sourcePort = ports >>> 16;
+  packet.destinationPort = ports & 0xffff;
+  packet.sequence = view.getInt32(offset + SEQUENCE);
+  packet.acknowledgment = view.getInt32(offset + ACKNOWLEDGMENT);
+  packet.tcpFlags = view.getUint8(offset + FLAGS);
+  packet.window = captured < WINDOW_LENGTH ? 0 : view.getUint16(offset + WINDOW);
+  packet.payloadLength = orNothing(wireEnd - payloadOffset);
+  packet.payloadOffset = payloadOffset;
+  packet.payloadCaptured = 0;
   return 'tcp';
 }
 

@@ -1,13 +1,14 @@
 /**
  * User Datagram Protocol (RFC 768) as far as it carries tunnels, which are told by their port (IANA, service names
- * and port numbers). The length field is not used: the IP header within a tunnel has its own, and a datagram of more
- * than 64 KiB that the card cuts up later says 0.
+ * and port numbers). What stands behind the length is no part of the datagram (RFC 9868 calls it the surplus area).
  */
+import { narrow } from './ip-packet.ts';
 import type { Packet, Step } from './packet.ts';
 import { isTeredo } from './teredo.ts';
 
 const SOURCE_PORT = 0;
 const DESTINATION_PORT = 2;
+const LENGTH = 4;
 const HEADER_LENGTH = 8;
 
 const VXLAN_PORT = 4789;
@@ -22,11 +23,19 @@ const AYIYA_PORT = 5072;
 const GRE_PORT = 4754;
 /** RFC 7510. */
 const MPLS_PORT = 6635;
+const L2TP_PORT = 1701;
+const TZSP_PORT = 37_008;
 
 /** Moves to the tunnel's header, where the datagram carries one. */
 export function decodeUdp(view: DataView, packet: Packet): Step {
   const { offset } = packet;
   if (packet.capturedEnd - offset < HEADER_LENGTH) return 'truncated';
+  const length = view.getUint16(offset + LENGTH);
+  // Length 0: a datagram that the card cuts up later, or a jumbogram (RFC 2675, section 4); the IP packet's end holds.
+  if (length !== 0) {
+    if (length < HEADER_LENGTH) return 'malformed';
+    narrow(packet, offset + length);
+  }
   packet.offset = offset + HEADER_LENGTH;
   const step = headerOfPort(view.getUint16(offset + DESTINATION_PORT));
   if (step !== 'not-tcp') return step;
@@ -55,6 +64,10 @@ function headerOfPort(port: number): Step {
       return 'gre';
     case MPLS_PORT:
       return 'mpls-tunnel';
+    case L2TP_PORT:
+      return 'l2tp';
+    case TZSP_PORT:
+      return 'tzsp';
     default:
       return 'not-tcp';
   }

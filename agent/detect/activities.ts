@@ -9,7 +9,14 @@
  */
 import type { Flow } from '../flow/flow.ts';
 import { STANDINGS, type Standing } from '../flow/standing.ts';
-import { bytesOf, bytesOfActivity, type Activity, type ActivitySubject, type Candidate } from './activity.ts';
+import {
+  bytesOf,
+  bytesOfActivity,
+  hasSentData,
+  type Activity,
+  type ActivitySubject,
+  type Candidate,
+} from './activity.ts';
 import { Allowance } from './allowance.ts';
 import { isHigher, rankOf } from './standing.ts';
 import { heaviest } from './top.ts';
@@ -165,6 +172,8 @@ export class ActivityTracker<Tag> {
     const activity = this.#activityOfFlow.get(flow);
     if (activity === undefined) return;
     this.#activityOfFlow.delete(flow);
+    if (this.#raiseWithData(activity, flow) && !activity.isPending)
+      this.#report(activity, 'raised', timeOf(flow));
     activity.open.delete(flow);
     this.#advance(activity, flow);
     activity.endedBytes += bytesOf(flow);
@@ -191,7 +200,12 @@ export class ActivityTracker<Tag> {
   tick(nowMs: number): void {
     for (const activity of this.#activities.values()) {
       if (activity.isPending) continue;
-      for (const flow of activity.open.keys()) this.#advance(activity, flow);
+      let isRaised = false;
+      for (const flow of activity.open.keys()) {
+        this.#advance(activity, flow);
+        isRaised = this.#raiseWithData(activity, flow) || isRaised;
+      }
+      if (isRaised) this.#report(activity, 'raised', nowMs);
       const isOver = activity.open.size === 0 && nowMs - activity.lastTimeMs > QUIET_MS;
       if (isOver) this.#close(activity, nowMs);
       else if (nowMs - activity.reportedAtMs >= REPORT_INTERVAL_MS && hasGrown(activity)) {
@@ -304,6 +318,15 @@ export class ActivityTracker<Tag> {
     activity.owner ??= owner;
     if (!activity.isRecorded) activity.isRecorded = this.#options.record(activity.id, flow, standing);
     if (!activity.isPending) this.#report(activity, 'raised', nowMs);
+  }
+
+  /** Makes an activity critical where that hangs on data, and the connection has sent some. Returns whether it is now. */
+  #raiseWithData(activity: Activity<Tag>, flow: Flow<Tag>): boolean {
+    const { subject, open } = activity;
+    if (subject.isCriticalWithData !== true || subject.severity === 'critical') return false;
+    if (!hasSentData(flow, open.get(flow)?.carried)) return false;
+    activity.subject = { ...subject, severity: 'critical' };
+    return true;
   }
 
   #makeRoom(nowMs: number): void {

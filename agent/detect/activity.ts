@@ -10,6 +10,16 @@ export interface ActivitySubject {
   readonly verdict: Verdict;
   readonly service: string;
   readonly message: string;
+  /** It is critical from the first data on that an initiator sends and a responder takes. */
+  readonly isCriticalWithData?: true;
+}
+
+/** What a connection has carried. */
+export interface Carried {
+  /** Payload of the initiator. */
+  readonly payloadBytes: number;
+  /** Packets of the responder. */
+  readonly answers: number;
 }
 
 /** How an activity begins. */
@@ -23,6 +33,8 @@ export interface Candidate<Tag> {
   /** What the connections of an activity have in common. */
   readonly key: string;
   readonly standing: Standing;
+  /** What it had carried while it was allowed; undefined where all that it carried counts. */
+  readonly carried?: Carried | undefined;
   /** The activity as it begins with this connection, or stands when it proves more. */
   readonly open: () => ActivityOpening;
 }
@@ -60,6 +72,19 @@ export interface Activity<Tag> {
   reportedBytes: number;
   reportedCount: number;
   reportedAtMs: number;
+}
+
+export function carriedBy({ initiator, responder }: Flow<unknown>): Carried {
+  return { payloadBytes: initiator.payloadBytes, answers: responder.packets };
+}
+
+/** Whether the initiator has sent data, and the responder answered, since: a sender repeats what nobody answers. */
+export function hasSentData(
+  flow: Flow<unknown>,
+  { payloadBytes, answers }: Carried = { payloadBytes: 0, answers: 0 },
+): boolean {
+  const now = carriedBy(flow);
+  return now.payloadBytes > payloadBytes && now.answers > answers;
 }
 
 /** Wire bytes of a connection, both ways. */

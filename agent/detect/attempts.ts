@@ -4,7 +4,7 @@
  */
 import type { Flow } from '../flow/flow.ts';
 import { ActivityTracker, type ActivityOptions } from './activities.ts';
-import type { Candidate } from './activity.ts';
+import type { Activity, Candidate } from './activity.ts';
 import { AttemptSum } from './attempt-sum.ts';
 import type { Address } from '../../common/address.ts';
 import { anomalyWithoutFlow, type Anomaly, type Attempts } from '../../common/event.ts';
@@ -43,16 +43,27 @@ export class AttemptDetector<Tag> {
     this.#activities = new ActivityTracker({ ...options, record: () => true }, MAX_ATTEMPT_ACTIVITIES);
   }
 
-  /** Takes an attempt. Calling it again for the same flow changes nothing. */
-  add(candidate: Candidate<Tag>, nowMs: number): void {
+  /** The activities of the peers whose attempts are reported one by one. */
+  get activities(): ActivityTracker<Tag> {
+    return this.#activities;
+  }
+
+  /**
+   * Takes an attempt. Calling it again for the same flow changes nothing.
+   *
+   * @param isPending where its activity begins with it: whether it is to be confirmed or dropped later
+   * @returns the activity that it is part of; undefined where it is in the sum
+   */
+  add(candidate: Candidate<Tag>, nowMs: number, isPending = false): Activity<Tag> | undefined {
     const { flow } = candidate;
-    if (this.#activities.of(flow) !== undefined || this.#summed.has(flow)) return;
+    const known = this.#activities.of(flow);
+    if (known !== undefined || this.#summed.has(flow)) return known;
     if (this.#activities.hasActivityFor(candidate) || this.#activities.size < MAX_ATTEMPT_ACTIVITIES) {
-      this.#activities.add(candidate, nowMs);
-    } else {
-      this.#summed.add(flow);
-      this.count(flow.initiator, flow.responder.port);
+      return this.#activities.add(candidate, nowMs, isPending);
     }
+    this.#summed.add(flow);
+    this.count(flow.initiator, flow.responder.port);
+    return undefined;
   }
 
   /** Takes an attempt of which nothing else is known. Cheap: called for each packet of a flood. */

@@ -5,22 +5,26 @@
  *
  * An unknown peer may be a node that has just joined. Where a source can be asked, its conversation opens pending: it is
  * confirmed or dropped by the first refresh of the sources that was begun late enough after its packet, and confirmed in
- * any case when the grace period is over.
+ * any case when the grace period is over. As long as no source has given a complete list, first-list.ts decides instead,
+ * of attempts as well.
  */
 import type { Flow } from '../flow/flow.ts';
 import type { Standing } from '../flow/standing.ts';
 import type { LookResult } from '../membership/provider.ts';
 import { ownerInWords } from '../process/socket-owners.ts';
 import { ActivityTracker, type ActivityOptions } from './activities.ts';
-import type { Activity, ActivitySubject, Candidate } from './activity.ts';
+import type { Activity, ActivitySubject, Candidate, Carried } from './activity.ts';
 import { AttemptDetector } from './attempts.ts';
-import { kindOf, sentenceOf, type Judged } from './wording.ts';
+import type { FirstListStep } from './first-list.ts';
+import { kindOf, peerOf, sentenceOf, type Judged } from './wording.ts';
 import { copyAddress, formatAddress, type Address } from '../../common/address.ts';
 import type { FlowRecord, SocketOwner, Verdict } from '../../common/event.ts';
 
 export const MAX_CONVERSATIONS = 10_000;
-/** Conversations that are pending at a time. Beyond that a new one is reported at once: a flood hides nobody. */
+/** Activities that await a refresh at a time. Beyond that a new one is reported at once: a flood hides nobody. */
 export const MAX_PENDING = 1000;
+/** Likewise of those that await the first complete list: in a large cluster each node exchanges with each. */
+export const MAX_AWAITING_LIST = 5000;
 /** A refresh that was begun sooner after the packet may have missed a node whose join was under way. */
 export const SETTLE_MS = 250;
 
@@ -36,12 +40,16 @@ export interface Ends {
 export interface UnexpectedConnection<Tag> extends Judged {
   readonly flow: Flow<Tag>;
   readonly service: string;
+  /** What it had carried when it was allowed no more; undefined where it never was allowed. */
+  readonly carried?: Carried | undefined;
   /** How far it got; a higher one may be added later. */
   readonly standing: Standing;
   /** The time of the packet that it was judged by. */
   readonly timeMs: number;
   /** Since when its activity is pending, in ms since the epoch; left out where it is reported at once. */
   readonly pendingSinceMs?: number | undefined;
+  /** Whether it awaits the first complete list of members, and not only a refresh. */
+  readonly awaitsList?: boolean;
 }
 
 /** A refresh of all sources of the membership. */
@@ -59,13 +67,20 @@ interface UnexpectedOptions<Tag> extends ActivityOptions<Tag> {
   readonly dropped: (activity: string, open: readonly Flow<Tag>[]) => void;
   /** Judges the first connection of a pending activity again; undefined where it is allowed. */
   readonly judgeAgain: (ends: Ends) => Judged | undefined;
+  /** What is to be done with a pending activity while no complete list of members is there; undefined where one is. */
+  readonly firstListStep?: (ends: Ends, sinceMs: number, nowMs: number) => FirstListStep;
 }
 
 interface Pending<Tag> {
   readonly activity: Activity<Tag>;
+  /** Of the conversations, or of the attempts. */
+  readonly tracker: ActivityTracker<Tag>;
   /** Of the first connection. */
   readonly ends: Ends;
+  readonly peer: string;
   readonly sinceMs: number;
+  /** Whether a list was awaited when it began. */
+  readonly awaitsList: boolean;
 }
 
 export class UnexpectedDetector<Tag> {
@@ -74,6 +89,8 @@ export class UnexpectedDetector<Tag> {
   readonly #attempts: AttemptDetector<Tag>;
   /** By id of the activity. */
   readonly #pending = new Map<string, Pending<Tag>>();
+  /** Those of them that began while a list was awaited. */
+  #awaitingList = 0;
 
   constructor(options: UnexpectedOptions<Tag>) {
     this.#options = options;
@@ -86,9 +103,16 @@ export class UnexpectedDetector<Tag> {
     return this.#conversations.suppressed;
   }
 
-  /** Activities that wait for a refresh. */
+  /** Activities that are not reported yet. */
   get pendingCount(): number {
     return this.#pending.size;
+  }
+
+  /** The peers of the activities that await the first complete list, each once. */
+  peersAwaitingList(): string[] {
+    if (this.#awaitingList === 0) return [];
+    const peers = [...this.#pending.values()].flatMap(({ awaitsList, peer }) => (awaitsList ? [peer] : []));
+    return [...new Set(peers)];
   }
 
   /** Whether the activity was opened and is not reported yet. */
@@ -98,7 +122,7 @@ export class UnexpectedDetector<Tag> {
 
   /** Takes a connection that was judged unexpected; calling it again with the same standing changes nothing. */
   add(connection: UnexpectedConnection<Tag>): void {
-    const { flow, standing, timeMs, pendingSinceMs } = connection;
+    const { flow, standing, timeMs } = connection;
     const candidate = this.#candidateOf(connection);
     if (standing === 'attempt') {
       if (this.#conversations.of(flow) !== undefined) return;
@@ -106,16 +130,15 @@ export class UnexpectedDetector<Tag> {
       if (flow.tunnelKey === 0 && this.#conversations.hasActivityFor(candidate)) {
         this.#conversations.add(candidate, timeMs);
       } else {
-        this.#attempts.add(candidate, timeMs);
+        // One that only tries is never waited for, but where nobody knows who belongs to the cluster.
+        const mayWait = connection.awaitsList === true && this.#mayBePending(connection);
+        this.#hold(this.#attempts.add(candidate, timeMs, mayWait), this.#attempts.activities, connection);
       }
       return;
     }
     this.#attempts.release(flow);
-    const mayWait = pendingSinceMs !== undefined && this.#pending.size < MAX_PENDING;
-    const activity = this.#conversations.add(candidate, timeMs, mayWait);
-    if (activity?.isPending !== true || pendingSinceMs === undefined || this.#pending.has(activity.id))
-      return;
-    this.#pending.set(activity.id, { activity, ends: endsOf(flow, timeMs), sinceMs: pendingSinceMs });
+    const mayWait = this.#mayBePending(connection);
+    this.#hold(this.#conversations.add(candidate, timeMs, mayWait), this.#conversations, connection);
   }
 
   /** Takes an attempt that is in no flow any more, and was not judged. Cheap: for each packet of a flood. */
@@ -158,46 +181,88 @@ export class UnexpectedDetector<Tag> {
     this.#attempts.tick(nowMs);
   }
 
-  /** Reports the final state of every activity and forgets them all. */
+  /**
+   * Reports the final state of every activity and forgets them all. Of peers that await the first complete list nobody
+   * knows anything: they are forgotten, and the owner names them (unknown-membership.ts).
+   */
   end(nowMs: number): void {
-    for (const pending of Array.from(this.#pending.values()))
-      this.#decide(pending, pending.sinceMs + this.#options.graceMs);
+    for (const pending of Array.from(this.#pending.values())) {
+      if (this.#firstListStep(pending, nowMs) === 'wait') this.#drop(pending);
+      else this.#decide(pending, pending.sinceMs + this.#options.graceMs);
+    }
     this.#conversations.end(nowMs);
     this.#attempts.end(nowMs);
   }
 
   /** Keeps no record of the flow: there may be one of these for each flow of the table. */
   #candidateOf(connection: UnexpectedConnection<Tag>): Candidate<Tag> {
-    const { flow, service, standing, verdict } = connection;
+    const { flow, service, standing, verdict, carried } = connection;
     const open = (): ActivitySubject =>
       subjectOf(this.#options.describe(flow, service), service, connection, standing);
-    return { flow, key: keyOf(verdict, service, flow), standing, open };
+    return { flow, key: keyOf(verdict, service, flow), standing, open, carried };
   }
 
-  #decide({ activity, ends, sinceMs }: Pending<Tag>, nowMs: number, look?: Look): void {
+  #mayBePending({ pendingSinceMs, awaitsList = false }: UnexpectedConnection<Tag>): boolean {
+    if (pendingSinceMs === undefined) return false;
+    if (awaitsList) return this.#awaitingList < MAX_AWAITING_LIST;
+    return this.#pending.size - this.#awaitingList < MAX_PENDING;
+  }
+
+  /** Notes that an activity is pending, where it is and was not noted before. */
+  #hold(
+    activity: Activity<Tag> | undefined,
+    tracker: ActivityTracker<Tag>,
+    { flow, timeMs, pendingSinceMs: sinceMs, awaitsList = false, ...judged }: UnexpectedConnection<Tag>,
+  ): void {
+    if (activity?.isPending !== true || sinceMs === undefined || this.#pending.has(activity.id)) return;
+    const ends = endsOf(flow, timeMs);
+    const peer = formatAddress(peerOf(judged, ends));
+    if (awaitsList) this.#awaitingList++;
+    this.#pending.set(activity.id, { activity, tracker, ends, peer, sinceMs, awaitsList });
+  }
+
+  #forget({ activity, awaitsList }: Pending<Tag>): void {
+    if (this.#pending.delete(activity.id) && awaitsList) this.#awaitingList--;
+  }
+
+  #drop(pending: Pending<Tag>): void {
+    this.#forget(pending);
+    this.#options.dropped(pending.activity.id, pending.tracker.drop(pending.activity));
+  }
+
+  #firstListStep({ ends, sinceMs, awaitsList }: Pending<Tag>, nowMs: number): FirstListStep {
+    return awaitsList ? this.#options.firstListStep?.(ends, sinceMs, nowMs) : undefined;
+  }
+
+  #decide(pending: Pending<Tag>, nowMs: number, look?: Look): void {
+    const { activity, tracker, ends, sinceMs } = pending;
+    const step = this.#firstListStep(pending, nowMs);
+    if (step === 'wait') return;
     const judged = this.#options.judgeAgain(ends);
+    if (judged === undefined) {
+      this.#drop(pending);
+      return;
+    }
     const isDecisive = look?.result === 'answered' && look.begunMs - sinceMs >= SETTLE_MS;
-    if (judged !== undefined && !isDecisive && nowMs - sinceMs < this.#options.graceMs) return;
-    this.#pending.delete(activity.id);
-    const open =
-      judged === undefined
-        ? this.#conversations.drop(activity)
-        : this.#confirm(activity, ends, judged, nowMs);
+    if (step === undefined && !isDecisive && nowMs - sinceMs < this.#options.graceMs) return;
+    this.#forget(pending);
+    const open = this.#confirm(tracker, activity, ends, judged, nowMs);
     if (open === undefined) this.#options.confirmed(activity.id);
     else this.#options.dropped(activity.id, open);
   }
 
   /** Reports an activity as what its first connection is by now. */
   #confirm(
+    tracker: ActivityTracker<Tag>,
     activity: Activity<Tag>,
     ends: Ends,
     judged: Judged,
     nowMs: number,
   ): readonly Flow<Tag>[] | undefined {
     const { service } = activity.subject;
-    const record = this.#conversations.firstRecord(activity);
+    const record = tracker.firstRecord(activity);
     const subject = subjectOf(record, service, judged, activity.standing);
-    return this.#conversations.confirm(activity, keyOf(judged.verdict, service, ends), subject, nowMs);
+    return tracker.confirm(activity, keyOf(judged.verdict, service, ends), subject, nowMs);
   }
 }
 
@@ -211,9 +276,13 @@ function keyOf(
 
 function subjectOf(record: FlowRecord, service: string, judged: Judged, standing: Standing): ActivitySubject {
   const kind = kindOf(judged);
+  // A node calls another for a moment after that has left. What it sends there leaves the cluster all the same.
+  const isCallOfFormer = kind === 'unexpected-destination' && judged.verdict.reason === 'former-member';
+  const isMild = kind === 'former-member' || isCallOfFormer || standing === 'attempt';
   return {
     kind,
-    severity: kind === 'former-member' || standing === 'attempt' ? 'warning' : 'critical',
+    severity: isMild ? 'warning' : 'critical',
+    ...(isCallOfFormer && standing !== 'attempt' ? { isCriticalWithData: true } : {}),
     verdict: judged.verdict,
     service,
     message: sentenceOf(record, service, judged, standing),

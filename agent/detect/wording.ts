@@ -12,17 +12,27 @@ export interface Judged {
   readonly toMember: boolean;
   /** Whether the initiator is a member of the cluster. */
   readonly fromMember: boolean;
+  /** Whether the initiator has left the cluster; left out where that is not known, and then it is the end that is no member. */
+  readonly fromFormer?: boolean | undefined;
   /** Who listed one of the two as a member, where the verdict is that nobody approved of it. */
   readonly admission?: Admission | undefined;
 }
 
 /**
- * A push to an address outside the cluster is an unexpected destination; everybody else who comes is an unexpected
- * peer, or a former member where the verdict says so.
+ * A connection of a member to an address outside the cluster, former members included, has an unexpected destination;
+ * everybody else who comes is an unexpected peer, or a former member where it is the one that has left.
  */
-export function kindOf({ verdict, toMember, fromMember }: Judged): AnomalyKind {
-  if (verdict.reason === 'former-member') return 'former-member';
-  return fromMember && !toMember ? 'unexpected-destination' : 'unexpected-peer';
+export function kindOf({ verdict, toMember, fromMember, fromFormer = !fromMember }: Judged): AnomalyKind {
+  if (fromMember && !toMember) return 'unexpected-destination';
+  return verdict.reason === 'former-member' && fromFormer ? 'former-member' : 'unexpected-peer';
+}
+
+/** The end that is unexpected: the one that was called where a member called outside, else the one that calls. */
+export function peerOf<End>(
+  judged: Judged,
+  { initiator, responder }: { readonly initiator: End; readonly responder: End },
+): End {
+  return kindOf(judged) === 'unexpected-destination' ? responder : initiator;
 }
 
 /** Who talks to which service of whom, or tried to, and why that is unexpected. */
@@ -31,11 +41,14 @@ export function sentenceOf(record: FlowRecord, service: string, judged: Judged, 
   const because = reasonOf(judged);
   const kind = kindOf(judged);
   const isAttempt = standing === 'attempt';
-  const what = `${service} port ${destination.port} of ${destination.ip}`;
+  const isToFormer = judged.verdict.reason === 'former-member' && kind !== 'former-member';
+  const called = `${isToFormer ? 'former member ' : ''}${destination.ip}`;
+  const what = `${service} port ${destination.port} of ${called}`;
   const outcome = isAttempt ? `, ${outcomeOf(plasmawatch)}` : '';
   if (kind === 'unexpected-destination') {
     const does = isAttempt ? 'tried to connect to' : 'connects to';
-    return `Member ${source.ip} ${does} ${what}, which is no member${outcome} (${because})`;
+    const which = isToFormer ? '' : ', which is no member';
+    return `Member ${source.ip} ${does} ${what}${which}${outcome} (${because})`;
   }
   const who = kind === 'former-member' ? 'Former member' : 'Unexpected peer';
   const does = isAttempt ? 'tried to connect to' : 'talks to';

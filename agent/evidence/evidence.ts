@@ -32,6 +32,8 @@ export const MAX_RECORDINGS_A_MINUTE: Readonly<Record<EvidenceClaim, number>> = 
 };
 const CLAIMS: readonly EvidenceClaim[] = ['attempt', 'unproven', 'answered', 'heavy'];
 const MINUTE_MS = 60_000;
+/** Base64 of evidence whose anomaly is pending, together; beyond that the evidence of further ones is not kept. */
+export const MAX_WAITING_LENGTH = 16 * 1024 * 1024;
 /** Headers longer than this are cut: link layer, tunnels, IP and TCP with all options are shorter. */
 const MAX_HEADER_BYTES = 512;
 
@@ -75,6 +77,7 @@ export class Evidence {
   readonly #byPorts = new Map<number, Recording[]>();
   /** What is ready before its anomaly is reported. */
   readonly #waiting = new Map<string, EvidenceReport>();
+  #waitingLength = 0;
   /** The minute that is counted, and the recordings that have begun in it. */
   #minute = 0;
   #begunInMinute: Partial<Record<EvidenceClaim, number>> = {};
@@ -151,13 +154,13 @@ export class Evidence {
   confirmed(anomaly: string): void {
     const evidence = this.#waiting.get(anomaly);
     if (evidence === undefined) return;
-    this.#waiting.delete(anomaly);
+    this.#forgetWaiting(anomaly);
     this.#options.report(evidence);
   }
 
   /** A pending anomaly is none. */
   forget(anomaly: string): void {
-    this.#waiting.delete(anomaly);
+    this.#forgetWaiting(anomaly);
     const recording = this.#byAnomaly.get(anomaly);
     if (recording !== undefined) this.#remove(recording);
   }
@@ -207,8 +210,17 @@ export class Evidence {
       packets: writer.packets,
       pcapng: writer.bytes().toString('base64'),
     };
-    if (this.#options.isPending(anomaly)) this.#waiting.set(anomaly, evidence);
-    else this.#options.report(evidence);
+    if (!this.#options.isPending(anomaly)) this.#options.report(evidence);
+    else if (this.#waitingLength + evidence.pcapng.length > MAX_WAITING_LENGTH) this.turnedAway++;
+    else {
+      this.#waiting.set(anomaly, evidence);
+      this.#waitingLength += evidence.pcapng.length;
+    }
+  }
+
+  #forgetWaiting(anomaly: string): void {
+    this.#waitingLength -= this.#waiting.get(anomaly)?.pcapng.length ?? 0;
+    this.#waiting.delete(anomaly);
   }
 
   #want({ ends: [a, b], tunnelKey }: Recording, packets: number): void {

@@ -3,7 +3,7 @@
  * https://github.com/corelight/community-id-spec
  */
 import { hash } from 'node:crypto';
-import type { Address } from '../../common/address.ts';
+import { IPV4_MAPPED_WORD, MAPPED_ON_WIRE_WORD, type Address } from '../../common/address.ts';
 import { ADDRESS_A, ADDRESS_B, ADDRESS_WORDS, isIpv4At, portAt, PORTS, RECORD_WORDS } from './flow-store.ts';
 
 /** The default of the specification; both ends of a comparison must use the same. */
@@ -47,8 +47,8 @@ export function communityIdAt(words: Int32Array, record: number): string {
   const addressLength = isIpv4 ? 4 : 16;
   let offset = SEED_LENGTH;
   for (let word = isIpv4 ? ADDRESS_WORDS - 1 : 0; word < ADDRESS_WORDS; word++) {
-    input.setInt32(offset, words[first + word] as number);
-    input.setInt32(offset + addressLength, words[second + word] as number);
+    input.setInt32(offset, wordOnWire(words, first, word));
+    input.setInt32(offset + addressLength, wordOnWire(words, second, word));
     offset += 4;
   }
   offset += addressLength + 2;
@@ -74,10 +74,21 @@ function setAddress(address: number, { w0, w1, w2, w3 }: Address): void {
 
 /** Whether end A comes before end B: the lower address, then the lower port. */
 function isAFirst(words: Int32Array, record: number): boolean {
-  for (let index = record; index < record + ADDRESS_WORDS; index++) {
-    const a = words[index + ADDRESS_A] as number;
-    const b = words[index + ADDRESS_B] as number;
+  for (let index = 0; index < ADDRESS_WORDS; index++) {
+    const a = wordOnWire(words, record + ADDRESS_A, index);
+    const b = wordOnWire(words, record + ADDRESS_B, index);
     if (a !== b) return a >>> 0 < b >>> 0;
   }
   return portAt(words, record, false) <= portAt(words, record, true);
+}
+
+/** A word of the address that starts there, as in the packet. */
+function wordOnWire(words: Int32Array, address: number, index: number): number {
+  const word = words[address + index] as number;
+  const isMapped =
+    index === 0 &&
+    word === MAPPED_ON_WIRE_WORD &&
+    words[address + 1] === 0 &&
+    words[address + 2] === IPV4_MAPPED_WORD;
+  return isMapped ? 0 : word;
 }

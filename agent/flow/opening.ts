@@ -27,7 +27,9 @@ import {
   SIDE_A,
   SIDE_B,
   SIDE_INITIAL_SEQUENCE,
+  type FlowStore,
 } from './flow-store.ts';
+import { beginStream, forgetStreams, isClaimedStart } from './stream.ts';
 import { SENT_ACK, SENT_SYN, SENT_SYN_ACK, stateOf } from './tcp-state.ts';
 
 /**
@@ -123,6 +125,7 @@ function noteSyn(words: Int32Array, record: number, isB: boolean): void {
     words[record + FACTS_A] = 0;
     words[record + FACTS_B] = 0;
     (words[record + ROLES] as number) &= ~COMPLETED;
+    forgetStreams(words, record);
   }
 }
 
@@ -155,14 +158,23 @@ export function turn(words: Int32Array, record: number): void {
   (words[record + ROLES] as number) ^= B_IS_INITIATOR;
 }
 
-/** Takes in an ordinary segment of a connection whose handshake waits for its end. */
-export function noteCompletion(words: Int32Array, record: number, isB: boolean, packet: Packet): void {
+/**
+ * Takes in an ordinary segment of a connection whose handshake waits for its end. Of two answers to the SYN the one counts
+ * that is acknowledged: the latest is known by its number, an earlier one by the stream that it began.
+ */
+export function noteCompletion(store: FlowStore, record: number, isB: boolean, packet: Packet): void {
+  const { words } = store;
   const roles = words[record + ROLES] as number;
   // Whose SYN was answered: where both ends open the connection, that is either.
   if ((roles & (isB ? PROVEN_B : PROVEN_A)) === 0) return;
+  const { acknowledgment } = packet;
   const answer = words[record + (isB ? SIDE_A : SIDE_B) + SIDE_INITIAL_SEQUENCE] as number;
-  const acknowledged = (packet.acknowledgment - answer - 1) | 0;
-  if (acknowledged < 0 || acknowledged > COMPLETION_WINDOW) return;
+  const acknowledged = (acknowledgment - answer - 1) | 0;
+  if (acknowledged !== 0 && isClaimedStart(store, record, !isB, acknowledgment)) {
+    setInitialSequence(words, record, !isB, (acknowledgment - 1) | 0);
+  } else if (acknowledged >= 0 && acknowledged <= COMPLETION_WINDOW) {
+    beginStream(store, record, !isB, (answer + 1) | 0);
+  } else return;
   (words[record + ROLES] as number) |= COMPLETED;
   (words[record + INITIALS] as number) &= ~AWAITS_ACK;
 }

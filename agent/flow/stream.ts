@@ -10,6 +10,10 @@
  * - those in a reset, which belong to no stream.
  *
  * Bytes that were sent but not captured are holes: they do not count.
+ *
+ * Where a stream begins is what the handshake says (see opening.ts): of several answers to a SYN, the one that its sender
+ * acknowledges (RFC 9293, sections 3.8.1 and 3.10.7). Until a byte of it was seen that is a claim, which anybody can make
+ * in another's name: data that lies before it moves the beginning there.
  */
 import {
   HOLE_WORDS,
@@ -51,12 +55,39 @@ export function noteSegment(store: FlowStore, record: number, isB: boolean, pack
   const state = words[side + SIDE_STREAM_STATE];
   const isExpected = start === words[side + SIDE_NEXT_SEQUENCE];
   if (state !== NEXT_IS_UNKNOWN && !isExpected) {
-    noteUnexpected(store, side, record + (isB ? HOLES_B : HOLES_A), start, length);
+    // Another SYN moves a stream that has begun only where its handshake is the one that counts.
+    if (!isSyn) noteUnexpected(store, side, record + (isB ? HOLES_B : HOLES_A), start, length);
     return;
   }
   if (state === NEXT_IS_UNKNOWN) words[side + SIDE_STREAM_STATE] = NO_HOLES;
   addToStream(store, side, length);
   words[side + SIDE_NEXT_SEQUENCE] = (start + length) | 0;
+}
+
+/** The number expected next of a side of which no byte was counted, as one that its other side may acknowledge. */
+export function isClaimedStart(store: FlowStore, record: number, isB: boolean, sequence: number): boolean {
+  const side = record + (isB ? SIDE_B : SIDE_A);
+  const { words } = store;
+  return (
+    words[side + SIDE_STREAM_STATE] === NO_HOLES &&
+    words[side + SIDE_NEXT_SEQUENCE] === sequence &&
+    hasNotBegun(store, side)
+  );
+}
+
+/** Lets a side's stream begin with this number, unless bytes of it were counted. */
+export function beginStream(store: FlowStore, record: number, isB: boolean, sequence: number): void {
+  const side = record + (isB ? SIDE_B : SIDE_A);
+  const { words } = store;
+  if (!hasNotBegun(store, side)) return;
+  words[side + SIDE_STREAM_STATE] = NO_HOLES;
+  words[side + SIDE_NEXT_SEQUENCE] = sequence;
+}
+
+/** Forgets where the streams of both sides were, for the next attempt to open the connection; counts stay. */
+export function forgetStreams(words: Int32Array, record: number): void {
+  words[record + SIDE_A + SIDE_STREAM_STATE] = NEXT_IS_UNKNOWN;
+  words[record + SIDE_B + SIDE_STREAM_STATE] = NEXT_IS_UNKNOWN;
 }
 
 /**
@@ -78,6 +109,15 @@ function noteUnexpected(store: FlowStore, side: number, holes: number, start: nu
   if (ahead > 0) {
     if (length === 0) return;
     openHole(words, side, holes, expected, start);
+    addToStream(store, side, length);
+    words[side + SIDE_NEXT_SEQUENCE] = end;
+    return;
+  }
+  if (
+    words[side + SIDE_STREAM_STATE] === NO_HOLES &&
+    hasNotBegun(store, side) &&
+    !isKeepAlive(ahead, length)
+  ) {
     addToStream(store, side, length);
     words[side + SIDE_NEXT_SEQUENCE] = end;
     return;
@@ -141,6 +181,16 @@ function lowestHole(words: Int32Array, holes: number): number {
     if ((((words[hole] as number) - (words[lowest] as number)) | 0) < 0) lowest = hole;
   }
   return lowest;
+}
+
+/** Whether a segment repeats the byte before the next one, to be answered (RFC 9293, section 3.8.4). */
+function isKeepAlive(ahead: number, length: number): boolean {
+  return ahead === -1 && length === 1;
+}
+
+/** Whether no byte of the side was counted. */
+function hasNotBegun({ doubles }: FlowStore, side: number): boolean {
+  return doubles[side / 2 + SIDE_STREAM_BYTES] === 0;
 }
 
 function addToStream({ doubles }: FlowStore, side: number, bytes: number): void {

@@ -414,7 +414,7 @@ export class FlowTable<Tag> implements Iterable<Flow<Tag>> {
     const rolesBefore = words[record + ROLES] as number;
     if ((facts & (SENT_SYN | SENT_SYN_ACK)) !== 0) noteOpening(words, record, isB, facts, packet);
     else if ((facts & SENT_ACK) !== 0 && ((words[record + INITIALS] as number) & AWAITS_ACK) !== 0) {
-      noteCompletion(words, record, isB, packet);
+      noteCompletion(this.#store, record, isB, packet);
     }
     (words[record + (isB ? FACTS_B : FACTS_A)] as number) |= facts;
     this.#queueOf(record).remove(slot);

@@ -119,14 +119,14 @@ export class PodWatch {
   async #run(firstRoundDone: () => void): Promise<void> {
     const { clock } = this.#options;
     while (!this.#abort.signal.aborted) {
-      const startedAtMs = clock.now();
+      const startedAtMs = clock.monotonic();
       let delayMs: number;
       try {
         await this.#round(firstRoundDone);
-        if (clock.now() - startedAtMs >= STABLE_MS) this.#backOff.reset();
+        if (clock.monotonic() - startedAtMs >= STABLE_MS) this.#backOff.reset();
         delayMs = this.#backOff.nextDelayMs();
       } catch (error) {
-        if (clock.now() - startedAtMs >= STABLE_MS) this.#backOff.reset();
+        if (clock.monotonic() - startedAtMs >= STABLE_MS) this.#backOff.reset();
         delayMs = this.#fail(error);
       }
       this.#isWatching = false;
@@ -244,7 +244,7 @@ export class PodWatch {
   }
 
   #heard(): void {
-    this.#heardAtMs = this.#options.clock.now();
+    this.#heardAtMs = this.#options.clock.monotonic();
     this.#options.changed();
   }
 

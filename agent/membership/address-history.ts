@@ -111,15 +111,17 @@ export class AddressHistory {
   }
 }
 
-/** The keys of the addresses that were asked for last: a verdict asks a dozen times for the same two. */
-const RECENT_KEYS = 64;
+/** The keys of the addresses that were asked for last: a verdict asks a dozen times for the same two. A power of two. */
+const RECENT_KEYS = 1024;
 const recentKeys: ({ readonly address: Address; readonly key: string } | undefined)[] = Array.from({
   length: RECENT_KEYS,
 });
 
 /** A key for maps, for a connection and never for a packet. */
 export function addressKey(address: Address): string {
-  const place = (address.w3 ^ address.w1) & (RECENT_KEYS - 1);
+  // The words of an address differ most in their low bits, and those of neighbouring networks in the next ones.
+  const word = address.w3 ^ address.w1;
+  const place = (word ^ (word >>> 8)) & (RECENT_KEYS - 1);
   const recent = recentKeys[place];
   if (recent !== undefined && sameAddress(recent.address, address)) return recent.key;
   const copy = copyAddress(address);

@@ -55,11 +55,11 @@ export function createDnsProvider(name: string, { clock, logger, lookUpRecords }
   const known = new Map<Family, readonly Member[]>();
   let publish: ((view: GroupView) => void) | undefined;
   let hasAddresses = false;
-  let answeredAtMs = clock.now();
+  let answeredAtMs = clock.monotonic();
   let intervalMs = RETRY_MS;
 
   async function look(): Promise<LookResult> {
-    const askedAtMs = clock.now();
+    const askedAtMs = clock.monotonic();
     const answer = await ask();
     const missing = FAMILIES.filter((family) => !takeFamily(family, answer?.[family]));
     const members = FAMILIES.flatMap((family) => known.get(family) ?? []);

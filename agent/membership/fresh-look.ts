@@ -33,7 +33,7 @@ export class FreshLook {
   ask(): void {
     if (this.#isStopped || this.#timer !== undefined || this.#running !== undefined) return;
     const { clock, settleMs } = this.#options;
-    const waitMs = Math.max(settleMs, this.#begunMs + INTERVAL_MS - clock.now());
+    const waitMs = Math.max(settleMs, this.#begunMs + INTERVAL_MS - clock.monotonic());
     this.#timer = clock.after(waitMs, () => {
       this.#timer = undefined;
       this.#running = this.#run();
@@ -49,7 +49,7 @@ export class FreshLook {
 
   async #run(): Promise<void> {
     const { clock, look, decide } = this.#options;
-    const begunMs = clock.now();
+    const begunMs = clock.monotonic();
     this.#begunMs = begunMs;
     const result = await look();
     this.#running = undefined;

@@ -51,13 +51,15 @@ export function createMembership(
   const providers = [...groups].map(
     ([name, sources]) => [name, createProviders(sources, dependencies)] as const,
   );
-  const { clock, times } = dependencies;
-  if (approvals === undefined) return new Membership({ providers: new Map(providers), clock, times });
+  const { clock, times, localAddresses } = dependencies;
+  if (approvals === undefined)
+    return new Membership({ providers: new Map(providers), clock, times, localAddresses });
   const { cidr, hosts, ids = [], nodeGroups = [] } = approvals;
   return new Membership({
     providers: new Map(providers),
     clock,
     times,
+    localAddresses,
     approved: {
       providers: createProviders({ cidr, hosts }, dependencies),
       ids: new Set(ids),

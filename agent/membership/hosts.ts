@@ -4,11 +4,10 @@
  */
 import { parseAddress, type Address } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
-import { messageOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import { LookLoop } from './look-loop.ts';
-import { OutageLog } from './outage-log.ts';
 import type { GroupView, LookResult, Member, Provider } from './provider.ts';
+import { ResolvedNames, type ResolveHost } from './resolved-names.ts';
 
 const RESOLVE_INTERVAL_MS = 30_000;
 
@@ -16,7 +15,7 @@ interface HostsDependencies {
   readonly clock: Clock;
   readonly logger: Logger;
   /** All addresses of a name, as text. */
-  readonly resolve: (name: string) => Promise<readonly string[]>;
+  readonly resolve: ResolveHost;
 }
 
 /** A provider of hosts, each an address or a name. */
@@ -24,44 +23,47 @@ export function createHostsProvider(
   hosts: readonly string[],
   { clock, logger, resolve }: HostsDependencies,
 ): Provider {
-  const known = new Map<string, Member>();
-  const outages = new OutageLog(logger, 'host name does not resolve', 'host name resolves again');
+  const literals = new Map<string, Member>();
   const names: string[] = [];
   for (const host of hosts) {
     const literal = parseAddress(host);
     if (literal === undefined) names.push(host);
-    else known.set(host, toMember(host, [literal]));
+    else literals.set(host, toMember(host, [literal]));
   }
+  const resolved = new ResolvedNames({
+    clock,
+    logger,
+    resolve,
+    maxNames: names.length,
+    text: 'host name does not resolve',
+  });
   let publish: ((view: GroupView) => void) | undefined;
-  let answeredAtMs = clock.now();
-
-  async function lookUp(name: string): Promise<void> {
-    try {
-      const addresses = (await resolve(name)).map(parseAddress).filter((found) => found !== undefined);
-      if (addresses.length === 0) throw new Error('no address');
-      known.set(name, toMember(name, addresses));
-      outages.succeeded(name);
-    } catch (error) {
-      outages.failed(name, messageOf(error));
-    }
-  }
+  let answeredAtMs = clock.monotonic();
 
   const loop = new LookLoop({
     clock,
     intervalMs: () => RESOLVE_INTERVAL_MS,
     async look(): Promise<LookResult> {
-      const startedAtMs = clock.now();
-      await Promise.all(names.map(lookUp));
-      if (outages.failing.size === 0) answeredAtMs = startedAtMs;
+      const startedAtMs = clock.monotonic();
+      await resolved.follow(names, true);
+      const { failing } = resolved;
+      if (failing.length === 0) answeredAtMs = startedAtMs;
       publish?.({
-        members: [...known.values()],
+        members: membersNow(),
         prefixes: [],
         ...(names.length === 0 ? {} : { asOfMs: answeredAtMs }),
+        ...(failing.length === 0 ? {} : { unresolvedNames: failing }),
       });
       // A name that never resolved may be a slip of the pen: nobody waits for it.
-      return [...outages.failing].some((name) => known.has(name)) ? 'failed' : 'answered';
+      return failing.some((name) => resolved.of(name).addresses.length > 0) ? 'failed' : 'answered';
     },
   });
+
+  /** Addresses first, then the names that have some. */
+  function membersNow(): Member[] {
+    const named = names.map((name) => toMember(name, resolved.of(name).addresses));
+    return [...literals.values(), ...named.filter(({ addresses }) => addresses.length > 0)];
+  }
 
   const provider: Provider = {
     name: 'hosts',
@@ -69,7 +71,7 @@ export function createHostsProvider(
     start(take) {
       publish = take;
       if (names.length > 0) return loop.start();
-      publish?.({ members: [...known.values()], prefixes: [] });
+      publish?.({ members: membersNow(), prefixes: [] });
       return Promise.resolve();
     },
     stop: () => loop.stop(),

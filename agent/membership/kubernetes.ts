@@ -75,7 +75,7 @@ function createWatchingProvider(
     random,
     changed() {
       if (collecting !== undefined) return;
-      const waitMs = publishedAtMs + COLLECT_MS - clock.now();
+      const waitMs = publishedAtMs + COLLECT_MS - clock.monotonic();
       if (waitMs <= 0) show();
       else collecting = clock.after(waitMs, show);
     },
@@ -91,7 +91,7 @@ function createWatchingProvider(
     collecting = undefined;
     const asOfMs = watch.heardAtMs;
     if (asOfMs === undefined) return;
-    publishedAtMs = clock.now();
+    publishedAtMs = clock.monotonic();
     const pods = new Map([...watch.pods].map((pod) => [pod.metadata.uid, pod]));
     const members = ownersOf([...pods.values()].map(memberOf).filter((member) => member !== undefined));
     const gone = [...before.values()].filter(({ metadata: { uid } }) => !pods.has(uid));

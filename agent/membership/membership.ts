@@ -6,12 +6,13 @@
  * time after that of the end; then the address is that of a former member, so that its traffic can be told from a
  * stranger's.
  */
-import type { Address } from '../../common/address.ts';
+import { isLoopback, sameAddress, type Address } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { MembershipView } from '../../rules/match.ts';
 import { DEFAULT_TIMES, type MembershipTimes } from '../../rules/membership.ts';
 import { CLUSTER_GROUP } from '../../rules/schema.ts';
 import { addressKey, type Interval } from './address-history.ts';
+import { OwnAddresses } from './own-addresses.ts';
 import type { GroupView, LookResult, Member, Provider } from './provider.ts';
 import { StandingView } from './standing-view.ts';
 
@@ -59,6 +60,8 @@ interface MembershipOptions {
   /** `DEFAULT_TIMES` when left out. */
   readonly times?: MembershipTimes | undefined;
   readonly clock: Clock;
+  /** Every address of this machine; none in a replay, or when left out. */
+  readonly localAddresses?: () => readonly string[];
 }
 
 /** How one source of a group stands. */
@@ -73,6 +76,8 @@ export interface SourceState {
   readonly hasAnswered: boolean;
   /** Since when it has told nothing, in ms. */
   readonly ageMs: number;
+  /** Host names that it tells of and that do not resolve at the moment. */
+  readonly unresolvedNames?: readonly string[];
 }
 
 export class Membership implements MembershipView {
@@ -82,10 +87,18 @@ export class Membership implements MembershipView {
   readonly #standing: readonly StandingView[];
   readonly #approved: Approved | undefined;
   readonly #times: MembershipTimes;
+  readonly #own: OwnAddresses;
   #changed: () => void = () => {};
 
-  constructor({ providers, approved, clock, times = DEFAULT_TIMES }: MembershipOptions) {
+  constructor({
+    providers,
+    approved,
+    clock,
+    times = DEFAULT_TIMES,
+    localAddresses = () => [],
+  }: MembershipOptions) {
     this.#clock = clock;
+    this.#own = new OwnAddresses(clock, localAddresses);
     this.#times = times;
     this.#approved = approved;
     const approving = approved === undefined ? [] : ([[APPROVED_GROUP, approved.providers]] as const);
@@ -100,11 +113,13 @@ export class Membership implements MembershipView {
 
   /** Starts every provider and resolves when each has had its first look, or has taken too long for it. */
   async start(): Promise<void> {
-    const startMs = this.#clock.now();
+    const startMs = this.#clock.monotonic();
     const starts = this.#standing.map(async (standing) => {
       const started = standing.provider.start((view) => this.#take(standing, view));
       const isOverdue = await this.#inTime(started.then(() => false));
-      if (isOverdue === undefined && !standing.hasAnswered) standing.noteOverdue(startMs);
+      // A source that fails at once, such as a file that is not there, is silent since then as well.
+      const hasFailed = isOverdue === undefined ? !standing.hasAnswered : !standing.hasView;
+      if (hasFailed) standing.noteOverdue(startMs);
     });
     await Promise.all(starts);
   }
@@ -139,6 +154,23 @@ export class Membership implements MembershipView {
     return Math.max(0, ...this.#viewsOf(CLUSTER_GROUP).map((view) => view.ageMs(nowMs)));
   }
 
+  /**
+   * Whether a complete list of the cluster was seen, however old it is by now. Hosts in the rules are none where another
+   * source is named, too.
+   */
+  get hasList(): boolean {
+    const views = this.#viewsOf(CLUSTER_GROUP);
+    const sources = views.filter(({ provider }) => provider.given !== 'in the rules');
+    return sources.length === 0 || sources.some(({ hasAnswered }) => hasAnswered);
+  }
+
+  /** Since when such a list is awaited, in ms since the epoch; undefined where there is one, or no raylet here needs it. */
+  get awaitedSinceMs(): number | undefined {
+    if (this.hasList) return undefined;
+    const awaited = this.#viewsOf(CLUSTER_GROUP).flatMap((view) => view.awaitedSinceMs ?? []);
+    return awaited.length === 0 ? undefined : Math.min(...awaited);
+  }
+
   /** Lets go of what a source has not said again for too long; to be called now and then. */
   expire(nowMs: number): void {
     const expired = this.#standing.filter((view) => view.expire(nowMs));
@@ -155,8 +187,14 @@ export class Membership implements MembershipView {
         ranges: view.prefixes.length,
         hasAnswered: view.hasAnswered,
         ageMs: view.ageMs(nowMs),
+        unresolvedNames: view.unresolvedNames,
       })),
     );
+  }
+
+  /** How many host names that sources tell of do not resolve at the moment. */
+  unresolvedNames(): number {
+    return this.#standing.reduce((total, { unresolvedNames }) => total + unresolvedNames.length, 0);
   }
 
   /** The nodes of the cluster that sources list; ranges are not among them. */
@@ -185,6 +223,31 @@ export class Membership implements MembershipView {
 
   /** Whether the address is in the group at that time. Groups that the rules do not define are empty. */
   inGroup(group: string, address: Address, timeMs: number): boolean {
+    if (this.#isListed(group, address, timeMs)) return true;
+    return group === CLUSTER_GROUP && this.#isOfListedNode(address, timeMs);
+  }
+
+  /**
+   * Whether both addresses are of one node, so that what passes between them never leaves it. Of this machine the kernel
+   * says which addresses it has. In a recording the members do, and loopback is of the node that recorded it.
+   */
+  isOneNode(a: Address, b: Address, timeMs: number): boolean {
+    if (sameAddress(a, b) || (isLoopback(a) && isLoopback(b))) return true;
+    if (this.#own.areKnown) return this.#own.has(a) && this.#own.has(b);
+    // Nobody elsewhere gets an answer at a loopback address; to one, packets come from elsewhere where `route_localnet` is set.
+    if (isLoopback(a)) return this.inGroup(CLUSTER_GROUP, b, timeMs);
+    return this.membersAt(a, timeMs).some(({ addresses }) =>
+      addresses.some((address) => sameAddress(address, b)),
+    );
+  }
+
+  /** Whether the address is of a node that is in the cluster by another of its addresses. */
+  #isOfListedNode(address: Address, timeMs: number): boolean {
+    if (!this.#own.has(address)) return false;
+    return this.#own.all().some((own) => !isLoopback(own) && this.#isListed(CLUSTER_GROUP, own, timeMs));
+  }
+
+  #isListed(group: string, address: Address, timeMs: number): boolean {
     return this.#viewsOf(group).some(
       (view) =>
         view.covers(address) ||
@@ -200,7 +263,7 @@ export class Membership implements MembershipView {
 
   /** Whether the address is in the cluster at the moment. */
   isMemberNow(address: Address): boolean {
-    return this.inGroup(CLUSTER_GROUP, address, this.#clock.now());
+    return this.inGroup(CLUSTER_GROUP, address, this.#clock.monotonic());
   }
 
   /** Whether the address is in any group at that time. */
@@ -291,7 +354,7 @@ export class Membership implements MembershipView {
   }
 
   #take(standing: StandingView, view: GroupView): void {
-    if (standing.take(view, this.#clock.now())) this.#changed();
+    if (standing.take(view, this.#clock.monotonic())) this.#changed();
   }
 
   #viewsOf(group: string): readonly StandingView[] {

@@ -15,13 +15,16 @@ type Ports = ReadonlyMap<string, readonly number[]>;
 const NO_PORTS: Ports = new Map();
 
 export class PortMemory {
-  /** By address: what this agent has read at the source. */
+  /** By address: what this agent has read at the source, and the list that it comes from. */
   #read: ReadonlyMap<string, Ports> = new Map();
+  #readFrom: readonly Member[] | undefined;
   /** By address: what others have said. */
   #said: ReadonlyMap<string, Ports> = new Map();
 
   /** Takes what this agent has read by itself. */
   learn(members: readonly Member[]): void {
+    if (members === this.#readFrom) return;
+    this.#readFrom = members;
     this.#read = byAddress(members, ({ ports }) => ports);
   }
 

@@ -60,6 +60,8 @@ export interface GroupView {
   readonly isPartial?: true;
   /** Ids of members that the source says have ended. The others that are missing may have been left out by mistake. */
   readonly ended?: readonly string[];
+  /** Host names that the source tells of and that do not resolve at the moment. */
+  readonly unresolvedNames?: readonly string[];
 }
 
 /** How a look ended: with an answer of the source, or without one although it has answered before. */

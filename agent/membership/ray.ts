@@ -5,11 +5,11 @@
  *
  * Ray's list is evidence, not proof: whoever runs `ray start --address` is on it.
  */
-import { isLoopbackHost, parseAddress, type Address } from '../../common/address.ts';
+import { formatAddress, isLoopbackHost, parseAddress, type Address } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
 import { messageOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
-import { DEFAULT_DASHBOARD_PORT, listNodes, type ListedNode } from '../ray/dashboard.ts';
+import { DEFAULT_DASHBOARD_PORT, listNodes, NodeMemory, type ListedNode } from '../ray/dashboard.ts';
 import type { Raylet } from '../ray/raylet.ts';
 import { addressKey } from './address-history.ts';
 import { LookLoop } from './look-loop.ts';
@@ -17,18 +17,31 @@ import type { GroupView, LookResult, Member, Provider } from './provider.ts';
 import {
   clusterKey,
   findHeads,
-  headMember,
-  isOfThisNode,
+  headMembers,
+  isNamed,
+  isOwnAddress,
   isSameHead,
   ownMember,
   portsOfHead,
   toAddresses,
   type Head,
 } from './ray-node.ts';
+import { ListedNames } from './listed-names.ts';
+import { ResolvedNames, type ResolveHost } from './resolved-names.ts';
 import type { SharedMembers } from './shared.ts';
 
+/**
+ * How often the head is asked: less often where its answer is large, for that takes some 2 ms of CPU time for each megabyte. Whoever
+ * is not known and talks has it asked at once.
+ */
 const POLL_INTERVAL_MS = 5000;
+const LONGEST_POLL_INTERVAL_MS = 10_000;
+const MILLISECONDS_A_MEGABYTE = 1000;
 const LOOPBACK = '127.0.0.1';
+/** Addresses of a head elsewhere that are asked, one after the other. */
+const MAX_ASKED = 3;
+/** How long a look waits for names; questions that take longer are answered to the next look. */
+const NAME_LIMIT_MS = 2000;
 /** Of the heads whose nodes are not members. */
 const MAX_NAMED_HEADS = 5;
 const NO_PORTS: Member['ports'] = new Map();
@@ -39,6 +52,8 @@ interface RayDependencies {
   readonly fetch: typeof globalThis.fetch;
   /** The raylets of this network namespace. Rejects while they cannot be looked for. */
   readonly findRaylets: () => Promise<readonly Raylet[]>;
+  /** All addresses of a host name, as the system tells them: the head may be named, and so may nodes. */
+  readonly resolve?: ResolveHost;
   /** Every address of this machine. */
   readonly localAddresses: () => readonly string[];
   /**
@@ -62,7 +77,23 @@ interface NodeList {
 }
 
 export function createRayProvider(dependencies: RayDependencies): Provider {
-  const { clock, logger } = dependencies;
+  const {
+    clock,
+    logger,
+    resolve = () => Promise.reject(new Error('host names are not resolved here')),
+  } = dependencies;
+  const headNames = new ResolvedNames({
+    clock,
+    logger,
+    resolve,
+    maxNames: MAX_NAMED_HEADS,
+    text: "name of the cluster's head does not resolve",
+  });
+  const listedNames = new ListedNames({ clock, logger, resolve });
+  /** The addresses that the head's name had at first. */
+  let firstOfHead: { readonly head: Head; readonly addresses: readonly Address[] } | undefined;
+  const memory = new NodeMemory();
+  const toList = rememberList();
   let publish: ((view: GroupView) => void) | undefined;
   /** The head that was found last; it is asked on after the raylet of this node has ended. */
   let head: Head | undefined;
@@ -81,14 +112,20 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     const raylets = found ?? [];
     noteUnproven(raylets);
     // Of several heads the one that was known before: a raylet that starts later does not turn the others away from it.
-    const heads = findHeads(raylets);
+    const heads = await resolveHeads(findHeads(raylets), isUrgent);
     head = heads.find((each) => head !== undefined && isSameHead(each, head)) ?? heads[0] ?? head;
     noteSeveral(head, heads);
-    if (head !== undefined) await learnNodes(head, clusterKey(raylets, head), isUrgent);
+    noteAddressesOf(head);
+    await learnNodes(head, clusterKey(raylets, head), isUrgent);
     const local = dependencies.localAddresses();
-    const members = [ownMember(raylets, local), ...headMember(head, local), ...(listed?.members ?? [])];
+    const members = [
+      ownMember(raylets, local),
+      ...headMembers(head, local, firstOfHead?.addresses),
+      ...(listed?.members ?? []),
+    ];
+    const unresolvedNames = [...headNames.failing, ...listedNames.failing];
     const isNobodyHere = found?.length === 0;
-    waitingSinceMs = isNobodyHere || listed !== undefined ? undefined : (waitingSinceMs ?? clock.now());
+    waitingSinceMs = isNobodyHere || listed !== undefined ? undefined : (waitingSinceMs ?? clock.monotonic());
     // Where no raylet runs, nothing of Ray is here that would need to know the others.
     const asOfMs = isNobodyHere ? undefined : (listed?.asOfMs ?? waitingSinceMs);
     publish?.({
@@ -97,8 +134,34 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
       ...(asOfMs === undefined ? {} : { asOfMs }),
       ...(listed === undefined ? { isPartial: true } : {}),
       ...(listed?.ended === undefined ? {} : { ended: listed.ended }),
+      ...(unresolvedNames.length === 0 ? {} : { unresolvedNames }),
     });
     return isDashboardAway && hasDashboardAnswered ? 'failed' : 'answered';
+  }
+
+  /** The heads with the addresses of those that are named; a name keeps its last ones while it does not resolve. */
+  async function resolveHeads(heads: readonly Head[], isUrgent: boolean): Promise<Head[]> {
+    const named = heads.filter(isNamed).map(({ address }) => address);
+    await headNames.follow(named, isUrgent, NAME_LIMIT_MS);
+    return heads.map((each) =>
+      isNamed(each) ? { ...each, addresses: headNames.of(each.address).addresses } : each,
+    );
+  }
+
+  /** Whoever answers for DNS can lead the head's name elsewhere: that is said, and a further address is no longer a matter of course. */
+  function noteAddressesOf(known: Head | undefined): void {
+    if (known === undefined || known.addresses.length === 0) return;
+    if (firstOfHead === undefined || !isSameHead(firstOfHead.head, known)) {
+      firstOfHead = { head: known, addresses: known.addresses };
+      return;
+    }
+    const before = new Set(firstOfHead.head.addresses.map(addressKey));
+    if (known.addresses.some((address) => !before.has(addressKey(address))))
+      logger.warn(
+        { host: known.address, addresses: known.addresses.slice(0, MAX_NAMED_HEADS).map(formatAddress) },
+        "name of the cluster's head has another address",
+      );
+    firstOfHead = { head: known, addresses: firstOfHead.addresses };
   }
 
   /** Says once that raylets are here of which none is believed. */
@@ -131,12 +194,17 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   }
 
   /** From the view that another agent has read, where there is a fresh one, or else from the head. */
-  async function learnNodes(from: Head, cluster: string | undefined, isUrgent: boolean): Promise<void> {
+  async function learnNodes(
+    from: Head | undefined,
+    cluster: string | undefined,
+    isUrgent: boolean,
+  ): Promise<void> {
     const { sharedMembers } = dependencies;
     const shared = cluster === undefined ? undefined : sharedMembers?.restOn(cluster);
     if (shared !== undefined) listed = shared;
     // Somebody unknown talks: the reporter's next view may come too late.
     if (shared !== undefined && !(isUrgent && hasDashboardAnswered)) return;
+    if (from === undefined) return;
     await askDashboard(from, isUrgent);
     if (cluster !== undefined && !isDashboardAway && listed !== undefined)
       sharedMembers?.offer(cluster, listed.members);
@@ -144,12 +212,15 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
 
   async function askDashboard(from: Head, isUrgent: boolean): Promise<void> {
     const { address, dashboardPort: port = DEFAULT_DASHBOARD_PORT } = from;
-    const asOfMs = clock.now();
+    const asOfMs = clock.monotonic();
     try {
-      const nodes = await listFrom(await dashboardHosts(from, port), port, {
-        isUrgent,
-        token: mayHaveToken(from) ? dependencies.rayToken : undefined,
-      });
+      const nodes = await listedNames.resolve(
+        await listFrom(await dashboardHosts(from, port), port, {
+          isUrgent,
+          token: mayHaveToken(from) ? dependencies.rayToken : undefined,
+        }),
+        NAME_LIMIT_MS,
+      );
       const own = new Set(toAddresses(dependencies.localAddresses()).map(addressKey));
       listed = { ...toList(nodes, portsOfHead({ ...from, dashboardPort: port }), own), asOfMs };
       if (isDashboardAway) logger.info({ head: address }, 'the Ray dashboard answers again');
@@ -171,9 +242,9 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     [host = '', ...others]: readonly string[],
     port: number,
     question: { readonly isUrgent: boolean; readonly token: string | undefined },
-  ): Promise<ListedNode[]> {
+  ): Promise<readonly ListedNode[]> {
     try {
-      return await listNodes({ host, port, fetch: dependencies.fetch, ...question });
+      return await listNodes({ host, port, fetch: dependencies.fetch, memory, ...question });
     } catch (error) {
       if (others.length === 0) throw error;
       return await listFrom(others, port, question);
@@ -188,13 +259,32 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
    * not asked from another node.
    * @throws where this node is the head, and none is there; where it is not, and the dashboard is not to be reached
    */
-  async function dashboardHosts({ address, userId, dashboardHost }: Head, port: number): Promise<string[]> {
-    const { localAddresses, listeningUsers } = dependencies;
-    if (!isOfThisNode({ address }, localAddresses())) {
-      if (dashboardHost === undefined || !isLoopbackHost(dashboardHost)) return [address];
-      throw new Error(`Ray has it listen on the loopback of the head only (${dashboardHost})`);
+  async function dashboardHosts(
+    { address, addresses, userId, dashboardHost }: Head,
+    port: number,
+  ): Promise<string[]> {
+    if (addresses.length === 0) {
+      const { failure } = headNames.of(address);
+      throw new Error(`the name does not resolve: ${failure ?? 'it has no address'}`);
     }
-    const hosts = address === LOOPBACK ? [address] : [LOOPBACK, address];
+    const local = dependencies.localAddresses();
+    const own = addresses.filter((each) => isOwnAddress(each, local));
+    const elsewhere = addresses.filter((each) => !isOwnAddress(each, local)).map(formatAddress);
+    const isOnLoopback = dashboardHost !== undefined && isLoopbackHost(dashboardHost);
+    const hosts = own.length === 0 ? [] : await ownDashboardHosts(own, userId, port);
+    if (!isOnLoopback) hosts.push(...elsewhere.slice(0, MAX_ASKED));
+    if (hosts.length > 0) return hosts;
+    throw new Error(`Ray has it listen on the loopback of the head only (${dashboardHost})`);
+  }
+
+  /** @throws where none is there, or one of somebody else */
+  async function ownDashboardHosts(
+    addresses: readonly Address[],
+    userId: number,
+    port: number,
+  ): Promise<string[]> {
+    const { listeningUsers } = dependencies;
+    const hosts = [LOOPBACK, ...addresses.map(formatAddress).filter((host) => host !== LOOPBACK)];
     if (listeningUsers === undefined) return hosts;
     const trusted: string[] = [];
     const others = new Set<number>();
@@ -212,10 +302,18 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
 
   /** On another node only where Ray says that the dashboard is there: who runs without one leaves its port to anybody. */
   function mayHaveToken(from: Head): boolean {
-    return from.dashboardHost !== undefined || isOfThisNode(from, dependencies.localAddresses());
+    const local = dependencies.localAddresses();
+    return (
+      from.dashboardHost !== undefined || from.addresses.every((address) => isOwnAddress(address, local))
+    );
   }
 
-  const loop = new LookLoop({ clock, intervalMs: () => POLL_INTERVAL_MS, look });
+  function intervalMs(): number {
+    const answerMs = (memory.answerBytes / 1e6) * MILLISECONDS_A_MEGABYTE;
+    return Math.min(LONGEST_POLL_INTERVAL_MS, Math.max(POLL_INTERVAL_MS, answerMs));
+  }
+
+  const loop = new LookLoop({ clock, intervalMs, look });
   return {
     name: 'ray',
     start(take) {
@@ -227,14 +325,24 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   };
 }
 
-function toList(
+type ToList = (
   nodes: readonly ListedNode[],
   headPorts: ReadonlyMap<string, readonly number[]>,
   own: ReadonlySet<string>,
-): Pick<NodeList, 'members' | 'ended'> {
-  return {
-    members: nodes.filter(({ isAlive }) => isAlive).map((node) => toMember(node, headPorts, own)),
-    ended: nodes.filter(({ isAlive }) => !isAlive).map(({ nodeId }) => nodeId),
+) => Pick<NodeList, 'members' | 'ended'>;
+
+/** A function that gives the same list again where nothing has changed: nobody has to compare a thousand members then. */
+function rememberList(): ToList {
+  let last: { nodes: readonly ListedNode[]; rest: string; list: ReturnType<ToList> } | undefined;
+  return (nodes, headPorts, own) => {
+    const rest = JSON.stringify([[...headPorts], [...own]]);
+    if (last?.nodes === nodes && last.rest === rest) return last.list;
+    const list = {
+      members: nodes.filter(({ isAlive }) => isAlive).map((node) => toMember(node, headPorts, own)),
+      ended: nodes.filter(({ isAlive }) => !isAlive).map(({ nodeId }) => nodeId),
+    };
+    last = { nodes, rest, list };
+    return list;
   };
 }
 

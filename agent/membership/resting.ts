@@ -70,7 +70,7 @@ export function createRestingProvider({
   }
 
   function offer(to: string): void {
-    const nowMs = clock.now();
+    const nowMs = clock.monotonic();
     const isDue = ownView?.members !== offeredView?.members || nowMs - offeredAtMs >= RENEW_MS;
     if (ownView === undefined || !isDue) return;
     const ageMs = nowMs - (ownView.asOfMs ?? nowMs);

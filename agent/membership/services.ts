@@ -133,6 +133,11 @@ export class ServiceLocator {
     return true;
   }
 
+  /** The ports of a service that are watched where nobody tells better. */
+  commonPorts(service: string): readonly PortRange[] {
+    return this.#places.get(service)?.common.ranges() ?? [];
+  }
+
   /** Every port that has to be captured; not to be changed by the caller. */
   ports(): PortSet {
     return this.#ports;

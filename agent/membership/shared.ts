@@ -46,7 +46,7 @@ export interface MembersLink {
 }
 
 export class SharedMembers implements MembersLink {
-  readonly #clock: Pick<Clock, 'now'>;
+  readonly #clock: Pick<Clock, 'monotonic'>;
   readonly #random: () => number;
   readonly #localAddresses: () => readonly string[];
   /** By cluster that is followed. */
@@ -54,8 +54,8 @@ export class SharedMembers implements MembersLink {
   readonly #views = new Map<string, ForeignView & { readonly heardAtMs: number }>();
   /** By cluster whose reporter is lost: from when on this agent may try. */
   readonly #tryFromMs = new Map<string, number>();
-  /** By cluster: what the collector was told of it over this connection. */
-  readonly #told = new Map<string, string>();
+  /** By cluster: what the collector was told of it over this connection, and the members that it was made of. */
+  readonly #told = new Map<string, { readonly text: string; readonly members: readonly Member[] }>();
   #send: ((message: SharingMessage) => void) | undefined;
 
   /**
@@ -63,7 +63,7 @@ export class SharedMembers implements MembersLink {
    * @param localAddresses every address of this machine: what is offered there no other agent tells
    */
   constructor(
-    clock: Pick<Clock, 'now'>,
+    clock: Pick<Clock, 'monotonic'>,
     random: () => number,
     localAddresses: () => readonly string[] = () => [],
   ) {
@@ -77,7 +77,7 @@ export class SharedMembers implements MembersLink {
     this.#follow(cluster);
     const view = this.#views.get(cluster);
     if (view === undefined) return undefined;
-    const nowMs = this.#clock.now();
+    const nowMs = this.#clock.monotonic();
     if (nowMs - view.heardAtMs >= FRESH_MS) this.#lose(cluster);
     return nowMs < (this.#tryFromMs.get(cluster) ?? Infinity) ? view : undefined;
   }
@@ -89,11 +89,16 @@ export class SharedMembers implements MembersLink {
   offer(cluster: string, members: readonly Member[], ageMs = 0): boolean {
     this.#followed.get(cluster)?.learn(members);
     if (this.#send === undefined || members.length > MAX_SHARED_MEMBERS || !isKey(cluster)) return false;
+    const told = this.#told.get(cluster);
+    if (told?.members === members) {
+      this.#send({ type: 'members', cluster, ageMs });
+      return true;
+    }
     const shared = members.filter(({ addresses }) => addresses.length > 0).map(toShared);
     const text = JSON.stringify(shared);
     if (Buffer.byteLength(text) > MAX_VIEW_BYTES) return false;
-    const isSame = this.#told.get(cluster) === text;
-    this.#told.set(cluster, text);
+    const isSame = told?.text === text;
+    this.#told.set(cluster, { text, members });
     this.#send({ type: 'members', cluster, ageMs, ...(isSame ? {} : { members: shared }) });
     return true;
   }
@@ -124,7 +129,7 @@ export class SharedMembers implements MembersLink {
       read === undefined ? this.#views.get(cluster)?.members : memory.claim(read, this.#ownKeys());
     if (members === undefined) return;
     this.#tryFromMs.delete(cluster);
-    const heardAtMs = this.#clock.now();
+    const heardAtMs = this.#clock.monotonic();
     this.#views.set(cluster, { members, asOfMs: heardAtMs - ageMs, reporter, heardAtMs });
   }
 
@@ -138,7 +143,7 @@ export class SharedMembers implements MembersLink {
 
   #lose(cluster: string): void {
     if (!this.#tryFromMs.has(cluster))
-      this.#tryFromMs.set(cluster, this.#clock.now() + this.#random() * TAKE_OVER_MS);
+      this.#tryFromMs.set(cluster, this.#clock.monotonic() + this.#random() * TAKE_OVER_MS);
   }
 
   #follow(cluster: string): void {

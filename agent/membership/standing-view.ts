@@ -16,8 +16,10 @@ export class StandingView {
   readonly #guard = new ShrinkGuard();
   #members: readonly Member[] = [];
   #prefixes: readonly Prefix[] = [];
-  #fingerprint = '';
+  /** Of the members, then of the prefixes. */
+  #fingerprints: readonly string[] = [];
   #asOfMs: number | undefined;
+  #hasView = false;
   /** Whether a view was there with all that the source knows. */
   #isComplete = false;
   /** Whether the source has ever told all of something that can grow old. */
@@ -26,6 +28,7 @@ export class StandingView {
   #overdueSinceMs: number | undefined;
   /** Whether the members are still those of a view before a change of the rules. */
   #isInherited = false;
+  #unresolvedNames: readonly string[] = [];
 
   /** @param keepMs how long a view stays that the source does not renew */
   constructor(provider: Provider, keepMs: number) {
@@ -41,6 +44,11 @@ export class StandingView {
     return this.#prefixes;
   }
 
+  /** Host names that the source tells of and that do not resolve at the moment. */
+  get unresolvedNames(): readonly string[] {
+    return this.#unresolvedNames;
+  }
+
   /** Whether the source has told all that it knows at least once. */
   get hasAnswered(): boolean {
     return this.#isComplete;
@@ -49,6 +57,16 @@ export class StandingView {
   /** Whether there is something new to be learnt by asking; nobody waits for a source that has never answered. */
   get canBeAsked(): boolean {
     return this.#canAge && this.provider.refresh !== undefined;
+  }
+
+  /** Since when a first view with all that the source knows is awaited, in ms; undefined once there was one, or for nobody. */
+  get awaitedSinceMs(): number | undefined {
+    return this.#isComplete ? undefined : (this.#asOfMs ?? this.#overdueSinceMs);
+  }
+
+  /** Whether the source has published a view, complete or not. */
+  get hasView(): boolean {
+    return this.#hasView;
   }
 
   /** How old the view is, in ms; 0 where it never ages. */
@@ -65,11 +83,14 @@ export class StandingView {
   /** Takes what the provider publishes. Returns whether that changes anything. */
   take(view: GroupView, nowMs: number): boolean {
     const isPartial = view.isPartial === true;
+    this.#hasView = true;
     this.#overdueSinceMs = undefined;
+    this.#unresolvedNames = view.unresolvedNames ?? [];
     // Whoever changed the rules may have changed the question: the first answer to it stands, however short.
     const before = this.#isInherited && !isPartial ? [] : this.#members;
     const members = this.#guard.admit(before, view, nowMs);
-    if (isPartial) this.#asOfMs ??= view.asOfMs;
+    // Before the first complete view, a partial one says whether anybody waits at all.
+    if (isPartial) this.#asOfMs = this.#isComplete ? (this.#asOfMs ?? view.asOfMs) : view.asOfMs;
     else if (!this.#guard.isInDoubt) this.#asOfMs = view.asOfMs;
     const sinceMs = this.#isComplete ? (view.asOfMs ?? nowMs) : -Infinity;
     this.#isComplete ||= !isPartial;
@@ -131,18 +152,26 @@ export class StandingView {
 
   #isShown(members: readonly Member[], prefixes: readonly Prefix[]): boolean {
     if (members === this.#members && prefixes === this.#prefixes) return true;
-    const fingerprint = JSON.stringify([
-      members.map((member) => ({
-        ...member,
-        ports: [...member.ports],
-        claimedPorts: [...(member.claimedPorts ?? [])],
-      })),
-      prefixes,
-    ]);
-    const isSame = fingerprint === this.#fingerprint;
-    this.#fingerprint = fingerprint;
-    return isSame;
+    const before = this.#fingerprints;
+    this.#fingerprints = [...members.map(fingerprintOf), JSON.stringify(prefixes)];
+    return sameTexts(this.#fingerprints, before);
   }
+}
+
+/** Of a thousand members that a source lists again and again, mostly the same objects, few have to be made text of. */
+const fingerprints = new WeakMap<Member, string>();
+
+function fingerprintOf(member: Member): string {
+  const known = fingerprints.get(member);
+  if (known !== undefined) return known;
+  const { ports, claimedPorts = [] } = member;
+  const fingerprint = JSON.stringify({ ...member, ports: [...ports], claimedPorts: [...claimedPorts] });
+  fingerprints.set(member, fingerprint);
+  return fingerprint;
+}
+
+function sameTexts(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((text, index) => text === b[index]);
 }
 
 function isLocal(member: Member): boolean {

@@ -16,6 +16,15 @@ import { OVERDUE, trustedReads } from './timed-reads.ts';
 const O_PATH = 0o10_000_000;
 const WITHOUT_OPENING = O_PATH | constants.O_NOFOLLOW;
 
+/** A file that a process has open: whatever became of its name since, and in whatever mount namespace it is. */
+interface ForeignDescriptor {
+  /** The folder of /proc of the process that has it open. */
+  readonly processFolder: string;
+  readonly descriptor: number;
+  /** Who must own the file: the process's user. */
+  readonly userId: number;
+}
+
 interface ForeignFile {
   /** The folder of /proc of the process that sees the file. */
   readonly processFolder: string;
@@ -32,28 +41,48 @@ export function readForeignStart(file: ForeignFile, limitBytes: number): Promise
 
 /** The first and the last `windowBytes`, with a line break between; undefined as above. */
 export function readForeignEnds(file: ForeignFile, windowBytes: number): Promise<string | undefined> {
-  return readForeign(file, async (handle, size) => {
-    const start = await readAt(handle, 0, windowBytes);
-    if (size <= windowBytes) return start;
-    return `${start}\n${await readAt(handle, Math.max(windowBytes, size - windowBytes), windowBytes)}`;
-  });
+  return readForeign(file, (handle, size) => readEnds(handle, size, windowBytes));
 }
 
-async function readForeign(
-  file: ForeignFile,
-  read: (handle: FileHandle, size: number) => Promise<string>,
+/** The same of a file that the process has open. */
+export async function readDescriptorEnds(
+  { processFolder, descriptor, userId }: ForeignDescriptor,
+  windowBytes: number,
 ): Promise<string | undefined> {
-  if (!isAbsolute(file.path) || file.path.split('/').includes('..') || file.path.includes('\0'))
-    return undefined;
-  const text = await trustedReads.run(() => readIfRegular(file, read)).catch(() => undefined);
+  // The kernel's link leads to the file itself; a handle that opens nothing may follow it.
+  const link = join(processFolder, `fd/${descriptor}`);
+  const read = (handle: FileHandle, size: number): Promise<string> => readEnds(handle, size, windowBytes);
+  const text = await trustedReads
+    .run(async () => readIfRegular(await open(link, O_PATH), userId, read))
+    .catch(() => undefined);
   return text === OVERDUE ? undefined : text;
 }
 
-async function readIfRegular(
+async function readEnds(handle: FileHandle, size: number, windowBytes: number): Promise<string> {
+  const start = await readAt(handle, 0, windowBytes);
+  if (size <= windowBytes) return start;
+  return `${start}\n${await readAt(handle, Math.max(windowBytes, size - windowBytes), windowBytes)}`;
+}
+
+async function readForeign(
   { processFolder, path, userId }: ForeignFile,
   read: (handle: FileHandle, size: number) => Promise<string>,
 ): Promise<string | undefined> {
-  const place = await open(join(processFolder, 'root', path), WITHOUT_OPENING);
+  if (!isAbsolute(path) || path.split('/').includes('..') || path.includes('\0')) return undefined;
+  const text = await trustedReads
+    .run(async () =>
+      readIfRegular(await open(join(processFolder, 'root', path), WITHOUT_OPENING), userId, read),
+    )
+    .catch(() => undefined);
+  return text === OVERDUE ? undefined : text;
+}
+
+/** @param place a handle that opened nothing; it is closed here */
+async function readIfRegular(
+  place: FileHandle,
+  userId: number,
+  read: (handle: FileHandle, size: number) => Promise<string>,
+): Promise<string | undefined> {
   try {
     const facts = await place.stat();
     // Files of /proc and /sys are regular by their word, have no size, and may act when they are read (/proc/kmsg).

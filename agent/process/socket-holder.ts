@@ -35,7 +35,7 @@ export interface SocketHolder {
 export type NotFound = 'gone' | 'hidden' | 'too-many';
 
 export class SocketHolders {
-  readonly #clock: Pick<Clock, 'now'>;
+  readonly #clock: Pick<Clock, 'monotonic'>;
   readonly #proc: string;
   /** Processes that held a socket lately; most questions are about a few programs. */
   #recent: readonly number[] = [];
@@ -43,7 +43,7 @@ export class SocketHolders {
   #allowance = MAX_LINKS;
   #allowanceMs = 0;
 
-  constructor(clock: Pick<Clock, 'now'>, proc = '/proc') {
+  constructor(clock: Pick<Clock, 'monotonic'>, proc = '/proc') {
     this.#clock = clock;
     this.#proc = proc;
   }
@@ -93,7 +93,7 @@ export class SocketHolders {
   }
 
   #renewAllowance(): void {
-    const nowMs = this.#clock.now();
+    const nowMs = this.#clock.monotonic();
     const gained = (Math.max(0, nowMs - this.#allowanceMs) / 1000) * LINKS_A_SECOND;
     this.#allowance = Math.min(MAX_LINKS, this.#allowance + gained);
     this.#allowanceMs = nowMs;

@@ -46,7 +46,7 @@ export interface SocketOwnerCounters {
 }
 
 interface SocketOwnersDependencies {
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'monotonic'>;
   /** Undefined where the kernel does not offer it: then the table of all sockets is read. */
   readonly sockDiag: Pick<SockDiag, 'find' | 'listensAt' | 'close'> | undefined;
   /** For tests: another root than /proc. */
@@ -55,7 +55,7 @@ interface SocketOwnersDependencies {
 }
 
 export class SocketOwners {
-  readonly #clock: Pick<Clock, 'now'>;
+  readonly #clock: Pick<Clock, 'monotonic'>;
   readonly #proc: string;
   readonly #sockDiag: Pick<SockDiag, 'find' | 'listensAt' | 'close'> | undefined;
   readonly #userNames: UserNames;
@@ -75,7 +75,7 @@ export class SocketOwners {
   }
 
   /** Those of this machine; says in the log where the slower way has to do. */
-  static async open(clock: Pick<Clock, 'now'>, logger: Logger): Promise<SocketOwners> {
+  static async open(clock: Pick<Clock, 'monotonic'>, logger: Logger): Promise<SocketOwners> {
     try {
       return new SocketOwners({ clock, sockDiag: await SockDiag.open() });
     } catch (error) {
@@ -119,7 +119,7 @@ export class SocketOwners {
   }
 
   #hasRoom(): boolean {
-    const second = Math.floor(this.#clock.now() / 1000);
+    const second = Math.floor(this.#clock.monotonic() / 1000);
     if (second !== this.#second) this.#begunInSecond = 0;
     this.#second = second;
     if (this.#running >= MAX_LOOKS_AT_A_TIME || this.#begunInSecond >= MAX_LOOKS_A_SECOND) return false;

@@ -19,7 +19,7 @@ interface SocketRolesDependencies {
   readonly isLocal: (address: Address) => boolean;
   /** Undefined where the kernel does not offer it: then nothing is known. */
   readonly sockDiag: Pick<SockDiag, 'find' | 'listensAt'> | undefined;
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'monotonic'>;
 }
 
 /** Ends that are looked up, some microseconds each: anybody can send segments of connections that are not there. */
@@ -55,7 +55,7 @@ export class SocketRoles {
   }
 
   #lookUp(sockDiag: Pick<SockDiag, 'find' | 'listensAt'>, ends: SocketEnds): SocketRole | undefined {
-    const nowMs = this.#dependencies.clock.now();
+    const nowMs = this.#dependencies.clock.monotonic();
     const end = `${addressKey(ends.local)} ${ends.localPort}`;
     const foundAtMs = this.#listeners.get(end);
     if (foundAtMs !== undefined && Math.abs(nowMs - foundAtMs) < LISTENER_MS) return 'server';

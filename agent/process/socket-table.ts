@@ -2,6 +2,7 @@
 import { open } from 'node:fs/promises';
 import { endianness } from 'node:os';
 import { join } from 'node:path';
+import { PlasmawatchError } from '../../common/errors.ts';
 import { type Address, IPV4_MAPPED_WORD, sameAddress } from '../../common/address.ts';
 
 /** net/tcp_states.h of the kernel; the table's `st` column and sock_diag(7) count from 1. */
@@ -72,6 +73,24 @@ export async function listeningUsers(
   );
   const exact = listeners.filter(({ local }) => sameAddress(local, address));
   return new Set((exact.length > 0 ? exact : listeners).map(({ userId }) => userId));
+}
+
+/**
+ * Whether somebody listens at an endpoint of this network namespace.
+ * @param sockDiag the kernel's list of sockets, which answers without the table being read; undefined where it offers none
+ */
+export async function isListenedAt(
+  sockDiag: { listensAt(address: Address, port: number): boolean } | undefined,
+  address: Address,
+  port: number,
+): Promise<boolean> {
+  try {
+    if (sockDiag !== undefined) return sockDiag.listensAt(address, port);
+  } catch (error) {
+    // No memory for the answer: the table has it, too.
+    if (!(error instanceof PlasmawatchError)) throw error;
+  }
+  return (await listeningUsers(address, port)).size > 0;
 }
 
 /** `0.0.0.0`, or `::`, which takes IPv4 as well unless told otherwise. */

@@ -9,13 +9,13 @@ const MAX_NAME_LENGTH = 64;
 const MAX_AGE_MS = 60_000;
 
 export class UserNames {
-  readonly #clock: Pick<Clock, 'now'>;
+  readonly #clock: Pick<Clock, 'monotonic'>;
   readonly #path: string;
   #names: Promise<ReadonlyMap<number, string>> = Promise.resolve(new Map());
   #readAtMs = -Infinity;
 
   /** @param path for tests: another file than /etc/passwd */
-  constructor(clock: Pick<Clock, 'now'>, path = '/etc/passwd') {
+  constructor(clock: Pick<Clock, 'monotonic'>, path = '/etc/passwd') {
     this.#clock = clock;
     this.#path = path;
   }
@@ -32,8 +32,8 @@ export class UserNames {
   }
 
   #read(): Promise<ReadonlyMap<number, string>> {
-    if (this.#clock.now() - this.#readAtMs >= MAX_AGE_MS) {
-      this.#readAtMs = this.#clock.now();
+    if (this.#clock.monotonic() - this.#readAtMs >= MAX_AGE_MS) {
+      this.#readAtMs = this.#clock.monotonic();
       this.#names = readNames(this.#path);
     }
     return this.#names;

@@ -12,7 +12,7 @@ import type { Raylet } from './raylet.ts';
 const MAX_AGE_MS = 5000;
 
 interface LocalProcessesOptions {
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'monotonic'>;
   readonly owners: Pick<SocketOwners, 'find'>;
   /** Every address of this machine. */
   readonly localAddresses: () => readonly string[];
@@ -33,8 +33,8 @@ export class LocalProcesses implements ProcessFinder {
 
   isLocal(address: Address): boolean {
     const { clock, localAddresses } = this.#options;
-    if (clock.now() - this.#readAtMs >= MAX_AGE_MS) {
-      this.#readAtMs = clock.now();
+    if (clock.monotonic() - this.#readAtMs >= MAX_AGE_MS) {
+      this.#readAtMs = clock.monotonic();
       const addresses = localAddresses()
         .map(parseAddress)
         .filter((parsed) => parsed !== undefined);

@@ -10,21 +10,21 @@ const LOOKS = 2;
 const FORGET_AFTER_MS = 60_000;
 
 export class OtherProcesses {
-  readonly #clock: Pick<Clock, 'now'>;
+  readonly #clock: Pick<Clock, 'monotonic'>;
   /** How often each was seen to be no raylet. */
   readonly #looks = new Map<number, number>();
   #begunAtMs: number;
 
-  constructor(clock: Pick<Clock, 'now'>) {
+  constructor(clock: Pick<Clock, 'monotonic'>) {
     this.#clock = clock;
-    this.#begunAtMs = clock.now();
+    this.#begunAtMs = clock.monotonic();
   }
 
   /** Which of all processes there are have to be asked. */
   toAsk(pids: readonly number[]): number[] {
-    if (this.#clock.now() - this.#begunAtMs >= FORGET_AFTER_MS) {
+    if (this.#clock.monotonic() - this.#begunAtMs >= FORGET_AFTER_MS) {
       this.#looks.clear();
-      this.#begunAtMs = this.#clock.now();
+      this.#begunAtMs = this.#clock.monotonic();
     }
     const present = new Set(pids);
     for (const pid of this.#looks.keys()) if (!present.has(pid)) this.#looks.delete(pid);

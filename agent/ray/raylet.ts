@@ -2,18 +2,17 @@
  * The raylets of this node, found in /proc without a question to the network or to Ray.
  *
  * A raylet says most on its command line. Its object manager's port stands there only when it was given to `ray start`;
- * a random one is in its log (`Raylet of id, … object_manager address: 10.77.0.11:36875`), which is read through
- * /proc/PID/root, so that it is found from another mount namespace too.
+ * a random one is in its log (`Raylet of id, … object_manager address: 10.77.0.11:36875`, see raylet-log.ts). A log is a hint: the
+ * ports at which the process listens decide. Where no log tells which of them is the object manager's, each may be it.
  *
  * A raylet that is not proven is a hint: its ports are watched as well. It says nothing else that is believed.
  */
 import { join } from 'node:path';
-import { readForeignEnds, readForeignStart } from '../process/foreign-files.ts';
+import { readForeignStart } from '../process/foreign-files.ts';
 import {
   areOthersHidden,
   listProcesses,
   readCommandLine,
-  readLink,
   shareNetwork,
   type ProcessSearch,
 } from '../process/proc-files.ts';
@@ -27,8 +26,10 @@ import {
 import { socketInodesOf } from '../process/socket-holder.ts';
 import { readSocketTable, type TableEntry } from '../process/socket-table.ts';
 import { OVERDUE, processReads, trustedReads } from '../process/timed-reads.ts';
+import { isLoopback } from '../../common/address.ts';
 import { PlasmawatchError } from '../../common/errors.ts';
 import type { OtherProcesses } from './other-processes.ts';
+import { readRayletLogs } from './raylet-log.ts';
 import {
   isCalledRaylet,
   MAX_COMMAND_LINE_BYTES,
@@ -64,11 +65,13 @@ export interface Raylet extends ServicePortsOfNode {
   readonly gcsAddress: string;
   /** Ray's id of the cluster; left out where the command line has none. */
   readonly clusterId?: string;
-  /** Undefined where neither the command line nor the log tells it. */
+  /** Undefined where neither the command line, the log nor the other port at which it listens tells it. */
   readonly objectManagerPort: number | undefined;
   readonly nodeManagerPort: number | undefined;
   /** Where the object manager's port was found; `argv` where it was not. */
-  readonly how: 'argv' | 'log';
+  readonly how: 'argv' | 'log' | 'listening';
+  /** Where its port is not known: the ports at which a proven raylet listens, of which one is the object manager's. */
+  readonly listeningPorts?: readonly number[];
 }
 
 /** `user`: not one who is trusted with a raylet; `hidden`: its file or its sockets may not be seen; `file`: others may change it. */
@@ -76,11 +79,13 @@ export type Doubt = 'user' | 'hidden' | 'file';
 
 /** Enough of a command line to see whose it is. */
 const MAX_PROGRAM_BYTES = 4096;
-/** The log's line is written at the start; the file grows and is rotated, so its end is looked at too. */
-const LOG_WINDOW_BYTES = 256 * 1024;
 const MAX_LOG_LINE_LENGTH = 4096;
 /** A file that holds a number. */
 const MAX_NUMBER_BYTES = 32;
+/** A port that was left to chance, on the command line. */
+const LEFT_TO_CHANCE = '0';
+/** Ports of a raylet that are told where its own is not known: it listens at two. */
+const MAX_LISTENING_PORTS = 8;
 /** Programs of users who are not trusted that are looked at, at a time. More are hints that nobody needs. */
 const MAX_UNTRUSTED = 64;
 
@@ -245,9 +250,9 @@ async function examineTrusted(
   const isEnough =
     file === 'proven' || (file === 'hidden' && mayBeHidden(trust) && (await isOwnProgram(proc, identity)));
   if (!isEnough) return describeUnproven(listeners, identity, options, file === 'hidden' ? 'hidden' : 'file');
-  const own = await listeningPorts(proc, identity, mayBeHidden(trust));
+  const own = await portsListenedAt(proc, identity, mayBeHidden(trust));
   const raylet = await describeProven(proc, identity, options, { mayRead: file === 'proven', own });
-  const listens = raylet.objectManagerPort === undefined ? undefined : own?.has(raylet.objectManagerPort);
+  const listens = raylet.objectManagerPort === undefined ? undefined : own?.all.has(raylet.objectManagerPort);
   if (listens === false) return undefined;
   // Where its port is not known, the file has to do.
   const isProven = listens === true || (raylet.objectManagerPort === undefined && file === 'proven');
@@ -266,15 +271,22 @@ async function isOwnProgram(proc: string, { pid, userId }: ProcessIdentity): Pro
   return userId !== 0 || (await readRealGroup(proc, pid)) === 0;
 }
 
+interface OwnPorts {
+  /** Everywhere. */
+  readonly all: ReadonlySet<number>;
+  /** Those of the process itself that other machines reach; none where only its user is known. */
+  readonly reachable: readonly number[];
+}
+
 /**
  * The ports at which the process itself listens; undefined where that may not be seen.
  * @param byUser whether it is enough that its user does
  */
-async function listeningPorts(
+async function portsListenedAt(
   proc: string,
   { pid, userId }: ProcessIdentity,
   byUser: boolean,
-): Promise<ReadonlySet<number> | undefined> {
+): Promise<OwnPorts | undefined> {
   const inodes = await socketInodesOf(proc, pid);
   if (inodes === undefined && !byUser) return undefined;
   const listeners = await readSocketTable(
@@ -284,6 +296,11 @@ async function listeningPorts(
       socket.state === 'listen' &&
       (inodes === undefined ? socket.userId === userId : inodes.has(socket.inode)),
   );
+  const reachable = inodes === undefined ? [] : listeners.filter(({ local }) => !isLoopback(local));
+  return { all: portsOf(listeners), reachable: [...portsOf(reachable)] };
+}
+
+function portsOf(listeners: readonly TableEntry[]): Set<number> {
   return new Set(listeners.map(({ localPort }) => localPort));
 }
 
@@ -330,7 +347,7 @@ interface Sight {
   /** Whether its files may be read: those of a process whose executable was seen to be Ray's. */
   readonly mayRead: boolean;
   /** The ports at which it listens, where they may be seen. */
-  readonly own: ReadonlySet<number> | undefined;
+  readonly own: OwnPorts | undefined;
 }
 
 async function describeProven(
@@ -344,11 +361,21 @@ async function describeProven(
   const clusterId = textOption(options, 'cluster-id', /^[0-9a-f]{1,128}$/);
   const fromArgv = parsePort(options.get('object_manager_port'));
   const nodeManagerFromArgv = parsePort(options.get('node_manager_port'));
-  const isLogNeeded = fromArgv === undefined || nodeManagerFromArgv === undefined;
+  const reachable = own?.reachable ?? [];
+  const told = completePorts({ objectManager: fromArgv, nodeManager: nodeManagerFromArgv }, reachable);
+  const isLogNeeded = fromArgv === undefined || told.nodeManager === undefined;
   const logged =
     isLogNeeded && mayRead
-      ? await readPorts({ processFolder, userId, paths: await logsOf(processFolder, options) }, nodeId, own)
+      ? await readPorts(readRayletLogs({ processFolder, userId, options }), nodeId, own?.all)
       : undefined;
+  const { objectManager, nodeManager = logged?.nodeManagerPort } = completePorts(
+    { objectManager: fromArgv ?? logged?.objectManagerPort, nodeManager: nodeManagerFromArgv },
+    reachable,
+  );
+  const isUnknown = objectManager === undefined && options.get('object_manager_port') === LEFT_TO_CHANCE;
+  const listeningPorts = isUnknown
+    ? reachable.filter((port) => port !== nodeManager).slice(0, MAX_LISTENING_PORTS)
+    : [];
   return {
     pid,
     startTicks,
@@ -358,9 +385,15 @@ async function describeProven(
     nodeAddress: nodeAddressOf(options),
     gcsAddress: textOption(options, 'gcs-address', /^[\w.:[\]-]+$/),
     ...(clusterId === '' ? {} : { clusterId }),
-    objectManagerPort: fromArgv ?? logged?.objectManagerPort,
-    nodeManagerPort: nodeManagerFromArgv ?? logged?.nodeManagerPort,
-    how: fromArgv === undefined && logged !== undefined ? 'log' : 'argv',
+    objectManagerPort: objectManager,
+    nodeManagerPort: nodeManager,
+    how:
+      fromArgv !== undefined || objectManager === undefined
+        ? 'argv'
+        : logged === undefined
+          ? 'listening'
+          : 'log',
+    ...(listeningPorts.length === 0 ? {} : { listeningPorts }),
     ...(await findServicePorts({
       options,
       nodeId,
@@ -373,34 +406,34 @@ async function describeProven(
   };
 }
 
-interface Logs {
-  readonly processFolder: string;
-  readonly userId: number;
-  readonly paths: readonly string[];
-}
-
 /** The ports of the first log that tells those of this process. */
 async function readPorts(
-  { paths, ...whose }: Logs,
+  logs: AsyncIterable<string>,
   nodeId: string,
   own: ReadonlySet<number> | undefined,
 ): Promise<ReturnType<typeof parseRayletLog>> {
-  for (const path of paths) {
-    const text = await readForeignEnds({ ...whose, path }, LOG_WINDOW_BYTES);
-    const ports = text === undefined ? undefined : parseRayletLog(text, nodeId, own);
+  for await (const text of logs) {
+    const ports = parseRayletLog(text, nodeId, own);
     if (ports !== undefined) return ports;
   }
   return undefined;
 }
 
-/**
- * Where its log may be. A raylet that is started again in its session writes to `raylet.1.out`, and `raylet.out` keeps the start
- * before it; up to Ray 2.38 no option names the file, but its standard output is that file.
- */
-async function logsOf(processFolder: string, options: RayletOptions): Promise<string[]> {
-  const given = options.get('stdout_filepath');
-  if (given !== undefined) return [given];
-  const folder = options.get('log_dir') ?? `${sessionOf(options)}/logs`;
-  const output = await readLink(join(processFolder, 'fd/1'));
-  return [...(output === undefined ? [] : [output]), `${folder}/raylet.out`];
+interface PortsOfRaylet {
+  readonly objectManager: number | undefined;
+  readonly nodeManager: number | undefined;
+}
+
+/** A raylet listens at two ports: where one of them is known, the other port is the other one. */
+function completePorts(
+  { objectManager, nodeManager }: PortsOfRaylet,
+  listening: readonly number[],
+): PortsOfRaylet {
+  const others = listening.filter((port) => port !== objectManager && port !== nodeManager);
+  const [other] = others;
+  const isOneKnown = (objectManager === undefined) !== (nodeManager === undefined);
+  // A port at which it does not listen says nothing of the other one.
+  const isKnownRight = listening.length === others.length + 1;
+  if (others.length !== 1 || !isOneKnown || !isKnownRight) return { objectManager, nodeManager };
+  return { objectManager: objectManager ?? other, nodeManager: nodeManager ?? other };
 }

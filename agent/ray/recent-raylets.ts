@@ -8,7 +8,7 @@ import type { Raylet } from './raylet.ts';
 const MAX_AGE_MS = 5000;
 
 interface RecentRayletsOptions {
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'monotonic'>;
   readonly logger: Logger;
   readonly findRaylets: () => Promise<readonly Raylet[]>;
 }
@@ -44,8 +44,8 @@ export function rememberRaylets({
   }
 
   return () => {
-    if (clock.now() - askedAtMs >= MAX_AGE_MS) {
-      askedAtMs = clock.now();
+    if (clock.monotonic() - askedAtMs >= MAX_AGE_MS) {
+      askedAtMs = clock.monotonic();
       answer = ask();
       // Whoever asks sees the failure; it is none of this process when nobody does.
       answer.catch(() => {});

@@ -69,16 +69,16 @@ const PAUSE_FACTOR = 4;
 
 /** A function that answers with the sockets of the last look where another one would take too much of the time. */
 export function rememberSockets(
-  clock: Pick<Clock, 'now'>,
+  clock: Pick<Clock, 'monotonic'>,
   look: () => Promise<readonly ProcessSocket[]>,
 ): () => Promise<readonly ProcessSocket[]> {
   let sockets: readonly ProcessSocket[] = [];
   let nextMs = -Infinity;
   return async () => {
-    const beginMs = clock.now();
+    const beginMs = clock.monotonic();
     if (beginMs < nextMs) return sockets;
     sockets = await look();
-    nextMs = clock.now() + PAUSE_FACTOR * (clock.now() - beginMs);
+    nextMs = clock.monotonic() + PAUSE_FACTOR * (clock.monotonic() - beginMs);
     return sockets;
   };
 }

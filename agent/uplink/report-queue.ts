@@ -64,7 +64,7 @@ export class ReportQueue {
 
   /** Writes what was collected to the spool. Keeps it when the disk refuses. */
   flush(): void {
-    if (this.#options.clock.now() >= this.#notBeforeMs) this.#writeAll();
+    if (this.#options.clock.monotonic() >= this.#notBeforeMs) this.#writeAll();
   }
 
   /** The last `flush`, at once; what the disk refuses even now is lost. */
@@ -99,7 +99,7 @@ export class ReportQueue {
       );
     } catch (error) {
       if (!isStoreError(error)) throw error;
-      this.#notBeforeMs = clock.now() + RETRY_MS;
+      this.#notBeforeMs = clock.monotonic() + RETRY_MS;
       if (!this.#isRefused) {
         const consequence = 'the agent watches on, and reports wait in memory until it works';
         logger.error({ code: error.code }, `${error.message}: ${consequence}`);

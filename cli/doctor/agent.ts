@@ -1,8 +1,8 @@
 /** How the agent of this node is, as the collector knows it from its heartbeats: it has no listener of its own. */
 import { messageOf, PlasmawatchError } from '../../common/errors.ts';
-import { lossesInWords, readAgents, type AgentAnswer } from '../agent-view.ts';
+import { isPortGuessed, lossesInWords, readAgents, type AgentAnswer } from '../agent-view.ts';
 import type { CollectorClient } from '../collector-client.ts';
-import { check, type Check } from './check.ts';
+import { check, PORT_CHECK, PORT_FIX, type Check } from './check.ts';
 
 /** Asks the collector; one that does not answer is a finding. */
 export async function examineAgent(client: Pick<CollectorClient, 'get'>, node: string): Promise<Check[]> {
@@ -17,7 +17,7 @@ export async function examineAgent(client: Pick<CollectorClient, 'get'>, node: s
           'start it, or name it with --node',
         ),
       ];
-    return [describeAgent(agent), describeLosses(agent)];
+    return [describeAgent(agent), ...describePort(agent), describeLosses(agent)];
   } catch (error) {
     if (!(error instanceof PlasmawatchError)) throw error;
     return [check('agent', false, messageOf(error), 'docs/errors.md')];
@@ -42,6 +42,20 @@ function describeAgent({ name, state, capture, lastHeard, viewAgeSeconds, counte
     `${name} is ${state}, captures by ${capture}, heard at ${lastHeard}${knows}`,
     'docs/troubleshooting.md, "When an agent is missing"',
   );
+}
+
+/** A finding only where the port is guessed: whatever can be seen from here, the agent does not see it. */
+function describePort(agent: AgentAnswer): Check[] {
+  if (!isPortGuessed(agent)) return [];
+  const port = agent.objectManager?.port ?? 'unknown';
+  return [
+    check(
+      PORT_CHECK,
+      false,
+      `the agent on ${agent.name} watches object-manager port ${port}: guessed, not confirmed`,
+      PORT_FIX,
+    ),
+  ];
 }
 
 function describeLosses({ losses }: AgentAnswer): Check {

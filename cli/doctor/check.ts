@@ -12,6 +12,10 @@ export interface Check {
   readonly fix: string | null;
 }
 
+/** The name of the check that says whether the object-manager port is confirmed: the exit status follows it. */
+export const PORT_CHECK = 'ports';
+export const PORT_FIX = 'docs/troubleshooting.md, "When a port is guessed"';
+
 /** A member of a group, as a source tells it. */
 export interface MemberFinding {
   readonly type: 'member';

@@ -19,7 +19,7 @@ import { rayletTrust } from '../raylet-trust.ts';
 import { readRules } from '../rules-file.ts';
 import { defaultNodeName } from '../system.ts';
 import { examineAgent } from './agent.ts';
-import { check, writeFinding, type Check, type Finding } from './check.ts';
+import { check, PORT_CHECK, writeFinding, type Check, type Finding } from './check.ts';
 import { examineDisk } from './disk.ts';
 import { examineMembership } from './membership.ts';
 import { examineSharedViews } from './shared-views.ts';
@@ -95,7 +95,11 @@ export const doctorCommand: Command<DoctorOptions> = {
       networkInterfaces,
       examineDisk: () => examineDisk(settings.spool.path),
       examineMembership: (raylets) =>
-        examineMembership(ruleset, (logger) => sourcesHere({ raylets, rayToken }, logger, terminal)),
+        examineMembership(
+          ruleset,
+          (logger) => sourcesHere({ raylets, rayToken }, logger, terminal),
+          settings.ray.expected,
+        ),
       examineAgent: async () =>
         client === undefined
           ? []
@@ -105,8 +109,8 @@ export const doctorCommand: Command<DoctorOptions> = {
 };
 
 /**
- * Runs the checks and writes them. 0 when an agent can work here, 1 when something is missing that stops it. A source of
- * members that does not answer, and losses, stop no agent.
+ * Runs the checks and writes them. 0 when an agent can work here, 1 when something is missing that stops it, or when the port that
+ * it watches is only a guess. A source of members that does not answer, and losses, stop no agent.
  */
 export async function runDoctor(
   { json }: Pick<DoctorOptions, 'json'>,
@@ -132,8 +136,20 @@ export async function runDoctor(
   ];
   for (const finding of [...needed, ...told]) writeFinding(finding, json, terminal);
   const canWork = needed.every(({ ok }) => ok) && captures.some(({ ok }) => ok);
-  if (!json) writeLine(terminal, canWork ? 'An agent can work here.' : 'An agent cannot work here yet.');
-  return canWork ? 0 : 1;
+  const isPortGuessed = told.some((finding) => isFailed(finding, PORT_CHECK));
+  if (!json) writeLine(terminal, conclusionOf(canWork, isPortGuessed));
+  return canWork && !isPortGuessed ? 0 : 1;
+}
+
+function isFailed(finding: Finding, name: string): boolean {
+  return finding.type === 'check' && finding.name === name && !finding.ok;
+}
+
+function conclusionOf(canWork: boolean, isPortGuessed: boolean): string {
+  if (!canWork) return 'An agent cannot work here yet.';
+  return isPortGuessed
+    ? 'An agent can work here, but its object-manager port is guessed, not confirmed.'
+    : 'An agent can work here.';
 }
 
 function checkNode(version: string): Check {
@@ -197,7 +213,7 @@ function checkRaylets(raylets: readonly Raylet[]): Check[] {
     ];
   }
   return raylets.map((raylet) => {
-    const isKnown = raylet.objectManagerPort !== undefined;
+    const isKnown = raylet.objectManagerPort !== undefined || raylet.listeningPorts !== undefined;
     const fix = raylet.doubt === undefined ? UNKNOWN_PORT_FIX : DOUBT_FIXES[raylet.doubt];
     return check('raylet', isKnown && raylet.isProven, describeRaylet(raylet), fix);
   });
@@ -235,10 +251,18 @@ const DOUBTS: Readonly<Record<NonNullable<Raylet['doubt']>, string>> = {
   file: 'other users may change its file',
 };
 
+const PORT_SOURCES: Readonly<Record<Raylet['how'], string>> = {
+  argv: 'from its command line',
+  log: 'from its log',
+  listening: 'the other port at which it listens',
+};
+
 function describeRaylet(raylet: Raylet): string {
   const { pid, nodeAddress, objectManagerPort, nodeManagerPort, how, isProven, doubt, userId } = raylet;
-  const source = how === 'log' ? 'from its log' : 'from its command line';
-  const objectManager = objectManagerPort === undefined ? 'unknown' : `${objectManagerPort} (${source})`;
+  const objectManager =
+    objectManagerPort === undefined
+      ? (raylet.listeningPorts?.join(' or ') ?? 'unknown')
+      : `${objectManagerPort} (${PORT_SOURCES[how]})`;
   return `pid ${pid}, ${nodeAddress}, object manager ${objectManager}, node manager ${nodeManagerPort ?? 'unknown'}${isProven ? '' : `; user ${userId}; not proven, so it names no members: ${DOUBTS[doubt ?? 'hidden']}`}`;
 }
 

@@ -9,6 +9,7 @@ import type { Ruleset } from '../../rules/match.ts';
 import { KEEP_MS } from '../../rules/membership.ts';
 import { findDisagreements } from './disagreement.ts';
 import { check, type Check, type Finding, type MemberFinding } from './check.ts';
+import { examinePort } from './port.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -29,10 +30,14 @@ const WITHOUT: Readonly<Record<string, { readonly means: string; readonly fix: s
   file: { means: 'nobody is in the group through this file', fix: 'create or mend the file' },
 };
 
-/** Asks every source of the rules once, and tells what it knows. */
+/**
+ * Asks every source of the rules once, and tells what it knows.
+ * @param isRayExpected whether a raylet runs on this machine (`ray.expected`); left out, nobody asks whether its port is confirmed
+ */
 export async function examineMembership(
   ruleset: Ruleset,
   sources: (logger: Logger) => MembershipDependencies,
+  isRayExpected?: boolean,
 ): Promise<Finding[]> {
   const warnings: Check[] = [];
   const logger = createWarningLogger(({ msg, host, head, reason, problem }) => {
@@ -44,8 +49,9 @@ export async function examineMembership(
   try {
     await membership.start();
     const states = membership.sources(dependencies.clock.now());
-    const ports = new ServiceLocator({ services: ruleset.services, membership }).ports();
-    const ranges = ports
+    const locator = new ServiceLocator({ services: ruleset.services, membership });
+    const ranges = locator
+      .ports()
       .ranges()
       .map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`));
     return [
@@ -53,6 +59,9 @@ export async function examineMembership(
       ...states.flatMap(describeState),
       ...findDisagreements(states),
       check('ports', ranges.length > 0, `watched: ${ranges.join(', ')}`),
+      ...(isRayExpected === undefined
+        ? []
+        : [await examinePort({ ruleset, membership, locator, dependencies, isRayExpected })]),
     ];
   } finally {
     await membership.stop();

@@ -72,6 +72,7 @@ function presentAgent(agent: AgentStatus) {
     lastSequence: agent.lastSequence,
     clock: agent.clock,
     rules: agent.rules,
+    ...(agent.objectManager === null ? {} : { objectManager: agent.objectManager }),
     viewAgeSeconds: agent.viewAgeSeconds,
     losses: agent.losses,
     counters: agent.counters,

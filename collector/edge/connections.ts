@@ -32,7 +32,7 @@ export interface ConnectionLimits {
 
 export interface ConnectionsOptions {
   readonly server: Server;
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'monotonic'>;
   readonly metrics: CollectorMetrics;
   readonly refusals: Refusals;
   readonly limits: ConnectionLimits;
@@ -104,7 +104,7 @@ export class Connections {
   }
 
   #isTooOften(source: string): boolean {
-    const nowMs = this.#options.clock.now();
+    const nowMs = this.#options.clock.monotonic();
     const buckets = this.#knownSources.has(source) ? this.#openingsOfKnown : this.#openings;
     const bucket = buckets.of(source, nowMs);
     if (bucket.waitMs(1, nowMs) > 0) return true;

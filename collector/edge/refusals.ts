@@ -58,7 +58,7 @@ export class Refusals {
   note(reason: RefusalReason, from: string, problem?: string): void {
     const { clock, logger, metrics } = this.#options;
     metrics.peersRefused.inc({ reason });
-    const nowMs = clock.now();
+    const nowMs = clock.monotonic();
     const entry = this.#unlogged.get(reason) ?? { count: 0, loggedMs: -Infinity };
     entry.count++;
     this.#unlogged.set(reason, entry);

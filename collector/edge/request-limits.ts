@@ -11,12 +11,12 @@ const BURST_SECONDS = 4;
 export const FAILED_LOGIN_COST = 19;
 
 export interface RequestLimitsOptions {
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'monotonic'>;
   readonly requestsPerSecond: number;
 }
 
 export class RequestLimits {
-  readonly #clock: Pick<Clock, 'now'>;
+  readonly #clock: Pick<Clock, 'monotonic'>;
   readonly #addresses: TokenBuckets;
   readonly #callers: TokenBuckets;
 
@@ -39,13 +39,13 @@ export class RequestLimits {
 
   /** An address presented a wrong token. */
   noteFailedLogin(remoteAddress: string | undefined): void {
-    const nowMs = this.#clock.now();
+    const nowMs = this.#clock.monotonic();
     this.#addresses.of(sourceOf(remoteAddress), nowMs).take(FAILED_LOGIN_COST, nowMs);
   }
 
   /** A request that has to wait costs nothing, so that waiting as long as was said is enough. */
   #take(buckets: TokenBuckets, key: string): number {
-    const nowMs = this.#clock.now();
+    const nowMs = this.#clock.monotonic();
     const bucket = buckets.of(key, nowMs);
     const waitMs = bucket.waitMs(1, nowMs);
     if (waitMs === 0) bucket.take(1, nowMs);

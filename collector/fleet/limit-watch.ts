@@ -44,7 +44,7 @@ export class LimitWatch {
   /** Goes on with what an earlier run told; to be called after the stories were loaded. */
   start(): void {
     const { clock, guard } = this.#options;
-    this.#startedMs = clock.now();
+    this.#startedMs = clock.monotonic();
     this.#timer = clock.every(LOOK_INTERVAL_MS, () => {
       guard(() => this.#look());
     });
@@ -56,14 +56,14 @@ export class LimitWatch {
 
   /** Something was turned away, or is lost. Cheap, however often it happens. */
   note(limit: OwnLimit): void {
-    const nowMs = this.#options.clock.now();
+    const nowMs = this.#options.clock.monotonic();
     if (this.#reachedMs.size === 0) this.#sinceMs = nowMs;
     this.#reachedMs.set(limit, nowMs);
   }
 
   #look(): void {
     const { stories, clock } = this.#options;
-    const nowMs = clock.now();
+    const nowMs = clock.monotonic();
     for (const [limit, reachedMs] of this.#reachedMs) {
       if (nowMs - reachedMs >= QUIET_MS) this.#reachedMs.delete(limit);
     }
@@ -72,7 +72,8 @@ export class LimitWatch {
       const message = `The collector is at its limits: ${limits.map((limit) => MESSAGES[limit]).join('; ')}`;
       // Of the agents that take the most room only evidence is lost; a node that is turned away is not watched.
       const severity = limits.every((limit) => limit === 'store') ? 'warning' : 'critical';
-      stories.tell([{ kind: 'blind', severity, node: COLLECTOR, sinceMs: this.#sinceMs, message }]);
+      const sinceMs = clock.now() - (nowMs - this.#sinceMs);
+      stories.tell([{ kind: 'blind', severity, node: COLLECTOR, sinceMs, message }]);
     } else if (nowMs - this.#startedMs >= QUIET_MS) {
       stories.end('blind', COLLECTOR, 'The collector turns nothing away any more');
     }

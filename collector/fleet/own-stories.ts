@@ -25,6 +25,7 @@ export interface OwnStory {
 
 interface Telling {
   readonly anomaly: Anomaly;
+  /** By the monotonic clock. */
   readonly toldMs: number;
 }
 
@@ -48,7 +49,7 @@ export class OwnStories {
   /** Takes over what an earlier run left. */
   load(): void {
     for (const anomaly of this.#options.store.fleet.ongoing(COLLECTOR)) {
-      this.#ongoing.set(keyOf(anomaly), { anomaly, toldMs: 0 });
+      this.#ongoing.set(keyOf(anomaly), { anomaly, toldMs: -Infinity });
     }
   }
 
@@ -90,7 +91,7 @@ export class OwnStories {
     const before = this.#ongoing.get(keyOf({ kind, node }));
     const isSame = before?.anomaly.severity === severity && before.anomaly.message === message;
     const retellMs = Math.min(this.#options.quietMs / 3, MAX_RETELL_MS);
-    if (isSame && nowMs - before.toldMs < retellMs) return undefined;
+    if (isSame && this.#options.clock.monotonic() - before.toldMs < retellMs) return undefined;
     const first = before?.anomaly.first ?? formatMilliseconds(sinceMs);
     return anomalyWithoutFlow({
       id: before?.anomaly.id ?? `${kind}:${node}:${first}`,
@@ -105,7 +106,7 @@ export class OwnStories {
 
   #record(anomalies: readonly Anomaly[]): void {
     this.#options.recorder.recordOwn(anomalies);
-    const toldMs = this.#options.clock.now();
+    const toldMs = this.#options.clock.monotonic();
     for (const anomaly of anomalies) {
       if (anomaly.ended) this.#ongoing.delete(keyOf(anomaly));
       else this.#ongoing.set(keyOf(anomaly), { anomaly, toldMs });

@@ -2,6 +2,7 @@
 import type { AgentRecord } from '../store/fleet-table.ts';
 import type { Store } from '../store/store.ts';
 import type { AgentClocks } from './agent-clocks.ts';
+import { portOf, type AgentPort } from './agent-port.ts';
 import type { ClockOffset } from './clock-filter.ts';
 import type { FleetWatch } from './watch.ts';
 
@@ -33,6 +34,8 @@ export interface AgentStatus extends AgentRecord {
   readonly state: AgentState;
   readonly isConnected: boolean;
   readonly lastHeardMs: number;
+  /** The object-manager port of its node, and who says so; null where it has not told. */
+  readonly objectManager: AgentPort | null;
   /** Since how long a source of the cluster's members has not answered it; null where it has not told. */
   readonly viewAgeSeconds: number | null;
   /** How far its clock is from the collector's; null where it is not connected or has not told. */
@@ -87,6 +90,7 @@ export class Roster {
       isConnected,
       lastHeardMs: Math.max(record.lastSeenMs, this.#options.fleet.heardMs(record.name) ?? 0),
       clock: this.#options.clocks.offset(record.name) ?? null,
+      objectManager: portOf(record.counters ?? {}),
       viewAgeSeconds: record.counters?.['membership_age_seconds'] ?? null,
       losses: lossesOf(record.counters ?? {}),
     };

@@ -28,9 +28,10 @@ export interface FleetWatchOptions {
 
 export class FleetWatch {
   readonly #options: FleetWatchOptions;
-  /** When each agent was last heard, in this run. */
+  /** When each agent was last heard, in this run; by the monotonic clock, as all times here. */
   readonly #heardMs = new Map<string, number>();
-  #startedMs = 0;
+  /** Since when agents are listened to. */
+  #listeningSinceMs = 0;
   #timer: Timer | undefined;
 
   constructor(options: FleetWatchOptions) {
@@ -40,9 +41,14 @@ export class FleetWatch {
   /** Begins to miss agents. Time in which the collector did not run does not count as silence. */
   start(): void {
     const { clock, guard, stories } = this.#options;
-    this.#startedMs = clock.now();
+    this.resume();
     guard(() => stories.load());
     this.#timer = clock.every(LOOK_INTERVAL_MS, () => this.look());
+  }
+
+  /** Begins anew after a pause of the process: an agent is missed after a whole interval to be heard in. */
+  resume(): void {
+    this.#listeningSinceMs = this.#options.clock.monotonic();
   }
 
   stop(): void {
@@ -51,13 +57,15 @@ export class FleetWatch {
 
   /** An agent said something, whatever it was. */
   heard(agent: string): void {
-    this.#heardMs.set(agent, this.#options.clock.now());
+    this.#heardMs.set(agent, this.#options.clock.monotonic());
     this.#endMissing(agent, `The agent on ${agent} is heard again`);
   }
 
-  /** When this run heard an agent last, in ms; undefined where it has not, or misses it. */
+  /** When this run heard an agent last, by the wall clock as it is now; undefined where it has not, or misses it. */
   heardMs(agent: string): number | undefined {
-    return this.#heardMs.get(agent);
+    const heardMs = this.#heardMs.get(agent);
+    const { clock } = this.#options;
+    return heardMs === undefined ? undefined : clock.now() - Math.round(clock.monotonic() - heardMs);
   }
 
   /** Whether an agent is missing, or runs and captures nothing. */
@@ -117,11 +125,14 @@ export class FleetWatch {
   look(): void {
     const { store, guard, stories, clock, missingAfterMs } = this.#options;
     const nowMs = clock.now();
+    const runningMs = clock.monotonic();
     guard(() => {
-      const missing = store.fleet.silentAgents(nowMs - missingAfterMs).filter(({ name, lastSeenMs }) => {
-        const heardMs = Math.max(this.#heardMs.get(name) ?? 0, lastSeenMs, this.#startedMs);
-        return nowMs - heardMs >= missingAfterMs;
-      });
+      const missing = store.fleet
+        .silentAgents({ sinceMs: nowMs - missingAfterMs, nowMs })
+        .filter(({ name }) => {
+          const heardMs = Math.max(this.#heardMs.get(name) ?? 0, this.#listeningSinceMs);
+          return runningMs - heardMs >= missingAfterMs;
+        });
       for (const { name } of missing) {
         this.#heardMs.delete(name);
         // What it was blind for is part of its absence now.

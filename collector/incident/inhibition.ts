@@ -21,8 +21,15 @@ export function inhibition({ fleet }: Pick<Store, 'fleet'>): MutedBy {
   };
 }
 
+/** What an agent that works would say of its own node. */
+const SEEN_BY_THE_AGENT: ReadonlySet<AnomalyKind> = new Set<AnomalyKind>([
+  'stale-membership',
+  'unknown-membership',
+  'unconfirmed-port',
+]);
+
 /** A missing node explains that it is blind, not the other way round; and neither explains what others do to it. */
 function causesOf(kind: AnomalyKind): AnomalyKind[] {
   if (kind === 'blind') return ['missing'];
-  return kind === 'stale-membership' ? ['missing', 'blind'] : [];
+  return SEEN_BY_THE_AGENT.has(kind) ? ['missing', 'blind'] : [];
 }

@@ -3,7 +3,7 @@
  * match, each by one of its values.
  */
 import { z } from 'zod';
-import { parseAddress, parsePrefix, prefixContains } from '../../common/address.ts';
+import { parseFlowAddress, parsePrefix, prefixContains } from '../../common/address.ts';
 import { ANOMALY_KINDS, SEVERITIES, type AnomalyKind } from '../../common/event.ts';
 import { checkedText } from '../../common/text-field.ts';
 import { cidr, labelKey, labelValue, name } from '../../rules/schema.ts';
@@ -135,7 +135,7 @@ export function compilePattern(pattern: string): (name: string) => boolean {
 function within(ranges: readonly string[]): (address: string) => boolean {
   const prefixes = ranges.map(parsePrefix).filter((prefix) => prefix !== undefined);
   return (text) => {
-    const address = parseAddress(text);
+    const address = parseFlowAddress(text);
     if (address === undefined) return false;
     const { w0, w1, w2, w3 } = address;
     return prefixes.some((prefix) => prefixContains(prefix, w0, w1, w2, w3));

@@ -36,6 +36,8 @@ export interface RecorderOptions {
   readonly inOurTime: (agent: string, anomaly: Anomaly) => Anomaly;
   /** At most for so long. */
   readonly maxQuietMs: number;
+  /** Called before times are decided by: the wall clock may have been set just now. */
+  readonly compareClocks?: () => void;
   /** Called after each commit that stored something. */
   readonly onCommit: (events: readonly IncidentEvent[]) => void;
 }
@@ -48,7 +50,8 @@ export interface SequencedReport {
 export class Recorder {
   readonly #options: RecorderOptions;
   readonly #lifecycle: Lifecycle;
-  #startedMs = 0;
+  /** Since when the collector listens, by the monotonic clock. */
+  #listeningSinceMs = 0;
   #timer: Timer | undefined;
 
   constructor(options: RecorderOptions) {
@@ -59,11 +62,16 @@ export class Recorder {
   /** Begins to resolve incidents that are quiet. Time in which the collector did not run does not count as quiet. */
   start(): void {
     const { clock, quietMs } = this.#options;
-    this.#startedMs = clock.now();
+    this.resume();
     const checkMs = Math.min(Math.max(quietMs / 10, 1000), 30_000);
     this.#timer = clock.every(checkMs, () => {
       this.#options.guard(() => this.resolveQuiet());
     });
+  }
+
+  /** Begins anew after a pause of the process: nobody was listened to in it. */
+  resume(): void {
+    this.#listeningSinceMs = this.#options.clock.monotonic();
   }
 
   stop(): void {
@@ -75,7 +83,8 @@ export class Recorder {
    * @throws PlasmawatchError PW_STORE, and then nothing of the batch is stored
    */
   record(agent: string, epoch: string, reports: readonly SequencedReport[]): void {
-    const { store, clock, toStore, inOurTime } = this.#options;
+    const { store, clock, toStore, inOurTime, compareClocks } = this.#options;
+    compareClocks?.();
     const nowMs = clock.now();
     this.#transaction((tally) => {
       for (const { sequence, report } of reports) {
@@ -105,6 +114,7 @@ export class Recorder {
    * @throws PlasmawatchError PW_STORE, and then nothing is stored
    */
   recordOwn(anomalies: readonly Anomaly[]): void {
+    this.#options.compareClocks?.();
     const nowMs = this.#options.clock.now();
     this.#transaction((tally) => {
       for (const anomaly of anomalies) this.#takeAnomaly(takenOf(COLLECTOR, anomaly, nowMs, tally));
@@ -114,7 +124,9 @@ export class Recorder {
   /** Resolves what had no report for its quiet time. */
   resolveQuiet(): void {
     const { store, clock } = this.#options;
-    const times = { sinceMs: this.#startedMs, nowMs: clock.now() };
+    const nowMs = clock.now();
+    const listenedMs = clock.monotonic() - this.#listeningSinceMs;
+    const times = { sinceMs: Math.round(nowMs - listenedMs), nowMs };
     for (;;) {
       const found = this.#transaction((tally) => {
         const quiet = store.quietIncidents(times, RESOLVE_PORTION);

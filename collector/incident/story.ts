@@ -3,7 +3,7 @@
  * unknown peer that talks to twenty nodes is one incident. What tells two keys apart is what happened (the family of the
  * kind, and whether anybody answered), who the other side is, and the service.
  */
-import { formatAddress, parseAddress } from '../../common/address.ts';
+import { formatAddress, parseAddress, parseFlowAddress } from '../../common/address.ts';
 import type { Anomaly, AnomalyKind } from '../../common/event.ts';
 import type { Story } from '../store/story-table.ts';
 import { assess, dataTier } from './assessment.ts';
@@ -41,8 +41,10 @@ const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
   blind: 'blind',
   missing: 'missing',
   'stale-membership': 'stale-membership',
+  'unknown-membership': 'unknown-membership',
   'connection-attempts': CONTACT_FAMILY,
   'raylet-conflict': 'raylet-conflict',
+  'unconfirmed-port': 'unconfirmed-port',
 };
 
 /** The correlation key of an anomaly. */
@@ -119,7 +121,7 @@ const OVERFLOW = 'many';
 
 function subjectOf({ kind, node }: Anomaly, peer: string | null): string {
   // A head that does not answer does not answer all nodes.
-  if (kind === 'stale-membership') return 'cluster';
+  if (kind === 'stale-membership' || kind === 'unknown-membership') return 'cluster';
   return peer === null || kind === 'foreign-process' ? `node ${node}` : peer;
 }
 
@@ -135,8 +137,10 @@ const KINDS_OF_NODES: ReadonlySet<AnomalyKind> = new Set<AnomalyKind>([
   'blind',
   'missing',
   'stale-membership',
+  'unknown-membership',
   'connection-attempts',
   'raylet-conflict',
+  'unconfirmed-port',
 ]);
 
 /** Whether the other side is the one that was called: a node opened the connection to it. */
@@ -149,6 +153,7 @@ export function peerOf({ kind, flow, peer }: Pick<Anomaly, 'kind' | 'flow' | 'pe
   if (endsByItself(kind)) return null;
   if (flow === null) return peer ?? null;
   const text = isOutbound(kind) ? flow.destination.ip : flow.source.ip;
-  const address = parseAddress(text);
+  // In IPv6 packets `::ffff:10.0.0.1` is not 10.0.0.1; elsewhere it is only another way to write it.
+  const address = flow.network.type === 'ipv6' ? parseFlowAddress(text) : parseAddress(text);
   return address === undefined ? text : formatAddress(address);
 }

@@ -54,8 +54,10 @@ function titleOfOne({ kind, service }: Titled, where: string, who = ''): string 
     volume: `${who} moves more than allowed through ${what} on ${where}`,
     'connection-attempts': `Unanswered connection attempts to ${where}`,
     'raylet-conflict': `Two users run a raylet on ${where}`,
+    'unconfirmed-port': `The object-manager port is guessed, not confirmed, on ${where}`,
     blind: `Node ${where} is partly blind`,
     'stale-membership': `Who belongs to the cluster is out of date on ${where}`,
+    'unknown-membership': `Cluster membership is not known yet on ${where}`,
     missing: `Nothing is heard of the agent on ${where}`,
   };
   return titles[kind];
@@ -77,8 +79,10 @@ function titleOfMany({ kind, service, peerCount, nodeCount }: Titled, where: str
     volume: `${many('', 'addresses')} move more than allowed through ${what} on ${where}`,
     'connection-attempts': `Unanswered connection attempts to ${nodeCount} nodes: ${where}`,
     'raylet-conflict': `Two users run a raylet on ${nodeCount} nodes: ${where}`,
+    'unconfirmed-port': `The object-manager port is guessed, not confirmed, on ${nodeCount} nodes: ${where}`,
     blind: `${nodeCount} nodes are partly blind: ${where}`,
     'stale-membership': `Who belongs to the cluster is out of date on ${where}`,
+    'unknown-membership': `Cluster membership is not known yet on ${where}`,
     missing: `Nothing is heard of the agents on ${nodeCount} nodes: ${where}`,
   };
   return titles[kind];

@@ -4,6 +4,8 @@
  */
 import type { Clock, Timer } from '../../common/clock.ts';
 import type { Heartbeat } from '../../common/protocol.ts';
+import { portOf } from '../fleet/agent-port.ts';
+import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/health.ts';
 import type { Store } from '../store/store.ts';
 
@@ -14,11 +16,14 @@ export interface HeartbeatsOptions {
   readonly store: Store;
   readonly guard: StoreGuard;
   readonly clock: Clock;
+  readonly metrics: Pick<CollectorMetrics, 'portsGuessed'>;
 }
 
 export class Heartbeats {
   readonly #options: HeartbeatsOptions;
   readonly #latest = new Map<string, { heartbeat: Heartbeat; atMs: number }>();
+  /** Connected agents whose port is a guess. */
+  readonly #guessing = new Set<string>();
   #timer: Timer | undefined;
 
   constructor(options: HeartbeatsOptions) {
@@ -29,6 +34,15 @@ export class Heartbeats {
     const { clock } = this.#options;
     this.#latest.set(agent, { heartbeat, atMs: clock.now() });
     this.#timer ??= clock.after(HEARTBEAT_WRITE_MS, () => this.write());
+    if (portOf(heartbeat.counters)?.source === 'guess') this.#guessing.add(agent);
+    else this.#guessing.delete(agent);
+    this.#options.metrics.portsGuessed.set(this.#guessing.size);
+  }
+
+  /** An agent is connected no more. */
+  disconnected(agent: string): void {
+    this.#guessing.delete(agent);
+    this.#options.metrics.portsGuessed.set(this.#guessing.size);
   }
 
   /** Writes what there is; what the store does not take is superseded by the next heartbeat. */

@@ -92,7 +92,7 @@ export class Ingest {
   constructor(options: IngestOptions) {
     this.#options = options;
     this.#heartbeats = new Heartbeats(options);
-    this.#work = new WorkShares(options.clock.now());
+    this.#work = new WorkShares(options.clock.monotonic());
     options.server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
     this.#sockets.on('wsClientError', (_error, socket, request) => {
       this.#turnAway(socket, 400, 'bad-upgrade', request);
@@ -196,6 +196,7 @@ export class Ingest {
     const name = session.agent;
     if (name !== undefined && this.#byAgent.get(name) === session) {
       this.#byAgent.delete(name);
+      this.#heartbeats.disconnected(name);
       this.#options.logger.info({ agent: name }, 'agent disconnected');
     }
     this.#options.metrics.agentsConnected.set(this.#byAgent.size);

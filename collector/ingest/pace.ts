@@ -81,14 +81,14 @@ export class Pace {
     this.#options = options;
     const { messagesPerSecond, bytesPerSecond } = options.limits;
     const bucket = (perSecond: number): TokenBucket =>
-      new TokenBucket({ perSecond, burst: perSecond * BURST_SECONDS }, options.clock.now());
+      new TokenBucket({ perSecond, burst: perSecond * BURST_SECONDS }, options.clock.monotonic());
     this.#messages = bucket(messagesPerSecond);
     this.#bytes = bucket(bytesPerSecond);
   }
 
   /** Notes a message, pings and pongs included; answers whether the peer can still be held back. */
   note(bytes: number): boolean {
-    const nowMs = this.#options.clock.now();
+    const nowMs = this.#options.clock.monotonic();
     this.#messages.take(1, nowMs);
     this.#bytes.take(bytes, nowMs);
     this.#payOff();
@@ -99,7 +99,7 @@ export class Pace {
   noteWork(durationMs: number): void {
     if (this.#agent === undefined) return;
     const { work, clock } = this.#options;
-    work.take(this.#agent, Math.min(Math.max(durationMs, 0), MAX_WORK_MS), clock.now());
+    work.take(this.#agent, Math.min(Math.max(durationMs, 0), MAX_WORK_MS), clock.monotonic());
     this.#payOff();
   }
 
@@ -131,7 +131,7 @@ export class Pace {
   }
 
   #debtMs(): number {
-    const nowMs = this.#options.clock.now();
+    const nowMs = this.#options.clock.monotonic();
     const workDebtMs = this.#agent === undefined ? 0 : this.#options.work.waitMs(this.#agent, nowMs);
     return Math.max(this.#trafficDebtMs(nowMs), workDebtMs);
   }

@@ -136,9 +136,9 @@ export class Session {
   #receive(data: RawData, isBinary: boolean): void {
     if (!this.#isInPace(lengthOf(data))) return;
     const { clock } = this.#options;
-    const startMs = clock.now();
+    const startMs = clock.monotonic();
     this.#handle(data, isBinary);
-    this.#pace.noteWork(clock.now() - startMs);
+    this.#pace.noteWork(clock.monotonic() - startMs);
   }
 
   #handle(data: RawData, isBinary: boolean): void {

@@ -127,7 +127,7 @@ export class SharedViews {
   report(follower: Follower, { cluster: key, ageMs, members }: MembersReport): void {
     const cluster = this.#clusterToReport(key, follower);
     if (cluster === undefined) return;
-    const nowMs = this.#clock.now();
+    const nowMs = this.#clock.monotonic();
     const before = cluster.reports.get(follower.agent);
     const listed = members ?? before?.members;
     if (listed === undefined) {
@@ -168,11 +168,22 @@ export class SharedViews {
   }
 
   views(): SharedView[] {
+    // Views age by the monotonic clock, and people read when they are of by the wall clock.
+    const aheadMs = this.#clock.now() - this.#clock.monotonic();
     return [...this.#clusters].flatMap(([cluster, { view, reports, followers }]) => {
       const shown = view ?? waitingView([...reports.values()]);
       if (shown === undefined) return [];
       const { reporter, state, asOfMs, members } = shown;
-      return [{ cluster, reporter, state, asOfMs, members, followers: followers.size }];
+      return [
+        {
+          cluster,
+          reporter,
+          state,
+          asOfMs: Math.round(asOfMs + aheadMs),
+          members,
+          followers: followers.size,
+        },
+      ];
     });
   }
 
@@ -250,8 +261,8 @@ export class SharedViews {
     );
     const doDiffer = !fingerprints.includes(undefined) && new Set(fingerprints).size > 1;
     if (!doDiffer) cluster.disagreeSinceMs = undefined;
-    else cluster.disagreeSinceMs ??= this.#clock.now();
-    return doDiffer && this.#clock.now() - (cluster.disagreeSinceMs ?? 0) < DISAGREE_MS;
+    else cluster.disagreeSinceMs ??= this.#clock.monotonic();
+    return doDiffer && this.#clock.monotonic() - (cluster.disagreeSinceMs ?? 0) < DISAGREE_MS;
   }
 
   #namedView(key: string, reports: readonly Report[]): AcceptedView | undefined {
@@ -270,7 +281,7 @@ export class SharedViews {
 
   #sayThatItWaits(key: string, cluster: Cluster): void {
     const isFresh =
-      cluster.view !== undefined && this.#clock.now() - cluster.view.asOfMs < REPORTER_SILENT_MS;
+      cluster.view !== undefined && this.#clock.monotonic() - cluster.view.asOfMs < REPORTER_SILENT_MS;
     if (cluster.isWaitingSaid || isFresh) return;
     cluster.isWaitingSaid = true;
     this.#logger?.warn(
@@ -280,7 +291,7 @@ export class SharedViews {
   }
 
   #dropSilent(cluster: Cluster | undefined): void {
-    const nowMs = this.#clock.now();
+    const nowMs = this.#clock.monotonic();
     for (const [agent, { heardAtMs }] of cluster?.reports ?? [])
       if (nowMs - heardAtMs >= REPORTER_SILENT_MS) cluster?.reports.delete(agent);
   }
@@ -311,7 +322,7 @@ export class SharedViews {
   }
 
   #forgetOld(): void {
-    const oldestMs = this.#clock.now() - FORGET_MS;
+    const oldestMs = this.#clock.monotonic() - FORGET_MS;
     for (const [key, cluster] of this.#clusters) {
       this.#dropSilent(cluster);
       if (cluster.view !== undefined && cluster.view.asOfMs < oldestMs) cluster.view = undefined;
@@ -349,7 +360,7 @@ export class SharedViews {
       type: 'members',
       cluster: key,
       reporter: view.reporter,
-      ageMs: Math.max(0, this.#clock.now() - view.asOfMs),
+      ageMs: Math.max(0, this.#clock.monotonic() - view.asOfMs),
       ...(followers.get(follower) === members ? {} : { members: [...members] }),
     };
     if (!follower.send(message)) return;

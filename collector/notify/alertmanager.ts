@@ -16,6 +16,12 @@ import { writePlainly, type Writer } from './wording.ts';
 const REMIND_INTERVAL_MS = 60_000;
 /** An alert that is not sent again by then has lost its collector: some missed reminders are borne. */
 const FIRING_MS = 4 * REMIND_INTERVAL_MS;
+/**
+ * Our wall clock is good for it while it is no further behind its clock, or ahead of it: behind, an alert would end before the
+ * next reminder, and ahead, one would fire on long after its collector is gone.
+ */
+const MAX_BEHIND_MS = REMIND_INTERVAL_MS;
+const MAX_AHEAD_MS = 10 * REMIND_INTERVAL_MS;
 const MAX_LABEL = 256;
 
 export interface AlertmanagerOptions {
@@ -37,33 +43,52 @@ export function createAlertmanagerNotifier(options: AlertmanagerOptions): Notifi
     'content-type': 'application/json',
     ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
   };
-  const deliver = async (alerts: readonly object[], signal: AbortSignal): Promise<Delivery> => {
-    const body = JSON.stringify(alerts);
-    const result = await post({ fetch, url, headers, body, signal, nowMs: clock.now() });
-    if (!('text' in result)) return result;
-    return isPage(result.text)
-      ? { outcome: 'retry', reason: 'the answer was a page, not that of Alertmanager' }
-      : { outcome: 'delivered' };
+  /** Its clock minus our monotonic one, as its last answer told: setting our wall clock must not end its alerts. */
+  let aheadMs: number | undefined;
+  const itsTimeMs = (): number => {
+    const nowMs = clock.now();
+    const itsMs = aheadMs === undefined ? nowMs : clock.monotonic() + aheadMs;
+    return isGoodFor(itsMs, nowMs) ? nowMs : itsMs;
   };
-  const context = (): AlertContext => ({ nowMs: clock.now(), write, externalUrl });
+  const deliver = async (toAlerts: ToAlerts, signal: AbortSignal): Promise<Delivery> => {
+    for (;;) {
+      const nowMs = itsTimeMs();
+      const body = JSON.stringify(toAlerts({ nowMs, write, externalUrl }));
+      const result = await post({ fetch, url, headers, body, signal, nowMs: clock.now() });
+      if (!('text' in result)) return result;
+      if (isPage(result.text)) {
+        return { outcome: 'retry', reason: 'the answer was a page, not that of Alertmanager' };
+      }
+      const isFirst = aheadMs === undefined;
+      aheadMs = result.dateMs === undefined ? undefined : result.dateMs - clock.monotonic();
+      // By the first answer it may show that what was sent is over by its clock.
+      if (!isFirst || isGoodFor(itsTimeMs(), nowMs)) return { outcome: 'delivered' };
+    }
+  };
   return {
     minIntervalMs: 0,
     send: ({ type, incident }, signal) => {
-      const milder = type === 'escalated' ? milderAlerts(incident, context()) : [];
-      return deliver([...milder, toAlert(incident, context())], signal);
+      return deliver((context) => {
+        const milder = type === 'escalated' ? milderAlerts(incident, context) : [];
+        return [...milder, toAlert(incident, context)];
+      }, signal);
     },
     reminder: {
       intervalMs: REMIND_INTERVAL_MS,
       send: (incidents, signal) =>
-        deliver(
-          incidents.map((incident) => toAlert(incident, context())),
-          signal,
-        ),
+        deliver((context) => incidents.map((incident) => toAlert(incident, context)), signal),
     },
   };
 }
 
+function isGoodFor(itsMs: number, nowMs: number): boolean {
+  return itsMs - nowMs < MAX_BEHIND_MS && nowMs - itsMs < MAX_AHEAD_MS;
+}
+
+type ToAlerts = (context: AlertContext) => readonly object[];
+
 interface AlertContext {
+  /** By the clock of Alertmanager, as far as it is known. */
   readonly nowMs: number;
   readonly write: Writer;
   readonly externalUrl: string | undefined;
@@ -73,6 +98,7 @@ interface AlertContext {
 function toAlert(incident: Incident, { nowMs, write, externalUrl }: AlertContext): object {
   const { id, kind, severity, peer, service, openedMs, resolvedMs, fingerprint } = incident;
   const type = resolvedMs === null ? 'opened' : 'resolved';
+  const endsMs = resolvedMs === null ? nowMs + FIRING_MS : Math.min(resolvedMs, nowMs);
   const words = write({ id: '', receiver: '', type, incident, heldBack: 0, createdMs: nowMs });
   return {
     labels: {
@@ -89,8 +115,9 @@ function toAlert(incident: Incident, { nowMs, write, externalUrl }: AlertContext
       description: words.body,
       nodes: incident.nodes.map(plainText).join(', '),
     },
-    startsAt: new Date(openedMs).toISOString(),
-    endsAt: new Date(resolvedMs ?? nowMs + FIRING_MS).toISOString(),
+    // It refuses what ends before it starts, and goes on with what ends in the future.
+    startsAt: new Date(Math.min(openedMs, nowMs, endsMs)).toISOString(),
+    endsAt: new Date(endsMs).toISOString(),
     ...(externalUrl === undefined
       ? {}
       : { generatorURL: `${externalUrl.replace(/\/+$/, '')}/api/incidents/${id}` }),

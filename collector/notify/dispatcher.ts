@@ -113,6 +113,7 @@ class ReceiverQueue {
   #stepSinceMs: number | undefined;
   /** What the last delivery had to say. */
   #remark: string | undefined;
+  /** By the monotonic clock, as all times that are not in the store. */
   #notBeforeMs = 0;
   /** No sooner by the receiver's own word (Retry-After). */
   #askedNotBeforeMs = 0;
@@ -134,14 +135,14 @@ class ReceiverQueue {
     const { budget } = batch ?? {};
     if (budget !== undefined) {
       const allowance = { perSecond: 1000 / budget.everyMs, burst: budget.burst };
-      this.#budget = new TokenBucket(allowance, options.clock.now());
+      this.#budget = new TokenBucket(allowance, options.clock.monotonic());
     }
     this.#reminders = reminder === undefined ? undefined : new Reminders(name, reminder, options);
   }
 
   start(): void {
     this.#state = 'idle';
-    this.#startedMs = this.#options.clock.now();
+    this.#startedMs = this.#options.clock.monotonic();
     this.wake();
   }
 
@@ -156,7 +157,7 @@ class ReceiverQueue {
   /** Whether no step has been under way for longer than any should. */
   isTurning(): boolean {
     const sinceMs = this.#stepSinceMs;
-    return sinceMs === undefined || this.#options.clock.now() - sinceMs < LONGEST_STEP_MS;
+    return sinceMs === undefined || this.#options.clock.monotonic() - sinceMs < LONGEST_STEP_MS;
   }
 
   async stop(): Promise<void> {
@@ -169,7 +170,7 @@ class ReceiverQueue {
   async #deliverAll(): Promise<void> {
     while (this.#state === 'running') {
       this.#isWoken = false;
-      this.#stepSinceMs = this.#options.clock.now();
+      this.#stepSinceMs = this.#options.clock.monotonic();
       const waitMs = await this.#step();
       this.#stepSinceMs = undefined;
       if (waitMs === 0 || this.#isWoken || this.#isStopped()) continue;
@@ -198,7 +199,7 @@ class ReceiverQueue {
    */
   async #deliverNext(): Promise<number | undefined> {
     if (!this.#settleLast()) return STORE_RETRY_MS;
-    const { store, guard, clock, metrics } = this.#options;
+    const { store, guard, metrics } = this.#options;
     let entries: OutboxEntry[] = [];
     let newestMs: number | undefined;
     let waiting = 0;
@@ -212,10 +213,7 @@ class ReceiverQueue {
     if (!isRead) return STORE_RETRY_MS;
     const [oldest] = entries;
     if (oldest === undefined) return undefined;
-    const waitMs = Math.max(
-      this.#dueMs(oldest, newestMs ?? 0) - clock.now(),
-      this.#budgetWaitMs(entries, waiting),
-    );
+    const waitMs = Math.max(this.#dueInMs(oldest, newestMs ?? 0), this.#budgetWaitMs(entries, waiting));
     if (waitMs > 0) return Math.min(waitMs, LONGEST_SLEEP_MS);
     const together = this.#isBatch(entries) ? entries : [oldest];
     const delivery = await this.#send(together);
@@ -235,18 +233,26 @@ class ReceiverQueue {
   }
 
   /**
-   * When to try. Order is kept, so everything waits for the oldest; after a long outage its next attempt may be hours
+   * How long until the next attempt, in ms; 0 or less: now. Order is kept, so everything waits for the oldest; after a long outage its next attempt may be hours
    * away. A message that is newer than the last attempt is reason to look whether the receiver is back, and so is a
    * restart; but what the receiver asked an earlier run is not known, only that it was heard for so long at most.
    */
-  #dueMs({ nextAttemptMs }: OutboxEntry, newestMs: number): number {
+  #dueInMs({ nextAttemptMs }: OutboxEntry, newestMs: number): number {
+    const { clock } = this.#options;
+    const runningMs = clock.monotonic();
+    // What the store has noted is by the wall clock, and what this run has seen by the monotonic one.
+    const nextInMs = nextAttemptMs - clock.now();
+    const newestForMs = clock.now() - newestMs;
     const lastMs = this.#lastAttemptMs;
     const probeMs =
       lastMs === undefined
         ? this.#startedMs + patienceMs(Infinity)
         : Math.max(lastMs + PROBE_INTERVAL_MS, this.#askedNotBeforeMs);
-    const hasReason = lastMs === undefined || newestMs > lastMs;
-    return Math.max(hasReason ? Math.min(nextAttemptMs, probeMs) : nextAttemptMs, this.#notBeforeMs);
+    const hasReason = lastMs === undefined || newestForMs < runningMs - lastMs;
+    return Math.max(
+      hasReason ? Math.min(nextInMs, probeMs - runningMs) : nextInMs,
+      this.#notBeforeMs - runningMs,
+    );
   }
 
   /**
@@ -257,14 +263,15 @@ class ReceiverQueue {
     const isFarBehind = waiting > FAR_BEHIND_BATCHES * (this.notifier.batch?.maxCount ?? 1);
     if (this.#budget === undefined || this.#singles > 0 || isFarBehind) return 0;
     const isCritical = entries.some(({ incident }) => incident.severity === 'critical');
-    return this.#budget.waitMs(isCritical ? 1 : 2, this.#options.clock.now());
+    return this.#budget.waitMs(isCritical ? 1 : 2, this.#options.clock.monotonic());
   }
 
   #isBatch(entries: readonly OutboxEntry[]): boolean {
     const { batch } = this.notifier;
     if (this.#singles > 0 || batch === undefined) return false;
     // Once messages had to wait, what has come meanwhile goes together.
-    const hasWaited = this.#budget !== undefined && this.#budget.waitMs(2, this.#options.clock.now()) > 0;
+    const hasWaited =
+      this.#budget !== undefined && this.#budget.waitMs(2, this.#options.clock.monotonic()) > 0;
     return entries.length >= (hasWaited ? 2 : batch.minCount);
   }
 
@@ -292,7 +299,7 @@ class ReceiverQueue {
   }
 
   #pace(delivery: Delivery): void {
-    const nowMs = this.#options.clock.now();
+    const nowMs = this.#options.clock.monotonic();
     this.#lastAttemptMs = nowMs;
     this.#notBeforeMs = nowMs + this.notifier.minIntervalMs;
     // What an outage brought is no debt.

@@ -20,7 +20,8 @@ export interface PostRequest {
 
 /** The answer of a receiver that took the message (2xx), or what to do instead. */
 export type PostResult =
-  { readonly status: number; readonly text: string } | Exclude<Delivery, { outcome: 'delivered' }>;
+  | { readonly status: number; readonly text: string; readonly dateMs: number | undefined }
+  | Exclude<Delivery, { outcome: 'delivered' }>;
 
 /** What is wrong with the message itself, and will be for ever. */
 const REFUSALS: ReadonlySet<number> = new Set([400, 406, 409, 413, 415, 422]);
@@ -40,7 +41,7 @@ export async function post({ fetch, url, headers, body, signal, nowMs }: PostReq
     return { outcome: 'retry', reason: signal.aborted ? 'no answer in time' : faultOf(error) };
   }
   const { status } = response;
-  if (response.ok) return { status, text };
+  if (response.ok) return { status, text, dateMs: dateOf(response.headers) };
   const reason = `HTTP status ${status}`;
   if (status === GONE || REFUSALS.has(status)) {
     return { outcome: 'rejected', reason, isGone: status === GONE };
@@ -49,6 +50,12 @@ export async function post({ fetch, url, headers, body, signal, nowMs }: PostReq
     return { outcome: 'retry', reason: `${reason}: redirects are not followed` };
   }
   return { outcome: 'retry', reason, afterMs: parseRetryAfter(response.headers.get('retry-after'), nowMs) };
+}
+
+/** What the receiver's clock showed, to the second (RFC 9110, section 6.6.1), where it tells. */
+function dateOf(headers: Headers): number | undefined {
+  const dateMs = Date.parse(headers.get('date') ?? '');
+  return Number.isNaN(dateMs) ? undefined : dateMs;
 }
 
 async function readStart(response: Response): Promise<string> {

@@ -28,18 +28,18 @@ export class Reminders {
     this.#receiver = receiver;
     this.#reminder = reminder;
     this.#options = options;
-    this.#lastMs = options.clock.now();
+    this.#lastMs = options.clock.monotonic();
   }
 
   /** Milliseconds until the next round; 0 or less when it is due. */
   dueInMs(): number {
-    return this.#lastMs + this.#reminder.intervalMs - this.#options.clock.now();
+    return this.#lastMs + this.#reminder.intervalMs - this.#options.clock.monotonic();
   }
 
   /** One round, in portions. A failed one is only counted: the next comes soon. Never rejects. */
   async remind(signal: AbortSignal): Promise<void> {
     const { store, guard, clock, metrics } = this.#options;
-    this.#lastMs = clock.now();
+    this.#lastMs = clock.monotonic();
     let incidents: Incident[] = [];
     do {
       const after = incidents.at(-1)?.id;

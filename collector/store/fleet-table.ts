@@ -89,10 +89,11 @@ export class FleetTable {
   }
 
   /** Agents, not retired, of which nothing was stored since. */
-  silentAgents(sinceMs: number): SilentAgent[] {
+  silentAgents({ sinceMs, nowMs }: { sinceMs: number; nowMs: number }): SilentAgent[] {
     const rows = this.#queries.all<{ name: string; last_seen_ms: number; stopped_ms: number | null }>(
-      'SELECT name, last_seen_ms, stopped_ms FROM agents WHERE last_seen_ms <= ? AND retired_ms IS NULL',
-      [sinceMs],
+      `SELECT name, last_seen_ms, stopped_ms FROM agents
+       WHERE (last_seen_ms <= ? OR last_seen_ms > ?) AND retired_ms IS NULL`,
+      [sinceMs, nowMs],
     );
     return rows.map((row) => ({
       name: row.name,

@@ -9,6 +9,11 @@ import type { StoreGuard } from './health.ts';
 import type { RemovedExcess, Store } from './store.ts';
 
 const FIRST_CHECK_MS = 1000;
+/**
+ * Nothing is removed for its age before: a machine may boot with a clock that is years ahead, and what is removed by it does
+ * not come back when the clock is set.
+ */
+const FIRST_AGE_CHECK_MS = 600_000;
 /** How often it is looked whether the store is full: what agents may send meanwhile is more than the limits allow. */
 const CHECK_INTERVAL_MS = 2000;
 /** While it is full, so that reports are removed faster than agents can send them. */
@@ -47,6 +52,7 @@ export class Retention {
   }
 
   start(): void {
+    this.#nextByAgeMs = this.#options.clock.monotonic() + FIRST_AGE_CHECK_MS;
     this.#schedule(FIRST_CHECK_MS);
   }
 
@@ -59,7 +65,7 @@ export class Retention {
     this.#timer = clock.after(delayMs, () => {
       let hasMore = false;
       guard(() => {
-        if (clock.now() >= this.#nextByAgeMs) this.#removeOld();
+        if (clock.monotonic() >= this.#nextByAgeMs) this.#removeOld();
         hasMore = this.#removeExcess();
       });
       this.#schedule(hasMore ? FULL_INTERVAL_MS : CHECK_INTERVAL_MS);
@@ -68,7 +74,8 @@ export class Retention {
 
   #removeOld(): void {
     const { store, clock, metrics, keepMs, maxReports, maxBytes, keepAuditMs, exporter } = this.#options;
-    const nowMs = clock.now();
+    // Whatever a clock that was set forward says, nothing ages faster than time passes; set back, it ages later.
+    const nowMs = Math.min(clock.now(), Math.round(clock.monotonic() + clock.pausedMs()));
     const { agents, silences, ...rest } = store.remove({
       beforeMs: nowMs - keepMs,
       maxReports,
@@ -87,7 +94,7 @@ export class Retention {
     const hasMore = [...Object.values(rest), ...Object.values(others)].some(
       (count) => count >= AGE_PORTION_ROWS,
     );
-    this.#nextByAgeMs = nowMs + (hasMore ? BUSY_AGE_INTERVAL_MS : AGE_INTERVAL_MS);
+    this.#nextByAgeMs = clock.monotonic() + (hasMore ? BUSY_AGE_INTERVAL_MS : AGE_INTERVAL_MS);
   }
 
   /** Whether there still is too much, and more of it can be removed. */

@@ -2,6 +2,7 @@
 import type { EvidenceReport } from '../../common/event.ts';
 import { openDatabase } from '../../common/sqlite.ts';
 import { AuditTable } from './audit-table.ts';
+import { shiftTimes } from './clock-shift.ts';
 import { EnrolmentTable } from './enrolment-table.ts';
 import { FairRemoval, removeReports, type RoomLimits } from './fair-removal.ts';
 import { FleetTable, type AgentRecord } from './fleet-table.ts';
@@ -164,6 +165,10 @@ class SqliteStore implements Store {
 
   waitingFor(name: string): number {
     return this.#reports.countAfter(this.cursor(name));
+  }
+
+  shiftTimes(byMs: number, beforeMs: number): void {
+    shiftTimes(this.#queries, byMs, beforeMs);
   }
 
   tryWrite(nowMs: number): void {

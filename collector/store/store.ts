@@ -295,6 +295,12 @@ export interface Store {
   failPending(which: { receiver: string } | { allBut: readonly string[] }, reason: string): number;
   notifications(incidentId: string, limit: number): OutboxEntry[];
 
+  /**
+   * Moves the times that decide when the clock was set; within a transaction (see clock-shift.ts).
+   * @param byMs what it was set forward by; below 0, back
+   * @param beforeMs what it showed just before
+   */
+  shiftTimes(byMs: number, beforeMs: number): void;
   /** Writes a little, to see whether the disk takes it. */
   tryWrite(nowMs: number): void;
   /** Bytes of the database that hold something, indexes included. */

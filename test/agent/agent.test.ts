@@ -2,19 +2,23 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Agent, type AgentDependencies } from '../../agent/agent.ts';
+import { Agent, type AgentDependencies, type AgentOptions } from '../../agent/agent.ts';
+import type { Raylet } from '../../agent/ray/raylet.ts';
 import type { ProcessSocket } from '../../agent/ray/sockets.ts';
 import { openSpool, type Spool } from '../../agent/uplink/spool.ts';
 import { parseAddress, type Address } from '../../common/address.ts';
 import { PlasmawatchError } from '../../common/errors.ts';
 import type { Anomaly } from '../../common/event.ts';
-import { silentLogger } from '../../common/log.ts';
+import { createWarningLogger, silentLogger } from '../../common/log.ts';
+import { PORT_SOURCES } from '../../common/port-source.ts';
 import { loadRules } from '../../rules/load.ts';
 import type { Ruleset } from '../../rules/match.ts';
 import { writeFile } from 'node:fs/promises';
 import { FakeClock } from '../support/fake-clock.ts';
 import { FakeSource } from '../support/fake-source.ts';
 import { noProcesses } from '../support/no-processes.ts';
+import { sampleRaylet } from '../support/sample-raylet.ts';
+import { settle } from '../support/settle.ts';
 import { sendConnection, sendHandshake } from '../support/tcp-traffic.ts';
 import { waitFor } from '../support/wait-for.ts';
 
@@ -175,6 +179,77 @@ describe('Agent', () => {
     if (source === undefined) throw new Error('no source');
     source.dropped = null;
     expect(agent.counters().capture_dropped).toBeNull();
+  });
+
+  describe('at a port that nobody has confirmed', () => {
+    let raylets: readonly Raylet[];
+    let warnings: string[];
+
+    async function startGuessing(options: Partial<AgentOptions> = {}): Promise<void> {
+      await agent.stop();
+      raylets = [];
+      warnings = [];
+      const logger = createWarningLogger(({ msg, reason }) => warnings.push(`${msg}: ${String(reason)}`));
+      const path = join(folder, 'auto.yaml');
+      await writeFile(path, JSON.stringify({ version: 1, groups: { cluster: { hosts: ['10.0.0.1'] } } }));
+      const { ruleset } = await loadRules(path, { clock });
+      if (ruleset === undefined) throw new Error('the test wrote wrong rules');
+      agent = await Agent.start(
+        { node: 'w1', ruleset, maxFlows: 1024, ...options },
+        { ...dependencies, logger, findRaylets: () => Promise.resolve(raylets) },
+      );
+    }
+
+    async function pass(seconds: number): Promise<void> {
+      for (let passed = 0; passed < seconds; passed++) {
+        clock.advance(1000);
+        await settle();
+      }
+    }
+
+    const source = (): string | undefined => PORT_SOURCES[agent.counters().object_manager_port_source ?? -1];
+
+    it('says so at once, and reports it after five minutes until a raylet is there', async () => {
+      await startGuessing();
+      expect(warnings).toEqual(['object-manager port guessed, not confirmed: no raylet is seen here']);
+      expect(agent.counters()).toMatchObject({ object_manager_port: 43_800, object_manager_port_source: 0 });
+      expect(agent.ownPort).toMatchObject({ source: 'guess', ports: [43_800] });
+      await pass(299);
+      expect(durable).toEqual([]);
+      await pass(30);
+      expect(durable).toMatchObject([{ kind: 'unconfirmed-port' }]);
+      raylets = [sampleRaylet()];
+      await pass(20);
+      expect(durable.at(-1)).toMatchObject({ kind: 'unconfirmed-port', ended: true });
+      expect(source()).toBe('raylet');
+      expect(agent.counters().object_manager_port).toBe(36_875);
+    });
+
+    it('notices that a port which was confirmed is one no more', async () => {
+      await startGuessing({ confirmWithinMs: 60_000 });
+      raylets = [sampleRaylet()];
+      await pass(20);
+      expect(source()).toBe('raylet');
+      raylets = [];
+      await pass(20);
+      expect(source()).toBe('guess');
+      expect(warnings).toHaveLength(2);
+      await pass(80);
+      expect(durable).toMatchObject([{ kind: 'unconfirmed-port' }]);
+    });
+
+    it('says nothing where no raylet is expected, and watches one that comes all the same', async () => {
+      await startGuessing({ isRayExpected: false });
+      await pass(400);
+      expect({ warnings, durable, source: source() }).toEqual({
+        warnings: [],
+        durable: [],
+        source: 'not expected',
+      });
+      raylets = [sampleRaylet()];
+      await pass(20);
+      expect(source()).toBe('raylet');
+    });
   });
 
   it('refuses to start where nothing can be captured, and leaves nothing running', async () => {

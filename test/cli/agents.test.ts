@@ -120,6 +120,17 @@ describe('the table of agents', () => {
     );
   });
 
+  it('says where a port is only guessed, and that somebody has to look after it', () => {
+    const guessing = { ...agent, objectManager: { port: 43_800, source: 'guess' } };
+    expect(agentTable([guessing])[1]).toContain('connected, port guessed');
+    expect(isInOrder(guessing)).toBe(false);
+    // Of an agent that was stopped nobody knows how its port would stand.
+    expect(isInOrder({ ...guessing, state: 'stopped' })).toBe(true);
+    const confirmed = { ...agent, objectManager: { port: 36_875, source: 'raylet' } };
+    expect(agentTable([confirmed])[1]).not.toContain('guessed');
+    expect(isInOrder(confirmed)).toBe(true);
+  });
+
   it('tells the rules of an agent by its own file by their fingerprint', () => {
     const rules = { version: null, fingerprint: 'ab12'.repeat(16) };
     expect(agentTable([{ ...agent, rules }])[1]).toContain('  own ab12ab12ab12  ');

@@ -96,10 +96,36 @@ describe('dnsClient', () => {
       expect(asked()).toEqual(['workers.ray.svc.cluster.local']);
     });
 
-    it('until one cannot be answered: the next name may be another host', async () => {
+    it.each([
+      ['the next name of the list', ['workers.svc.cluster.local'], ['workers.svc.cluster.local']],
+      ['the name itself', ['workers'], ['workers.svc.cluster.local', 'workers']],
+    ])('past one that cannot be answered, to %s', async (_title, existing, asksAfterwards) => {
       server.set('workers.ray.svc.cluster.local', 'SERVFAIL');
-      server.set('workers', ['192.0.2.1']);
+      for (const each of existing) server.set(each, [POD]);
+      const { ipv4 } = await ask('workers', ...KUBERNETES);
+      expect(ipv4).toEqual([{ address: POD, ttlSeconds: 30 }]);
+      expect(asked()).toEqual(['workers.ray.svc.cluster.local', ...asksAfterwards]);
+    });
+
+    it('past one of which no server says whether it has IPv6 addresses', async () => {
+      server.set('A workers.ray.svc.cluster.local', []);
+      server.set('AAAA workers.ray.svc.cluster.local', 'SERVFAIL');
+      server.set('workers', [POD]);
+      expect(await ask('workers', ...KUBERNETES)).toEqual({
+        ipv4: [{ address: POD, ttlSeconds: 30 }],
+        ipv6: [],
+      });
+    });
+
+    it('in vain, and rejects: a name that could not be answered may be the one', async () => {
+      server.set('workers.ray.svc.cluster.local', 'SERVFAIL');
       await expect(ask('workers', ...KUBERNETES)).rejects.toThrow('ESERVFAIL');
+    });
+
+    it('in vain, and leaves out the family that could not be answered', async () => {
+      server.set('A workers.ray.svc.cluster.local', []);
+      server.set('AAAA workers.ray.svc.cluster.local', 'SERVFAIL');
+      expect(await ask('workers', ...KUBERNETES)).toEqual({ ipv4: [], ipv6: undefined });
     });
   });
 });

@@ -157,6 +157,14 @@ describe('rules explain', () => {
 
   it.each([
     [['10.77.0', '10.77.0.11'], 'FROM: expected an address, got 10.77.0'],
+    [
+      ['::ffff:10.77.0.1', '10.77.0.11'],
+      'FROM: `::ffff:10.77.0.1` is IPv4 written as IPv6; write `10.77.0.1`',
+    ],
+    [
+      ['10.77.0.1', '[::ffff:10.77.0.11]:8265'],
+      'TO: `::ffff:10.77.0.11` is IPv4 written as IPv6; write `10.77.0.11`',
+    ],
     [['10.77.0.1', 'head:8265'], 'TO: expected ADDRESS, ADDRESS:PORT or ADDRESS:SERVICE, got head:8265'],
     [['10.77.0.1', '10.77.0.11:70000'], 'TO: expected a port from 1 to 65535, got 70000'],
     [['10.77.0.1', '10.77.0.11:dashbord'], 'TO: unknown service dashbord; did you mean `dashboard`?'],

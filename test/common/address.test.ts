@@ -5,8 +5,11 @@ import {
   formatAddress,
   formatPrefix,
   isCanonicalPrefix,
+  isIpv4,
   isLoopback,
+  isMappedOnWire,
   parseAddress,
+  parseFlowAddress,
   parsePrefix,
   prefixContains,
   sameAddress,
@@ -86,6 +89,43 @@ describe('parseAddress', () => {
         expect(parseAddress(text) !== undefined).toBe(isAddress);
       }),
     );
+  });
+});
+
+describe('parseFlowAddress', () => {
+  it.each(['::ffff:10.77.0.11', '::ffff:a4d:b', '0:0:0:0:0:ffff:10.77.0.11'])(
+    'reads %s as an address of an IPv6 packet, and writes it so',
+    (text) => {
+      const address = parseFlowAddress(text);
+      if (address === undefined) throw new Error('no address');
+      expect([isIpv4(address), isMappedOnWire(address)]).toEqual([false, true]);
+      expect(formatAddress(address)).toBe('::ffff:10.77.0.11');
+      const { w0, w1, w2, w3 } = address;
+      for (const range of ['0.0.0.0/0', '10.0.0.0/8', '10.77.0.11']) {
+        expect(prefixContains(parsedPrefix(range), w0, w1, w2, w3)).toBe(false);
+      }
+      expect(prefixContains(parsedPrefix('::/0'), w0, w1, w2, w3)).toBe(true);
+    },
+  );
+
+  // IPv4-compatible, translated, NAT64, 6to4, ISATAP, and the neighbours of the mapped ones.
+  it.each([
+    '10.77.0.11',
+    '::10.77.0.11',
+    '::ffff:0:10.77.0.11',
+    '::fffe:10.77.0.11',
+    '64:ff9b::10.77.0.11',
+    '2002:a4d:b::1',
+    'fe80::5efe:10.77.0.11',
+  ])('reads %s as any other text, and what embeds an IPv4 address is none', (text) => {
+    const address = parseFlowAddress(text);
+    expect(address).toEqual(parsed(text));
+    expect(address !== undefined && isIpv4(address)).toBe(text === '10.77.0.11');
+  });
+
+  it('says of an IPv6 loopback that is mapped that it is no loopback', () => {
+    const address = parseFlowAddress('::ffff:127.0.0.1');
+    expect(address !== undefined && isLoopback(address)).toBe(false);
   });
 });
 

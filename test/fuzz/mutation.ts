@@ -2,11 +2,13 @@
 
 /** Numbers that headers branch on: versions, protocols, types, ports of tunnels, lengths at the edge. */
 const BYTES = [
-  0, 1, 2, 3, 4, 5, 6, 0x0f, 17, 41, 43, 44, 45, 47, 51, 60, 64, 69, 0x7f, 0x80, 97, 137, 0xc2, 0xfe, 0xff,
+  0, 1, 2, 3, 4, 5, 6, 0x0f, 17, 41, 43, 44, 45, 47, 51, 60, 64, 69, 0x7f, 0x80, 97, 115, 137, 0xc2, 0xfe,
+  0xff,
 ];
 const WORDS = [
   0, 1, 3, 0x0800, 0x0806, 0x2000, 0x3000, 0x6558, 0x7fff, 0x8000, 0x8100, 0x86dd, 0x880b, 0x8847, 0x8864,
-  0x88a8, 0x88be, 0x22eb, 0xaaaa, 0xffff, 2152, 3544, 4754, 4789, 4790, 5072, 6081, 6635, 8472,
+  0x88a8, 0x88be, 0x22eb, 0xaaaa, 0xffff, 0x6400, 1701, 2152, 3544, 4754, 4789, 4790, 5072, 6081, 6635, 8472,
+  37_008,
 ];
 
 /** The longest input that mutation makes of a shorter one. */

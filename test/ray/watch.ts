@@ -5,48 +5,82 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { anomalySchema, type Anomaly } from '../../common/event.ts';
 import { Program } from '../support/program.ts';
+import { waitFor } from '../support/wait-for.ts';
 import type { HostName, Lab } from './lab.ts';
 
 const COLLECTOR_PORT = 9440;
-/** Longer than an anomaly takes: the time that providers need to learn of a node, and a look once a second. */
+/** Longer than an anomaly takes: the time that providers need to learn of a node, and a refresh once a second. */
 const SETTLE_MS = 12_000;
 /** Four programs start at a time, beside a cluster that does so too. */
 const START_LIMIT_MS = 90_000;
 
+/** Everything that a person is told, so that a failure shows it. */
+export function inWords({ node, kind, severity, message }: Anomaly): string {
+  return `${node}: ${kind} (${severity}): ${message}`;
+}
+
 export class Watch {
+  readonly #lab: Lab;
   readonly #folder: string;
   readonly #collector: Program;
-  readonly #agents: ReadonlyMap<HostName, Program>;
-  /** Lines that were looked at already, by agent. */
-  readonly #read = new Map<HostName, number>();
+  readonly #agents = new Map<HostName, Program>();
+  /** What agents wrote that were stopped. */
+  readonly #former: Program[] = [];
+  /** Lines that were looked at already. */
+  readonly #read = new Map<Program, number>();
   /** Anomalies that were reported before the last call of `news`. */
   readonly #known = new Set<string>();
+  #rules: string | undefined;
 
-  private constructor(folder: string, collector: Program, agents: ReadonlyMap<HostName, Program>) {
+  private constructor(lab: Lab, folder: string, collector: Program) {
+    this.#lab = lab;
     this.#folder = folder;
     this.#collector = collector;
-    this.#agents = agents;
   }
 
-  /** @param rules the text of a rule file; those that ship without */
-  static async start(lab: Lab, hosts: readonly HostName[], rules?: string): Promise<Watch> {
+  /**
+   * Starts the collector, and agents on these hosts.
+   * @param rules the text of a rule file; those that ship without
+   * @param reporters agents whose word about the members counts without that of a second one
+   */
+  static async start(
+    lab: Lab,
+    hosts: readonly HostName[],
+    rules?: string,
+    reporters: readonly HostName[] = [],
+  ): Promise<Watch> {
     const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-ray-'));
     const path = (name: string): string => join(folder, name);
     const { address, namespace } = lab.hub;
     await writeFile(path('token'), 'a-token-for-this-test');
-    if (rules !== undefined) await writeFile(path('rules.yaml'), rules);
     const collectorSettings = {
       listen: { host: address, port: COLLECTOR_PORT },
       agentTokenFile: path('token'),
       apiTokenFile: path('token'),
       store: { path: path('collector.db') },
+      ...(reporters.length === 0 ? {} : { membership: { reporters: reporters.map((agent) => ({ agent })) } }),
     };
     await writeFile(path('collector.yaml'), JSON.stringify(collectorSettings));
     const collector = new Program(['collector', '--config', path('collector.yaml')], { namespace });
-    await collector.said('listening on', START_LIMIT_MS);
-    const agents = new Map<HostName, Program>();
+    const watch = new Watch(lab, folder, collector);
+    try {
+      await collector.said('listening on', START_LIMIT_MS);
+      await watch.startAgents(hosts, rules);
+      return watch;
+    } catch (error) {
+      await watch.stop();
+      throw error;
+    }
+  }
+
+  /** Starts agents, all at a time. */
+  async startAgents(hosts: readonly HostName[], rules = this.#rules): Promise<void> {
+    this.#rules = rules;
+    const path = (name: string): string => join(this.#folder, name);
+    if (rules !== undefined) await writeFile(path('rules.yaml'), rules);
+    const { address } = this.#lab.hub;
+    const url = `ws://${address.includes(':') ? `[${address}]` : address}:${COLLECTOR_PORT}`;
     for (const host of hosts) {
-      const url = `ws://${address.includes(':') ? `[${address}]` : address}:${COLLECTOR_PORT}`;
       const settings = {
         node: host,
         ...(rules === undefined ? {} : { rules: path('rules.yaml') }),
@@ -56,32 +90,47 @@ export class Watch {
         stateFolder: path(host),
       };
       await writeFile(path(`${host}.yaml`), JSON.stringify(settings));
-      agents.set(
-        host,
-        new Program(['agent', '--json', '--config', path(`${host}.yaml`)], { within: lab.within(host) }),
-      );
+      const words = ['agent', '--json', '--config', path(`${host}.yaml`)];
+      this.#agents.set(host, new Program(words, { within: this.#lab.within(host) }));
     }
-    const watch = new Watch(folder, collector, agents);
-    try {
-      for (const agent of agents.values()) await agent.said('connected to the collector', START_LIMIT_MS);
-      return watch;
-    } catch (error) {
-      await watch.stop();
-      throw error;
+    for (const host of hosts)
+      await this.#agents.get(host)?.said('connected to the collector', START_LIMIT_MS);
+  }
+
+  /** Stops the agents of these hosts, in good order. */
+  async stopAgents(hosts: readonly HostName[]): Promise<void> {
+    for (const host of hosts) {
+      const agent = this.#agents.get(host);
+      this.#agents.delete(host);
+      if (agent === undefined) continue;
+      await agent.stop();
+      this.#former.push(agent);
     }
   }
 
-  /** The anomalies that began since the last call, after waiting for those that are still to come. */
-  async news(): Promise<Anomaly[]> {
-    await delay(SETTLE_MS);
-    const reported = [...this.#agents].flatMap(([host, { stdout }]) => {
-      const lines = stdout.slice(this.#read.get(host) ?? 0);
-      this.#read.set(host, stdout.length);
-      return lines.map((line) => anomalySchema.parse(JSON.parse(line)));
-    });
-    const news = reported.filter(({ id }) => !this.#known.has(id));
+  /** The anomalies that began since the last call, each as it was reported last, after waiting for those that are still to come. */
+  async news(settleMs = SETTLE_MS): Promise<Anomaly[]> {
+    await delay(settleMs);
+    const latest = new Map(this.#unread().map((anomaly) => [anomaly.id, anomaly]));
+    const news = [...latest.values()].filter(({ id }) => !this.#known.has(id));
     for (const { id } of news) this.#known.add(id);
     return news;
+  }
+
+  /**
+   * Waits until a peer that nobody has spoken of is reported.
+   * @returns when, in ms since the epoch
+   */
+  async reported(peer: string): Promise<number> {
+    const isReported = (): boolean =>
+      [...this.#agents.values()].some(({ stdout }) => stdout.some((line) => line.includes(`"${peer}"`)));
+    await waitFor(isReported, `a report of ${peer}`);
+    return Date.now();
+  }
+
+  /** What an agent wrote to its log since it was started. */
+  log(host: HostName): readonly string[] {
+    return this.#agents.get(host)?.stderr ?? [];
   }
 
   /** What the collector said of incidents since it was started. */
@@ -90,8 +139,16 @@ export class Watch {
   }
 
   async stop(): Promise<void> {
-    for (const agent of this.#agents.values()) await agent.stop();
+    await this.stopAgents([...this.#agents.keys()]);
     await this.#collector.stop();
     await rm(this.#folder, { recursive: true });
+  }
+
+  #unread(): Anomaly[] {
+    return [...this.#former, ...this.#agents.values()].flatMap((agent) => {
+      const lines = agent.stdout.slice(this.#read.get(agent) ?? 0);
+      this.#read.set(agent, agent.stdout.length);
+      return lines.map((line) => anomalySchema.parse(JSON.parse(line)));
+    });
   }
 }

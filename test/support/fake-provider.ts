@@ -27,7 +27,7 @@ export class FakeProvider implements Provider {
   }
 }
 
-/** A view of members that are written as `10.0.0.1` or `10.0.0.1:43800` (with the object manager's port). */
+/** A view of members that are written as `10.0.0.1`, `fd77::1` or `10.0.0.1:43800` (with the object manager's port). */
 export function membersView(...texts: readonly string[]): GroupView {
   return { members: texts.map(member), prefixes: [] };
 }
@@ -38,7 +38,8 @@ export function prefixesView(...texts: readonly string[]): GroupView {
 }
 
 function member(text: string): Member {
-  const [, address = '', port] = /^(.*?)(?::(\d+))?$/.exec(text) ?? [];
+  const [, address = '', port] =
+    parseAddress(text) === undefined ? (/^(.*?)(?::(\d+))?$/.exec(text) ?? []) : ['', text];
   return {
     id: address,
     addresses: [parseAddress(address) ?? fail(text)],

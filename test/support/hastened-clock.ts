@@ -4,7 +4,7 @@ import { systemClock, type Clock } from '../../common/clock.ts';
 /** @param factor how many of the code's milliseconds pass in one real millisecond */
 export function createHastenedClock(factor: number): Clock {
   return {
-    now: () => systemClock.now(),
+    ...systemClock,
     after: (delayMs, work) => systemClock.after(delayMs / factor, work),
     every: (intervalMs, work) => systemClock.every(intervalMs / factor, work),
   };

@@ -66,3 +66,15 @@ export function decodeHex(hex: string, fields: { linkType: number; originalLengt
   const { sourcePort, destinationPort, payloadLength, tunnel } = packet;
   return outcome === 'tcp' ? { outcome, sourcePort, destinationPort, payloadLength, tunnel } : { outcome };
 }
+
+/** The same packet with the right checksum in its IPv4 header (RFC 791, section 3.1). */
+export function checksummed(hex: string): string {
+  const bytes = bytesOf(hex);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(10, 0);
+  let sum = 0;
+  for (let word = 0; word < ((bytes[0] ?? 0) & 0x0f) * 4; word += 2) sum += view.getUint16(word);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  view.setUint16(10, ~sum & 0xffff);
+  return Buffer.from(bytes).toString('hex');
+}

@@ -97,55 +97,15 @@ export class RecordedCluster {
   async watch(recording: string, rules: string, node?: string): Promise<Anomaly[]> {
     const file = `${this.#scenario}.${recording}.pcap`;
     const host = this.#host(node ?? this.truth.recordings.find((candidate) => candidate.file === file)?.host);
-    const frames = await recordedFrames(packagePath(join('pcaps', file)));
-    const clock = new FakeClock(Math.min(this.truth.window.start * 1000, timeOf(frames[0])));
-    const source = new FakeSource();
-    const spool = await openSpool({ path: ':memory:', maxBytes: 1e8, maxReports: 100_000 });
-    const anomalies = new Map<string, Anomaly>();
-    let ids = 0;
-    const agent = await Agent.start(
-      { node: host.name, ruleset: rulesetOf(rules), maxFlows: 65_536 },
-      {
-        clock,
-        spool,
-        logger: silentLogger,
-        fetch: () => Promise.resolve(new Response(JSON.stringify(this.#summaryAt(clock.now() / 1000)))),
-        resolve: () => Promise.reject(new Error('no names in a recording')),
-        lookUpRecords: () => Promise.reject(new Error('no names in a recording')),
-        findRaylets: () => Promise.resolve([this.#rayletOf(host)]),
-        localAddresses: () => ['127.0.0.1', host.ip],
-        ...noProcesses,
-        rayletSockets: () => Promise.resolve([]),
-        random: () => 0.5,
-        createId: () => `anomaly-${++ids}`,
-        onAnomaly: (anomaly) => anomalies.set(anomaly.id, anomaly),
-        openSource: () => Promise.resolve(source),
-        rulesRefused: () => 0,
-        createUplink: () => ({
-          start: () => {},
-          nudge: () => {},
-          stop: () => Promise.resolve(),
-          counters: () => ({ connected: 0, connections: 0, failures: 0, reportsSent: 0 }),
-        }),
-      },
-    );
-    const timers = clock.pending;
-    const passUntil = async (endMs: number): Promise<void> => {
-      while (clock.now() < endMs) {
-        clock.advance(Math.min(STEP_MS, endMs - clock.now()));
-        // The provider has no timer while it looks, and one more waits while somebody unknown does.
-        await waitFor(() => clock.pending >= timers, 'the dashboard to be read');
-        await settle();
-      }
-    };
-    for (const frame of frames) {
-      await passUntil(timeOf(frame));
-      source.deliver((sink) => sink.frame(frame));
-    }
-    await passUntil(clock.now() + AFTERWARDS_MS);
-    await agent.stop();
-    spool.close();
-    return [...anomalies.values()];
+    return watchRecording({
+      path: packagePath(join('pcaps', file)),
+      node: host.name,
+      addresses: [host.ip],
+      rules,
+      startMs: this.truth.window.start * 1000,
+      summaryAt: (seconds) => this.#summaryAt(seconds),
+      findRaylets: () => Promise.resolve([this.#rayletOf(host)]),
+    });
   }
 
   /** The nodes that Ray lists at a time, alive or dead, as `GET /nodes?view=summary` tells them. */
@@ -206,6 +166,82 @@ export class RecordedCluster {
     if (host === undefined) throw new Error(`${this.#scenario} has no host ${name}`);
     return host;
   }
+}
+
+interface Recording {
+  /** The capture file. */
+  readonly path: string;
+  /** Whose agent, and its addresses beside loopback. */
+  readonly node: string;
+  readonly addresses: readonly string[];
+  /** The text of a rule file. */
+  readonly rules: string;
+  /** The agent starts at the first packet, or at this time (in ms since the epoch) where it is earlier. */
+  readonly startMs?: number;
+  /** What the head's dashboard answers to `GET /nodes?view=summary` at a time in seconds since the epoch. */
+  readonly summaryAt: (seconds: number) => object;
+  readonly findRaylets: () => Promise<Raylet[]>;
+}
+
+/** What an agent says of a recording, each anomaly as it was reported last. */
+export async function watchRecording({
+  path,
+  node,
+  addresses,
+  rules,
+  startMs = Infinity,
+  summaryAt,
+  findRaylets,
+}: Recording): Promise<Anomaly[]> {
+  const frames = await recordedFrames(path);
+  const clock = new FakeClock(Math.min(startMs, timeOf(frames[0])));
+  const source = new FakeSource();
+  const spool = await openSpool({ path: ':memory:', maxBytes: 1e8, maxReports: 100_000 });
+  const anomalies = new Map<string, Anomaly>();
+  let ids = 0;
+  const agent = await Agent.start(
+    { node, ruleset: rulesetOf(rules), maxFlows: 65_536 },
+    {
+      clock,
+      spool,
+      logger: silentLogger,
+      fetch: () => Promise.resolve(new Response(JSON.stringify(summaryAt(clock.now() / 1000)))),
+      resolve: () => Promise.reject(new Error('no names in a recording')),
+      lookUpRecords: () => Promise.reject(new Error('no names in a recording')),
+      findRaylets,
+      localAddresses: () => ['127.0.0.1', ...addresses],
+      ...noProcesses,
+      rayletSockets: () => Promise.resolve([]),
+      random: () => 0.5,
+      createId: () => `anomaly-${++ids}`,
+      onAnomaly: (anomaly) => anomalies.set(anomaly.id, anomaly),
+      openSource: () => Promise.resolve(source),
+      rulesRefused: () => 0,
+      createUplink: () => ({
+        start: () => {},
+        nudge: () => {},
+        stop: () => Promise.resolve(),
+        counters: () => ({ connected: 0, connections: 0, failures: 0, reportsSent: 0 }),
+      }),
+    },
+  );
+  const timers = clock.pending;
+  const passUntil = async (endMs: number): Promise<void> => {
+    while (clock.now() < endMs) {
+      clock.advance(Math.min(STEP_MS, endMs - clock.now()));
+      // The provider has no timer while it looks, and one more waits while somebody unknown does.
+      await waitFor(() => clock.pending >= timers, 'the dashboard to be read');
+      await settle();
+    }
+  };
+  for (const frame of frames) {
+    await passUntil(timeOf(frame));
+    source.deliver((sink) => sink.frame(frame));
+  }
+  await passUntil(clock.now() + AFTERWARDS_MS);
+  await agent.stop();
+  spool.close();
+  return [...anomalies.values()];
 }
 
 function bracketed(address: string): string {

@@ -92,7 +92,7 @@ export const NLMSGHDR = { size: 16, length: 0, type: 4, flags: 6, sequence: 8 } 
 /** `struct inet_diag_req_v2` of linux/inet_diag.h. */
 export const INET_DIAG_REQ_V2 = { size: 56, family: 0, protocol: 1, states: 4, id: 8 } as const;
 /** `struct inet_diag_msg` of linux/inet_diag.h. */
-export const INET_DIAG_MSG = { size: 72, id: 4, userId: 64, inode: 68 } as const;
+export const INET_DIAG_MSG = { size: 72, family: 0, state: 1, id: 4, userId: 64, inode: 68 } as const;
 /** `struct inet_diag_sockid` of linux/inet_diag.h, ports and addresses in network order. */
 export const INET_DIAG_SOCKID = {
   localPort: 0,

@@ -38,7 +38,7 @@ export class Interfaces {
   }
 
   #refresh(): void {
-    const now = this.#clock.now();
+    const now = this.#clock.monotonic();
     if (now - this.#readAt < RETRY_MS) return;
     this.#readAt = now;
     this.#names = new Map(

@@ -62,6 +62,9 @@ const GRE = { local: [6], remote: [7], any: 18 };
 /** IFLA_IPTUN_LOCAL, IFLA_IPTUN_REMOTE, IFLA_IPTUN_COLLECT_METADATA */
 const IP_TUNNEL = { local: [2], remote: [3], any: 19 };
 
+/** No attribute has this number: the kind does not tell it here. */
+const NOT_TOLD = -1;
+
 const KINDS: Readonly<Record<string, Kind>> = {
   // IFLA_VXLAN_ID, _LOCAL, _LOCAL6, _GROUP, _GROUP6, _COLLECT_METADATA. A group of many is no address of a peer.
   vxlan: { types: ['vxlan'], id: 1, local: [4, 17], remote: [], any: 25 },
@@ -75,6 +78,8 @@ const KINDS: Readonly<Record<string, Kind>> = {
   ip6erspan: { types: ['erspan'], ...GRE },
   ipip: { types: ['ipip'], ...IP_TUNNEL },
   sit: { types: ['6in4', 'ipip'], ...IP_TUNNEL },
+  // Its ends and its session are told by another family of netlink only (l2tp of generic netlink).
+  l2tpeth: { types: ['l2tp'], local: [], remote: [], any: NOT_TOLD },
   ip6tnl: { types: ['6in6', '4in6'], ...IP_TUNNEL },
 };
 

@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { LINKTYPE_IPV4 } from '../../../agent/decode/link-type.ts';
+import { decode, Packet } from '../../../agent/decode/packet.ts';
 import {
   decodeHex,
   ETHERNET_FRAME,
+  frameOf,
   IPV4_PACKET,
   IPV6_PACKET,
   ipv4Packet,
@@ -30,6 +32,7 @@ describe('GRE', () => {
       `30 81 88 0b 00 2a 00 01 00 00 00 05 00 00 00 01 21 ${IPV4_PACKET}`,
       'pptp',
     ],
+    ["Ethernet of MikroTik's", `20 01 64 00 00 36 07 00 ${ETHERNET_FRAME}`, 'eoip'],
     ['ERSPAN without a header', `00 00 88 be ${ETHERNET_FRAME}`, 'erspan'],
     ['ERSPAN 2', `10 00 88 be 00 00 00 01 10 05 00 01 00 00 00 00 ${ETHERNET_FRAME}`, 'erspan'],
     ['ERSPAN 3', `10 00 22 eb 00 00 00 01 20 05 00 01 00 00 00 00 00 00 00 00 ${ETHERNET_FRAME}`, 'erspan'],
@@ -43,11 +46,22 @@ describe('GRE', () => {
     expect(decodeGre(hex)).toMatchObject({ outcome: 'tcp', destinationPort: 43_800, tunnel });
   });
 
+  it("numbers MikroTik's tunnels, the only little-endian number in it", () => {
+    const packet = new Packet();
+    decode(
+      frameOf(ipv4Packet(47, `20 01 64 00 00 36 07 01 ${ETHERNET_FRAME}`), { linkType: LINKTYPE_IPV4 }),
+      packet,
+    );
+    expect(packet.outerTunnelId).toBe(0x0107);
+  });
+
   it.each([
     ['a cut header', '00 00 08', 'truncated'],
     ['a source route', `40 00 08 00 00 00 00 00 ${IPV4_PACKET}`, 'not-tcp'],
     ['a version that nobody has', `00 02 08 00 ${IPV4_PACKET}`, 'not-tcp'],
     ['an acknowledgment of PPTP', '20 81 88 0b 00 00 00 01 00 00 00 05', 'not-ip'],
+    ["a keepalive of MikroTik's", '20 01 64 00 00 00 07 00', 'not-ip'],
+    ["MikroTik's with other flags", `30 01 64 00 00 36 07 00 00 00 00 01 ${ETHERNET_FRAME}`, 'not-ip'],
     ['a keepalive', '00 00 00 00', 'not-ip'],
     ['ERSPAN 3 that is cut', '00 00 22 eb 20 05', 'truncated'],
   ])('names what became of %s', (_name, hex, outcome) => {

@@ -31,6 +31,17 @@ describe('link types beside the usual', () => {
     ],
     ['nflog', 239, `02 00 00 00 05 00 0a 00 01 00 00 00 2c 00 09 00 ${IPV4_PACKET}`],
     ['nflog of a big-endian machine', 239, `02 00 00 00 00 05 00 0a 01 00 00 00 00 2c 00 09 ${IPV4_PACKET}`],
+    [
+      'nflog of a bridge with a whole frame',
+      239,
+      `07 00 00 00 08 00 01 00 00 03 00 00 3a 00 09 00 ${ETHERNET_FRAME}`,
+    ],
+    [
+      'nflog of a bridge with a VLAN tag',
+      239,
+      `07 00 00 00 08 00 01 00 81 00 00 00 30 00 09 00 00 05 08 00 ${IPV4_PACKET}`,
+    ],
+    ['nflog of IPv6 that says so', 239, `0a 00 00 00 08 00 01 00 86 dd 00 00 40 00 09 00 ${IPV6_PACKET}`],
     ['pktap of Ethernet', 258, `${pktap('01 00 00 00')} ${ETHERNET_FRAME}`],
     ['pktap of raw IP', 258, `${pktap('0c 00 00 00')} ${IPV6_PACKET}`],
     ['FDDI', 10, `50 ${'02 00 00 00 00 01 '.repeat(2)} ${SNAP} ${IPV4_PACKET}`],

@@ -74,6 +74,32 @@ describe('TCP', () => {
     ]);
   });
 
+  it.each([
+    [1, { window: 0x1234 }],
+    [4, { window: 0x1234 }],
+    [5, { window: 0 }],
+    [6, { window: 0 }],
+  ])('gives state and payload where the last %i bytes of 20 are cut', (cut, fields) => {
+    const { outcome, packet } = decodeTcp(`${TCP_HEADER} ${'77 '.repeat(30)}`, { cut: 30 + cut });
+    expect(outcome).toBe('tcp');
+    expect(packet).toMatchObject({
+      sourcePort: 40_000,
+      destinationPort: 43_800,
+      sequence: 0x11223344,
+      acknowledgment: 0x55667788,
+      tcpFlags: 0x18,
+      payloadLength: 30,
+      payloadCaptured: 0,
+      ...fields,
+    });
+  });
+
+  it('gives no flags of a cut header that contradicts itself', () => {
+    const tooShort = decodeTcp(TCP_HEADER.replace('50 18', '40 18'), { cut: 4 });
+    const tooLong = decodeTcp(TCP_HEADER.replace('50 18', 'f0 18'), { cut: 4 });
+    expect([tooShort.packet.tcpFlags, tooLong.packet.tcpFlags]).toEqual([0, 0]);
+  });
+
   it('gives the ports of a first fragment that leaves the flags to the next one', () => {
     const { outcome, packet } = decodeTcp(TCP_HEADER.slice(0, 23), { isFragment: true });
     expect([outcome, packet.destinationPort, packet.tcpFlags, packet.payloadLength]).toEqual([

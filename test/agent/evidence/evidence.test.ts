@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Frame, type FlowEndpoints } from '../../../agent/capture/source.ts';
 import { decode, Packet } from '../../../agent/decode/packet.ts';
 import type { EvidenceClaim } from '../../../agent/detect/activities.ts';
-import { Evidence, MAX_RECORDINGS_A_MINUTE } from '../../../agent/evidence/evidence.ts';
+import { Evidence, MAX_RECORDINGS_A_MINUTE, MAX_WAITING_LENGTH } from '../../../agent/evidence/evidence.ts';
 import { parseAddress } from '../../../common/address.ts';
 import { evidenceReportSchema, type EvidenceReport } from '../../../common/event.ts';
 import type { EvidenceLimits } from '../../../rules/match.ts';
@@ -193,6 +193,31 @@ describe('evidence', () => {
     evidence.confirmed('a1');
     evidence.confirmed('a1');
     expect(reports.map(({ anomaly }) => anomaly)).toEqual(['a1']);
+  });
+
+  it('of pending anomalies is bounded over all, and has room again once they are decided', () => {
+    const { evidence, reports, see, held } = setUp({ packets: 60, payloadBytes: 1400 });
+    const frame = tcpFrame({ from: STRANGER, to: NODE, flags: 'A', payload: 1400 });
+    const record = (anomaly: string): void => {
+      held.add(anomaly);
+      evidence.begin(
+        anomaly,
+        { initiator: end(STRANGER), responder: end(NODE), tunnelKey: 0 },
+        'answered',
+        START_MS + held.size * 10_000,
+      );
+      for (let packet = 0; packet < 60; packet++) see(frame);
+    };
+    for (let index = 0; evidence.turnedAway === 0 && index < 1000; index++) record(`a${index}`);
+    const kept = [...held].slice(0, -1);
+    for (const anomaly of held) evidence.confirmed(anomaly);
+    expect(reports.map(({ anomaly }) => anomaly)).toEqual(kept);
+    const length = reports.reduce((sum, { pcapng }) => sum + pcapng.length, 0);
+    expect(length).toBeLessThanOrEqual(MAX_WAITING_LENGTH);
+    expect(length).toBeGreaterThan(MAX_WAITING_LENGTH - 200_000);
+    record('later');
+    evidence.confirmed('later');
+    expect(reports.at(-1)?.anomaly).toBe('later');
   });
 
   it('is forgotten with an anomaly that is none', () => {

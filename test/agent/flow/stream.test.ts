@@ -144,6 +144,170 @@ describe('the bytes of a stream', () => {
   });
 });
 
+type Handshake = Parameters<typeof tcpFrame>[0];
+
+/** Feeds whole segments of both sides to a table, and answers with its flows. */
+function flowsOf(segments: readonly Handshake[]): Flow<never>[] {
+  const flows: Flow<never>[] = [];
+  const table = createTable(flows);
+  const packet = new Packet();
+  for (const segment of segments) {
+    const bytes = tcpFrame(segment);
+    const frame = new Frame();
+    frame.view = new DataView(bytes.buffer);
+    frame.capturedLength = bytes.length;
+    frame.originalLength = bytes.length;
+    frame.linkType = LINKTYPE_ETHERNET;
+    expect(decode(frame, packet)).toBe('tcp');
+    table.observe(frame, packet);
+  }
+  table.endAll();
+  return flows;
+}
+
+describe('the stream of a responder that answers a SYN more than once', () => {
+  const there = { from: A, to: B };
+  const back = { from: B, to: A };
+  const syn = { ...there, flags: 'S', sequence: 1000 };
+  const answer = (initial: number): Handshake => ({
+    ...back,
+    flags: 'SA',
+    sequence: initial >>> 0,
+    acknowledgment: 1001,
+  });
+  const ack = (initial: number): Handshake => ({
+    ...there,
+    flags: 'A',
+    sequence: 1001,
+    acknowledgment: (initial + 1) >>> 0,
+  });
+  /** Bytes from `start` on, the first one being 0. */
+  const data = (initial: number, start: number, payload: number): Handshake => ({
+    ...back,
+    flags: 'PA',
+    sequence: (initial + 1 + start) >>> 0,
+    acknowledgment: 1001,
+    payload,
+  });
+  const streamOf = (segments: readonly Handshake[]) => {
+    const flows = flowsOf(segments);
+    expect(flows).toHaveLength(1);
+    expect(flows[0]?.standing).toBe('answered');
+    return flows[0]?.responder.streamBytes;
+  };
+
+  // Lower, higher, next to it, beyond the largest window, around 2^32.
+  const NUMBERS: readonly (readonly [first: number, second: number])[] = [
+    [900_000, 5000],
+    [5000, 900_000],
+    [5000, 5001],
+    [5001, 5000],
+    [5000, 5000 + 2 ** 30],
+    [5000, 5000 + 2 ** 31],
+    [5000, 2 ** 32 - 5],
+    [2 ** 32 - 5, 5000],
+  ];
+
+  it.each(NUMBERS)('is that of the acknowledged answer: %i, then %i', (first, second) => {
+    for (const acknowledged of [first, second]) {
+      const opening = [syn, answer(first), answer(second), ack(acknowledged)];
+      expect(
+        streamOf([...opening, data(acknowledged, 0, 1000), data(acknowledged, 1000, 500), ack(acknowledged)]),
+      ).toBe(1500);
+      // What comes the wrong way round, and twice.
+      expect(
+        streamOf([
+          ...opening,
+          data(acknowledged, 1000, 500),
+          data(acknowledged, 0, 1000),
+          data(acknowledged, 500, 700),
+          ack(acknowledged),
+        ]),
+      ).toBe(1500);
+    }
+  });
+
+  it.each(NUMBERS)(
+    'is that of its data where the acknowledgment is not seen: %i, then %i',
+    (first, second) => {
+      const opening = [syn, answer(first), answer(second)];
+      expect(streamOf([...opening, data(second, 0, 1000), data(second, 1000, 500), ack(second + 1500)])).toBe(
+        1500,
+      );
+      expect(streamOf([...opening, data(first, 0, 1000), data(first, 1000, 500), ack(first + 1500)])).toBe(
+        1500,
+      );
+    },
+  );
+
+  it('stays where it is after the handshake: a later answer is one to nothing (RFC 9293, section 3.10.7.4)', () => {
+    const opening = [syn, answer(5000), ack(5000), data(5000, 0, 100)];
+    for (const forged of [4000, 900_000, 5000 + 2 ** 31]) {
+      expect(
+        streamOf([...opening, answer(forged), ack(forged), data(5000, 0, 100), data(5000, 100, 50)]),
+      ).toBe(150);
+    }
+  });
+
+  it('is not moved by answers to another SYN', () => {
+    const forged = { ...answer(5000 + 2 ** 31), acknowledgment: 77 };
+    const lower = { ...answer(3000), acknowledgment: 77 };
+    const opening = [syn, answer(5000), forged, lower, ack(5000)];
+    expect(streamOf([...opening, data(5000, 100, 50), data(5000, 0, 100), ack(5000)])).toBe(150);
+  });
+
+  it('begins anew with the next attempt, after the first was reset', () => {
+    const reset = { ...there, flags: 'R', sequence: 1001 };
+    const attempt = (initial: number) => [syn, answer(initial)];
+    expect(
+      streamOf([
+        ...attempt(900_000),
+        reset,
+        ...attempt(5000),
+        ack(5000),
+        data(5000, 0, 100),
+        data(5000, 0, 100),
+      ]),
+    ).toBe(100);
+  });
+
+  it('begins anew with the next attempt, after the first was refused', () => {
+    const refused = { ...back, flags: 'RA', sequence: 0, acknowledgment: 1001 };
+    expect(
+      streamOf([syn, refused, syn, answer(5000), ack(5000), data(5000, 0, 100), data(5000, 0, 100)]),
+    ).toBe(100);
+  });
+
+  it('is another connection where the SYN has another number', () => {
+    const second = { ...syn, sequence: 7000 };
+    const flows = flowsOf([
+      syn,
+      answer(5000),
+      ack(5000),
+      data(5000, 0, 100),
+      second,
+      { ...answer(2000), acknowledgment: 7001 },
+      { ...ack(2000), sequence: 7001 },
+      { ...data(2000, 0, 30), acknowledgment: 7001 },
+    ]);
+    expect(flows.map(({ responder }) => responder.streamBytes)).toEqual([100, 30]);
+  });
+
+  it('is that of both where each side sends a SYN', () => {
+    const flows = flowsOf([
+      syn,
+      { ...back, flags: 'S', sequence: 5000 },
+      { ...there, flags: 'SA', sequence: 1000, acknowledgment: 5001 },
+      { ...back, flags: 'A', sequence: 5001, acknowledgment: 1001 },
+      data(5000, 0, 100),
+      { ...ack(5100), flags: 'PA', payload: 20 },
+    ]);
+    expect(flows.map(({ initiator, responder }) => [initiator.streamBytes, responder.streamBytes])).toEqual([
+      [20, 100],
+    ]);
+  });
+});
+
 /** Gaps before the highest byte. */
 function holesOf(seen: ReadonlySet<number>): number {
   let holes = 0;

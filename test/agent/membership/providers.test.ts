@@ -266,6 +266,21 @@ describe('createRayProvider', () => {
     expect(claimed).toContain(45_019);
   });
 
+  it('watches every port at which a proven raylet listens where no log says which is which', async () => {
+    const unclear = { ...raylet, objectManagerPort: undefined, listeningPorts: [36_875, 39_629] };
+    const claims = Array.from({ length: 100 }, (_, index) => ({
+      ...raylet,
+      isProven: false,
+      userId: 10_000 + index,
+      objectManagerPort: 20_000 + index,
+    }));
+    await start(provider([...claims, unclear]));
+    const claimed = views[0]?.members[0]?.claimedPorts?.get('object-manager');
+    expect(views[0]?.members[0]?.ports.get('object-manager')).toBeUndefined();
+    expect(claimed?.slice(0, 2)).toEqual([36_875, 39_629]);
+    expect(claimed).toHaveLength(64);
+  });
+
   it('keeps to the head that it knows when a raylet comes that names another', async () => {
     const raylets = [raylet];
     const said: unknown[] = [];

@@ -185,7 +185,7 @@ function lookAt(ends: SocketEnds, folder: string): string {
   return `
     import { SocketOwners } from '${folder}/agent/process/socket-owners.js';
     import { SockDiag } from '${folder}/agent/process/sock-diag.js';
-    const owners = new SocketOwners({ clock: { now: () => 0 }, sockDiag: await SockDiag.open() });
+    const owners = new SocketOwners({ clock: { monotonic: () => 0 }, sockDiag: await SockDiag.open() });
     const owner = await owners.find(${JSON.stringify(ends)});
     console.log(JSON.stringify({ owner, counters: owners.counters }));`;
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { listNodes, type ListedNode } from '../../../agent/ray/dashboard.ts';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { listNodes, NodeMemory, type ListedNode } from '../../../agent/ray/dashboard.ts';
 import { HttpReceiver } from '../../support/http-receiver.ts';
 
 /** What the dashboard of a Ray 2.60 cluster of three nodes answered. */
@@ -14,7 +14,7 @@ describe('listNodes', () => {
   });
   afterEach(() => dashboard.close());
 
-  async function ask(answer: string, isUrgent = false): Promise<ListedNode[]> {
+  async function ask(answer: string, isUrgent = false): Promise<readonly ListedNode[]> {
     dashboard.answers = [{ status: 200, body: answer }];
     const port = Number(new URL(dashboard.url('/')).port);
     return listNodes({ host: '127.0.0.1', port, fetch: globalThis.fetch, isUrgent });
@@ -44,9 +44,46 @@ describe('listNodes', () => {
     );
   });
 
+  it('parses nothing and gives the same list again where only load and memory of the nodes have changed', async () => {
+    const memory = new NodeMemory();
+    const answer = (cpu: number, port = 1): string =>
+      JSON.stringify({
+        data: {
+          summary: Array.from({ length: 1000 }, (_, id) => ({
+            cpu,
+            raylet: {
+              storeStats: { objectStoreBytesAvail: `${cpu}` },
+              nodeId: `${id}`,
+              nodeManagerAddress: '10.0.0.1',
+              objectManagerPort: id === 500 ? port : 1,
+              state: 'ALIVE',
+            },
+          })),
+        },
+      });
+    const list = (body: string): Promise<readonly ListedNode[]> => {
+      const fetch = (): Promise<Response> => Promise.resolve(new Response(body));
+      return listNodes({ host: '127.0.0.1', port: 1, fetch, isUrgent: false, memory });
+    };
+    const first = await list(answer(1));
+    const parse = vi.spyOn(JSON, 'parse');
+    try {
+      expect(await list(answer(2))).toBe(first);
+      expect(parse).not.toHaveBeenCalled();
+      const changed = await list(answer(3, 2));
+      expect(parse).toHaveBeenCalledTimes(1);
+      expect(changed.filter((node, index) => node !== first[index])).toEqual([
+        { ...first[500], ports: new Map([['object-manager', [2]]]) },
+      ]);
+    } finally {
+      parse.mockRestore();
+    }
+  });
+
   it('takes a list of 20,000 nodes in pieces between which packets are handled', async () => {
-    const raylet = { nodeId: 'aa', nodeManagerAddress: '10.0.0.1', objectManagerPort: 1, state: 'ALIVE' };
-    const body = JSON.stringify({ data: { summary: Array.from({ length: 20_000 }, () => ({ raylet })) } });
+    const raylet = { nodeManagerAddress: '10.0.0.1', objectManagerPort: 1, state: 'ALIVE' };
+    const entries = Array.from({ length: 20_000 }, (_, id) => ({ raylet: { nodeId: `${id}`, ...raylet } }));
+    const body = JSON.stringify({ data: { summary: entries } });
     // Answers at once, so that the turns are those of the list.
     const fetch = (): Promise<Response> => Promise.resolve(new Response(body));
     let turns = 0;
@@ -91,7 +128,9 @@ describe('listNodes', () => {
   });
 
   it.each([
-    ['of another form', '{"data":{"summary":[{}]}}', 'expected object'],
+    ['of another form', '{"data":{"summary":[{}]}}', 'nodeId'],
+    ['without a list', '{"data":{}}', 'expected JSON of {"data": {"summary": [...]}}'],
+    ['that ends too soon', RECORDED.slice(0, -3), 'or a part of it'],
     ['with a port that is none', summary({ objectManagerPort: 70_000 }), 'objectManagerPort'],
     ['that is no JSON', '<html>', 'JSON'],
   ])('refuses an answer %s', async (_title, answer, problem) => {

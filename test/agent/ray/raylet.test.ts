@@ -1,7 +1,18 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { chmod, copyFile, link, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { existsSync, readdirSync } from 'node:fs';
+import {
+  chmod,
+  copyFile,
+  link,
+  mkdir,
+  mkdtemp,
+  open,
+  readFile,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -12,6 +23,7 @@ import { compile } from '../../support/compile.ts';
 import { freePort } from '../../support/free-port.ts';
 
 const SAMPLES = resolve(import.meta.dirname, '../../../../shared/raylab/samples');
+const VERSIONS = resolve(import.meta.dirname, '../../../../shared/pcaps/ray-versions');
 const NODE_ID = '42a51f40c2b4189bd6bdba31c8367548c33406673b63dd94fccf208d';
 const OTHER_NODE_ID = '03d3c9d9a0241b50cec5f7858ff74fec38dff35b49813facc1a39b49';
 const SESSION = '/tmp/ray/session_2026-11-23_09-38-54_650297_5042';
@@ -30,6 +42,16 @@ const USER = process.getuid?.() ?? 0;
 const STRANGER = 65_534;
 /** A process whose links cannot be read. */
 const HIDDEN = '';
+
+/** What a recording keeps of a raylet. */
+interface RecordedRaylet {
+  readonly argv: string[];
+  readonly logLine: string;
+}
+
+function recordedVersions(): string[] {
+  return existsSync(VERSIONS) ? readdirSync(VERSIONS).filter((name) => name.endsWith('.raylet-w1.json')) : [];
+}
 
 /** A listening socket in the kernel's table; its inode is its port. */
 function listenerLine(port: number, userId = USER): string {
@@ -170,6 +192,136 @@ describe('findRaylets', () => {
     ]);
   });
 
+  const RANDOM_PORTS = { object_manager_port: '0', node_manager_port: '0' };
+  const FOLDER = `${SESSION}/logs`;
+  const OLD_START = logLine(OTHER_NODE_ID, 36_001);
+  const OWN_START = logLine(NODE_ID, 36_875);
+
+  it.each([
+    [
+      'its output is a log that was renamed',
+      { files: { [`${FOLDER}/raylet.out.1`]: OWN_START }, output: `${FOLDER}/raylet.out.1` },
+    ],
+    [
+      'its error output is the log',
+      { files: { [`${FOLDER}/odd.err`]: OWN_START }, error: `${FOLDER}/odd.err` },
+    ],
+    [
+      'its output is /dev/null, and its start is in a rotated log',
+      {
+        files: { [`${FOLDER}/raylet.out`]: 'noise\n', [`${FOLDER}/raylet.3.out`]: OWN_START },
+        output: '/dev/null',
+      },
+    ],
+    [
+      'its output is a pipe, and logrotate has moved the log',
+      { files: { [`${FOLDER}/raylet.out.1`]: OWN_START }, output: 'pipe:[4711]' },
+    ],
+    [
+      'there are several logs of starts before it',
+      {
+        files: {
+          [`${FOLDER}/raylet.out`]: OLD_START,
+          [`${FOLDER}/raylet.1.out`]: logLine(OTHER_NODE_ID, 36_002),
+          [`${FOLDER}/raylet.2.out`]: OWN_START,
+        },
+      },
+    ],
+    [
+      'the option names the log of a start before it',
+      {
+        options: { stdout_filepath: `${FOLDER}/raylet.out` },
+        files: { [`${FOLDER}/raylet.out`]: OLD_START, [`${FOLDER}/raylet.1.out`]: OWN_START },
+      },
+    ],
+    [
+      'its start stands behind others in one log',
+      { files: { [`${FOLDER}/raylet.out`]: OLD_START + OWN_START } },
+    ],
+  ] as const satisfies [string, LogPlaces][])(
+    'takes a random port from its log where %s',
+    async (_title, places: LogPlaces) => {
+      await addRandomRaylet(6316, places);
+      expect(await findRaylets({ proc, trust })).toMatchObject([
+        { isProven: true, objectManagerPort: 36_875, how: 'log' },
+      ]);
+    },
+  );
+
+  it.each([
+    ['no log is there', {}],
+    ['the only log is of a start before it', { files: { [`${FOLDER}/raylet.out`]: OLD_START } }],
+    [
+      'the log names a port at which nobody listens',
+      { files: { [`${FOLDER}/raylet.out`]: logLine(NODE_ID, 36_999) } },
+    ],
+    ['the log is no file', { output: '/dev/null' }],
+  ] as const satisfies [string, LogPlaces][])(
+    'tells every port at which a raylet listens where %s',
+    async (_title, places: LogPlaces) => {
+      await addRandomRaylet(6316, places);
+      const [raylet] = await findRaylets({ proc, trust });
+      expect(raylet).toMatchObject({ isProven: true, listeningPorts: [36_875, 39_629] });
+      expect(raylet?.objectManagerPort).toBeUndefined();
+    },
+  );
+
+  it('knows the object manager as the other port of a raylet whose node manager is known', async () => {
+    await addRandomRaylet(6316, { options: { node_manager_port: '39629' } });
+    expect(await findRaylet({ proc, trust })).toMatchObject({
+      objectManagerPort: 36_875,
+      nodeManagerPort: 39_629,
+      how: 'listening',
+    });
+  });
+
+  it('tells two raylets of one session apart by their own logs', async () => {
+    const files = { [`${FOLDER}/raylet.out`]: OLD_START + OWN_START };
+    await addRandomRaylet(700, { files, options: { node_id: '' }, ports: [36_001, 40_001] });
+    await addRandomRaylet(6316, { files, options: { node_id: '' } });
+    expect(await findRaylets({ proc, trust })).toMatchObject([
+      { pid: 700, objectManagerPort: 36_001 },
+      { pid: 6316, objectManagerPort: 36_875 },
+    ]);
+  });
+
+  it('finds the port that it begins to listen at later', async () => {
+    await addRandomRaylet(6316, { files: { [`${FOLDER}/raylet.out`]: OWN_START }, ports: [] });
+    expect((await findRaylet({ proc, trust }))?.objectManagerPort).toBeUndefined();
+    await addLink('6316/fd/9', 'socket:[36875]');
+    await addFile('6316/net/tcp6', listenerLine(36_875));
+    expect(await findRaylet({ proc, trust })).toMatchObject({ objectManagerPort: 36_875, how: 'log' });
+  });
+
+  it('takes no port that only this machine reaches for the object manager', async () => {
+    await addRandomRaylet(6316, { options: { node_manager_port: '39629' } });
+    await addLink('6316/fd/30', 'socket:[44444]');
+    const loopback = listenerLine(44_444).replace('0'.repeat(32), '0000000000000000FFFF00000100007F');
+    await addFile('6316/net/tcp6', [36_875, 39_629].map((port) => listenerLine(port)).join('') + loopback);
+    expect(await findRaylet({ proc, trust })).toMatchObject({ objectManagerPort: 36_875 });
+  });
+
+  interface LogPlaces {
+    readonly options?: Readonly<Record<string, string>>;
+    readonly files?: Readonly<Record<string, string>>;
+    readonly output?: string;
+    readonly error?: string;
+    readonly ports?: readonly number[];
+  }
+
+  /** A raylet with random ports that listens at both of them, and its logs as it sees them. */
+  async function addRandomRaylet(
+    pid: number,
+    { options = {}, files = {}, output, error, ports = [36_875, 39_629] }: LogPlaces,
+  ): Promise<void> {
+    await addProcess(pid, rayletArgv({ ...RANDOM_PORTS, ...options }), { listensOn: [] });
+    for (const [index, port] of ports.entries()) await addLink(`${pid}/fd/${index + 10}`, `socket:[${port}]`);
+    await addFile(`${pid}/net/tcp6`, ports.map((port) => listenerLine(port)).join(''));
+    for (const [path, text] of Object.entries(files)) await addFile(`${pid}/root${path}`, text);
+    if (output !== undefined) await addLink(`${pid}/fd/1`, output);
+    if (error !== undefined) await addLink(`${pid}/fd/2`, error);
+  }
+
   it('finds the line at the end of a log that is longer than what is read', async () => {
     await addProcess(6316, rayletArgv({ object_manager_port: '0' }));
     const noise = '[2026-11-23 09:39:02,000 I 6316 6316] noise\n'.repeat(20_000);
@@ -187,7 +339,7 @@ describe('findRaylets', () => {
   });
 
   it('asks a process that is none twice, and again a minute later, where it looks again and again', async () => {
-    const clock = { now: () => nowMs };
+    const clock = { monotonic: () => nowMs };
     let nowMs = 0;
     const others = new OtherProcesses(clock);
     const pids = async (): Promise<number[]> =>
@@ -210,7 +362,7 @@ describe('findRaylets', () => {
   });
 
   it('asks a process that has the number of one that is gone', async () => {
-    const others = new OtherProcesses({ now: () => 0 });
+    const others = new OtherProcesses({ monotonic: () => 0 });
     await addProcess(50, ['python']);
     for (let look = 0; look < 3; look++) await findRaylets({ proc, others, trust });
     await rm(join(proc, '50'), { recursive: true });
@@ -425,6 +577,23 @@ describe('findRaylets', () => {
     expect(await findRaylets({ proc: join(proc, 'none') })).toEqual([]);
   });
 
+  it.skipIf(!existsSync(VERSIONS)).each(recordedVersions())(
+    'finds the random port of a recorded raylet, also without its log: %s (needs ../shared)',
+    async (name) => {
+      const recorded = JSON.parse(await readFile(join(VERSIONS, name), 'utf8')) as RecordedRaylet;
+      const [, port] = /object_manager address: \S*:(\d+)/.exec(recorded.logLine) ?? [];
+      const objectManager = Number(port);
+      await addProcess(6316, recorded.argv, { listensOn: [objectManager, 33_333] });
+      expect(await findRaylets({ proc, trust })).toMatchObject([{ listeningPorts: [objectManager, 33_333] }]);
+      const session = recorded.argv.find((option) => option.startsWith('--session_dir='))?.slice(14) ?? '';
+      await addFile(`6316/root${session}/logs/raylet.out`, OLD_START);
+      await addFile(`6316/root${session}/logs/raylet.1.out`, `${recorded.logLine}\n`);
+      expect(await findRaylets({ proc, trust })).toMatchObject([
+        { isProven: true, objectManagerPort: objectManager, nodeManagerPort: 33_333, how: 'log' },
+      ]);
+    },
+  );
+
   it.skipIf(!existsSync(SAMPLES)).each([
     ['head', 5881, '10.77.0.10'],
     ['w1', 6316, '10.77.0.11'],
@@ -472,6 +641,29 @@ describe.skipIf(process.getuid?.() !== 0)(
       child.stdin?.end();
       await once(child, 'exit');
       await rm(folder, { recursive: true });
+    });
+
+    it('has its port in a log that it has open, whose name is gone', async () => {
+      const log = join(folder, 'raylet.out');
+      const output = await open(log, 'w');
+      await output.write(logLine(NODE_ID, port));
+      const options = ['--object_manager_port=0', '--node_manager_port=0', '--node_ip_address=10.77.0.11'];
+      const other = spawn(
+        join(folder, 'ray/core/src/ray/raylet/raylet'),
+        ['-e', LISTENER, '--', '0', ...options],
+        { stdio: ['pipe', 'pipe', output.fd] },
+      );
+      await once(other.stdout ?? other, 'data');
+      await output.truncate();
+      const found = (await findRaylets()).find(({ pid }) => pid === other.pid);
+      const [listening] = found?.listeningPorts ?? [];
+      await output.write(logLine(NODE_ID, listening ?? 0), 0);
+      await output.close();
+      await rm(log);
+      const raylets = (await findRaylets()).filter(({ pid }) => pid === other.pid);
+      other.stdin?.end();
+      await once(other, 'exit');
+      expect(raylets).toMatchObject([{ objectManagerPort: listening, how: 'log', isProven: true }]);
     });
 
     it('is proven to whoever may look', async () => {

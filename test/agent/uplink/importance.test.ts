@@ -61,6 +61,8 @@ describe('the importance of a report', () => {
     ['the last report of an activity', importanceOf(anomaly('critical', 'closed'), 'over'), 'update'],
     ['a new member, of which a source can name many', importanceOf(ofNode('new-member')), 'unproven'],
     ['a membership that is stale', importanceOf(ofNode('stale-membership')), 'node'],
+    ['a membership that is not known', importanceOf(ofNode('unknown-membership')), 'node'],
+    ['a port that nobody confirms', importanceOf(ofNode('unconfirmed-port')), 'node'],
   ])('puts %s in its place', (_name, importance, expected) => {
     expect(importance).toBe(expected);
   });

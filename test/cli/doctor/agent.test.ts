@@ -41,6 +41,15 @@ describe('examineAgent', () => {
     ]);
   });
 
+  it('says that the agent guesses its port, although this program may see it', async () => {
+    const guessing = { ...HEALTHY, objectManager: { port: 43_800, source: 'guess' } };
+    expect((await examineAgent(collector([guessing]), 'w2'))[1]).toMatchObject({
+      name: 'ports',
+      ok: false,
+      detail: 'the agent on w2 watches object-manager port 43800: guessed, not confirmed',
+    });
+  });
+
   it('says so when nothing was lost', async () => {
     const [, losses] = await examineAgent(collector([HEALTHY]), 'w2');
     expect(losses).toMatchObject({

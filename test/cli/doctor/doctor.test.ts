@@ -1,5 +1,6 @@
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import { check, type Check } from '../../../cli/doctor/check.ts';
 import { type DoctorDependencies, runDoctor } from '../../../cli/doctor/doctor.ts';
 import { judgeRoom } from '../../../cli/doctor/disk.ts';
 import { PlasmawatchError } from '../../../common/errors.ts';
@@ -26,6 +27,8 @@ const withoutCapture: DoctorDependencies['probeCapture'] = () =>
   Promise.resolve([{ name: 'ring', available: false, reason: 'socket: EPERM', fix: 'run it with sudo' }]);
 const withoutDatabase: DoctorDependencies['openDatabase'] = () =>
   Promise.reject(new PlasmawatchError('PW_SQLITE_UNAVAILABLE', 'no SQLite engine'));
+
+const ports = (isConfirmed: boolean): Check => check('ports', isConfirmed, 'object-manager port 43800');
 
 async function examine(
   json: boolean,
@@ -103,6 +106,9 @@ describe('doctor', () => {
     ['the disk is full', { examineDisk: () => Promise.resolve(judgeRoom('/var/lib/spool.db', 0)) }, 1],
     ['Node is too old', { nodeVersion: '20.18.1' }, 1],
     ['Node is newer', { nodeVersion: '24.0.0' }, 0],
+    ['the port is a guess', { examineMembership: () => Promise.resolve([ports(false)]) }, 1],
+    ['the port is confirmed', { examineMembership: () => Promise.resolve([ports(true)]) }, 0],
+    ['the agent guesses its port', { examineAgent: () => Promise.resolve([ports(false)]) }, 1],
   ] satisfies [string, Partial<DoctorDependencies>, number][])(
     'answers with its status when %s',
     async (_, changes, status) => {

@@ -5,7 +5,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { dnsClient } from '../../../cli/dns.ts';
 import type { Finding } from '../../../cli/doctor/check.ts';
 import { examineMembership } from '../../../cli/doctor/membership.ts';
+import type { MembershipDependencies } from '../../../agent/membership/from-rules.ts';
 import type { Raylet } from '../../../agent/ray/raylet.ts';
+import type { Logger } from '../../../common/log.ts';
 import { loadRules } from '../../../rules/load.ts';
 import { DnsServer } from '../../support/dns-server.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
@@ -31,12 +33,16 @@ describe('examineMembership', () => {
   });
 
   /** What is found with a `cluster` of these sources. */
-  async function examine(cluster: object, raylets: readonly Raylet[] = []): Promise<Finding[]> {
+  async function examine(
+    cluster: object,
+    raylets: readonly Raylet[] = [],
+    isRayExpected?: boolean,
+  ): Promise<Finding[]> {
     const path = join(folder, 'rules.yaml');
     await writeFile(path, JSON.stringify({ version: 1, groups: { cluster } }));
     const { ruleset } = await loadRules(path, { clock });
     if (ruleset === undefined) throw new Error('the rules of this test are wrong');
-    return examineMembership(ruleset, (logger) => ({
+    const sources = (logger: Logger): MembershipDependencies => ({
       clock,
       logger,
       fetch: (_url, init) => fetch(dashboard.url('/nodes?view=summary'), init),
@@ -45,7 +51,8 @@ describe('examineMembership', () => {
       findRaylets: () => Promise.resolve(raylets),
       localAddresses: () => [],
       random: () => 0.5,
-    }));
+    });
+    return examineMembership(ruleset, sources, isRayExpected);
   }
 
   /** The checks as lines. */
@@ -87,6 +94,20 @@ describe('examineMembership', () => {
       'missing cluster, ray does not tell all it should: only this node and the head count as members',
     ]);
     expect(found[1]).toMatchObject({ fix: expect.stringContaining('--dashboard-host') as string });
+  });
+
+  it.each([
+    ['a guess', true, [], 'missing object-manager port 43800 guessed, not confirmed: no raylet is seen here'],
+    [
+      'no guess where no raylet is expected',
+      false,
+      [],
+      'ok object-manager port 43800: no raylet is expected here',
+    ],
+    ['told by a raylet', true, [sampleRaylet()], 'ok object-manager port 36875, as told by: raylet'],
+  ])('says of the port that it is %s', async (_title, isRayExpected, raylets, expected) => {
+    const found = checks(await examine({ cidr: ['10.0.0.0/24'] }, raylets, isRayExpected));
+    expect(found.at(-1)).toBe(expected);
   });
 
   it('tells a name that is not in DNS from one that is', async () => {

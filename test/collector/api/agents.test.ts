@@ -100,6 +100,19 @@ describe('the list of agents', () => {
     });
   });
 
+  it.each([
+    [0, 'guess'],
+    [1, 'raylet'],
+    // Of a later version.
+    [99, 'unknown'],
+  ])('tells the port of the node and who says so: %i is %s', async (code, source) => {
+    hello('w1');
+    const counters = { object_manager_port: 36_875, object_manager_port_source: code };
+    parts.store.saveHeartbeat('w1', counters, parts.clock.now());
+    const { body } = await ask('GET', '/api/agents', 'viewer');
+    expect(body['agents']).toMatchObject([{ objectManager: { port: 36_875, source } }]);
+  });
+
   it('tells who is there, blind, away, missing, stopped and retired', async () => {
     hello('blind', 'gone', 'lost', 'stopped', 'there');
     for (const name of ['gone', 'lost', 'stopped']) leave(name);

@@ -75,6 +75,21 @@ describe('what one story is', () => {
     ]);
   });
 
+  it('keeps an address of IPv6 packets apart from the IPv4 address that it claims to be', async () => {
+    const parts = await openParts();
+    const onWire = fromPeer('::ffff:10.0.0.1');
+    const { flow } = onWire;
+    if (flow === null) throw new Error('the sample has a flow');
+    report(parts, [
+      fromPeer('10.0.0.1'),
+      { ...onWire, flow: { ...flow, network: { ...flow.network, type: 'ipv6' } } },
+    ]);
+    expect(parts.store.incidents({ limit: 10 }).incidents.map(({ peer }) => peer)).toEqual([
+      '::ffff:10.0.0.1',
+      '10.0.0.1',
+    ]);
+  });
+
   it('takes a growing anomaly by its latest numbers, not by their sum', async () => {
     const parts = await openParts();
     report(parts, [

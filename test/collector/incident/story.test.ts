@@ -28,9 +28,9 @@ describe('storyOf', () => {
     expect(fingerprintOn('foreign-process', 'w1')).not.toBe(fingerprintOn('foreign-process', 'w2'));
   });
 
-  it('is one for all nodes that a head does not answer', () => {
-    const stale = (node: string) => storyOf(anomaly('stale-membership', { node, flow: null })).fingerprint;
-    expect(stale('w1')).toBe(stale('w2'));
+  it.each(['stale-membership', 'unknown-membership'] as const)('of %s is one for all nodes', (kind) => {
+    const on = (node: string) => storyOf(anomaly(kind, { node, flow: null })).fingerprint;
+    expect(on('w1')).toBe(on('w2'));
   });
 
   it('of a scan does not depend on the service', () => {

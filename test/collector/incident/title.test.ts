@@ -94,6 +94,7 @@ describe('titleOf', () => {
       'Connection attempts to the GCS of unexpected destination 10.77.0.11 from w1 (no answer)',
     ],
     [anomaly('raylet-conflict', { flow: null }), 'Two users run a raylet on w1'],
+    [anomaly('unconfirmed-port', { flow: null }), 'The object-manager port is guessed, not confirmed, on w1'],
     [anomaly('connection-attempts', { flow: null }), 'Unanswered connection attempts to w1'],
   ])('of what nobody answered says so: %#', (report, title) => {
     expect(titleOf(incidentOf(report))).toBe(title);

@@ -8,7 +8,7 @@ import { systemClock } from '../../../../common/clock.ts';
 describe('Interfaces', () => {
   let folder = '';
   let nowMs = 0;
-  const clock = { ...systemClock, now: () => nowMs };
+  const clock = { ...systemClock, monotonic: () => nowMs };
 
   beforeEach(() => {
     folder = mkdtempSync(join(tmpdir(), 'plasmawatch-sysfs-'));

@@ -120,6 +120,7 @@ describe('an answer of the kernel', () => {
       'ipip all 127.0.0.1 192.0.2.7',
     ],
     ['sit', [[2, LOCAL4]], '6in4,ipip all 127.0.0.1 any'],
+    ['l2tpeth', [], 'l2tp all any any'],
     ['ip6tnl', [[3, REMOTE6]], '6in6,4in6 all any 2001:db8::7'],
     [
       'ip6tnl',
