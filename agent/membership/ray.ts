@@ -223,7 +223,8 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     if (shared !== undefined && !isUrgent) return 'answered';
     // Somebody unknown talks, and the view may be of before that node joined. Where only the head reaches its dashboard, or this agent
     // has never had to ask it, those are asked that read it.
-    if (of !== undefined && shared !== undefined && !hasDashboardAnswered) {
+    const mayAskItself = from !== undefined && hasDashboardAnswered && !isDashboardAway;
+    if (of !== undefined && shared !== undefined && !mayAskItself) {
       const refreshed = await sharedMembers?.refresh(of);
       if (refreshed !== undefined) {
         listed = refreshed;
