@@ -173,6 +173,7 @@ export function peerOf({ kind, flow, peer }: Pick<Anomaly, 'kind' | 'flow' | 'pe
   if (flow === null) return peer ?? null;
   const text = isOutbound(kind) ? flow.destination.ip : flow.source.ip;
   // In IPv6 packets `::ffff:10.0.0.1` is not 10.0.0.1; elsewhere it is only another way to write it.
-  const address = flow.network.type === 'ipv6' ? parseFlowAddress(text) : parseAddress(text);
+  const isOfIpv6 = text.includes(':') && flow.network.type === 'ipv6';
+  const address = isOfIpv6 ? parseFlowAddress(text) : parseAddress(text);
   return address === undefined ? text : formatAddress(address);
 }

@@ -220,7 +220,7 @@ describe("the processes at this node's ends of connections", () => {
     expect(finder.asked).toHaveLength(2);
   });
 
-  it('are named without their arguments where it is the raylet, and with the end that is of this node', async () => {
+  it('are named in two words where it is the raylet, and with the end that is of this node', async () => {
     const long = { ...process(RAYLET), command_line: `/opt/ray/raylet ${'--an_option=1 '.repeat(30)}` };
     sendHandshake(pipeline, { from: `${STRANGER}:5000`, to: `${NODE}:43800`, time: START });
     await answer({ ...RAYLET, description: { ...RAYLET.description, process: long } });
