@@ -30,13 +30,16 @@ import { ListedNames } from './listed-names.ts';
 import { ResolvedNames, type ResolveHost } from './resolved-names.ts';
 import type { SharedMembers } from './shared.ts';
 
-/**
- * How often the head is asked: less often where its answer is large, for that takes some 2 ms of CPU time for each megabyte. Whoever
- * is not known and talks has it asked at once.
- */
+/** How often it is seen which raylets run here, and whether the head is to be asked. */
 const POLL_INTERVAL_MS = 5000;
-const LONGEST_POLL_INTERVAL_MS = 10_000;
-const MILLISECONDS_A_MEGABYTE = 1000;
+/**
+ * The head is asked less often where its answer is large, for that takes some 4 ms of CPU time for each megabyte: of 1,000 nodes
+ * it has ten. Whoever is not known and talks has it asked at once.
+ */
+const MILLISECONDS_A_MEGABYTE = 1500;
+const LONGEST_ASK_INTERVAL_MS = 15_000;
+/** An interval may be so much shorter: timers are not exact. */
+const TIMER_SLACK_MS = 500;
 const LOOPBACK = '127.0.0.1';
 /** Addresses of a head elsewhere that are asked, one after the other. */
 const MAX_ASKED = 3;
@@ -102,6 +105,8 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   let listed: NodeList | undefined;
   /** Since when a raylet is here, or may be, and nobody has told of the other nodes. */
   let waitingSinceMs: number | undefined;
+  /** The head that was asked last. */
+  let asked: Head | undefined;
   let isDashboardAway = false;
   let isSaidUnproven = false;
   let isSaidSeveral = false;
@@ -219,16 +224,26 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
         return 'answered';
       }
     }
-    if (from !== undefined) await askDashboard(from, isUrgent);
+    if (from !== undefined && (isUrgent || isDashboardDue(from))) await askDashboard(from, isUrgent);
     if (of !== undefined && from !== undefined && !isDashboardAway && listed !== undefined)
-      sharedMembers?.offer(of, listed.members);
+      sharedMembers?.offer(of, listed.members, clock.monotonic() - listed.asOfMs);
     if (from === undefined) return shared === undefined ? 'answered' : 'failed';
     return isDashboardAway && (hasDashboardAnswered || shared !== undefined) ? 'failed' : 'answered';
+  }
+
+  /** Whether the list is to be renewed. It may be another agent's, which ages as well, or that of another head. */
+  function isDashboardDue(from: Head): boolean {
+    if (asked === undefined || listed === undefined || isDashboardAway || !isSameHead(asked, from))
+      return true;
+    const answerMs = (memory.answerBytes / 1e6) * MILLISECONDS_A_MEGABYTE;
+    const intervalMs = Math.min(LONGEST_ASK_INTERVAL_MS, Math.max(POLL_INTERVAL_MS, answerMs));
+    return clock.monotonic() - listed.asOfMs >= intervalMs - TIMER_SLACK_MS;
   }
 
   async function askDashboard(from: Head, isUrgent: boolean): Promise<void> {
     const { address, dashboardPort: port = DEFAULT_DASHBOARD_PORT } = from;
     const asOfMs = clock.monotonic();
+    asked = from;
     try {
       const nodes = await listedNames.resolve(
         await listFrom(await dashboardHosts(from, port), port, {
@@ -324,12 +339,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     );
   }
 
-  function intervalMs(): number {
-    const answerMs = (memory.answerBytes / 1e6) * MILLISECONDS_A_MEGABYTE;
-    return Math.min(LONGEST_POLL_INTERVAL_MS, Math.max(POLL_INTERVAL_MS, answerMs));
-  }
-
-  const loop = new LookLoop({ clock, intervalMs, look });
+  const loop = new LookLoop({ clock, intervalMs: () => POLL_INTERVAL_MS, look });
   let stopReading: (() => void) | undefined;
   let isReadWanted = false;
 
