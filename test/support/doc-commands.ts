@@ -71,7 +71,7 @@ export function commandsOf(script: string): string[] {
     if (!isContinued && !isInLoop) commands.push(line);
     hereEnd = /<<'(\w+)'/.exec(line)?.[1];
     isContinued = /[\\|]$/.test(line);
-    isInLoop = isInLoop ? line !== 'done' : /; do$/.test(line);
+    isInLoop = isInLoop ? line !== 'done' : line.endsWith('; do');
   }
   return commands;
 }
