@@ -1,5 +1,6 @@
 /** Joins capture, pipeline, rules, membership and uplink; starts and stops them; has no logic of its own. */
 import { CaptureLoop } from './capture/loop.ts';
+import { PacketTime, wallAheadMs } from './capture/packet-time.ts';
 import type { PacketSource, PortSet } from './capture/source.ts';
 import type { ProcessFinder } from './detect/attribution.ts';
 import { BlindDetector, type Unrecorded } from './detect/blind.ts';
@@ -23,12 +24,14 @@ import { agentCounters, type AgentCounters } from './metrics.ts';
 import { Pipeline, type PipelineTotals } from './pipeline.ts';
 import type { SocketRoles } from './process/socket-roles.ts';
 import type { SocketOwnerCounters } from './process/socket-owners.ts';
+import { inWallTime } from './report-times.ts';
 import type { ProcessSocket } from './ray/sockets.ts';
 import type { Uplink } from './uplink/client.ts';
-import { importanceOf } from './uplink/importance.ts';
+import { importanceOf, type Importance } from './uplink/importance.ts';
 import { ReportQueue } from './uplink/report-queue.ts';
 import type { Spool } from './uplink/spool.ts';
 import type { Address } from '../common/address.ts';
+import { ClockWatch } from '../common/clock-watch.ts';
 import type { Timer } from '../common/clock.ts';
 import type { Anomaly, Report } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
@@ -73,7 +76,7 @@ export interface AgentDependencies extends MembershipDependencies {
   /** The interfaces of this machine that end tunnels. */
   readonly tunnelInterfaces?: () => readonly TunnelInterface[];
   readonly processCounters: () => SocketOwnerCounters;
-  /** The TCP connections that this node's raylets opened. */
+  /** The TCP connections that this node's raylets opened; the same list as before where none was made since. */
   readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
   /** Whether somebody listens at an endpoint of this machine; left out where that cannot be seen. */
   readonly isListenedAt?: (address: Address, port: number) => Promise<boolean>;
@@ -110,6 +113,8 @@ export class Agent {
   readonly #freshLook: FreshLook;
   readonly #queue: ReportQueue;
   readonly #timers: Timer[] = [];
+  readonly #clockWatch: ClockWatch;
+  readonly #clockCounts = { steps: 0, pauses: 0 };
   #membership: Membership;
   #ruleset: Ruleset;
   readonly #isRayExpected: boolean;
@@ -121,13 +126,19 @@ export class Agent {
   /** Whether the last look at the raylets still runs: however long it takes, there is one at a time. */
   #isLookingAtRaylets = false;
   #socketLook: Promise<void> = Promise.resolve();
+  /** The last list of the raylets' connections. */
+  #rayletSockets: readonly ProcessSocket[] | undefined;
   /** Reports of anomalies that reached the disk. */
   #anomalies = 0;
   /** Up to the last survey. */
   #turnedAwayEvidence = 0;
 
   /** @param membership that of `options.ruleset`, started; the agent stops it */
-  private constructor(options: AgentOptions, membership: Membership, dependencies: AgentDependencies) {
+  private constructor(
+    options: AgentOptions,
+    { membership, known }: { readonly membership: Membership; readonly known: KnownMembers },
+    dependencies: AgentDependencies,
+  ) {
     const { node, ruleset, maxFlows } = options;
     const { clock, logger, spool, createId } = dependencies;
     this.#dependencies = dependencies;
@@ -135,7 +146,10 @@ export class Agent {
     this.#ruleset = ruleset;
     this.#isRayExpected = options.isRayExpected ?? true;
     this.#queue = new ReportQueue({ spool, clock, logger, stored: (reports) => this.#stored(reports) });
-    this.#reporting = { node, createId, report: (anomaly) => this.#queue.push(anomaly) };
+    const aheadMs = () => wallAheadMs(clock);
+    const push = (report: Report, importance?: Importance) =>
+      this.#queue.push(inWallTime(report, aheadMs()), importance);
+    this.#reporting = { node, createId, report: push, wallAheadMs: aheadMs };
     this.#blind = new BlindDetector(this.#reporting);
     const staleAfterMs = options.staleAfterMs ?? STALE_AFTER_MS;
     this.#stale = new StaleMembershipDetector(this.#reporting, staleAfterMs);
@@ -166,16 +180,28 @@ export class Agent {
       ...this.#reporting,
       userName: dependencies.userName ?? (() => Promise.resolve(undefined)),
     });
-    this.#known = new KnownMembers(dependencies.membersStore);
+    this.#clockWatch = new ClockWatch({
+      clock,
+      logger,
+      stepped: () => {
+        this.#clockCounts.steps++;
+        return true;
+      },
+      paused: () => {
+        this.#clockCounts.pauses++;
+      },
+    });
+    this.#known = known;
     const hashSeed = Math.floor(dependencies.random() * 2 ** 32);
     this.#pipeline = new Pipeline({
       node,
       maxFlows,
       createId,
       policy: { ruleset, membership },
-      reportAnomaly: (anomaly, phase) => this.#queue.push(anomaly, importanceOf(anomaly, phase)),
-      reportFlow: (flowReport) => this.#queue.push(flowReport),
-      reportEvidence: (evidence) => this.#queue.push(evidence),
+      reportAnomaly: (anomaly, phase) => push(anomaly, importanceOf(anomaly, phase)),
+      reportFlow: push,
+      reportEvidence: push,
+      wallAheadMs: aheadMs,
       wantPackets: (direction, packets) => this.#capture.wantPackets(direction, packets),
       interfaceName: (index) => this.#capture.interfaceName(index),
       processes: dependencies.processes,
@@ -207,11 +233,14 @@ export class Agent {
     });
     this.#capture = new CaptureLoop({
       open: (ports) => dependencies.openSource(ports, hashSeed),
-      sink: {
-        frame: (frame) => this.#pipeline.frame(frame),
-        counts: (counts) => this.#pipeline.counts(counts),
-        blockEnd: () => this.#queue.flush(),
-      },
+      sink: new PacketTime(
+        {
+          frame: (frame) => this.#pipeline.frame(frame),
+          counts: (counts) => this.#pipeline.counts(counts),
+          blockEnd: () => this.#queue.flush(),
+        },
+        clock,
+      ),
       clock,
       logger,
     });
@@ -224,7 +253,15 @@ export class Agent {
   static async start(options: AgentOptions, dependencies: AgentDependencies): Promise<Agent> {
     const membership = createMembership(options.ruleset, dependencies);
     await membership.start();
-    const agent = new Agent(options, membership, dependencies);
+    const known = new KnownMembers(dependencies.membersStore);
+    const { keepMs } = dependencies.times ?? DEFAULT_TIMES;
+    const { clock } = dependencies;
+    const aheadMs = wallAheadMs(clock);
+    const lists = known.lastLists(clock.now(), keepMs);
+    membership.recall(
+      lists.map(({ source, members, asOfMs }) => ({ source, members, asOfMs: asOfMs - aheadMs })),
+    );
+    const agent = new Agent(options, { membership, known }, dependencies);
     try {
       await agent.#begin();
       return agent;
@@ -301,6 +338,7 @@ export class Agent {
       rulesRefused: this.#dependencies.rulesRefused(),
       ownPort: this.#ownPort,
       members: this.#membership.nodeCount(),
+      clock: this.#clockCounts,
       membershipAgeMs: this.#membership.ageMs(this.#dependencies.clock.monotonic()),
       unresolvedNames: this.#membership.unresolvedNames(),
       isMembershipKnown: this.#membership.awaitedSinceMs === undefined,
@@ -311,6 +349,7 @@ export class Agent {
   /** Ends the capture, reports what is open, and resolves when nothing of the agent runs any more. */
   async stop(): Promise<void> {
     for (const timer of this.#timers) timer.cancel();
+    this.#clockWatch.stop();
     await this.#capture.stop();
     await this.#freshLook.stop();
     await this.#socketLook;
@@ -321,17 +360,19 @@ export class Agent {
     this.#queue.end();
     await this.#uplink?.stop();
     await this.#membership.stop();
-    this.#known.save();
+    this.#saveKnown();
   }
 
   async #begin(): Promise<void> {
     const { clock, createUplink } = this.#dependencies;
+    await this.#lookForPort();
     await this.#capture.start(this.#pipeline.services.ports());
+    this.#dependencies.sharedMembers?.offerOwn(this.#membership.ownAddresses());
     this.#uplink = createUplink(this.#capture.name, () => this.counters());
     this.#uplink.start();
-    await this.#lookForPort();
     this.#membership.onChange(() => this.#membershipChanged());
     this.#reportNewMembers();
+    this.#clockWatch.start();
     this.#timers.push(
       clock.every(TICK_INTERVAL_MS, () => this.#tick()),
       clock.every(SURVEY_INTERVAL_MS, () => this.#survey()),
@@ -370,10 +411,24 @@ export class Agent {
     this.#stale.observe(hasList ? this.#membership.ageMs(nowMs) : 0, nowMs);
     this.#unknown.observe(this.#membershipState(nowMs), nowMs);
     if (!this.#isLookingForPort) this.#portLook = this.#lookForPort();
+    this.#dependencies.sharedMembers?.offerOwn(this.#membership.ownAddresses());
     this.#pipeline.refreshTunnels();
     this.#pipeline.reportOpenFlows(nowMs);
-    this.#known.save();
+    this.#saveKnown();
     this.#queue.flush();
+  }
+
+  #saveKnown(): void {
+    // What is kept over a restart is in wall time: the monotonic clock begins anew.
+    const aheadMs = wallAheadMs(this.#dependencies.clock);
+    this.#known.noteLists(
+      this.#membership
+        .listings()
+        .map((listing) =>
+          listing.asOfMs === undefined ? listing : { ...listing, asOfMs: listing.asOfMs + aheadMs },
+        ),
+    );
+    this.#known.save();
   }
 
   #membershipState(nowMs: number): MembershipState {
@@ -455,9 +510,12 @@ export class Agent {
       sockets.map(({ remote }) => remote),
       readMs,
     );
-    const established = sockets.filter(({ state }) => state === 'established');
-    // First: what is watched from here on was not captured when it was opened.
-    this.#unseen.look(established, clock.monotonic());
+    // First: what is watched from here on was not captured when it was opened. A connection of an old list may have ended.
+    if (sockets !== this.#rayletSockets) {
+      const established = sockets.filter(({ state }) => state === 'established');
+      this.#unseen.look(established, clock.monotonic());
+    }
+    this.#rayletSockets = sockets;
     for (const { remote, remotePort } of sockets) {
       this.#pipeline.observeRayletConnection(remote, remotePort, clock.monotonic());
     }

@@ -63,6 +63,8 @@ export const AGENT_COUNTERS = {
   membership_age_seconds: 'since how long a source of the members has not answered, now',
   membership_known: '1 once a complete list of the members was seen, or where no raylet needs one, now',
   peers_pending: 'unknown peers that are pending until the first list of the members, now',
+  clock_steps: 'times that the wall clock was set while the agent ran',
+  pauses: 'times that the agent did not run for some seconds: it was stopped, or its machine suspended',
 } as const;
 
 export type AgentCounters = Readonly<Record<keyof typeof AGENT_COUNTERS, number | null>>;
@@ -85,6 +87,7 @@ interface CounterSources {
   readonly unresolvedNames: number;
   readonly isMembershipKnown: boolean;
   readonly peersPending: number;
+  readonly clock: { readonly steps: number; readonly pauses: number };
 }
 
 /** Joins the parts' counters under their public names. */
@@ -137,6 +140,8 @@ export function agentCounters(sources: CounterSources): AgentCounters {
     membership_age_seconds: Math.floor(sources.membershipAgeMs / 1000),
     membership_known: sources.isMembershipKnown ? 1 : 0,
     peers_pending: sources.peersPending,
+    clock_steps: sources.clock.steps,
+    pauses: sources.clock.pauses,
   };
 }
 

@@ -4,8 +4,10 @@
  */
 import type { FlowCounts, FlowEndpoints, Frame, FrameSink } from './capture/source.ts';
 import { FragmentCache } from './decode/fragments.ts';
-import { decode, Packet } from './decode/packet.ts';
+import { LinkSource, readLinkSource } from './decode/link-source.ts';
+import { decode, Packet, TCP_SYN } from './decode/packet.ts';
 import { SkippedPackets } from './decode/skipped.ts';
+import { AddressConflictDetector } from './detect/address-conflict.ts';
 import { Attribution, type FoundProcess, type ProcessFinder } from './detect/attribution.ts';
 import { ForeignProcessDetector } from './detect/foreign-process.ts';
 import type { ActivityOptions, ActivityPhase } from './detect/activities.ts';
@@ -22,12 +24,12 @@ import type { Standing } from './flow/standing.ts';
 import type { FlowChange } from './flow/profile.ts';
 import { FlowTable, type FlowEndCause } from './flow/table.ts';
 import { TunnelEnds, type TunnelEndsOptions } from './flow/tunnel-ends.ts';
-import type { Membership } from './membership/membership.ts';
+import type { Admission, Membership } from './membership/membership.ts';
 import { ServiceLocator } from './membership/services.ts';
 import type { SocketRoles } from './process/socket-roles.ts';
 import type { Address } from '../common/address.ts';
 import type { Clock } from '../common/clock.ts';
-import type { Anomaly, EvidenceReport, FlowReport, Verdict } from '../common/event.ts';
+import type { Anomaly, EvidenceReport, FlowReport, Verdict, VerdictReason } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
 import { CLUSTER_GROUP, OBJECT_MANAGER } from '../rules/schema.ts';
 
@@ -35,6 +37,15 @@ import { CLUSTER_GROUP, OBJECT_MANAGER } from '../rules/schema.ts';
 const FLOW_REPORT_INTERVAL_MS = 60_000;
 /** Attempts that are judged in a second; what a flood has more is counted. */
 const MAX_ATTEMPTS_JUDGED = 1000;
+
+/** Why a peer is not allowed that may have joined, or joined again, just now. */
+const MAY_HAVE_JOINED: ReadonlySet<VerdictReason> = new Set<VerdictReason>(['no-rule', 'former-member']);
+const DASHBOARD = 'dashboard';
+/**
+ * For this long after it counts as a member no more, a node that has left may talk to the dashboard as a member may. It is bound
+ * to an address that was a member and to this one service: never to an object manager.
+ */
+const DASHBOARD_GRACE_MS = 60_000;
 
 /** What is known of a flow beyond its packets: the owner's slot in the flow table. */
 interface Judgement {
@@ -49,6 +60,8 @@ interface Judgement {
   reportedPackets: number;
   /** Who has this node's end of it, once that is known. */
   process: FoundProcess | undefined;
+  /** It is a question of this program itself. */
+  readonly isOwn?: true;
   /** What it had carried when it was allowed no more; undefined where it never was allowed. */
   readonly carried: Carried | undefined;
 }
@@ -96,6 +109,8 @@ interface PipelineOptions {
   readonly reportedLater?: () => void;
   /** Left out in a replay, where the intervals that are known decide. */
   readonly waiting?: Waiting;
+  /** The wall clock minus the clock by which packets are stamped, in ms; left out where that is the wall clock. */
+  readonly wallAheadMs?: () => number;
   /** The flow table's bound. */
   readonly maxFlows: number;
   /** Whether a flow is counted on one interface only (live, on all interfaces). */
@@ -163,6 +178,8 @@ export class Pipeline implements FrameSink {
   readonly #tunnels: TunnelEnds;
   readonly #direction: Direction;
   readonly #evidence: Evidence;
+  readonly #addressConflict: AddressConflictDetector;
+  readonly #linkSource = new LinkSource();
   /** Connections that are allowed because of a member that has left; their next packets may be too late. */
   readonly #leaving = new Set<Flow<Judgement>>();
   #policy: Policy;
@@ -207,6 +224,7 @@ export class Pipeline implements FrameSink {
       interfaceName: options.interfaceName,
       wantPackets: options.wantPackets,
       isPending: (activity) => this.#unexpected.isPending(activity),
+      wallAheadMs: () => this.#wallAheadMs(),
     });
     const activities: ActivityOptions<Judgement> = {
       node: options.node,
@@ -214,6 +232,7 @@ export class Pipeline implements FrameSink {
       createId: options.createId,
       record: (activity, flow, claim) => this.#evidence.begin(activity, flow, claim, timeOf(flow)),
       firstEnded: (activity) => this.#evidence.ended(activity),
+      localEnd: (flow) => this.#localEndOf(flow),
       describe: (flow, service) =>
         flowRecord(flow, { service, interfaceName: options.interfaceName(flow.interfaceIndex) }),
     };
@@ -229,6 +248,13 @@ export class Pipeline implements FrameSink {
       firstListStep: (ends, sinceMs, nowMs) => this.#firstListStep(ends, sinceMs, nowMs),
     });
     this.#foreign = new ForeignProcessDetector(activities);
+    this.#addressConflict = new AddressConflictDetector({
+      node: options.node,
+      createId: options.createId,
+      report: options.reportAnomaly,
+      interfaceName: options.interfaceName,
+      isMember: (address, timeMs) => this.#policy.membership.inGroup(CLUSTER_GROUP, address, timeMs),
+    });
     if (options.processes !== undefined) this.#attribution = new Attribution(options.processes);
   }
 
@@ -253,6 +279,7 @@ export class Pipeline implements FrameSink {
       return;
     }
     if (this.#packet.tunnelKey !== 0 && !this.#enterTunnel(this.#packet)) return;
+    if ((this.#packet.tcpFlags & TCP_SYN) !== 0) this.#noteLinkSource(frame, this.#packet);
     this.#flows.observe(frame, this.#packet);
     // After the table: the packet may have begun a recording that it belongs to.
     this.#evidence.frame(frame, this.#packet);
@@ -278,6 +305,23 @@ export class Pipeline implements FrameSink {
     return place !== 'here';
   }
 
+  /** Notes which hardware address opens or answers a connection to a watched port. */
+  #noteLinkSource(frame: Frame, packet: Packet): void {
+    const { sourcePort, destinationPort } = packet;
+    const ports = this.#services.ports();
+    if (packet.tunnel !== 'none' || !(ports.has(sourcePort) || ports.has(destinationPort))) return;
+    if (!readLinkSource(frame, this.#linkSource)) return;
+    const { source0: w0, source1: w1, source2: w2, source3: w3 } = packet;
+    const timeMs = frame.seconds * 1000 + frame.nanoseconds / 1e6;
+    this.#addressConflict.observe(
+      { w0, w1, w2, w3 },
+      sourcePort,
+      frame.interfaceIndex,
+      this.#linkSource,
+      timeMs,
+    );
+  }
+
   blockEnd(): void {}
 
   /**
@@ -290,6 +334,7 @@ export class Pipeline implements FrameSink {
     for (const flow of this.#leaving) if (timeOf(flow) !== flow.tag?.timeMs) this.#judge(flow);
     this.#unexpected.tick(nowMs);
     this.#foreign.tick(nowMs);
+    this.#addressConflict.tick(nowMs);
     this.#attribution?.tick();
     this.#evidence.tick(nowMs);
   }
@@ -350,6 +395,7 @@ export class Pipeline implements FrameSink {
     this.#attribution?.stop();
     this.#unexpected.end(nowMs);
     this.#foreign.end(nowMs);
+    this.#addressConflict.end(nowMs);
     this.#evidence.end();
   }
 
@@ -379,6 +425,9 @@ export class Pipeline implements FrameSink {
   }
 
   #flowChanged(flow: Flow<Judgement>, why: FlowChange): void {
+    if (this.#addressConflict.hasSuspects && flow.standing === 'answered' && flow.tunnelKey === 0)
+      for (const end of [flow.initiator, flow.responder])
+        this.#addressConflict.answered(end, end.port, timeOf(flow));
     if (flow.standing === 'attempt') this.#judgeAttempt(flow);
     // What is allowed, or nobody watches, is so however much is proven.
     else if (why !== 'standing' || flow.tag?.verdict?.allowed === false) this.#judge(flow);
@@ -418,6 +467,11 @@ export class Pipeline implements FrameSink {
       flow.tag = { ...UNWATCHED, timeMs, reportedAtMs: timeMs };
       return;
     }
+    if (verdict?.allowed === false && service === DASHBOARD && this.#isOwnQuestion(flow)) {
+      this.#unexpected.release(flow);
+      flow.tag = { ...UNWATCHED, isOwn: true, timeMs, reportedAtMs: timeMs };
+      return;
+    }
     const wasAllowed = flow.tag?.verdict?.allowed === true && verdict?.allowed === false;
     const carried = wasAllowed ? carriedBy(flow) : flow.tag?.carried;
     flow.tag = {
@@ -433,7 +487,10 @@ export class Pipeline implements FrameSink {
     const { membership } = this.#policy;
     if (service === undefined || verdict === undefined || verdict.allowed) {
       this.#unexpected.release(flow);
-      const mayEnd = membership.isLeaving(initiator, timeMs) || membership.isLeaving(responder, timeMs);
+      const mayEnd =
+        membership.isLeaving(initiator, timeMs) ||
+        membership.isLeaving(responder, timeMs) ||
+        (service === DASHBOARD && membership.isLeaving(initiator, timeMs - DASHBOARD_GRACE_MS));
       if (verdict !== undefined && mayEnd) this.#leaving.add(flow);
     } else {
       const judged = this.#circumstances(ends, verdict, timeMs);
@@ -458,8 +515,10 @@ export class Pipeline implements FrameSink {
     const story = this.#unexpected.unattributed(flow);
     const take = (found: FoundProcess): void => {
       const asking = story ?? this.#unexpected.unattributed(flow);
-      if (asking !== undefined) this.#unexpected.attribute(asking, found.description, timeOf(flow));
+      if (asking !== undefined) this.#unexpected.attribute(asking, found, timeOf(flow));
       if (!isToObjectManager || found.isRaylet !== false) return;
+      // Workers and drivers call each other at any port, and never an object manager.
+      if (found.isOfRay === true && this.#services.isUncertainAt(flow.responder, flow.responder.port)) return;
       this.#foreign.add(
         { flow, service, standing: flow.standing, verdict, owner: found.description },
         timeOf(flow),
@@ -476,10 +535,37 @@ export class Pipeline implements FrameSink {
     }
   }
 
+  #localEndOf(flow: Flow<Judgement>): Anomaly['localEnd'] {
+    const end = flow.tunnelKey === 0 ? this.#attribution?.localEnd(flow) : undefined;
+    return end && (end === 'initiator' ? 'source' : 'destination');
+  }
+
   #verdictOn({ initiator, responder }: Pick<Ends, 'initiator' | 'responder'>, timeMs: number): Verdict {
     const { ruleset, membership } = this.#policy;
     const services = this.#services.servicesOfMember(responder, responder.port, timeMs);
-    return ruleset.judge({ source: initiator, destination: responder, services, timeMs }, membership);
+    const connection = { source: initiator, destination: responder, services };
+    const aheadMs = this.#wallAheadMs();
+    const verdict = ruleset.judge({ ...connection, timeMs, wallMs: timeMs + aheadMs }, membership);
+    if (verdict.reason !== 'former-member' || services.some((service) => service !== DASHBOARD))
+      return verdict;
+    // The agent of a node that has left notices it a moment later, and has asked the dashboard meanwhile.
+    const beforeMs = timeMs - DASHBOARD_GRACE_MS;
+    const before = ruleset.judge({ ...connection, timeMs: beforeMs, wallMs: timeMs + aheadMs }, membership);
+    return services.length > 0 && before.allowed ? before : verdict;
+  }
+
+  #wallAheadMs(): number {
+    return this.#options.wallAheadMs?.() ?? 0;
+  }
+
+  /** Whether this very program has opened it, to ask who belongs to the cluster. Its socket is gone before the flow is. */
+  #isOwnQuestion({ initiator, responder, tag, tunnelKey, standing }: Flow<Judgement>): boolean {
+    if (tag?.isOwn === true) return true;
+    const { processes } = this.#options;
+    if (tunnelKey !== 0 || standing === 'attempt' || processes?.isOwn === undefined) return false;
+    if (!processes.isLocal(initiator)) return false;
+    const [local, remote] = [initiator, responder];
+    return processes.isOwn({ local, localPort: local.port, remote, remotePort: remote.port });
   }
 
   #circumstances(
@@ -496,9 +582,24 @@ export class Pipeline implements FrameSink {
         verdict.reason === 'former-member' ? membership.isFormerMember(initiator, timeMs) : undefined,
       admission:
         verdict.reason === 'not-approved'
-          ? (membership.admission(initiator, timeMs) ?? membership.admission(responder, timeMs))
+          ? this.#inWallTime(
+              membership.admission(initiator, timeMs) ?? membership.admission(responder, timeMs),
+            )
           : undefined,
+      hint: this.#hintOf(initiator),
     };
+  }
+
+  /** For people, who read since when it is so. */
+  #inWallTime(admission: Admission | undefined): Admission | undefined {
+    return admission && { ...admission, sinceMs: admission.sinceMs + this.#wallAheadMs() };
+  }
+
+  /** What the node or its hardware address says of an unknown peer. Others may say so falsely: it excuses nothing. */
+  #hintOf(address: Address): string | undefined {
+    const claimant = this.#policy.membership.claimant(address);
+    if (claimant === undefined) return this.#addressConflict.hintOf(address);
+    return `may be a second address of ${claimant}, whose agent says so: resolve the incident if that is right`;
   }
 
   /** The verdict on a connection that may have ended since; undefined where it is allowed, or watched no more. */
@@ -517,7 +618,7 @@ export class Pipeline implements FrameSink {
   ): Pick<UnexpectedConnection<Judgement>, 'pendingSinceMs' | 'awaitsList'> {
     const { membership } = this.#policy;
     const { waiting } = this.#options;
-    if (waiting === undefined || judged.verdict.reason !== 'no-rule') return {};
+    if (waiting === undefined || !MAY_HAVE_JOINED.has(judged.verdict.reason)) return {};
     const nowMs = waiting.clock.monotonic();
     const pendingSinceMs = Math.min(ends.timeMs, nowMs);
     const step = this.#firstListStep(ends, pendingSinceMs, nowMs);

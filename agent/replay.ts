@@ -7,6 +7,11 @@ import type { ActivityPhase } from './detect/activities.ts';
 import { Pipeline, type PipelineTotals, type Policy } from './pipeline.ts';
 import type { Anomaly, EvidenceReport } from '../common/event.ts';
 
+/** Packets that are no earlier than this, in seconds, are out of order only. */
+const DISORDER_SECONDS = 60;
+/** As many packets in a row that are earlier than that: the clock that stamped them was set back, or another capture begins. */
+const EARLIER_PACKETS = 100;
+
 interface ReplayOptions {
   readonly node: string;
   readonly policy: Policy;
@@ -24,6 +29,8 @@ export class Replay implements FrameSink {
   #anomalies = 0;
   /** Time of the newest packet: whole seconds, which is as often as an agent looks at its clock. */
   #seconds = 0;
+  /** Packets in a row that are much earlier than the newest. */
+  #earlierPackets = 0;
 
   constructor({ node, policy, maxFlows, onAnomaly, onEvidence }: ReplayOptions) {
     this.#pipeline = new Pipeline({
@@ -57,11 +64,24 @@ export class Replay implements FrameSink {
   }
 
   frame(frame: Frame): void {
-    if (frame.seconds > this.#seconds) {
-      this.#seconds = frame.seconds;
-      this.#pipeline.tick(frame.seconds * 1000);
-    }
+    if (frame.seconds > this.#seconds) this.#tick(frame.seconds);
+    else if (frame.seconds < this.#seconds - DISORDER_SECONDS) this.#noteEarlier(frame.seconds);
+    else this.#earlierPackets = 0;
     this.#pipeline.frame(frame);
+  }
+
+  #tick(seconds: number): void {
+    this.#earlierPackets = 0;
+    this.#seconds = seconds;
+    this.#pipeline.tick(seconds * 1000);
+  }
+
+  /** Time would stand still until the packets are where they were: what goes on is ended instead, and begins anew. */
+  #noteEarlier(seconds: number): void {
+    this.#earlierPackets++;
+    if (this.#earlierPackets < EARLIER_PACKETS) return;
+    this.#pipeline.end(this.#seconds * 1000);
+    this.#tick(seconds);
   }
 
   counts(counts: FlowCounts): void {

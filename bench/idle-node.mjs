@@ -21,7 +21,7 @@ import {
   OBJECT_MANAGER_PORT,
   serveObjects,
 } from './idle-cluster.mjs';
-import { timeByFile } from './idle-profile.mjs';
+import { timeByFunction } from './idle-profile.mjs';
 
 const THIS_FILE = fileURLToPath(import.meta.url);
 const COLLECTOR_PORT = 9440;
@@ -243,7 +243,7 @@ async function profile(build, folder, seconds) {
   await sleep(seconds * 1000);
   await endChild(agent);
   const [file] = readdirSync(place);
-  return timeByFile(join(place, file), seconds);
+  return timeByFunction(join(place, file), seconds);
 }
 
 async function sampleMemory(build, folder, minutes) {

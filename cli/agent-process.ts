@@ -9,15 +9,18 @@ import { readTunnelInterfaces, type TunnelInterface } from '../agent/capture/lin
 import type { PacketSource, PortSet } from '../agent/capture/source.ts';
 import type { AgentConfig } from '../agent/config.ts';
 import { SharedMembers } from '../agent/membership/shared.ts';
+import { OwnSockets } from '../agent/process/own-sockets.ts';
+import { openSocketList, readActiveOpens } from '../agent/process/socket-list.ts';
 import { SocketOwners } from '../agent/process/socket-owners.ts';
 import { SocketRoles } from '../agent/process/socket-roles.ts';
 import { isListenedAt, listeningUsers } from '../agent/process/socket-table.ts';
 import { UserNames } from '../agent/process/user-names.ts';
 import { LocalProcesses } from '../agent/ray/local-processes.ts';
 import { OtherProcesses } from '../agent/ray/other-processes.ts';
+import { isOfRay } from '../agent/ray/ray-process.ts';
 import { findRaylets, rayletAt, type Raylet } from '../agent/ray/raylet.ts';
 import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
-import { openedByRaylets, rememberSockets } from '../agent/ray/sockets.ts';
+import { RayletSockets } from '../agent/ray/sockets.ts';
 import { AgentKey } from '../agent/uplink/agent-key.ts';
 import { createUplink } from '../agent/uplink/client.ts';
 import { resolveEndpoint } from '../agent/uplink/endpoint.ts';
@@ -78,7 +81,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     maxBytes: config.spool.maxSize,
     maxReports: MAX_SPOOLED_REPORTS,
   });
-  const others = new OtherProcesses(systemClock);
+  const others = new OtherProcesses();
   const userNames = new UserNames(systemClock);
   const trust = await rayletTrust(config.ray, terminal);
   const raylets = rememberRaylets({
@@ -88,12 +91,21 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   });
   const knownRaylets = (): Promise<readonly Raylet[]> => raylets().catch(() => []);
   const owners = await SocketOwners.open(systemClock, logger);
+  const socketList = await openSocketList(logger);
+  const rayletSockets = new RayletSockets({
+    clock: systemClock,
+    raylets: knownRaylets,
+    list: socketList.list,
+    activeOpens: readActiveOpens,
+  });
   const processes = new LocalProcesses({
     clock: systemClock,
     owners,
     localAddresses,
     rayletAt: (pid) => rayletAt(pid, { trust }),
     raylets: knownRaylets,
+    isOfRay,
+    ownSockets: new OwnSockets({ clock: systemClock, sockDiag: owners.sockDiag }),
   });
   const tunnelInterfaces = await openTunnelInterfaces(logger);
   const sharedMembers = new SharedMembers(systemClock, Math.random, localAddresses);
@@ -144,7 +156,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         }),
         tunnelInterfaces,
         processCounters: () => owners.counters,
-        rayletSockets: rememberSockets(systemClock, async () => openedByRaylets(await knownRaylets())),
+        rayletSockets: () => rayletSockets.opened(),
         createId: randomUUID,
         random: Math.random,
         rulesRefused: () => rules.refused,
@@ -180,6 +192,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     );
   } catch (error) {
     owners.close();
+    socketList.close();
     spool.close();
     throw error;
   }
@@ -196,6 +209,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
       await rules.close();
       await agent.stop();
       owners.close();
+      socketList.close();
       spool.close();
     },
   };

@@ -280,6 +280,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     clock,
     metrics,
     logger: logger.child({ component: 'members' }),
+    isUnknownPeer: (address) => store.hasUnresolvedPeer(address),
     reporters: config.membership.reporters.map((named) =>
       typeof named === 'string' ? { agent: named } : named,
     ),

@@ -60,10 +60,50 @@ export class PlasmawatchError extends Error {
   }
 }
 
-/** The message of anything that was thrown, as one line. */
+/** The message of anything that was thrown, as one line; of a failed connection, why it failed. */
 export function messageOf(error: unknown): string {
-  const text = error instanceof Error ? error.message : String(error);
-  return joinLines(text);
+  if (!(error instanceof Error)) return joinLines(String(error));
+  return joinLines(connectionProblem(error, MAX_CAUSES) ?? error.message);
+}
+
+/** `fetch` wraps the failure of the connection, which may wrap that of each address. */
+const MAX_CAUSES = 4;
+/** Messages of `fetch` that say nothing; the cause does. */
+const EMPTY_MESSAGES: ReadonlySet<string> = new Set(['', 'fetch failed', 'terminated']);
+/** By the code of the system (errno(3), getaddrinfo(3)), of undici, or the name of the error. */
+const CONNECTION_PROBLEMS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ECONNRESET: 'connection reset',
+  EPIPE: 'connection closed',
+  UND_ERR_SOCKET: 'connection closed',
+  EHOSTUNREACH: 'no route to the host',
+  ENETUNREACH: 'no route to the network',
+  EADDRNOTAVAIL: 'no route to the host: this machine has no address to call from',
+  ETIMEDOUT: 'timed out',
+  TimeoutError: 'timed out',
+  UND_ERR_CONNECT_TIMEOUT: 'timed out',
+  UND_ERR_HEADERS_TIMEOUT: 'timed out',
+  UND_ERR_BODY_TIMEOUT: 'timed out',
+  ENOTFOUND: 'name not found',
+  ENODATA: 'name not found: it has no address',
+  EAI_NODATA: 'name not found: it has no address',
+  EAI_AGAIN: 'name not found: no name server answers',
+};
+
+/** Undefined where the error's own message says what there is to say. */
+function connectionProblem(error: Error, depth: number): string | undefined {
+  const isWrapper = EMPTY_MESSAGES.has(error.message);
+  if (isWrapper && error instanceof AggregateError && depth > 0) {
+    const each = (error.errors as unknown[]).flatMap((inner) =>
+      inner instanceof Error ? (connectionProblem(inner, depth - 1) ?? inner.message) : [],
+    );
+    if (each.length > 0) return [...new Set(each)].slice(0, MAX_CAUSES).join(', ');
+  }
+  if (isWrapper && error.cause instanceof Error && depth > 0)
+    return connectionProblem(error.cause, depth - 1) ?? error.cause.message;
+  // What the system says of a file has the path in it.
+  const isOfConnection = depth < MAX_CAUSES || error.name === 'TimeoutError';
+  return isOfConnection ? CONNECTION_PROBLEMS[systemCodeOf(error) ?? error.name] : undefined;
 }
 
 /** The lines of a text as one, without the spaces around the breaks; in time linear in its length. */

@@ -129,6 +129,7 @@ export const ANOMALY_KINDS = [
   'unknown-membership',
   'raylet-conflict',
   'unconfirmed-port',
+  'address-conflict',
 ] as const;
 export type AnomalyKind = (typeof ANOMALY_KINDS)[number];
 
@@ -197,6 +198,8 @@ export const anomalySchema = z.strictObject({
   verdict: verdictSchema.nullable(),
   /** The first connection of the story as it stands now; null where there is none. */
   flow: flowRecordSchema.nullable(),
+  /** Which end of the flow is the node's own; left out where neither is, or nobody knows. */
+  localEnd: z.enum(['source', 'destination']).optional(),
   /** Who has this node's end of one of the story's connections: the first that could be looked up. */
   ...socketOwnerFields,
   /** What a sum of connection attempts is made of (`connection-attempts`). */

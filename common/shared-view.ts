@@ -34,6 +34,18 @@ function shortHash(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 32);
 }
 
+/**
+ * The key under which agents tell the addresses of their own nodes, and follow those of others. It is no cluster: each entry
+ * is what one agent says of its node, whose name the collector puts there. The first address is the one by which sources
+ * know the node, the others belong to it. A message holds entries that are new or changed; the rest stands. An agent says
+ * nothing before the collector has answered under this key: an older one would take it for a cluster.
+ */
+export const NODES_KEY = 'nodes/v1';
+/** The group of an entry whose addresses count for nothing yet: they are a hint for people. */
+export const CLAIMED = 'claimed';
+/** Addresses of one node. */
+export const MAX_NODE_ADDRESSES = 16;
+
 /** Where a view of this key comes from. */
 export function sourceOfKey(cluster: string): 'ray' | 'kubernetes' {
   return cluster.startsWith(PODS_PREFIX) ? 'kubernetes' : 'ray';
@@ -41,7 +53,7 @@ export function sourceOfKey(cluster: string): 'ray' | 'kubernetes' {
 
 const sharedMemberSchema = z.strictObject({
   id: z.string().min(1).max(128),
-  addresses: z.array(address).min(1).max(16),
+  addresses: z.array(address).min(1).max(MAX_NODE_ADDRESSES),
   role: z.enum(['head', 'worker']).optional(),
   group: z.string().max(64).optional(),
   isShared: z.literal(true).optional(),
@@ -59,14 +71,19 @@ const viewFields = {
 
 /** Agent to collector: what the source said. */
 export const membersReportSchema = z.strictObject(viewFields);
-/** Agent to collector: hand me the views of this cluster. */
+/** Agent to collector: hand me the views of this cluster; and, said again, have it read now: somebody unknown talks. */
 export const followMembersSchema = z.strictObject({
   type: z.literal('follow-members'),
   cluster: clusterKeySchema,
+  /** Where this node's own raylet has the head of the cluster: what an agent there reads needs no other's word. */
+  heads: z.array(address).max(MAX_NODE_ADDRESSES).optional(),
 });
 /** Collector to agent: what another agent has read. */
 export const sharedMembersSchema = z.strictObject({ ...viewFields, reporter: z.string().max(128) });
-/** Collector to agent: who read it is gone; ask the source yourselves. */
+/**
+ * Collector to agent: to a reader, that others ask for a view that is read now; to anybody else, that nobody reads it any more, so
+ * that it is to ask the source itself.
+ */
 export const membersWantedSchema = z.strictObject({
   type: z.literal('members-wanted'),
   cluster: clusterKeySchema,

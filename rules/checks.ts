@@ -7,6 +7,7 @@ import { suggestWord } from '../common/schema-message.ts';
 import { problemAt, type Place, type YamlPath } from '../common/yaml-document.ts';
 import { asList, type RuleSource } from './compile.ts';
 import { CLUSTER_GROUP, KNOWN_SERVICES, parseUntil, type AllowEntry, type RulesFile } from './schema.ts';
+import { parseHours } from './hours.ts';
 import { findWide, type WideRanges } from './wide.ts';
 
 /** Checks files that have passed the schema, together: they are one allowlist. */
@@ -27,6 +28,7 @@ export function checkRules(sources: readonly RuleSource[], nowMs: number): Diagn
       ...unknownNames(source, 'service', serviceReferences(source.content), knownServices),
       ...servicesWithoutPorts(source),
       ...pastRules(source, nowMs),
+      ...doubtfulZones(source),
       ...notSupported(source),
       ...wideRanges(source),
       ...wideTunnels(source),
@@ -94,6 +96,16 @@ function wideTunnels({ content, locate }: RuleSource): Diagnostic[] {
         'write the addresses of the hosts that open and end the tunnel',
       ),
     ];
+  });
+}
+
+/** Rules that hold at other hours than most people would say who read them. */
+function doubtfulZones({ content, locate }: RuleSource): Diagnostic[] {
+  return (content.allow ?? []).flatMap(({ hours }, index) => {
+    if (hours === undefined) return [];
+    const parsed = parseHours(hours);
+    if (parsed.problem !== undefined || parsed.doubt === undefined) return [];
+    return [problemAt(locate(['allow', index, 'hours']), 'warning', parsed.doubt)];
   });
 }
 

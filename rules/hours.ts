@@ -6,6 +6,7 @@
  * time is the zone's business: the wall clock counts.
  */
 import { nearestWord } from '../common/diagnostic.ts';
+import { zoneDoubt, zoneOfOffset } from './time-zone.ts';
 
 const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const;
 const DAY_MINUTES = 24 * 60;
@@ -21,11 +22,15 @@ interface Window {
 /** Whether a time (ms since the epoch) is within the hours. */
 export type Hours = (timeMs: number) => boolean;
 
-/** The hours that `text` names, or what is wrong with it in one line. */
-export function parseHours(text: string): { hours: Hours; problem?: undefined } | { problem: string } {
+/** The hours that `text` names, with what is doubtful about its zone; or what is wrong with it in one line. */
+export function parseHours(
+  text: string,
+): { hours: Hours; doubt: string | undefined; problem?: undefined } | { problem: string } {
   const { clauses, zone } = splitZone(text);
   const wallClock = createWallClock(zone);
   if (wallClock === undefined) {
+    const offset = zoneOfOffset(zone);
+    if (offset !== undefined) return { problem: `unknown time zone \`${zone}\`; ${offset}` };
     const near = nearestWord(zone, Intl.supportedValuesOf('timeZone'));
     return {
       problem: `unknown time zone \`${zone}\`${near === undefined ? '' : `; did you mean \`${near}\`?`}`,
@@ -38,6 +43,7 @@ export function parseHours(text: string): { hours: Hours; problem?: undefined } 
     windows.push(window);
   }
   return {
+    doubt: zoneDoubt(zone),
     hours: (timeMs) => {
       const { day, minute } = wallClock(timeMs);
       return windows.some((window) => isWithin(window, day, minute));

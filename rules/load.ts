@@ -13,6 +13,8 @@ import { rulesSchema } from './schema.ts';
 
 /** More files than these are a mistake in the path. */
 const MAX_FILES = 1000;
+/** Names of files that are not read, as far as a message shows them. */
+const MAX_NAMES_SHOWN = 5;
 
 export interface LoadedRules {
   /** There only when no diagnostic is an error. */
@@ -36,8 +38,8 @@ interface LoadDependencies {
  * passes by itself: what one lacks may stand in the one that cannot be read.
  */
 export async function loadRules(path: string, { clock }: LoadDependencies): Promise<LoadedRules> {
-  const { files, problem } = await listRuleFiles(path);
-  const diagnostics: Diagnostic[] = [];
+  const { files, ignored = [], problem } = await listRuleFiles(path);
+  const diagnostics: Diagnostic[] = ignored.length === 0 ? [] : [ignoredFiles(path, ignored)];
   if (problem !== undefined) {
     diagnostics.push({ file: path, line: 0, column: 0, length: 0, severity: 'error', message: problem });
   }
@@ -54,7 +56,9 @@ export async function loadRules(path: string, { clock }: LoadDependencies): Prom
     .digest('hex');
   if (diagnostics.some(isError)) return { diagnostics, sources: texts, fingerprint };
   const found = [...diagnostics, ...checkRules(sources, clock.now())];
-  const ordered = files.flatMap((file) => inOrder(found.filter((diagnostic) => diagnostic.file === file)));
+  const ordered = [path, ...files.filter((file) => file !== path)].flatMap((file) =>
+    inOrder(found.filter((diagnostic) => diagnostic.file === file)),
+  );
   const isFaulty = ordered.some(isError);
   return {
     ...(isFaulty ? {} : { ruleset: compileRules(sources) }),
@@ -68,14 +72,38 @@ function isError({ severity }: Diagnostic): boolean {
   return severity === 'error';
 }
 
-/** The files that `path` stands for, or what is wrong with it. */
-export async function listRuleFiles(path: string): Promise<{ files: string[]; problem?: string }> {
+/** What nobody takes for rules: the schema of the rules, and texts about them. */
+function isDocumentation(name: string): boolean {
+  return /\.(md|schema\.json)$|^(README|LICENSE|NOTICE|CHANGELOG)$/i.test(name);
+}
+
+/** What somebody has put into the folder of rules and nobody reads. */
+function ignoredFiles(path: string, names: readonly string[]): Diagnostic {
+  const shown = names.slice(0, MAX_NAMES_SHOWN).join(', ');
+  const rest = names.length - MAX_NAMES_SHOWN;
+  return {
+    file: path,
+    line: 0,
+    column: 0,
+    length: 0,
+    severity: 'warning',
+    message: `not read: ${shown}${rest > 0 ? ` and ${rest} more` : ''}; only files that end in .yaml or .yml are`,
+  };
+}
+
+/** The files that `path` stands for, with the names of what else is in a folder, or what is wrong with it. */
+export async function listRuleFiles(
+  path: string,
+): Promise<{ files: string[]; ignored?: string[]; problem?: string }> {
   try {
     if (!(await stat(path)).isDirectory()) return { files: [path] };
-    const names = (await readdir(path)).filter((name) => /^[^.].*\.ya?ml$/i.test(name)).toSorted();
+    // What begins with a dot is an editor's, or of how Kubernetes lays out a folder.
+    const all = (await readdir(path)).filter((name) => !name.startsWith('.')).toSorted();
+    const names = all.filter((name) => /\.ya?ml$/i.test(name));
     if (names.length === 0) return { files: [], problem: 'the folder holds no *.yaml or *.yml file' };
     if (names.length > MAX_FILES) return { files: [], problem: `more than ${MAX_FILES} rule files` };
-    return { files: names.map((name) => join(path, name)) };
+    const ignored = all.filter((name) => !/\.ya?ml$/i.test(name) && !isDocumentation(name));
+    return { files: names.map((name) => join(path, name)), ignored };
   } catch (error) {
     const isMissing = systemCodeOf(error) === 'ENOENT';
     return { files: [], problem: `cannot be read: ${isMissing ? 'no such file' : messageOf(error)}` };

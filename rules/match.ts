@@ -36,6 +36,8 @@ export interface Connection {
   readonly services: readonly string[];
   /** The packet's time, ms since the epoch. */
   readonly timeMs: number;
+  /** The wall clock's time then, by which `until` and `hours` are meant; left out where `timeMs` is that. */
+  readonly wallMs?: number;
 }
 
 /** One rule, ready to be asked. */
@@ -122,7 +124,7 @@ export class Ruleset {
    * may not reach.
    */
   judge(connection: Connection, membership: MembershipView): Verdict {
-    const { source, destination, services, timeMs } = connection;
+    const { source, destination, services, timeMs, wallMs = timeMs } = connection;
     if (membership.isOneNode?.(source, destination, timeMs) === true) return WITHIN_NODE;
     const isToMember = membership.inGroup(CLUSTER_GROUP, destination, timeMs);
     let expired: Verdict | undefined;
@@ -135,8 +137,8 @@ export class Ruleset {
       if (!isFrom(rule, source, timeMs, membership)) continue;
       isKnownSource = true;
       if (!isTo(rule, services)) continue;
-      if (timeMs >= rule.untilMs) expired ??= verdicts.expired;
-      else if (rule.hours !== undefined && !rule.hours(timeMs)) outsideHours ??= verdicts.outsideHours;
+      if (wallMs >= rule.untilMs) expired ??= verdicts.expired;
+      else if (rule.hours !== undefined && !rule.hours(wallMs)) outsideHours ??= verdicts.outsideHours;
       else return verdicts.allowed;
     }
     if (expired !== undefined) return expired;

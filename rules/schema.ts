@@ -114,7 +114,9 @@ const dnsName = checkedText('a DNS name such as `workers.ray.svc.cluster.local.`
   if (parsePrefix(text) !== undefined) {
     return `\`${text}\` is no name; write it under \`${text.includes('/') ? 'cidr' : 'hosts'}\``;
   }
-  return isHostName(text) ? undefined : expected('a DNS name such as `workers.ray.svc.cluster.local.`', text);
+  return isHostName(text)
+    ? undefined
+    : (mappedProblem(text) ?? expected('a DNS name such as `workers.ray.svc.cluster.local.`', text));
 });
 
 const wide = z
@@ -354,9 +356,13 @@ function mappedProblem(text: string): string | undefined {
   return `\`${text}\` is IPv4 written as IPv6; write \`${ipv4}\``;
 }
 
-/** Labels of letters, digits and hyphens (RFC 1123, section 2.1); a text of digits and dots is a mistyped address. */
+/**
+ * Labels of letters, digits and hyphens (RFC 1123, section 2.1), and underscores: RFC 2181, section 11, lets a name have
+ * them, and containers and Windows hosts do. A text of digits and dots is a mistyped address.
+ */
 function isHostName(text: string): boolean {
-  const isName = text.length <= 253 && /^(?!-)[A-Za-z0-9-]{1,63}(\.(?!-)[A-Za-z0-9-]{1,63})*\.?$/.test(text);
+  const isName =
+    text.length <= 253 && /^(?!-)[A-Za-z0-9_-]{1,63}(\.(?!-)[A-Za-z0-9_-]{1,63})*\.?$/.test(text);
   return isName && !/^[\d.]+$/.test(text);
 }
 

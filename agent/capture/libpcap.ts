@@ -87,13 +87,13 @@ export function formatPcapFilter(ports: PortSet, hasVlanTags: boolean): string {
 /** No packet is longer and shorter at once: an empty set of ports lets nothing pass. */
 const NOTHING = 'less 1 and greater 2';
 /**
- * Later IPv4 fragments of TCP, and of UDP, which may be of a tunnel; tunnels: IP in IP, GRE, VXLAN, Geneve; the
+ * Later IPv4 fragments of TCP, and of UDP, which may be of a tunnel; tunnels: IP in IP, GRE, L2TP, VXLAN, Geneve, TZSP; the
  * extension headers behind which TCP may follow.
  */
 const HIDDEN_PORTS = [
   '((ip proto 6 or ip proto 17) and ip[6:2] & 0x1fff != 0)',
-  ...[4, 41, 47].map((protocol) => `proto ${protocol}`),
-  ...[4789, 8472, 6081].map((port) => `udp dst port ${port}`),
+  ...[4, 41, 47, 115].map((protocol) => `proto ${protocol}`),
+  ...[4789, 8472, 6081, 1701, 37_008].map((port) => `udp port ${port}`),
   ...[0, 43, 44, 51, 60, 135, 139, 140].map((header) => `ip6[6] = ${header}`),
 ];
 

@@ -71,7 +71,7 @@ export class CaptureLoop {
   get isStuck(): boolean {
     return (
       this.#openingSinceMs !== undefined &&
-      this.#options.clock.now() - this.#openingSinceMs > OPENING_LIMIT_MS
+      this.#options.clock.monotonic() - this.#openingSinceMs > OPENING_LIMIT_MS
     );
   }
 
@@ -150,7 +150,7 @@ export class CaptureLoop {
   }
 
   async #reopen(): Promise<void> {
-    this.#openingSinceMs = this.#options.clock.now();
+    this.#openingSinceMs = this.#options.clock.monotonic();
     try {
       const source = await this.#options.open(this.#ports);
       if (this.#isStopped) return;

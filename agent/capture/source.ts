@@ -24,6 +24,13 @@ export class Frame {
   interfaceIndex = 0;
   /** Whether the kernel has counted this frame: it will be, or was, in a `FlowCounts`, and is not to be counted here. */
   isCounted = false;
+  /**
+   * Where in `view` the six bytes of the sender's hardware address are, in sources that hand over packets without their
+   * link header; 0 where the frame has its link header, or no such address.
+   */
+  linkAddressOffset = 0;
+  /** One more than the number of the VLAN whose tag the source has taken out of the frame; 0 for none. */
+  strippedVlan = 0;
 }
 
 /**

@@ -57,6 +57,8 @@ export interface ActivityOptions<Tag> {
   readonly record: (activity: string, flow: Flow<Tag>, claim: EvidenceClaim) => boolean;
   /** Called when an activity's first connection has ended or left it. */
   readonly firstEnded: (activity: string) => void;
+  /** Which end is this node's; undefined where neither is, or nobody knows. */
+  readonly localEnd?: (flow: Flow<Tag>) => Anomaly['localEnd'];
   /** The flow as it stands now. */
   readonly describe: (flow: Flow<Tag>, service: string) => FlowRecord;
 }
@@ -287,6 +289,7 @@ export class ActivityTracker<Tag> {
       isRecorded: false,
       firstFlow: flow,
       firstRecord: undefined,
+      localEnd: this.#options.localEnd?.(flow),
       owner,
       ownerText: '',
       open: new Map(),
@@ -393,6 +396,7 @@ export class ActivityTracker<Tag> {
       node: this.#options.node,
       verdict,
       flow: this.firstRecord(activity),
+      ...(activity.localEnd === undefined ? {} : { localEnd: activity.localEnd }),
       ...activity.owner,
       count: activity.count,
       bytes: activity.reportedBytes,

@@ -1,7 +1,7 @@
 /** What one peer does at one service of one node: the unit that an agent reports, and reports again as it grows. */
 import type { Flow } from '../flow/flow.ts';
 import type { Standing } from '../flow/standing.ts';
-import type { AnomalyKind, FlowRecord, Severity, SocketOwner, Verdict } from '../../common/event.ts';
+import type { Anomaly, AnomalyKind, FlowRecord, Severity, SocketOwner, Verdict } from '../../common/event.ts';
 
 /** What an activity is about; the same for all of its connections. */
 export interface ActivitySubject {
@@ -54,6 +54,8 @@ export interface Activity<Tag> {
   readonly firstFlow: Flow<Tag>;
   /** The first flow as it was when it ended; until then it is read from `firstFlow`. */
   firstRecord: FlowRecord | undefined;
+  /** Which end of its connections is this node's. */
+  readonly localEnd: Anomaly['localEnd'];
   /** Who has this node's end of one of its connections. */
   owner: SocketOwner | undefined;
   /** Behind the message, once the owner is known. */

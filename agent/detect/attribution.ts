@@ -18,12 +18,21 @@ export interface FoundProcess {
   readonly description: SocketOwner;
   /** Undefined where that cannot be told. */
   readonly isRaylet: boolean | undefined;
+  /** It is no raylet, and part of the Ray of one of this node: a worker, a driver. */
+  readonly isOfRay?: true;
 }
 
 /** The processes of this node, as far as they may be looked into. */
 export interface ProcessFinder {
   /** Whether the address is one of this node's. */
   isLocal(address: Address): boolean;
+  /** Whether it is a connection of this very program, while it is open; left out, none is. */
+  isOwn?(ends: {
+    readonly local: Address;
+    readonly localPort: number;
+    readonly remote: Address;
+    readonly remotePort: number;
+  }): boolean;
   /** Whose socket it is; undefined where that cannot be found out. */
   find(ends: {
     readonly local: Address;

@@ -44,8 +44,9 @@ export class StaleMembershipDetector {
   }
 
   #report({ id, sinceMs }: Episode, nowMs: number, hasEnded = false): void {
-    const { node, report } = this.#options;
+    const { node, report, wallAheadMs } = this.#options;
     const since = formatMilliseconds(sinceMs);
+    const shownSince = formatMilliseconds(sinceMs + (wallAheadMs?.() ?? 0));
     report(
       anomalyWithoutFlow({
         id,
@@ -56,7 +57,7 @@ export class StaleMembershipDetector {
         last: formatMilliseconds(nowMs),
         message: hasEnded
           ? `Node ${node} knows again who belongs to the cluster`
-          : `Node ${node} knows since ${since} nothing new of who belongs to the cluster: the source does not answer`,
+          : `Node ${node} knows since ${shownSince} nothing new of who belongs to the cluster: the source does not answer`,
         ...(hasEnded ? { ended: true } : {}),
       }),
     );

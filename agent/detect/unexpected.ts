@@ -15,10 +15,11 @@ import { ownerInWords } from '../process/socket-owners.ts';
 import { ActivityTracker, type ActivityOptions } from './activities.ts';
 import type { Activity, ActivitySubject, Candidate, Carried } from './activity.ts';
 import { AttemptDetector } from './attempts.ts';
+import type { FoundProcess } from './attribution.ts';
 import type { FirstListStep } from './first-list.ts';
 import { kindOf, peerOf, sentenceOf, type Judged } from './wording.ts';
 import { copyAddress, formatAddress, type Address } from '../../common/address.ts';
-import type { FlowRecord, SocketOwner, Verdict } from '../../common/event.ts';
+import type { FlowRecord, Verdict } from '../../common/event.ts';
 
 export const MAX_CONVERSATIONS = 10_000;
 /** Activities that await a refresh at a time. Beyond that a new one is reported at once: a flood hides nobody. */
@@ -153,8 +154,9 @@ export class UnexpectedDetector<Tag> {
   }
 
   /** Notes who has this node's end of a connection of the activity. */
-  attribute(activity: Activity<Tag>, owner: SocketOwner, nowMs: number): void {
-    this.#conversations.attribute(activity, owner, `; here it is ${ownerInWords(owner)}`, nowMs);
+  attribute(activity: Activity<Tag>, { description, isRaylet }: FoundProcess, nowMs: number): void {
+    const who = isRaylet === true ? 'the raylet' : ownerInWords(description);
+    this.#conversations.attribute(activity, description, `; here it is ${who}`, nowMs);
   }
 
   /** Lets a flow go that is allowed now; what it carried so far stays in its activity. */

@@ -86,11 +86,12 @@ export class UnknownMembershipDetector {
   }
 
   #report(episode: Episode, nowMs: number, outcome = outcomeOf(episode), hasEnded = false): void {
-    const { node, report, createId } = this.#options;
+    const { node, report, createId, wallAheadMs } = this.#options;
     const { sinceMs, peers, severity } = episode;
     episode.id ??= createId();
     episode.reportedAtMs = nowMs;
     const since = formatMilliseconds(sinceMs);
+    const shownSince = shortTime(formatMilliseconds(sinceMs + (wallAheadMs?.() ?? 0)));
     const pending = peers.length === 0 ? '' : `; ${peersInWords(peers)}: ${outcome}`;
     report(
       anomalyWithoutFlow({
@@ -103,7 +104,7 @@ export class UnknownMembershipDetector {
         last: formatMilliseconds(nowMs),
         message: hasEnded
           ? `Cluster membership on ${node} is known, or no longer needed there`
-          : `Cluster membership on ${node} is not known yet: no source has listed the members since ${shortTime(since)}${pending}`,
+          : `Cluster membership on ${node} is not known yet: no source has listed the members since ${shownSince}${pending}`,
         ...(hasEnded ? { ended: true } : {}),
       }),
     );

@@ -16,6 +16,8 @@ export interface Judged {
   readonly fromFormer?: boolean | undefined;
   /** Who listed one of the two as a member, where the verdict is that nobody approved of it. */
   readonly admission?: Admission | undefined;
+  /** What else is known of the initiator, for people: that it may be a second address of a member. */
+  readonly hint?: string | undefined;
 }
 
 /**
@@ -52,7 +54,8 @@ export function sentenceOf(record: FlowRecord, service: string, judged: Judged, 
   }
   const who = kind === 'former-member' ? 'Former member' : 'Unexpected peer';
   const does = isAttempt ? 'tried to connect to' : 'talks to';
-  return `${who} ${source.ip} ${does} ${what}${outcome} (${because})`;
+  const hint = judged.hint === undefined ? '' : `; it ${judged.hint}`;
+  return `${who} ${source.ip} ${does} ${what}${outcome} (${because})${hint}`;
 }
 
 /** Why nothing more than an attempt is proven. */

@@ -43,6 +43,8 @@ interface EvidenceOptions {
   readonly report: (evidence: EvidenceReport) => void;
   /** Whether the anomaly is not reported yet: its evidence waits until it is `confirmed` or forgotten. */
   readonly isPending: (anomaly: string) => boolean;
+  /** The wall clock minus the clock that stamps packets, in ms; left out where that is the wall clock. */
+  readonly wallAheadMs?: () => number;
   readonly interfaceName: (index: number) => string | undefined;
   /** Asks for the next packets of one direction, where the source would keep them to itself. */
   readonly wantPackets: (direction: FlowEndpoints, packets: number) => void;
@@ -140,7 +142,8 @@ export class Evidence {
         packet.tunnelKey === tunnelKey && (isBetween(packet, a, b) || isBetween(packet, b, a)),
     );
     if (recording === undefined) return;
-    recording.writer.add(frame, partOf(frame, packet, recording.limits));
+    const aheadMs = this.#options.wallAheadMs?.();
+    recording.writer.add(frame, partOf(frame, packet, recording.limits), aheadMs);
     if (recording.writer.packets >= recording.limits.packets) this.#handOver(recording);
   }
 

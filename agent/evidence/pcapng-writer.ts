@@ -44,10 +44,14 @@ export class PcapngWriter {
     this.#blocks = [block(SECTION_HEADER, [body, ...options, option(0, '')])];
   }
 
-  /** Adds a frame. `kept` is what is written of its bytes, from the first on; it is copied. */
-  add(frame: Frame, kept: Uint8Array): void {
+  /**
+   * Adds a frame.
+   * @param kept what is written of its bytes, from the first on; it is copied
+   * @param aheadMs the wall clock minus the clock that stamped the frame, in whole milliseconds
+   */
+  add(frame: Frame, kept: Uint8Array, aheadMs = 0): void {
     const { seconds, nanoseconds, originalLength } = frame;
-    const time = BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds);
+    const time = BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds) + BigInt(aheadMs) * 1_000_000n;
     const body = Buffer.alloc(20);
     body.writeUInt32LE(this.#numberOf(frame), 0);
     body.writeUInt32LE(Number(BigInt.asUintN(32, time >> 32n)), 4);

@@ -52,14 +52,16 @@ export function createMembership(
     ([name, sources]) => [name, createProviders(sources, dependencies)] as const,
   );
   const { clock, times, localAddresses } = dependencies;
+  const nodeAddresses = dependencies.sharedMembers?.nodes;
   if (approvals === undefined)
-    return new Membership({ providers: new Map(providers), clock, times, localAddresses });
+    return new Membership({ providers: new Map(providers), clock, times, localAddresses, nodeAddresses });
   const { cidr, hosts, ids = [], nodeGroups = [] } = approvals;
   return new Membership({
     providers: new Map(providers),
     clock,
     times,
     localAddresses,
+    nodeAddresses,
     approved: {
       providers: createProviders({ cidr, hosts }, dependencies),
       ids: new Set(ids),

@@ -10,6 +10,7 @@ import type { GroupSources } from '../../rules/schema.ts';
 import type { OpenKubernetesApi } from '../kubernetes/api.ts';
 import { hasEnded, idOf, toMember, type Pod } from '../kubernetes/pod.ts';
 import { PodWatch, SILENCE_LIMIT_MS } from '../kubernetes/pod-watch.ts';
+import { wallAheadMs } from '../capture/packet-time.ts';
 import type { GroupView, Member, Provider } from './provider.ts';
 import { createRestingProvider } from './resting.ts';
 import type { SharedMembers } from './shared.ts';
@@ -82,7 +83,7 @@ function createWatchingProvider(
   });
 
   function memberOf(pod: Pod): Member | undefined {
-    if (!known.has(pod)) known.set(pod, toMember(pod, name));
+    if (!known.has(pod)) known.set(pod, inMonotonicTime(toMember(pod, name), clock));
     return known.get(pod);
   }
 
@@ -129,6 +130,12 @@ export function selectorOf({ cluster, labels = {} }: PodsSource): string {
   return Object.entries(wanted)
     .map(([key, value]) => `${key}=${value}`)
     .join(',');
+}
+
+/** The API server tells by the wall clock since when a pod is there; membership is told by the monotonic one. */
+function inMonotonicTime(member: Member | undefined, clock: Clock): Member | undefined {
+  if (member?.sinceMs === undefined) return member;
+  return { ...member, sinceMs: member.sinceMs - wallAheadMs(clock) };
 }
 
 /**

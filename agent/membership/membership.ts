@@ -12,6 +12,7 @@ import type { MembershipView } from '../../rules/match.ts';
 import { DEFAULT_TIMES, type MembershipTimes } from '../../rules/membership.ts';
 import { CLUSTER_GROUP } from '../../rules/schema.ts';
 import { addressKey, type Interval } from './address-history.ts';
+import type { NodeAddresses } from './node-addresses.ts';
 import { OwnAddresses } from './own-addresses.ts';
 import type { GroupView, LookResult, Member, Provider } from './provider.ts';
 import { StandingView } from './standing-view.ts';
@@ -50,6 +51,8 @@ export interface Admission {
 export interface Listing {
   readonly source: string;
   readonly members: readonly Member[];
+  /** When the source said so, in ms since the epoch; left out where it never ages. */
+  readonly asOfMs?: number | undefined;
 }
 
 interface MembershipOptions {
@@ -62,6 +65,8 @@ interface MembershipOptions {
   readonly clock: Clock;
   /** Every address of this machine; none in a replay, or when left out. */
   readonly localAddresses?: () => readonly string[];
+  /** Further addresses of other nodes; none when left out. */
+  readonly nodeAddresses?: NodeAddresses | undefined;
 }
 
 /** How one source of a group stands. */
@@ -88,6 +93,8 @@ export class Membership implements MembershipView {
   readonly #approved: Approved | undefined;
   readonly #times: MembershipTimes;
   readonly #own: OwnAddresses;
+  readonly #nodes: NodeAddresses | undefined;
+  #unfollowNodes: () => void = () => {};
   #changed: () => void = () => {};
 
   constructor({
@@ -96,8 +103,10 @@ export class Membership implements MembershipView {
     clock,
     times = DEFAULT_TIMES,
     localAddresses = () => [],
+    nodeAddresses,
   }: MembershipOptions) {
     this.#clock = clock;
+    this.#nodes = nodeAddresses;
     this.#own = new OwnAddresses(clock, localAddresses);
     this.#times = times;
     this.#approved = approved;
@@ -127,10 +136,13 @@ export class Membership implements MembershipView {
   /** Calls `changed` whenever somebody joins or leaves, or a port changes, from now on. */
   onChange(changed: () => void): void {
     this.#changed = changed;
+    this.#unfollowNodes();
+    this.#unfollowNodes = this.#nodes?.onChange(changed) ?? this.#unfollowNodes;
   }
 
   async stop(): Promise<void> {
     this.#changed = () => {};
+    this.#unfollowNodes();
     await this.#inTime(Promise.all(this.#standing.map(({ provider }) => provider.stop())));
   }
 
@@ -206,7 +218,7 @@ export class Membership implements MembershipView {
   listings(): Listing[] {
     return this.#viewsOf(CLUSTER_GROUP)
       .filter(({ hasAnswered, provider }) => hasAnswered && provider.given !== 'in the rules')
-      .map(({ provider, members }) => ({ source: provider.name, members }));
+      .map(({ provider, members, asOfMs }) => ({ source: provider.name, members, asOfMs }));
   }
 
   /** How many nodes the members are: those that share an address are one, told by several sources. */
@@ -241,10 +253,34 @@ export class Membership implements MembershipView {
     );
   }
 
+  /**
+   * This machine's addresses that other nodes may see, those first by which sources know it: not by this node's own word.
+   */
+  ownAddresses(): Address[] {
+    const timeMs = this.#clock.monotonic();
+    const isKnownToSource = (address: Address): boolean =>
+      this.#viewsOf(CLUSTER_GROUP).some(
+        (view) =>
+          view.covers(address) ||
+          view
+            .intervalsOf(address)
+            .some((interval) => interval.member.isLocal !== true && this.#holds(interval, timeMs)),
+      );
+    const own = this.#own.all().filter((address) => !isLoopback(address));
+    return [...own.filter(isKnownToSource), ...own.filter((address) => !isKnownToSource(address))];
+  }
+
+  /** The node that says the address is its own, where that does not count. */
+  claimant(address: Address): string | undefined {
+    return this.#nodes?.claimant(address);
+  }
+
   /** Whether the address is of a node that is in the cluster by another of its addresses. */
   #isOfListedNode(address: Address, timeMs: number): boolean {
+    const isListed = (other: Address): boolean => this.#isListed(CLUSTER_GROUP, other, timeMs);
+    if (this.#nodes?.knownBy(address).some(isListed) === true) return true;
     if (!this.#own.has(address)) return false;
-    return this.#own.all().some((own) => !isLoopback(own) && this.#isListed(CLUSTER_GROUP, own, timeMs));
+    return this.#own.all().some((own) => !isLoopback(own) && isListed(own));
   }
 
   #isListed(group: string, address: Address, timeMs: number): boolean {
@@ -276,7 +312,12 @@ export class Membership implements MembershipView {
 
   /** Whether the address was in the cluster before that time, and is no more. */
   isFormerMember(address: Address, timeMs: number): boolean {
-    const hasLeft = this.#viewsOf(CLUSTER_GROUP).some((view) =>
+    const known = [address, ...(this.#nodes?.knownBy(address) ?? [])];
+    return known.some((each) => this.#hasLeft(each, timeMs)) && !this.inGroup(CLUSTER_GROUP, address, timeMs);
+  }
+
+  #hasLeft(address: Address, timeMs: number): boolean {
+    return this.#viewsOf(CLUSTER_GROUP).some((view) =>
       view
         .intervalsOf(address)
         .some(
@@ -284,7 +325,6 @@ export class Membership implements MembershipView {
             untilMs + this.#times.lingerMs < timeMs && this.#admits(view, member, address, timeMs),
         ),
     );
-    return hasLeft && !this.inGroup(CLUSTER_GROUP, address, timeMs);
   }
 
   isUnapproved(address: Address, timeMs: number): boolean {
@@ -317,6 +357,24 @@ export class Membership implements MembershipView {
         const same = before.#viewsOf(group).find(({ provider }) => provider.name === view.provider.name);
         if (same !== undefined) view.inherit(same);
       }
+    }
+  }
+
+  /**
+   * Begins with the last lists from before a restart, where their sources have given none by now; to be called after `start`.
+   * One without the head that this node knows is of another cluster.
+   */
+  recall(lists: readonly (Listing & { readonly asOfMs: number })[]): void {
+    const nowMs = this.#clock.monotonic();
+    for (const { source, members, asOfMs } of lists) {
+      const view = this.#viewsOf(CLUSTER_GROUP).find(({ provider }) => provider.name === source);
+      if (view === undefined || view.hasAnswered || view.provider.given === 'in the rules') continue;
+      const listed = new Set(members.flatMap(({ addresses }) => addresses.map(addressKey)));
+      const heads = view.members.filter(({ isLocal, role }) => isLocal === true && role === 'head');
+      const isOfCluster = heads.every(({ addresses }) =>
+        addresses.some((address) => listed.has(addressKey(address))),
+      );
+      if (isOfCluster) view.recall(members, asOfMs, nowMs);
     }
   }
 

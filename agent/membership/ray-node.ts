@@ -162,20 +162,38 @@ function portsOf(raylets: readonly Raylet[]): ReadonlyMap<string, readonly numbe
  * has proven, what they claim, one of each user in turn.
  */
 function portsClaimedBy(raylets: readonly Raylet[]): ReadonlyMap<string, readonly number[]> {
-  const unclear = raylets.flatMap(({ isProven, listeningPorts = [] }) => (isProven ? listeningPorts : []));
+  const proven = raylets.filter(({ isProven }) => isProven);
+  const unproven = raylets.filter(({ isProven }) => !isProven);
+  const objectManagers = [
+    ...proven.flatMap(({ listeningPorts = [] }) => listeningPorts),
+    ...inTurn(unproven, ({ objectManagerPort, listeningPorts = [] }) =>
+      objectManagerPort === undefined ? listeningPorts : [objectManagerPort],
+    ),
+  ];
+  const nodeManagers = inTurn(unproven, ({ nodeManagerPort }) =>
+    nodeManagerPort === undefined ? [] : [nodeManagerPort],
+  );
+  const claimed = [
+    [OBJECT_MANAGER, objectManagers],
+    ['node-manager', nodeManagers],
+  ] as const;
+  return new Map(
+    claimed.flatMap(([service, ports]) =>
+      ports.length === 0 ? [] : [[service, [...new Set(ports)].slice(0, MAX_CLAIMED_PORTS)] as const],
+    ),
+  );
+}
+
+/** One port of each user, then another of each. */
+function inTurn(raylets: readonly Raylet[], portsOf: (raylet: Raylet) => readonly number[]): number[] {
   const turns = new Map<number, number>();
-  const inTurn = raylets
-    .filter(({ isProven }) => !isProven)
-    .map((raylet) => {
-      const turn = turns.get(raylet.userId) ?? 0;
-      turns.set(raylet.userId, turn + 1);
-      return { raylet, turn };
+  return raylets
+    .flatMap((raylet) => portsOf(raylet).map((port) => ({ userId: raylet.userId, port })))
+    .map(({ userId, port }) => {
+      const turn = turns.get(userId) ?? 0;
+      turns.set(userId, turn + 1);
+      return { port, turn };
     })
     .toSorted((a, b) => a.turn - b.turn)
-    .map(({ raylet }) => raylet);
-  const claimed = new Map(portsOf(inTurn));
-  if (unclear.length > 0) claimed.set(OBJECT_MANAGER, [...unclear, ...(claimed.get(OBJECT_MANAGER) ?? [])]);
-  return new Map(
-    [...claimed].map(([service, ports]) => [service, [...new Set(ports)].slice(0, MAX_CLAIMED_PORTS)]),
-  );
+    .map(({ port }) => port);
 }

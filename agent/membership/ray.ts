@@ -30,13 +30,18 @@ import { ListedNames } from './listed-names.ts';
 import { ResolvedNames, type ResolveHost } from './resolved-names.ts';
 import type { SharedMembers } from './shared.ts';
 
-/**
- * How often the head is asked: less often where its answer is large, for that takes some 2 ms of CPU time for each megabyte. Whoever
- * is not known and talks has it asked at once.
- */
+/** How often it is seen which raylets run here, and whether the head is to be asked. */
 const POLL_INTERVAL_MS = 5000;
-const LONGEST_POLL_INTERVAL_MS = 10_000;
-const MILLISECONDS_A_MEGABYTE = 1000;
+/**
+ * The head is asked less often where its answer is large, for that takes some 4 ms of CPU time for each megabyte: of 1,000 nodes
+ * it has ten. Whoever is not known and talks has it asked at once.
+ */
+const MILLISECONDS_A_MEGABYTE = 1500;
+const LONGEST_ASK_INTERVAL_MS = 15_000;
+/** An interval may be so much shorter: timers are not exact. */
+const TIMER_SLACK_MS = 500;
+/** Time without a proven raylet after which the head is asked no more, though an unproven one is here. */
+const UNPROVEN_FOR_MS = 10_000;
 const LOOPBACK = '127.0.0.1';
 /** Addresses of a head elsewhere that are asked, one after the other. */
 const MAX_ASKED = 3;
@@ -95,11 +100,17 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   const memory = new NodeMemory();
   const toList = rememberList();
   let publish: ((view: GroupView) => void) | undefined;
-  /** The head that was found last; it is asked on after the raylet of this node has ended. */
+  /** The head that was found last; it stays a member when the raylet of this node has ended, and is asked no more. */
   let head: Head | undefined;
+  /** When a proven raylet named it last, or might have. */
+  let provenAtMs = -Infinity;
+  /** Its cluster, whose shared view is followed on. */
+  let cluster: string | undefined;
   let listed: NodeList | undefined;
   /** Since when a raylet is here, or may be, and nobody has told of the other nodes. */
   let waitingSinceMs: number | undefined;
+  /** The head that was asked last. */
+  let asked: Head | undefined;
   let isDashboardAway = false;
   let isSaidUnproven = false;
   let isSaidSeveral = false;
@@ -116,7 +127,14 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     head = heads.find((each) => head !== undefined && isSameHead(each, head)) ?? heads[0] ?? head;
     noteSeveral(head, heads);
     noteAddressesOf(head);
-    await learnNodes(head, clusterKey(raylets, head), isUrgent);
+    const known = head;
+    if (found === undefined || heads.some((each) => known !== undefined && isSameHead(each, known)))
+      provenAtMs = clock.monotonic();
+    // Whose proof is late on a busy node is still here: only a node without any raylet has left at once.
+    const isOfCluster = found?.length !== 0 && clock.monotonic() - provenAtMs < UNPROVEN_FOR_MS;
+    // Without a raylet the view of its cluster is followed on; another raylet's cluster is its own.
+    if (heads.length > 0) cluster = clusterKey(raylets, head);
+    const result = await learnNodes(isOfCluster ? head : undefined, cluster, isUrgent);
     const local = dependencies.localAddresses();
     const members = [
       ownMember(raylets, local),
@@ -136,7 +154,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
       ...(listed?.ended === undefined ? {} : { ended: listed.ended }),
       ...(unresolvedNames.length === 0 ? {} : { unresolvedNames }),
     });
-    return isDashboardAway && hasDashboardAnswered ? 'failed' : 'answered';
+    return result;
   }
 
   /** The heads with the addresses of those that are named; a name keeps its last ones while it does not resolve. */
@@ -196,23 +214,43 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
   /** From the view that another agent has read, where there is a fresh one, or else from the head. */
   async function learnNodes(
     from: Head | undefined,
-    cluster: string | undefined,
+    of: string | undefined,
     isUrgent: boolean,
-  ): Promise<void> {
+  ): Promise<LookResult> {
     const { sharedMembers } = dependencies;
-    const shared = cluster === undefined ? undefined : sharedMembers?.restOn(cluster);
+    const shared = of === undefined ? undefined : sharedMembers?.restOn(of, head?.addresses);
     if (shared !== undefined) listed = shared;
-    // Somebody unknown talks: the reporter's next view may come too late.
-    if (shared !== undefined && !(isUrgent && hasDashboardAnswered)) return;
-    if (from === undefined) return;
-    await askDashboard(from, isUrgent);
-    if (cluster !== undefined && !isDashboardAway && listed !== undefined)
-      sharedMembers?.offer(cluster, listed.members);
+    if (shared !== undefined && !isUrgent) return 'answered';
+    // Somebody unknown talks, and the view may be of before that node joined. Where only the head reaches its dashboard, or this agent
+    // has never had to ask it, those are asked that read it.
+    const mayAskItself = from !== undefined && hasDashboardAnswered && !isDashboardAway;
+    if (of !== undefined && shared !== undefined && !mayAskItself) {
+      const refreshed = await sharedMembers?.refresh(of);
+      if (refreshed !== undefined) {
+        listed = refreshed;
+        return 'answered';
+      }
+    }
+    if (from !== undefined && (isUrgent || isDashboardDue(from))) await askDashboard(from, isUrgent);
+    if (of !== undefined && from !== undefined && !isDashboardAway && listed !== undefined)
+      sharedMembers?.offer(of, listed.members, clock.monotonic() - listed.asOfMs);
+    if (from === undefined) return shared === undefined ? 'answered' : 'failed';
+    return isDashboardAway && (hasDashboardAnswered || shared !== undefined) ? 'failed' : 'answered';
+  }
+
+  /** Whether the list is to be renewed. It may be another agent's, which ages as well, or that of another head. */
+  function isDashboardDue(from: Head): boolean {
+    if (asked === undefined || listed === undefined || isDashboardAway || !isSameHead(asked, from))
+      return true;
+    const answerMs = (memory.answerBytes / 1e6) * MILLISECONDS_A_MEGABYTE;
+    const intervalMs = Math.min(LONGEST_ASK_INTERVAL_MS, Math.max(POLL_INTERVAL_MS, answerMs));
+    return clock.monotonic() - listed.asOfMs >= intervalMs - TIMER_SLACK_MS;
   }
 
   async function askDashboard(from: Head, isUrgent: boolean): Promise<void> {
     const { address, dashboardPort: port = DEFAULT_DASHBOARD_PORT } = from;
     const asOfMs = clock.monotonic();
+    asked = from;
     try {
       const nodes = await listedNames.resolve(
         await listFrom(await dashboardHosts(from, port), port, {
@@ -308,20 +346,30 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     );
   }
 
-  function intervalMs(): number {
-    const answerMs = (memory.answerBytes / 1e6) * MILLISECONDS_A_MEGABYTE;
-    return Math.min(LONGEST_POLL_INTERVAL_MS, Math.max(POLL_INTERVAL_MS, answerMs));
+  const loop = new LookLoop({ clock, intervalMs: () => POLL_INTERVAL_MS, look });
+  let stopReading: (() => void) | undefined;
+  let isReadWanted = false;
+
+  /** Others rest on what this agent reads, and one of them wants to know what the source says now. */
+  function readForOthers(wanted: string): void {
+    if (wanted !== cluster || isReadWanted || dependencies.sharedMembers?.restOn(wanted) !== undefined)
+      return;
+    isReadWanted = true;
+    void loop.lookNow().finally(() => (isReadWanted = false));
   }
 
-  const loop = new LookLoop({ clock, intervalMs, look });
   return {
     name: 'ray',
     start(take) {
       publish = take;
+      stopReading = dependencies.sharedMembers?.onWanted(readForOthers);
       return loop.start();
     },
     refresh: () => loop.lookNow(),
-    stop: () => loop.stop(),
+    stop() {
+      stopReading?.();
+      return loop.stop();
+    },
   };
 }
 

@@ -37,6 +37,8 @@ interface ServiceLocatorOptions {
 interface Endpoint {
   readonly address: Address;
   readonly port: number;
+  /** What is there, as far as that can be told. */
+  service: string;
   seenAtMs: number;
 }
 
@@ -54,6 +56,8 @@ interface Place {
   readonly own: ReadonlyMap<string, Offer>;
   /** By address: ports of which nobody knows more than that somebody names them. */
   readonly claimed: ReadonlyMap<string, ReadonlySet<number>>;
+  /** Those of them that only this node's own programs name. */
+  readonly hinted: ReadonlyMap<string, ReadonlySet<number>>;
   /** Those of them that other agents name, for addresses of which nobody knows more: a node that joins, or an unknown peer. */
   readonly claimedOfMembers: PortSet;
   /** At everybody else: the ports of the rules, or all that are known of any member, or Ray's default. */
@@ -68,6 +72,10 @@ export class ServiceLocator {
   /** Ports of such endpoints for which there was no room. */
   readonly #observedPorts = new PortSet();
   #places: ReadonlyMap<string, Place> = new Map();
+  /** The nodes that sources list, by address. */
+  #listed: ReadonlyMap<string, readonly Member[]> = new Map();
+  /** Ports of which each worker and driver has one: of this node's raylet, and Ray's default for others. */
+  #workerRanges: readonly PortRange[] = [];
   #ports = new PortSet();
 
   constructor({ services, membership }: ServiceLocatorOptions) {
@@ -79,11 +87,14 @@ export class ServiceLocator {
   /** Reads the members' ports again; to be called when the membership changed. */
   refresh(): void {
     const members = this.#membership.members();
+    this.#listed = byAddress(members);
+    this.#workerRanges = [...members.flatMap(rangesOfLocalWorkers), ...(KNOWN_SERVICES.get(WORKER) ?? [])];
     this.#places = new Map([...this.#services].map(([name, ports]) => [name, locate(name, ports, members)]));
     // Raylets connect to workers of each other, and to those of a node that joins before anybody lists it.
     for (const [key, { address }] of this.#observed) {
       if (this.#membership.isMemberNow(address)) this.#observed.delete(key);
     }
+    for (const endpoint of this.#observed.values()) endpoint.service = this.#nameObserved(endpoint);
     this.#collectPorts();
   }
 
@@ -92,8 +103,22 @@ export class ServiceLocator {
     const key = addressKey(address);
     for (const [service, place] of this.#places) if (isAt(place, key, port)) return service;
     for (const [service, place] of this.#places) if (isClaimedAt(place, key, port)) return service;
-    const isObserved = this.#observed.has(endpointKey(key, port)) || this.#observedPorts.has(port);
-    return isObserved && !this.#membership.isMemberNow(address) ? OBJECT_MANAGER : undefined;
+    const observed = this.#observed.get(endpointKey(key, port));
+    const isObserved = observed !== undefined || this.#observedPorts.has(port);
+    if (!isObserved || this.#membership.isMemberNow(address)) return undefined;
+    return observed?.service ?? this.#nameObserved({ address, port });
+  }
+
+  /**
+   * Whether it is not certain that what is watched at this endpoint is an object manager: nobody says so but that this node's
+   * raylet connects there, or that it listens there itself.
+   */
+  isUncertainAt(address: Address, port: number): boolean {
+    const key = addressKey(address);
+    const places = [...this.#places.values()];
+    if (places.some((place) => isAt(place, key, port))) return false;
+    if (places.some(({ hinted }) => hinted.get(key)?.has(port) === true)) return true;
+    return !places.some((place) => isClaimedAt(place, key, port));
   }
 
   /** The services that a member of the cluster offers at this endpoint; empty for everybody else. */
@@ -127,7 +152,8 @@ export class ServiceLocator {
       return false;
     }
     if (this.serviceAt(address, port) !== undefined) return false;
-    if (this.#hasRoom(nowMs)) this.#observed.set(key, { address, port, seenAtMs: nowMs });
+    const service = this.#nameObserved({ address, port });
+    if (this.#hasRoom(nowMs)) this.#observed.set(key, { address, port, service, seenAtMs: nowMs });
     else this.#observedPorts.add(port);
     this.#collectPorts();
     return true;
@@ -141,6 +167,24 @@ export class ServiceLocator {
   /** Every port that has to be captured; not to be changed by the caller. */
   ports(): PortSet {
     return this.#ports;
+  }
+
+  /**
+   * What a raylet connects to outside the cluster: an object manager, or workers and drivers. It is watched and judged all the same:
+   * this is a name, and who has a rogue object manager there gains no more than that.
+   */
+  #nameObserved({ address, port }: Pick<Endpoint, 'address' | 'port'>): string {
+    // Listed, and not approved of.
+    const listed = this.#listed.get(addressKey(address)) ?? [];
+    for (const { ports, claimedPorts } of listed) {
+      for (const [service, numbers] of [...ports, ...(claimedPorts ?? [])]) {
+        if (numbers.includes(port)) return service;
+      }
+    }
+    const isOfWorkers = isIn(this.#workerRanges, port);
+    // A node has one object manager: where that is known, anything else is a worker.
+    const isElsewhere = listed.some((member) => hasPorts(member, OBJECT_MANAGER));
+    return isOfWorkers || isElsewhere ? WORKER : OBJECT_MANAGER;
   }
 
   /** Whether a further endpoint can be kept; forgets one whose connection is gone where that takes it. */
@@ -167,11 +211,13 @@ function locate(service: string, ports: ServicePorts, members: readonly Member[]
       isAuto: false,
       own: new Map(),
       claimed: new Map(),
+      hinted: new Map(),
       claimedOfMembers: new PortSet(),
       common: portSet(ports),
     };
   const own = new Map<string, Offer>();
   const claimed = new Map<string, Set<number>>();
+  const hinted = new Map<string, Set<number>>();
   const claimedOfMembers = new PortSet();
   const known = new PortSet();
   for (const member of members) {
@@ -184,10 +230,17 @@ function locate(service: string, ports: ServicePorts, members: readonly Member[]
       const key = addressKey(address);
       if (ranges.length > 0) addOffer(own, key, ranges);
       if (claims.length > 0) addTo(claimed, key, claims);
+      if (claims.length > 0 && member.isLocal === true) addTo(hinted, key, claims);
     }
   }
+  for (const member of members) {
+    if (member.isLocal === true) continue;
+    for (const address of member.addresses)
+      for (const port of member.claimedPorts?.get(service) ?? [])
+        hinted.get(addressKey(address))?.delete(port);
+  }
   const common = known.ranges().length > 0 ? known : portSet(KNOWN_SERVICES.get(service) ?? []);
-  return { isAuto: true, own, claimed, claimedOfMembers, common };
+  return { isAuto: true, own, claimed, hinted, claimedOfMembers, common };
 }
 
 /** In place: thousands of nodes may be listed at one address. */
@@ -223,6 +276,27 @@ function isClaimedAt({ own, claimed, claimedOfMembers }: Place, key: string, por
 
 function isIn(ranges: readonly PortRange[], port: number): boolean {
   return ranges.some(({ first, last }) => port >= first && port <= last);
+}
+
+function byAddress(members: readonly Member[]): ReadonlyMap<string, readonly Member[]> {
+  const found = new Map<string, Member[]>();
+  for (const member of members) {
+    for (const address of member.addresses) {
+      const key = addressKey(address);
+      const others = found.get(key);
+      if (others === undefined) found.set(key, [member]);
+      else others.push(member);
+    }
+  }
+  return found;
+}
+
+function rangesOfLocalWorkers({ isLocal, workerPorts }: Member): PortRange[] {
+  return isLocal === true && workerPorts !== undefined ? [workerPorts] : [];
+}
+
+function hasPorts({ ports, claimedPorts }: Member, service: string): boolean {
+  return (ports.get(service)?.length ?? 0) > 0 || (claimedPorts?.get(service)?.length ?? 0) > 0;
 }
 
 function portSet(ranges: readonly PortRange[]): PortSet {

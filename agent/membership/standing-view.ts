@@ -49,6 +49,11 @@ export class StandingView {
     return this.#unresolvedNames;
   }
 
+  /** When the source said so, in ms since the epoch; undefined where it never ages. */
+  get asOfMs(): number | undefined {
+    return this.#asOfMs;
+  }
+
   /** Whether the source has told all that it knows at least once. */
   get hasAnswered(): boolean {
     return this.#isComplete;
@@ -136,6 +141,15 @@ export class StandingView {
     this.#isComplete = before.#isComplete;
     this.#canAge = before.#canAge;
     this.#isInherited = true;
+  }
+
+  /** Begins with a list from before a restart, beside what is known of this node itself. */
+  recall(members: readonly Member[], asOfMs: number, nowMs: number): void {
+    this.#asOfMs = asOfMs;
+    this.#isComplete = true;
+    this.#canAge = true;
+    this.#isInherited = true;
+    this.#show([...this.#members, ...members], this.#prefixes, -Infinity, nowMs);
   }
 
   #isOutdated(nowMs: number): boolean {

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { parseCgroup, type Containment } from './cgroup.ts';
 import { describeCommandLine } from './command-line.ts';
-import { readCommandLine, readLink, readStart } from './proc-files.ts';
+import { readCommandLine, readKernelFile, readKernelLink, readStart } from './proc-files.ts';
 import { OVERDUE } from './timed-reads.ts';
 import { onOneLine } from '../../common/plain-text.ts';
 
@@ -29,7 +29,7 @@ export interface ProcessFacts extends ProcessIdentity {
 
 /** Enough for what is shown, and for a secret to be recognised by what stands before it. */
 const MAX_COMMAND_LINE_BYTES = 8192;
-const MAX_SMALL_FILE_BYTES = 65_536;
+const MAX_STATUS_BYTES = 65_536;
 const MAX_PATH_LENGTH = 512;
 /** The kernel puts this behind a file that is no more. */
 const DELETED = / \(deleted\)$/;
@@ -39,7 +39,7 @@ export async function readProcessFacts(proc: string, pid: number): Promise<Proce
   const identity = await readProcessIdentity(proc, pid);
   if (identity === undefined) return undefined;
   const commandLine = await readCommandLine(proc, pid, MAX_COMMAND_LINE_BYTES);
-  const cgroup = await readStart(join(proc, `${pid}/cgroup`), MAX_SMALL_FILE_BYTES);
+  const cgroup = readKernelFile(join(proc, `${pid}/cgroup`));
   if (!(await isStill(proc, identity))) return undefined;
   return {
     ...identity,
@@ -53,7 +53,7 @@ export async function readProcessIdentity(proc: string, pid: number): Promise<Pr
   const folder = join(proc, String(pid));
   const begin = await readStat(folder);
   const users = await readUsers(proc, pid);
-  const executable = await readLink(join(folder, 'exe'));
+  const executable = readKernelLink(join(folder, 'exe'));
   if (begin === undefined || users === undefined) return undefined;
   const identity = {
     pid,
@@ -69,14 +69,14 @@ export async function readUsers(
   proc: string,
   pid: number,
 ): Promise<Pick<ProcessIdentity, 'userId' | 'realUserId'> | undefined> {
-  const status = await readStart(join(proc, `${pid}/status`), MAX_SMALL_FILE_BYTES);
+  const status = readKernelFile(join(proc, `${pid}/status`));
   const [, real, effective] = /^Uid:\s+(\d+)\s+(\d+)/m.exec(status ?? '') ?? [];
   return effective === undefined ? undefined : { userId: Number(effective), realUserId: Number(real) };
 }
 
 /** The group of who started a process, which a program that lends its owner's rights keeps; undefined where it is gone. */
 export async function readRealGroup(proc: string, pid: number): Promise<number | undefined> {
-  const status = await readStart(join(proc, `${pid}/status`), MAX_SMALL_FILE_BYTES);
+  const status = readKernelFile(join(proc, `${pid}/status`));
   const group = /^Gid:\s+(\d+)/m.exec(status ?? '')?.[1];
   return group === undefined ? undefined : Number(group);
 }
@@ -88,6 +88,22 @@ export async function isStill(
 ): Promise<boolean> {
   return (await readStat(join(proc, String(pid))))?.startTicks === startTicks;
 }
+/** The process that started it, or that has taken it over since; undefined where it is gone. */
+export async function readParent(proc: string, pid: number): Promise<number | undefined> {
+  const status = await readStart(join(proc, `${pid}/status`), MAX_STATUS_BYTES);
+  const parent = /^PPid:\s+(\d+)$/m.exec(status ?? '')?.[1];
+  return parent === undefined ? undefined : Number(parent);
+}
+
+/** How many descriptors a process has room for now (`FDSize`): no fewer than are open. A usual number where that is not told. */
+export async function readDescriptorCount(proc: string, pid: number): Promise<number> {
+  const status = await readStart(join(proc, `${pid}/status`), MAX_STATUS_BYTES);
+  return Number(/^FDSize:\s+(\d+)$/m.exec(status ?? '')?.[1] ?? USUAL_DESCRIPTORS);
+}
+
+/** The kernel's smallest table that grew once (NR_OPEN_DEFAULT is 64). */
+const USUAL_DESCRIPTORS = 256;
+
 /** When a process started, in ms since the epoch. */
 export async function startTimeMs(proc: string, { startTicks }: ProcessFacts): Promise<number | undefined> {
   const bootSeconds = /^btime (\d+)$/m.exec((await readStart(join(proc, 'stat'), MAX_STAT_BYTES)) ?? '')?.[1];
@@ -102,7 +118,7 @@ const MAX_STAT_BYTES = 1024 * 1024;
 const MILLISECONDS_PER_TICK = 10;
 
 async function readStat(folder: string): Promise<{ name: string; startTicks: number } | undefined> {
-  const text = (await readStart(join(folder, 'stat'), MAX_SMALL_FILE_BYTES)) ?? '';
+  const text = readKernelFile(join(folder, 'stat')) ?? '';
   // The name may hold anything, parentheses too; it ends at the last one.
   const match = /^\d+ \((.*)\) (.*)$/s.exec(text);
   const startTicks = Number(match?.[2]?.split(' ')[START_TIME_FIELD]);

@@ -26,6 +26,7 @@ import {
   SOCK_RAW,
 } from '../capture/linux/constants.ts';
 import { loadLibc, type Libc } from '../capture/linux/libc.ts';
+import type { ListedSockets } from './socket-list.ts';
 import { SOCKET_STATES, type SocketState, type TableEntry } from './socket-table.ts';
 
 const DEVICE = 'sock_diag';
@@ -46,6 +47,8 @@ export class SocketDump {
   readonly #fd: number;
   readonly #answer = new Uint8Array(ANSWER_BYTES);
   #sequence = 0;
+  /** Sockets that the list at hand has passed. */
+  #passed = 0;
   /** One list at a time: their answers come over one socket. */
   #running: Promise<unknown> = Promise.resolve();
 
@@ -74,7 +77,7 @@ export class SocketDump {
    * The sockets with these inodes.
    * @throws PlasmawatchError PW_SYSTEM_CALL where the kernel does not answer
    */
-  list(inodes: ReadonlySet<number>): Promise<TableEntry[]> {
+  list(inodes: ReadonlySet<number>): Promise<ListedSockets> {
     const listed = this.#running.then(() => this.#list(inodes));
     this.#running = listed.catch(() => {});
     return listed;
@@ -84,8 +87,9 @@ export class SocketDump {
     this.#libc.close(this.#fd);
   }
 
-  async #list(inodes: ReadonlySet<number>): Promise<TableEntry[]> {
+  async #list(inodes: ReadonlySet<number>): Promise<ListedSockets> {
     const entries: TableEntry[] = [];
+    this.#passed = 0;
     let answers = 0;
     for (const family of [AF_INET, AF_INET6]) {
       this.#libc.send(this.#fd, request(++this.#sequence, family), DEVICE);
@@ -95,7 +99,7 @@ export class SocketDump {
         if (answers % ANSWERS_BETWEEN_PAUSES === 0) await setImmediate();
       }
     }
-    return entries;
+    return { entries, listed: this.#passed };
   }
 
   /** Takes one answer, of many messages. Returns whether it was the last one. */
@@ -113,6 +117,7 @@ export class SocketDump {
         if (type === NLMSG_ERROR) throw unreadable();
         const body = offset + NLMSGHDR.size;
         if (type === SOCK_DIAG_BY_FAMILY && size >= NLMSGHDR.size + INET_DIAG_MSG.size) {
+          this.#passed++;
           const inode = view.getUint32(body + INET_DIAG_MSG.inode, HOST_IS_LITTLE_ENDIAN);
           if (inodes.has(inode)) entries.push(readEntry(view, body, inode));
         }

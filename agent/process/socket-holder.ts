@@ -48,14 +48,23 @@ export class SocketHolders {
     this.#proc = proc;
   }
 
-  /** @param userId who made the socket: his processes are looked at before those of others, the youngest first */
-  async find(inode: number, userId: number): Promise<SocketHolder | NotFound> {
+  /**
+   * @param userId who made the socket: his processes are looked at before those of others, the youngest first
+   * @param isStillThere whether the socket is still held by a process; asked before all processes are looked at
+   */
+  async find(
+    inode: number,
+    userId: number,
+    isStillThere: () => boolean = () => true,
+  ): Promise<SocketHolder | NotFound> {
     this.#renewAllowance();
     const search = new Search(this.#proc, `socket:[${inode}]`, this.#allowance);
     try {
       const recent = this.#recent;
       const atFirst = await this.#findAmong(recent, search, 0, FIRST_DESCRIPTORS);
       if (atFirst !== undefined) return atFirst;
+      // A short connection is often over by now: no process of thousands has it.
+      if (!isStillThere()) return 'gone';
       const all = [...recent, ...(await this.#others(userId))];
       return (
         (await this.#findAmong(all.slice(recent.length), search, 0, FIRST_DESCRIPTORS)) ??

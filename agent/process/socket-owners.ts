@@ -131,7 +131,7 @@ export class SocketOwners {
     const socket = await this.#findSocket(ends);
     // A socket that no process has any more has no user either: the kernel says 0.
     if (socket === undefined || socket.inode === 0) return undefined;
-    const process = await this.#findProcess(socket);
+    const process = await this.#findProcess(socket, ends);
     return { process, userId: socket.userId, description: await this.#describe(process, socket.userId) };
   }
 
@@ -167,8 +167,10 @@ export class SocketOwners {
     }
   }
 
-  async #findProcess({ inode, userId }: SocketFacts): Promise<ProcessFacts | undefined> {
-    const holder = await this.#holders.find(inode, userId);
+  async #findProcess({ inode, userId }: SocketFacts, ends: SocketEnds): Promise<ProcessFacts | undefined> {
+    const sockDiag = this.#sockDiag;
+    const isStillThere = (): boolean => sockDiag === undefined || this.#ask(sockDiag, ends)?.inode === inode;
+    const holder = await this.#holders.find(inode, userId, isStillThere);
     if (holder === 'too-many') this.#counters.givenUp++;
     if (typeof holder === 'string') return undefined;
     const facts = await readProcessFacts(this.#proc, holder.pid);

@@ -38,6 +38,8 @@ export interface TableEntry {
 /** A line is 150 bytes: about 100,000 sockets of a namespace. What is beyond is not seen. */
 const MAX_TABLE_BYTES = 16 * 1024 * 1024;
 const CHUNK_BYTES = 64 * 1024;
+/** The kernel gives a page at a time; a node has some dozens of listeners. */
+const LISTENERS_BYTES = 4096;
 const HOST_IS_LITTLE_ENDIAN = endianness() === 'LE';
 
 /** The wanted sockets of the network namespace of a process; the tables are read in pieces and never held whole. */
@@ -57,6 +59,26 @@ export async function readSocketTable(
 }
 
 /**
+ * The wanted ones of the listening sockets. The kernel lists them before all others (networking/proc_net_tcp.rst), so that the
+ * connections, of which there may be thousands, are not read.
+ */
+export async function readListeners(
+  proc: string,
+  pid: number | 'self',
+  isWanted: (entry: TableEntry) => boolean,
+): Promise<TableEntry[]> {
+  const entries: TableEntry[] = [];
+  for (const name of ['tcp', 'tcp6']) {
+    for await (const line of readLines(join(proc, `${pid}/net`, name), LISTENERS_BYTES)) {
+      const entry = parseTableLine(line);
+      if (entry !== undefined && entry.state !== 'listen') break;
+      if (entry !== undefined && isWanted(entry)) entries.push(entry);
+    }
+  }
+  return entries;
+}
+
+/**
  * The users of whom one gets a connection to an endpoint of this network namespace; empty where nobody listens. A socket at the
  * very address goes before one at all addresses, as in the kernel (net/ipv4/inet_hashtables.c).
  */
@@ -65,11 +87,10 @@ export async function listeningUsers(
   port: number,
   proc = '/proc',
 ): Promise<ReadonlySet<number>> {
-  const listeners = await readSocketTable(
+  const listeners = await readListeners(
     proc,
     'self',
-    ({ state, local, localPort }) =>
-      state === 'listen' && localPort === port && (isUnspecified(local) || sameAddress(local, address)),
+    ({ local, localPort }) => localPort === port && (isUnspecified(local) || sameAddress(local, address)),
   );
   const exact = listeners.filter(({ local }) => sameAddress(local, address));
   return new Set((exact.length > 0 ? exact : listeners).map(({ userId }) => userId));
@@ -136,15 +157,15 @@ function parseHexWord(hex: string): number {
   return (value >>> 24) | ((value >>> 8) & 0xff00) | ((value & 0xff00) << 8) | ((value & 0xff) << 24);
 }
 
-async function* readLines(path: string): AsyncGenerator<string> {
+async function* readLines(path: string, chunkBytes = CHUNK_BYTES): AsyncGenerator<string> {
   // No such table: the process is gone, or the kernel has no IPv6.
   const file = await open(path, 'r').catch(() => undefined);
   if (file === undefined) return;
   try {
-    const buffer = Buffer.alloc(CHUNK_BYTES);
+    const buffer = Buffer.alloc(chunkBytes);
     let rest = '';
     for (let total = 0; total < MAX_TABLE_BYTES;) {
-      const { bytesRead } = await file.read(buffer, 0, CHUNK_BYTES, null);
+      const { bytesRead } = await file.read(buffer, 0, chunkBytes, null);
       if (bytesRead === 0) break;
       total += bytesRead;
       const lines = (rest + buffer.toString('latin1', 0, bytesRead)).split('\n');

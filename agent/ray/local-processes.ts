@@ -4,6 +4,7 @@ import { parseAddress } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { FoundProcess, ProcessFinder } from '../detect/attribution.ts';
 import { addressKey } from '../membership/address-history.ts';
+import type { OwnSockets } from '../process/own-sockets.ts';
 import type { SocketEnds } from '../process/sock-diag.ts';
 import type { Owner, SocketOwners } from '../process/socket-owners.ts';
 import type { Raylet } from './raylet.ts';
@@ -12,6 +13,8 @@ import type { Raylet } from './raylet.ts';
 const MAX_AGE_MS = 5000;
 
 interface LocalProcessesOptions {
+  /** The connections of this program; left out, none is known. */
+  readonly ownSockets?: Pick<OwnSockets, 'has'>;
   readonly clock: Pick<Clock, 'monotonic'>;
   readonly owners: Pick<SocketOwners, 'find'>;
   /** Every address of this machine. */
@@ -20,6 +23,8 @@ interface LocalProcessesOptions {
   readonly rayletAt: (pid: number) => Promise<Raylet | undefined>;
   /** The raylets of this node. */
   readonly raylets: () => Promise<readonly Raylet[]>;
+  /** Whether a process is part of the Ray of these raylets; left out, none is. */
+  readonly isOfRay?: (pid: number, raylets: readonly Raylet[]) => Promise<boolean>;
 }
 
 export class LocalProcesses implements ProcessFinder {
@@ -43,10 +48,22 @@ export class LocalProcesses implements ProcessFinder {
     return this.#addresses.has(addressKey(address));
   }
 
+  isOwn(ends: SocketEnds): boolean {
+    return this.#options.ownSockets?.has(ends) ?? false;
+  }
+
   async find(ends: SocketEnds): Promise<FoundProcess | undefined> {
     const owner = await this.#options.owners.find(ends);
     if (owner === undefined) return undefined;
-    return { description: owner.description, isRaylet: await this.#isRaylet(owner) };
+    const isRaylet = await this.#isRaylet(owner);
+    const isOfRay = isRaylet === false && (await this.#isOfRay(owner));
+    return { description: owner.description, isRaylet, ...(isOfRay ? { isOfRay: true } : {}) };
+  }
+
+  async #isOfRay({ process }: Owner): Promise<boolean> {
+    const { isOfRay, raylets } = this.#options;
+    if (process === undefined || isOfRay === undefined) return false;
+    return isOfRay(process.pid, await raylets());
   }
 
   async #isRaylet({ process, userId }: Owner): Promise<boolean | undefined> {

@@ -8,6 +8,7 @@
  * A raylet that is not proven is a hint: its ports are watched as well. It says nothing else that is believed.
  */
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { readForeignStart } from '../process/foreign-files.ts';
 import {
   areOthersHidden,
@@ -18,13 +19,14 @@ import {
 } from '../process/proc-files.ts';
 import {
   isStill,
+  readDescriptorCount,
   readProcessIdentity,
   readRealGroup,
   readUsers,
   type ProcessIdentity,
 } from '../process/process-facts.ts';
 import { socketInodesOf } from '../process/socket-holder.ts';
-import { readSocketTable, type TableEntry } from '../process/socket-table.ts';
+import { readListeners, type TableEntry } from '../process/socket-table.ts';
 import { OVERDUE, processReads, trustedReads } from '../process/timed-reads.ts';
 import { isLoopback } from '../../common/address.ts';
 import { PlasmawatchError } from '../../common/errors.ts';
@@ -70,7 +72,7 @@ export interface Raylet extends ServicePortsOfNode {
   readonly nodeManagerPort: number | undefined;
   /** Where the object manager's port was found; `argv` where it was not. */
   readonly how: 'argv' | 'log' | 'listening';
-  /** Where its port is not known: the ports at which a proven raylet listens, of which one is the object manager's. */
+  /** Where its port is not known: the ports at which it listens, of which one is the object manager's. */
   readonly listeningPorts?: readonly number[];
 }
 
@@ -82,12 +84,17 @@ const MAX_PROGRAM_BYTES = 4096;
 const MAX_LOG_LINE_LENGTH = 4096;
 /** A file that holds a number. */
 const MAX_NUMBER_BYTES = 32;
+/** Descriptors of unproven raylets that are looked at in one search, and of those of one user. */
+const MAX_UNPROVEN_DESCRIPTORS = 16_384;
+const MAX_DESCRIPTORS_OF_USER = 8192;
 /** A port that was left to chance, on the command line. */
 const LEFT_TO_CHANCE = '0';
 /** Ports of a raylet that are told where its own is not known: it listens at two. */
 const MAX_LISTENING_PORTS = 8;
 /** Programs of users who are not trusted that are looked at, at a time. More are hints that nobody needs. */
 const MAX_UNTRUSTED = 64;
+/** Processes that are looked at between two pauses in which packets are handled: some 2 ms. */
+const PROCESSES_BETWEEN_PAUSES = 50;
 
 interface RayletSearch extends ProcessSearch {
   /** For who looks again and again: what is noted there is not asked. */
@@ -98,6 +105,7 @@ interface RayletSearch extends ProcessSearch {
 
 interface Examination extends RayletSearch {
   readonly listeners: Listeners;
+  readonly descriptors: DescriptorAllowance;
 }
 
 /** The listening sockets of our network namespace, read once for all programs that are no more than a hint. */
@@ -114,8 +122,10 @@ export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> 
   const pids = await listProcesses(proc);
   const raylets: Raylet[] = [];
   const listeners = rememberListeners(proc);
+  const descriptors = new DescriptorAllowance();
   let untrusted = 0;
-  for (const pid of others?.toAsk(pids) ?? pids) {
+  for (const [index, pid] of (others?.toAsk(pids) ?? pids).entries()) {
+    if (index % PROCESSES_BETWEEN_PAUSES === PROCESSES_BETWEEN_PAUSES - 1) await setImmediate();
     const isTrusted = isTrustedWith(trust, await readUsers(proc, pid));
     const isOneTooMany = !isTrusted && untrusted >= MAX_UNTRUSTED;
     if (isOneTooMany || !(await isCandidate(proc, pid, isTrusted))) {
@@ -123,7 +133,7 @@ export async function findRaylets(search: RayletSearch = {}): Promise<Raylet[]> 
       continue;
     }
     if (!isTrusted) untrusted++;
-    const raylet = await examine(pid, { ...search, listeners });
+    const raylet = await examine(pid, { ...search, listeners, descriptors });
     if (raylet !== undefined) raylets.push(raylet);
   }
   if (raylets.length === 0 && (await areOthersHidden(proc))) {
@@ -147,7 +157,11 @@ export async function rayletAt(
   if (!isTrustedWith(trust, await readUsers(proc, pid))) return undefined;
   try {
     return (await isCandidate(proc, pid, true))
-      ? await examine(pid, { ...search, listeners: rememberListeners(proc) })
+      ? await examine(pid, {
+          ...search,
+          listeners: rememberListeners(proc),
+          descriptors: new DescriptorAllowance(),
+        })
       : undefined;
   } catch (error) {
     // Whoever does not let itself be looked at is not proven.
@@ -234,29 +248,31 @@ async function examine(pid: number, search: Examination): Promise<Raylet | undef
 async function describeUntrusted(
   identity: ProcessIdentity,
   options: RayletOptions,
-  { trust = TRUST_ROOT, listeners }: Examination,
+  search: Examination,
 ): Promise<Raylet | undefined> {
+  const { trust = TRUST_ROOT } = search;
   const isOther = identity.executable !== '' && !isRayletPath(identity.executable, trust);
-  return isOther ? undefined : describeUnproven(listeners, identity, options, 'user');
+  return isOther ? undefined : describeUnproven(search, identity, options, 'user');
 }
 
 async function examineTrusted(
   identity: ProcessIdentity,
   options: RayletOptions,
-  { proc = '/proc', trust = TRUST_ROOT, listeners }: Examination,
+  search: Examination,
 ): Promise<Raylet | undefined> {
+  const { proc = '/proc', trust = TRUST_ROOT } = search;
   const file = await proveFile(proc, identity, trust).catch(() => 'refuted' as const);
   if (file === 'refuted') return undefined;
   const isEnough =
     file === 'proven' || (file === 'hidden' && mayBeHidden(trust) && (await isOwnProgram(proc, identity)));
-  if (!isEnough) return describeUnproven(listeners, identity, options, file === 'hidden' ? 'hidden' : 'file');
+  if (!isEnough) return describeUnproven(search, identity, options, file === 'hidden' ? 'hidden' : 'file');
   const own = await portsListenedAt(proc, identity, mayBeHidden(trust));
   const raylet = await describeProven(proc, identity, options, { mayRead: file === 'proven', own });
   const listens = raylet.objectManagerPort === undefined ? undefined : own?.all.has(raylet.objectManagerPort);
   if (listens === false) return undefined;
   // Where its port is not known, the file has to do.
   const isProven = listens === true || (raylet.objectManagerPort === undefined && file === 'proven');
-  return isProven ? { ...raylet, isProven } : describeUnproven(listeners, identity, options, 'hidden');
+  return isProven ? { ...raylet, isProven } : describeUnproven(search, identity, options, 'hidden');
 }
 
 function mayBeHidden({ isUserNamed, executable }: RayletTrust): boolean {
@@ -289,12 +305,8 @@ async function portsListenedAt(
 ): Promise<OwnPorts | undefined> {
   const inodes = await socketInodesOf(proc, pid);
   if (inodes === undefined && !byUser) return undefined;
-  const listeners = await readSocketTable(
-    proc,
-    pid,
-    (socket) =>
-      socket.state === 'listen' &&
-      (inodes === undefined ? socket.userId === userId : inodes.has(socket.inode)),
+  const listeners = await readListeners(proc, pid, (socket) =>
+    inodes === undefined ? socket.userId === userId : inodes.has(socket.inode),
   );
   const reachable = inodes === undefined ? [] : listeners.filter(({ local }) => !isLoopback(local));
   return { all: portsOf(listeners), reachable: [...portsOf(reachable)] };
@@ -307,17 +319,16 @@ function portsOf(listeners: readonly TableEntry[]): Set<number> {
 /** The table of a process is that of its namespace: where this process has none to show, that of the first who asks. */
 function rememberListeners(proc: string): Listeners {
   let read: Promise<readonly TableEntry[]> | undefined;
-  const listening = (pid: number | 'self'): Promise<TableEntry[]> =>
-    readSocketTable(proc, pid, ({ state }) => state === 'listen');
+  const listening = (pid: number | 'self'): Promise<TableEntry[]> => readListeners(proc, pid, () => true);
   return (pid) => {
     read ??= listening('self').then((own) => (own.length > 0 ? own : listening(pid)));
     return read;
   };
 }
 
-/** A hint: the ports of its command line where its user does listen, and nothing from any file. */
+/** A hint: the ports of its command line where its user does listen, or those at which it does, and nothing from any file. */
 async function describeUnproven(
-  listeners: Listeners,
+  { proc = '/proc', listeners, descriptors }: Examination,
   { pid, startTicks, userId, executable }: ProcessIdentity,
   options: RayletOptions,
   doubt: Doubt,
@@ -327,6 +338,14 @@ async function describeUnproven(
   const [objectManagerPort, nodeManagerPort] = claimed.map((port) =>
     own.some(({ localPort }) => localPort === port) ? port : undefined,
   );
+  const isRandom = options.get('object_manager_port') === LEFT_TO_CHANCE;
+  const inodes =
+    isRandom && (await descriptors.mayBeRead(proc, pid, userId))
+      ? await socketInodesOf(proc, pid)
+      : undefined;
+  const reachable = own.filter(({ local, inode }) => inodes?.has(inode) === true && !isLoopback(local));
+  const candidates = [...portsOf(reachable)].filter((port) => port !== nodeManagerPort);
+  const hints = describeCandidates(candidates);
   return {
     pid,
     startTicks,
@@ -340,7 +359,37 @@ async function describeUnproven(
     objectManagerPort,
     nodeManagerPort,
     how: 'argv',
+    ...hints,
   };
+}
+
+/** A random port of a raylet that is not proven: the one at which it listens, or each where there are several. */
+function describeCandidates(
+  ports: readonly number[],
+): Partial<Pick<Raylet, 'objectManagerPort' | 'how' | 'listeningPorts'>> {
+  if (ports.length === 0) return {};
+  if (ports.length === 1) return { objectManagerPort: ports[0], how: 'listening' };
+  return { listeningPorts: ports.slice(0, MAX_LISTENING_PORTS) };
+}
+
+/**
+ * Which processes without proof may be looked into, as to where they listen: reading a descriptor takes 9 µs, and anybody can start
+ * programs that are called raylet and have thousands. Whoever uses up what there is hides the random port of another unproven raylet,
+ * and that is said to be a guess then.
+ */
+class DescriptorAllowance {
+  readonly #spent = new Map<number, number>();
+  #left = MAX_UNPROVEN_DESCRIPTORS;
+
+  /** Whether there is room for the process's descriptors; takes it. */
+  async mayBeRead(proc: string, pid: number, userId: number): Promise<boolean> {
+    const count = await readDescriptorCount(proc, pid);
+    const spent = (this.#spent.get(userId) ?? 0) + count;
+    if (count > this.#left || spent > MAX_DESCRIPTORS_OF_USER) return false;
+    this.#left -= count;
+    this.#spent.set(userId, spent);
+    return true;
+  }
 }
 
 interface Sight {

@@ -13,6 +13,8 @@ export interface ServicePortsOfNode {
   readonly dashboardPort?: number;
   /** Where the head's dashboard is, as Ray tells workers: a loopback address where only the head itself reaches it. */
   readonly dashboardHost?: string;
+  /** The program that its workers run, as the raylet sees it: a Python. */
+  readonly workerProgram?: string;
 }
 
 interface AgentService {
@@ -77,10 +79,12 @@ export async function findServicePorts(search: PortSearch): Promise<ServicePorts
   const [, dashboardHost, webuiPort] =
     /\s--webui=(?:https?:\/\/)?\[?([\w.:-]{1,255}?)\]?:(\d+)\/?(?:\s|$)/.exec(workerCommand) ?? [];
   const dashboardPort = parsePort(webuiPort);
+  const workerProgram = /^(\/[^\s\0]{1,4095})\s/.exec(workerCommand)?.[1];
   return {
     ...(agentPorts.size === 0 ? {} : { agentPorts }),
     ...(workerPorts === undefined ? {} : { workerPorts }),
     ...(dashboardPort === undefined || dashboardHost === undefined ? {} : { dashboardPort, dashboardHost }),
+    ...(workerProgram === undefined ? {} : { workerProgram }),
   };
 }
 

@@ -20,6 +20,18 @@ const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
+/** What a byte outside of strings means where a value is skipped. */
+const NOTHING = 0;
+const STRING = 1;
+const OPENING = 2;
+const CLOSING = 3;
+const SEPARATOR = 4;
+const KINDS = new Uint8Array(256);
+KINDS[QUOTE] = STRING;
+KINDS[OPEN_BRACE] = KINDS[OPEN_BRACKET] = OPENING;
+KINDS[CLOSE_BRACE] = KINDS[CLOSE_BRACKET] = CLOSING;
+KINDS[COMMA] = SEPARATOR;
+
 /** Containers on the way to a value, by their depth: `{"data": {"summary": [{"raylet": {WANTED: …}}]}}`. */
 const ROOT = 0;
 const ANSWER = 1;
@@ -35,6 +47,7 @@ type Inside = 'container' | 'key' | 'wanted' | 'wanted-string' | 'skipped' | 'sk
 
 export class SummaryScanner {
   readonly #wanted: ReadonlySet<string>;
+  readonly #keyLengths: ReadonlySet<number>;
   readonly #maxEntries: number;
   readonly #entries: string[] = [];
   #depth = ROOT;
@@ -56,6 +69,7 @@ export class SummaryScanner {
    */
   constructor(wanted: Iterable<string>, maxEntries: number) {
     this.#wanted = new Set(wanted);
+    this.#keyLengths = new Set(['data', 'summary', 'raylet', ...this.#wanted].map(({ length }) => length));
     this.#maxEntries = maxEntries;
   }
 
@@ -88,32 +102,36 @@ export class SummaryScanner {
     return this.#entries;
   }
 
-  /** Follows the value that nobody wants to its end. This loop sees nearly all bytes. */
+  /** Follows the value that nobody wants to its end. These loops see nearly all bytes. */
   #skip(chunk: Uint8Array, begin: number): number {
-    let offset = begin;
+    const { length } = chunk;
+    let offset = this.#isEscaped ? begin + 1 : begin;
     let depth = this.#skippedDepth;
     let isString = this.#inside === 'skipped-string';
-    while (offset < chunk.length) {
-      const byte = chunk[offset++] as number;
+    this.#isEscaped = false;
+    for (;;) {
       if (isString) {
-        if (this.#isEscaped) this.#isEscaped = false;
-        else if (byte === BACKSLASH) this.#isEscaped = true;
-        else if (byte === QUOTE) {
-          isString = false;
-          if (depth === 0) return this.#endSkipped(offset);
-        }
-      } else if (byte === QUOTE) isString = true;
-      else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) depth++;
-      else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
-        // A number ends with the container that it is in.
-        if (depth === 0) return this.#endSkipped(offset - 1);
-        depth--;
+        let byte = 0;
+        while (offset < length && (byte = chunk[offset++] as number) !== QUOTE)
+          if (byte === BACKSLASH) offset++;
+        if (byte !== QUOTE) break;
+        isString = false;
         if (depth === 0) return this.#endSkipped(offset);
-      } else if (depth === 0 && byte === COMMA) return this.#endSkipped(offset - 1);
+      }
+      let kind = NOTHING;
+      while (offset < length && (kind = KINDS[chunk[offset++] as number] as number) === NOTHING);
+      if (kind === NOTHING) break;
+      if (kind === STRING) isString = true;
+      else if (kind === OPENING) depth++;
+      // A number ends with what follows it.
+      else if (depth === 0) return this.#endSkipped(offset - 1);
+      else if (kind === CLOSING && --depth === 0) return this.#endSkipped(offset);
     }
+    // The last byte was a backslash: what it stands for comes with the next bytes.
+    this.#isEscaped = offset > length;
     this.#skippedDepth = depth;
     this.#inside = isString ? 'skipped-string' : 'skipped';
-    return offset;
+    return length;
   }
 
   #endSkipped(offset: number): number {
@@ -127,9 +145,21 @@ export class SummaryScanner {
     this.#expected = 'comma';
   }
 
-  /** Reads a key, or a wanted string with its quotes. */
+  /**
+   * Reads a key, or a wanted string with its quotes. One that is whole and has no escapes, as nearly all, is not read byte by
+   * byte; of a key of a length that no wanted one has not even text is made.
+   */
   #readString(chunk: Uint8Array, begin: number): number {
     let offset = begin;
+    if (this.#inside === 'key' && this.#length === 0 && !this.#isEscaped) {
+      const end = endOfPlainString(chunk, begin);
+      if (end !== -1) {
+        this.#key = this.#keyLengths.has(end - begin) ? textOf(chunk, begin, end) : '';
+        this.#inside = 'container';
+        this.#expected = 'colon';
+        return end + 1;
+      }
+    }
     while (offset < chunk.length) {
       const byte = chunk[offset++] as number;
       const isEnd = byte === QUOTE && !this.#isEscaped;
@@ -249,6 +279,20 @@ export class SummaryScanner {
     const values = [...this.#values].map(([key, value]) => `"${key}":${value}`);
     this.#entries.push(`{${values.join(',')}}`);
   }
+}
+
+/** Where the quote is that ends the string; -1 where it has escapes, or goes on in the next bytes. */
+function endOfPlainString(chunk: Uint8Array, begin: number): number {
+  for (let offset = begin; offset < chunk.length; offset++) {
+    const byte = chunk[offset] as number;
+    if (byte === QUOTE) return offset;
+    if (byte === BACKSLASH) return -1;
+  }
+  return -1;
+}
+
+function textOf(chunk: Uint8Array, begin: number, end: number): string {
+  return Buffer.from(chunk.buffer, chunk.byteOffset + begin, end - begin).toString('latin1');
 }
 
 function isSpace(byte: number): boolean {

@@ -38,6 +38,8 @@ export function importanceOf(report: Report, phase: ActivityPhase = 'opened'): I
   if (report.type === 'evidence') return 'evidence';
   if (report.kind === 'connection-attempts') return 'attempt';
   if (report.kind === 'new-member') return 'unproven';
+  // A lone segment is enough for one that is not critical.
+  if (report.kind === 'address-conflict') return report.severity === 'critical' ? 'first' : 'attempt';
   if (report.flow === null) return 'node';
   const { state, tunnel } = report.flow.plasmawatch;
   const isAttempt = state === 'attempt' || state === 'refused' || tunnel !== undefined;

@@ -17,6 +17,11 @@ const MAX_WAITING_WITH_EVIDENCE = 1000;
 /** Written at once: a try that fails costs no more than this. */
 const PORTION_REPORTS = 500;
 const RETRY_MS = 1000;
+/**
+ * Flow reports alone are written together after this time: each transaction waits for the disk and costs a millisecond of CPU
+ * time. Whatever somebody may be notified of is written at once, and takes them along.
+ */
+const FLOW_REPORTS_DELAY_MS = 5000;
 
 interface ReportQueueOptions {
   readonly spool: Spool;
@@ -46,6 +51,10 @@ export class ReportQueue {
   #waiting: Waiting[] = [];
   #isRefused = false;
   #notBeforeMs = 0;
+  /** When the flow reports that wait were to be written; undefined where none waits. */
+  #flowsDueMs: number | undefined;
+  /** Whether something waits that is no flow report. */
+  #isUrgent = false;
   #lost = 0;
 
   constructor(options: ReportQueueOptions) {
@@ -56,15 +65,24 @@ export class ReportQueue {
     return { waiting: this.#waiting.length, isRefused: this.#isRefused, lost: this.#lost };
   }
 
-  /** Takes a report; it is on disk after the next `flush`. */
+  /** Takes a report; it is on disk after the next `flush`, a flow report alone after one that is five seconds later. */
   push(report: Report, importance = importanceOf(report)): void {
-    if (this.#waiting.length >= roomFor(importance)) this.#lost++;
-    else this.#waiting.push({ report, importance });
+    if (this.#waiting.length >= roomFor(importance)) {
+      this.#lost++;
+      return;
+    }
+    this.#waiting.push({ report, importance });
+    if (report.type === 'flow-report')
+      this.#flowsDueMs ??= this.#options.clock.monotonic() + FLOW_REPORTS_DELAY_MS;
+    else this.#isUrgent = true;
   }
 
   /** Writes what was collected to the spool. Keeps it when the disk refuses. */
   flush(): void {
-    if (this.#options.clock.monotonic() >= this.#notBeforeMs) this.#writeAll();
+    const nowMs = this.#options.clock.monotonic();
+    const isDue =
+      this.#isUrgent || nowMs >= (this.#flowsDueMs ?? Infinity) || this.#waiting.length >= PORTION_REPORTS;
+    if (isDue && nowMs >= this.#notBeforeMs) this.#writeAll();
   }
 
   /** The last `flush`, at once; what the disk refuses even now is lost. */
@@ -87,6 +105,8 @@ export class ReportQueue {
       this.#waiting.splice(0, portion.length);
       this.#options.stored(portion.map(({ report }) => report));
     }
+    this.#isUrgent = false;
+    this.#flowsDueMs = undefined;
   }
 
   /** Whether the disk took them. Says when it begins to refuse, and when it takes reports again. */

@@ -8,6 +8,7 @@ import { createWarningLogger, type Logger } from '../../common/log.ts';
 import type { Ruleset } from '../../rules/match.ts';
 import { KEEP_MS } from '../../rules/membership.ts';
 import { findDisagreements } from './disagreement.ts';
+import { findPortDisagreements } from './port-sources.ts';
 import { check, type Check, type Finding, type MemberFinding } from './check.ts';
 import { examinePort } from './port.ts';
 
@@ -48,7 +49,7 @@ export async function examineMembership(
   const membership = createMembership(ruleset, dependencies);
   try {
     await membership.start();
-    const states = membership.sources(dependencies.clock.now());
+    const states = membership.sources(dependencies.clock.monotonic());
     const locator = new ServiceLocator({ services: ruleset.services, membership });
     const ranges = locator
       .ports()
@@ -58,6 +59,7 @@ export async function examineMembership(
       ...warnings,
       ...states.flatMap(describeState),
       ...findDisagreements(states),
+      ...findPortDisagreements(states, ruleset.services),
       check('ports', ranges.length > 0, `watched: ${ranges.join(', ')}`),
       ...(isRayExpected === undefined
         ? []

@@ -31,5 +31,6 @@ export function addMembersRoutes(
         ports: Object.fromEntries(ports),
       })),
     })),
+    nodes: sharedViews.nodes(),
   }));
 }

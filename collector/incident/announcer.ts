@@ -96,6 +96,14 @@ export class Announcer {
     }
   }
 
+  /** Whether an incident is told to everybody who would be told of another one in its place, and muted by nothing. */
+  reachesNoFewer(incident: Incident, other: Incident, nowMs: number): boolean {
+    const { receiversOf, mutedBy } = this.#options;
+    if (mutedBy(incident, nowMs) !== undefined) return false;
+    const receivers = new Set(receiversOf(incident));
+    return receiversOf(other).every((receiver) => receivers.has(receiver));
+  }
+
   /**
    * Tells what was to wait until now.
    * @throws PlasmawatchError PW_STORE

@@ -5,7 +5,7 @@
  * Each agent has one place here, whatever and however often it reports: its words and numbers never take the place of
  * another's while there is room, and never stand without its name.
  */
-import { parsePrefix } from '../../common/address.ts';
+import { formatAddress, parseAddress, parsePrefix } from '../../common/address.ts';
 import { SEVERITIES, type Anomaly, type Attempts } from '../../common/event.ts';
 import { plainText } from '../../common/plain-text.ts';
 import type { Highlight, Incident, Member } from '../store/store.ts';
@@ -80,8 +80,16 @@ function highlightOf({ agent, anomalyId, latest, severity, dataBytes }: Highligh
     state: latest.flow?.plasmawatch.state ?? null,
     severity,
     dataBytes,
+    ...ownAddressOf(latest),
     text: textOf(agent, latest),
   };
+}
+
+function ownAddressOf({ flow, localEnd }: Anomaly): Pick<Highlight, 'ownAddress'> {
+  if (flow === null || localEnd === undefined) return {};
+  const { ip } = flow[localEnd];
+  const address = parseAddress(ip);
+  return { ownAddress: address === undefined ? ip : formatAddress(address) };
 }
 
 /** Negative where `a` is the more severe one: by severity, then by bytes. */

@@ -9,11 +9,13 @@ import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/health.ts';
 import type { Incident, Member, Store } from '../store/store.ts';
 import type { Announcer } from './announcer.ts';
-import { isAttempt } from './assessment.ts';
+import { assess, isAttempt } from './assessment.ts';
 import { plausibleTime } from './event-time.ts';
 import { hasOutgrown, placeAnomaly, type GroupingLimits } from './grouping.ts';
 import { isOvertaken, Lifecycle, memberNow, type NewMember, type Taken } from './lifecycle.ts';
 import { COLLECTOR } from './reporter.ts';
+import { hasGoneOn, incidentOfConnection } from './same-connection.ts';
+import { isWorse } from './severity.ts';
 import { answeredFamily, endsByItself, overflowOf, storyOf } from './story.ts';
 import { Tally, type IncidentEvent } from './tally.ts';
 
@@ -182,7 +184,9 @@ export class Recorder {
         this.#place(taken, base);
         return;
       }
-      if (!isAnsweredNow(member, taken) && !hasOutgrown(known, taken.story)) {
+      const isElsewhere =
+        isAnsweredNow(member, taken) || hasOutgrown(known, taken.story) || hasGoneOn(known, taken);
+      if (!isElsewhere) {
         this.#lifecycle.grow(known, member, taken);
         if (anomaly.ended) this.#resolveWhenOver(known.id, taken);
         return;
@@ -240,6 +244,8 @@ export class Recorder {
       return lifecycle.join(lifecycle.absorb(placement.incident, placement, taken), fresh, taken);
     }
     if (placement.kind === 'new') {
+      const known = this.#incidentOfConnection(taken);
+      if (known !== undefined) return lifecycle.join(known, fresh, taken);
       const { displaced } = placement;
       if (displaced !== undefined) {
         tally.merged++;
@@ -252,6 +258,29 @@ export class Recorder {
     if (incident === undefined)
       return lifecycle.open(overflowOf(story.family, story.agent), true, fresh, taken);
     return lifecycle.join(incident, fresh, taken);
+  }
+
+  /** The incident about the same connection, where nobody hears less if the anomaly has none of its own. */
+  #incidentOfConnection(taken: Taken): Incident | undefined {
+    const { store, announcer } = this.#options;
+    const { anomaly, story, nowMs } = taken;
+    const incident = incidentOfConnection(store, taken, nowMs);
+    if (incident === undefined) return undefined;
+    const { severity } = assess(anomaly);
+    if (isWorse(severity, incident.severity)) return undefined;
+    const { fingerprint, peer, service } = story;
+    const nodes = [anomaly.node];
+    const own: Incident = {
+      ...incident,
+      fingerprint,
+      kind: anomaly.kind,
+      severity,
+      peer,
+      service,
+      nodes,
+      nodeCount: 1,
+    };
+    return announcer.reachesNoFewer(incident, own, nowMs) ? incident : undefined;
   }
 
   /** Resolves an incident none of whose anomalies goes on. */

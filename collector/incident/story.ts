@@ -45,6 +45,7 @@ const FAMILIES: Readonly<Record<AnomalyKind, string>> = {
   'connection-attempts': CONTACT_FAMILY,
   'raylet-conflict': 'raylet-conflict',
   'unconfirmed-port': 'unconfirmed-port',
+  'address-conflict': 'address-conflict',
 };
 
 /** The correlation key of an anomaly. */
@@ -119,10 +120,28 @@ export function isOverflow({ fingerprint }: { readonly fingerprint: string }): b
 
 const OVERFLOW = 'many';
 
-function subjectOf({ kind, node }: Anomaly, peer: string | null): string {
+/** The program that an incident about a foreign process is about, as a person reads it; undefined where it names none. */
+export function programInWords({ fingerprint }: { readonly fingerprint: string }): string | undefined {
+  const [, subject = ''] = fingerprint === '' ? [] : (JSON.parse(fingerprint) as string[]);
+  const [, program] = /^node [A-Za-z0-9._:-]+ (\[.*\])$/s.exec(subject) ?? [];
+  if (program === undefined) return undefined;
+  const [user, file] = JSON.parse(program) as (string | null)[];
+  return [file ?? 'a process', user === null ? '' : `of user ${user}`].join(' ').trim();
+}
+
+function subjectOf(anomaly: Anomaly, peer: string | null): string {
+  const { kind, node } = anomaly;
   // A head that does not answer does not answer all nodes.
   if (kind === 'stale-membership' || kind === 'unknown-membership') return 'cluster';
-  return peer === null || kind === 'foreign-process' ? `node ${node}` : peer;
+  if (kind === 'foreign-process') return `node ${node}${programOf(anomaly)}`;
+  return peer ?? `node ${node}`;
+}
+
+/** A program of a user, as its agent tells programs apart: by the file that runs, or else the name, and the container. */
+function programOf({ process, user, container }: Anomaly): string {
+  const program = process?.executable ?? process?.name;
+  if (program === undefined && user === undefined && container === undefined) return '';
+  return ` ${JSON.stringify([user?.id ?? null, program ?? null, container?.id ?? null])}`;
 }
 
 /**
@@ -154,6 +173,7 @@ export function peerOf({ kind, flow, peer }: Pick<Anomaly, 'kind' | 'flow' | 'pe
   if (flow === null) return peer ?? null;
   const text = isOutbound(kind) ? flow.destination.ip : flow.source.ip;
   // In IPv6 packets `::ffff:10.0.0.1` is not 10.0.0.1; elsewhere it is only another way to write it.
-  const address = flow.network.type === 'ipv6' ? parseFlowAddress(text) : parseAddress(text);
+  const isOfIpv6 = text.includes(':') && flow.network.type === 'ipv6';
+  const address = isOfIpv6 ? parseFlowAddress(text) : parseAddress(text);
   return address === undefined ? text : formatAddress(address);
 }

@@ -133,8 +133,10 @@ function orderOfBytes(bytes: number): number {
   return bytes < MANY_BYTES ? 0 : 1 + Math.floor(Math.log10(bytes / MANY_BYTES));
 }
 
+/** More bytes are news only from an object's size on: below, they are the rest of the connection that people know of. */
 function hasDoubled(incident: Incident, told: Told): boolean {
-  return isTimes(2, incident, told, ['nodeCount', 'peerCount', 'count', 'bytes']);
+  if (isTimes(2, incident, told, ['nodeCount', 'peerCount', 'count'])) return true;
+  return dataTier(incident.bytes) > 0 && isTimes(2, incident, told, ['bytes']);
 }
 
 function isTimes(

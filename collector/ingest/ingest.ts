@@ -5,7 +5,7 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type WebSocket } from 'ws';
-import { isLoopbackHost } from '../../common/address.ts';
+import { formatAddress, isLoopbackHost, parseAddress } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { Logger } from '../../common/log.ts';
 import { INGEST_PATH, MAX_MESSAGE_BYTES } from '../../common/protocol.ts';
@@ -168,6 +168,14 @@ export class Ingest {
       socket,
       from: addressOf(request),
       place: placeOf(request, this.#options.isTrustedProxy),
+      address: canonical(
+        clientAddress(
+          request.socket.remoteAddress,
+          request.headers['x-forwarded-for'],
+          this.#options.isTrustedProxy,
+        ),
+      ),
+      reachedAt: canonical(request.socket.localAddress),
       heartbeats: this.#heartbeats,
       work: this.#work,
       admit: (name, session) => this.#admit(name, session, request),
@@ -217,6 +225,12 @@ function ignoreError(): void {
 function placeOf({ socket, headers }: IncomingMessage, isTrusted: IsTrustedProxy): string {
   const client = clientAddress(socket.remoteAddress, headers['x-forwarded-for'], isTrusted);
   return isLoopbackHost(client ?? '') ? 'loopback' : sourceOf(client);
+}
+
+/** As addresses are written in messages: without a zone, and IPv4 as such. */
+function canonical(address: string | undefined): string | undefined {
+  const parsed = parseAddress(address?.replace(/%.*$/, '') ?? '');
+  return parsed && formatAddress(parsed);
 }
 
 function addressOf(request: IncomingMessage): string {

@@ -55,6 +55,9 @@ export interface SessionOptions {
   readonly from: string;
   /** Where the agent is, as far as that tells agents apart. */
   readonly place: string;
+  /** The address that it connects from, and the one of this machine that it connects to; undefined where a proxy hides it. */
+  readonly address?: string | undefined;
+  readonly reachedAt?: string | undefined;
   /** The agent whose certificate the peer has; undefined where none is asked for. */
   readonly certifiedAgent: string | undefined;
   /** What it presented. */
@@ -221,7 +224,7 @@ export class Session {
         if (this.#follower !== undefined) sharedViews.report(this.#follower, message);
         return;
       case 'follow-members':
-        if (this.#follower !== undefined) sharedViews.follow(this.#follower, message.cluster);
+        if (this.#follower !== undefined) sharedViews.follow(this.#follower, message.cluster, message.heads);
         return;
       case 'reports':
         this.#record(this.#hello, message.reports);
@@ -264,6 +267,8 @@ export class Session {
       agent: hello.agent,
       isBound: certifiedAgent !== undefined || this.#options.credential.kind !== 'shared',
       from: this.#options.place,
+      address: this.#options.address,
+      reachedAt: this.#options.reachedAt,
       send: (message) => this.#handOut(message),
     };
     this.#helloTimer.cancel();

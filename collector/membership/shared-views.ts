@@ -1,26 +1,32 @@
 /**
  * The view of each cluster, handed from the agents that read it at the source to all agents of the cluster.
  *
- * One agent's word makes nobody a member elsewhere. A view is handed out where an admin named its reader, or where two agents of
- * different nodes list the same addresses; until then it waits, and whoever can reads the source by itself. The readers go on
+ * One agent's word makes nobody a member elsewhere, unless the agent is on the head. A view is handed out where an admin named its
+ * reader, where two agents of different nodes list the same addresses, and to those whose raylet has its head where the reader is;
+ * until then it waits, and whoever can reads the source by itself. The readers go on
  * reading, and the others rest, because they are handed the view. Nothing is kept on disk: after a restart the readers send
  * their views again.
  */
 import { createHash } from 'node:crypto';
+import { isLoopbackHost } from '../../common/address.ts';
 import type { Logger } from '../../common/log.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { Clock, Timer } from '../../common/clock.ts';
-import type {
-  MembersReport,
-  MembersWanted,
-  SharedMember,
-  SharedMembersMessage,
+import {
+  NODES_KEY,
+  type MembersReport,
+  type MembersWanted,
+  type SharedMember,
+  type SharedMembersMessage,
 } from '../../common/shared-view.ts';
+import { NodeAddresses, type NodeEntry } from './node-addresses.ts';
 
 /** A reader that said nothing for so long is none any more. */
 export const REPORTER_SILENT_MS = 15_000;
 /** An agent is told no more often. */
 const HAND_OUT_INTERVAL_MS = 1000;
+/** The readers of a cluster are asked to read it now no more often. */
+const REFRESH_INTERVAL_MS = 1000;
 /** Clusters whose views are kept. */
 const MAX_CLUSTERS = 200;
 /** Clusters of which one agent may report, and which it may follow: it has a raylet or two, and a few groups of pods. */
@@ -40,6 +46,9 @@ export interface Follower {
   readonly isBound?: boolean;
   /** Where it connects from: one place for all addresses of loopback, or behind a proxy that is not trusted. */
   readonly from: string;
+  /** The address that it connects from, and the one of this machine that it connects to, as text; left out where not known. */
+  readonly address?: string | undefined;
+  readonly reachedAt?: string | undefined;
   /** Returns whether the message went out; a peer that does not read is told later. */
   readonly send: (message: SharedMembersMessage | MembersWanted) => boolean;
 }
@@ -55,8 +64,11 @@ export interface SharedView {
   readonly cluster: string;
   /** Who read it: `head`, or `head and w2`. */
   readonly reporter: string;
-  /** `named` and `confirmed` are handed out; `waiting` needs another agent that reads the same, or an admin who names the reader. */
-  readonly state: 'named' | 'confirmed' | 'waiting';
+  /**
+   * `named` and `confirmed` are handed out, and `head` to those whose raylet has its head where the reader is; `waiting` needs
+   * another agent that reads the same, or an admin who names the reader.
+   */
+  readonly state: 'named' | 'confirmed' | 'head' | 'waiting';
   readonly asOfMs: number;
   readonly members: readonly SharedMember[];
   readonly followers: number;
@@ -87,9 +99,18 @@ interface Cluster {
   isWaitingSaid: boolean;
   /** The members that each follower has been told. */
   readonly followers: Map<Follower, readonly SharedMember[] | undefined>;
+  /** Where the raylet of a follower's node has the head. */
+  readonly heads: Map<Follower, readonly string[]>;
+  /** From which address how many of the agents connect that report of it or follow it; undefined until it is asked for again. */
+  agentsAt: Map<string, number> | undefined;
   /** Runs until the next time that followers may be told. */
   pause: Timer | undefined;
   isNews: boolean;
+  /** Who waits for a view that is read after its question, and since when; they are told at once. */
+  readonly askers: Map<Follower, number>;
+  /** Runs until the readers may be asked again. */
+  refreshPause: Timer | undefined;
+  isRefreshDue: boolean;
 }
 
 interface SharedViewsOptions {
@@ -98,6 +119,8 @@ interface SharedViewsOptions {
   readonly metrics: Pick<CollectorMetrics, 'members' | 'membersAsOf'>;
   /** Whom an admin named, the preferred one first. */
   readonly reporters?: readonly NamedReporter[];
+  /** Whether an address is the unknown peer of an incident that is not resolved. */
+  readonly isUnknownPeer?: ((address: string) => boolean) | undefined;
 }
 
 export class SharedViews {
@@ -106,25 +129,38 @@ export class SharedViews {
   readonly #metrics: SharedViewsOptions['metrics'];
   readonly #reporters: readonly NamedReporter[];
   readonly #clusters = new Map<string, Cluster>();
+  readonly #nodes: NodeAddresses;
 
-  constructor({ clock, metrics, logger, reporters = [] }: SharedViewsOptions) {
+  constructor({ clock, metrics, logger, reporters = [], isUnknownPeer }: SharedViewsOptions) {
+    this.#nodes = new NodeAddresses({ clock, logger, isUnknownPeer });
     this.#clock = clock;
     this.#metrics = metrics;
     this.#logger = logger;
     this.#reporters = reporters;
   }
 
-  /** Hands the agent what is known of the cluster, now and from now on. */
-  follow(follower: Follower, key: string): void {
+  /** Hands the agent what is known of the cluster, now and from now on; said again, it asks for a view that is read from now on. */
+  follow(follower: Follower, key: string, heads: readonly string[] = []): void {
+    if (key === NODES_KEY) {
+      this.#nodes.follow(follower);
+      return;
+    }
     const cluster = this.#clusters.get(key) ?? this.#add(key);
-    if (cluster.followers.has(follower)) return;
-    this.#makeRoomFor(follower);
-    cluster.followers.set(follower, undefined);
-    this.#tell(key, cluster, follower);
+    const isNew = !cluster.followers.has(follower);
+    if (isNew) this.#makeRoomFor(follower);
+    if (isNew) cluster.followers.set(follower, undefined);
+    cluster.agentsAt = undefined;
+    cluster.heads.set(follower, heads);
+    if (isNew) this.#tell(key, cluster, follower);
+    else this.#refresh(key, cluster, follower);
   }
 
   /** Takes what an agent has read, and hands the view out where it counts. */
   report(follower: Follower, { cluster: key, ageMs, members }: MembersReport): void {
+    if (key === NODES_KEY) {
+      this.#nodes.report(follower, members);
+      return;
+    }
     const cluster = this.#clusterToReport(key, follower);
     if (cluster === undefined) return;
     const nowMs = this.#clock.monotonic();
@@ -140,11 +176,12 @@ export class SharedViews {
     const fingerprint = members === undefined && before ? before.fingerprint : fingerprintOf(listed);
     // Whoever changes its list gives the turn to those who agree.
     if (before?.fingerprint !== fingerprint) cluster.reports.delete(follower.agent);
+    if (before?.follower !== follower) cluster.agentsAt = undefined;
     cluster.reports.set(follower.agent, {
       follower,
       asOfMs: nowMs - ageMs,
       heardAtMs: nowMs,
-      members: listed,
+      members: before === undefined ? listed : sameOr(before, { members: listed }),
       fingerprint,
     });
     this.#accept(key, cluster);
@@ -153,15 +190,20 @@ export class SharedViews {
 
   /** The agent's connection has ended. */
   leave(follower: Follower): void {
+    this.#nodes.leave(follower);
     for (const [key, cluster] of this.#clusters) {
-      cluster.followers.delete(follower);
-      const { view, reports } = cluster;
+      // Before it is forgotten: whose view it was, and who rested on it.
+      const resting = [...cluster.followers.keys()].filter(
+        (other) => other !== follower && this.#viewFor(cluster, other)?.readers.includes(follower) === true,
+      );
+      dropFollower(cluster, follower);
+      const { reports } = cluster;
       if (reports.get(follower.agent)?.follower === follower) reports.delete(follower.agent);
-      if (view?.readers.includes(follower) === true) {
+      if (resting.length > 0) {
         // The next reader's view goes out at once: until then others may ask the source, too.
         cluster.pause?.cancel();
         cluster.pause = undefined;
-        for (const other of cluster.followers.keys()) other.send({ type: 'members-wanted', cluster: key });
+        for (const other of resting) other.send({ type: 'members-wanted', cluster: key });
       }
       this.#drop(key, cluster);
     }
@@ -170,8 +212,9 @@ export class SharedViews {
   views(): SharedView[] {
     // Views age by the monotonic clock, and people read when they are of by the wall clock.
     const aheadMs = this.#clock.now() - this.#clock.monotonic();
-    return [...this.#clusters].flatMap(([cluster, { view, reports, followers }]) => {
-      const shown = view ?? waitingView([...reports.values()]);
+    return [...this.#clusters].flatMap(([cluster, known]) => {
+      const { view, reports, followers } = known;
+      const shown = view ?? anyHeadView(known) ?? waitingView([...reports.values()]);
       if (shown === undefined) return [];
       const { reporter, state, asOfMs, members } = shown;
       return [
@@ -187,8 +230,14 @@ export class SharedViews {
     });
   }
 
+  /** What each agent says of the addresses of its node, and what counts of it. */
+  nodes(): NodeEntry[] {
+    return this.#nodes.nodes();
+  }
+
   stop(): void {
-    for (const { pause } of this.#clusters.values()) pause?.cancel();
+    this.#nodes.stop();
+    for (const cluster of this.#clusters.values()) cancelTimers(cluster);
     this.#clusters.clear();
   }
 
@@ -199,7 +248,7 @@ export class SharedViews {
       0,
       Math.max(0, followed.length - MAX_CLUSTERS_OF_AGENT + 1),
     )) {
-      cluster.followers.delete(follower);
+      dropFollower(cluster, follower);
       this.#drop(key, cluster);
     }
   }
@@ -227,8 +276,13 @@ export class SharedViews {
       disagreeSinceMs: undefined,
       isWaitingSaid: false,
       followers: new Map(),
+      heads: new Map(),
+      agentsAt: undefined,
       pause: undefined,
       isNews: false,
+      askers: new Map(),
+      refreshPause: undefined,
+      isRefreshDue: false,
     };
     this.#clusters.set(key, cluster);
     return cluster;
@@ -242,7 +296,8 @@ export class SharedViews {
     if (named === undefined && this.#mayAgreeAgain(cluster)) return;
     const view = named ?? confirmedView(reports);
     if (view === undefined) {
-      this.#sayThatItWaits(key, cluster);
+      if (anyHeadView(cluster) === undefined) this.#sayThatItWaits(key, cluster);
+      else this.#handOut(key, cluster);
       return;
     }
     if (cluster.isWaitingSaid)
@@ -277,6 +332,13 @@ export class SharedViews {
     return this.#reporters.some(
       (named) => named.agent === agent && (named.clusters === undefined || named.clusters.includes(key)),
     );
+  }
+
+  /** The view that counts for an agent, of readers that still read. */
+  #viewFor(cluster: Cluster, follower: Follower): AcceptedView | undefined {
+    const { view, reports } = cluster;
+    const isRead = view?.readers.every((reader) => reports.get(reader.agent)?.follower === reader) ?? false;
+    return isRead ? view : headView(cluster, follower);
   }
 
   #sayThatItWaits(key: string, cluster: Cluster): void {
@@ -333,11 +395,47 @@ export class SharedViews {
   /** Forgets a cluster of which there is nothing. */
   #drop(key: string, cluster: Cluster): void {
     if (isRead(cluster) || cluster.followers.size > 0) return;
-    cluster.pause?.cancel();
+    cancelTimers(cluster);
     this.#clusters.delete(key);
   }
 
+  /** Has the readers read the source now for a follower that has met somebody unknown, once a second for all of them. */
+  #refresh(key: string, cluster: Cluster, follower: Follower): void {
+    if (this.#viewFor(cluster, follower) === undefined) {
+      follower.send({ type: 'members-wanted', cluster: key });
+      return;
+    }
+    cluster.askers.set(follower, this.#clock.monotonic());
+    if (cluster.refreshPause !== undefined) {
+      cluster.isRefreshDue = true;
+      return;
+    }
+    this.#askReaders(key, cluster);
+  }
+
+  #askReaders(key: string, cluster: Cluster): void {
+    cluster.isRefreshDue = false;
+    const views = [...cluster.askers.keys()].map((asker) => this.#viewFor(cluster, asker));
+    const readers = new Set(views.flatMap((view) => view?.readers ?? []));
+    for (const reader of readers) reader.send({ type: 'members-wanted', cluster: key });
+    cluster.refreshPause = this.#clock.after(REFRESH_INTERVAL_MS, () => {
+      cluster.refreshPause = undefined;
+      if (cluster.isRefreshDue && cluster.askers.size > 0) this.#askReaders(key, cluster);
+    });
+  }
+
+  /** Tells those that asked before the view was read, without waiting for the next time that all are told. */
+  #answerAskers(key: string, cluster: Cluster): void {
+    for (const [asker, sinceMs] of cluster.askers) {
+      const view = this.#viewFor(cluster, asker);
+      if (view === undefined || view.asOfMs < sinceMs) continue;
+      cluster.askers.delete(asker);
+      this.#tell(key, cluster, asker);
+    }
+  }
+
   #handOut(key: string, cluster: Cluster): void {
+    this.#answerAskers(key, cluster);
     if (cluster.pause !== undefined) {
       cluster.isNews = true;
       return;
@@ -351,10 +449,10 @@ export class SharedViews {
   }
 
   /** The readers are not told what they read: they go on reading. */
-  #tell(key: string, { view, followers, reports }: Cluster, follower: Follower): void {
+  #tell(key: string, cluster: Cluster, follower: Follower): void {
+    const { followers, reports } = cluster;
+    const view = this.#viewFor(cluster, follower);
     if (view === undefined || view.readers.includes(follower)) return;
-    // Nobody renews it any more: it is for the source to say.
-    if (!view.readers.every((reader) => reports.get(reader.agent)?.follower === reader)) return;
     const { members } = view;
     const message: SharedMembersMessage = {
       type: 'members',
@@ -385,8 +483,62 @@ function makeRoomForPlace({ reports, view }: Cluster, newcomer: Follower): boole
   return false;
 }
 
+function cancelTimers({ pause, refreshPause }: Cluster): void {
+  pause?.cancel();
+  refreshPause?.cancel();
+}
+
 function placeOf({ agent, isBound, from }: Follower): string {
   return isBound === true ? `agent ${agent}` : from;
+}
+
+/**
+ * What the agent on the head itself reads, for a follower whose own raylet has its head there. Whoever speaks from the head's address
+ * can admit nodes to the cluster anyway, so its word needs no second one. An address from which several agents connect (a
+ * proxy, a node port) proves nothing.
+ */
+function headView(cluster: Cluster, follower: Follower): AcceptedView | undefined {
+  const heads = cluster.heads.get(follower) ?? [];
+  if (heads.length === 0) return undefined;
+  for (const report of cluster.reports.values()) {
+    const { address } = report.follower;
+    if (address === undefined || !isAtHead(address, follower, heads)) continue;
+    cluster.agentsAt ??= countAgents(cluster);
+    return cluster.agentsAt.get(address) === 1 ? viewOf('head', [report]) : undefined;
+  }
+  return undefined;
+}
+
+function anyHeadView(cluster: Cluster): AcceptedView | undefined {
+  for (const follower of cluster.followers.keys()) {
+    const view = headView(cluster, follower);
+    if (view !== undefined) return view;
+  }
+  return undefined;
+}
+
+/** Over loopback an agent is on this machine, which is the head where that is how the follower reaches it. */
+function isAtHead(address: string, { reachedAt }: Follower, heads: readonly string[]): boolean {
+  if (heads.includes(address)) return true;
+  return isLoopbackHost(address) && reachedAt !== undefined && heads.includes(reachedAt);
+}
+
+/** By address. An agent that reports and follows is one. */
+function countAgents({ reports, followers }: Cluster): Map<string, number> {
+  const agents = new Map<string, string | undefined>();
+  const reporting = [...reports.values()].map(({ follower }) => follower);
+  for (const { agent, address } of [...reporting, ...followers.keys()]) agents.set(agent, address);
+  const counts = new Map<string, number>();
+  for (const address of agents.values())
+    if (address !== undefined) counts.set(address, (counts.get(address) ?? 0) + 1);
+  return counts;
+}
+
+function dropFollower(cluster: Cluster, follower: Follower): void {
+  cluster.followers.delete(follower);
+  cluster.heads.delete(follower);
+  cluster.askers.delete(follower);
+  cluster.agentsAt = undefined;
 }
 
 function isRead({ reports, view }: Cluster): boolean {
@@ -413,7 +565,7 @@ function areDifferentNodes(a: Follower, b: Follower): boolean {
 }
 
 /** @param reports of the same addresses, one or two */
-function viewOf(state: 'named' | 'confirmed', reports: readonly Report[]): AcceptedView {
+function viewOf(state: 'named' | 'confirmed' | 'head', reports: readonly Report[]): AcceptedView {
   const [first, second] = reports;
   if (first === undefined) throw new Error('a view without a report');
   return {
@@ -460,8 +612,11 @@ function claimsOf({ addresses, ports, group }: SharedMember): string[] {
   ]);
 }
 
-/** The list that was handed out before, where the new one says the same. */
-function sameOr(before: AcceptedView, { members }: AcceptedView): readonly SharedMember[] {
+/** The list that was there before, where the new one says the same. */
+function sameOr(
+  before: Pick<Report, 'members'>,
+  { members }: Pick<Report, 'members'>,
+): readonly SharedMember[] {
   return before.members === members || JSON.stringify(before.members) === JSON.stringify(members)
     ? before.members
     : members;

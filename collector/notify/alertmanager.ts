@@ -43,11 +43,12 @@ export function createAlertmanagerNotifier(options: AlertmanagerOptions): Notifi
     'content-type': 'application/json',
     ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
   };
-  /** Its clock minus our monotonic one, as its last answer told: setting our wall clock must not end its alerts. */
+  /** Its clock minus our `steadyMs`, as its last answer told: setting our wall clock must not end its alerts. */
   let aheadMs: number | undefined;
+  const steadyMs = (): number => clock.monotonic() + clock.pausedMs();
   const itsTimeMs = (): number => {
     const nowMs = clock.now();
-    const itsMs = aheadMs === undefined ? nowMs : clock.monotonic() + aheadMs;
+    const itsMs = aheadMs === undefined ? nowMs : steadyMs() + aheadMs;
     return isGoodFor(itsMs, nowMs) ? nowMs : itsMs;
   };
   const deliver = async (toAlerts: ToAlerts, signal: AbortSignal): Promise<Delivery> => {
@@ -60,7 +61,7 @@ export function createAlertmanagerNotifier(options: AlertmanagerOptions): Notifi
         return { outcome: 'retry', reason: 'the answer was a page, not that of Alertmanager' };
       }
       const isFirst = aheadMs === undefined;
-      aheadMs = result.dateMs === undefined ? undefined : result.dateMs - clock.monotonic();
+      aheadMs = result.dateMs === undefined ? undefined : result.dateMs - steadyMs();
       // By the first answer it may show that what was sent is over by its clock.
       if (!isFirst || isGoodFor(itsTimeMs(), nowMs)) return { outcome: 'delivered' };
     }

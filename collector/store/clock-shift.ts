@@ -5,8 +5,13 @@
  */
 import type { Queries } from './queries.ts';
 
-/** The longest time that a setting may look back, in ms: a resolved incident opens again, an hour's messages are counted. */
-const LOOK_BACK_MS = 31 * 86_400_000;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+/** How far back the settings may look: at a resolved incident that opens again, and at what burst with it. */
+const INCIDENT_LOOK_BACK_MS = 31 * DAY_MS;
+const STORY_LOOK_BACK_MS = 2 * DAY_MS;
+/** The flood guard counts the messages of an hour. */
+const MESSAGE_LOOK_BACK_MS = 2 * HOUR_MS;
 /** Of an incident, as JSON keeps them. */
 const INCIDENT_TIMES = ['openedMs', 'reopenedMs', 'lastReportMs', 'acknowledgedMs', 'resolvedMs'];
 
@@ -16,30 +21,38 @@ const INCIDENT_TIMES = ['openedMs', 'reopenedMs', 'lastReportMs', 'acknowledgedM
  * @param beforeMs what it showed just before
  */
 export function shiftTimes(queries: Queries, byMs: number, beforeMs: number): void {
-  const sinceMs = beforeMs - LOOK_BACK_MS;
-  const statements: readonly (readonly [sql: string, times: readonly string[], isRecent: boolean])[] = [
-    ['UPDATE agents SET', ['last_seen_ms', 'stopped_ms'], false],
-    ['UPDATE enrolments SET', ['expires_ms'], false],
-    ['UPDATE tellings SET', ['due_ms'], false],
-    ['UPDATE stories SET', ['began_ms'], true],
-    ['UPDATE latest_stories SET', ['began_ms'], true],
-    ['UPDATE outbox SET', ['created_ms', 'next_attempt_ms'], true],
+  const incidentTimes = INCIDENT_TIMES.map((time) => `'$.${time}', incident ->> '$.${time}' + :by`);
+  // A time that does not exist stays null.
+  const statements: readonly (readonly [sql: string, lookBackMs: number])[] = [
+    [
+      `UPDATE agents SET last_seen_ms = max(0, last_seen_ms + :by), stopped_ms = max(0, stopped_ms + :by)`,
+      Infinity,
+    ],
+    ['UPDATE enrolments SET expires_ms = max(0, expires_ms + :by)', Infinity],
+    [
+      `UPDATE tellings SET due_ms = max(0, due_ms + :by), told = json_set(told, '$.atMs', told ->> '$.atMs' + :by)`,
+      Infinity,
+    ],
+    ['UPDATE stories SET began_ms = began_ms + :by WHERE began_ms > :since', STORY_LOOK_BACK_MS],
+    ['UPDATE latest_stories SET began_ms = began_ms + :by WHERE began_ms > :since', STORY_LOOK_BACK_MS],
+    [
+      `UPDATE outbox SET created_ms = created_ms + :by, next_attempt_ms = max(0, next_attempt_ms + :by)
+       WHERE state = 'pending' OR created_ms > :since`,
+      MESSAGE_LOOK_BACK_MS,
+    ],
+    [
+      `UPDATE incidents SET last_report_ms = last_report_ms + :by,
+         incident = json_set(incident, ${incidentTimes.join(', ')})
+       WHERE state <> 'resolved' OR last_report_ms > :since`,
+      INCIDENT_LOOK_BACK_MS,
+    ],
   ];
-  for (const [update, times, isRecent] of statements) {
-    const [first = ''] = times;
-    const where = isRecent ? ` WHERE ${first} > ?` : '';
-    // A time that does not exist stays null.
-    const sets = times.map((time) => `${time} = max(0, ${time} + ?)`).join(', ');
-    queries.run(`${update} ${sets}${where}`, [...times.map(() => byMs), ...(isRecent ? [sinceMs] : [])]);
+  for (const [sql, lookBackMs] of statements) {
+    const values: number[] = [];
+    const positional = sql.replaceAll(/:(by|since)\b/g, (_match, name) => {
+      values.push(name === 'by' ? byMs : beforeMs - lookBackMs);
+      return '?';
+    });
+    queries.run(positional, values);
   }
-  queries.run(
-    "UPDATE tellings SET told = json_set(told, '$.atMs', told ->> '$.atMs' + ?) WHERE told IS NOT NULL",
-    [byMs],
-  );
-  const moved = INCIDENT_TIMES.map((time) => `'$.${time}', incident ->> '$.${time}' + ?`).join(', ');
-  queries.run(
-    `UPDATE incidents SET last_report_ms = last_report_ms + ?, incident = json_set(incident, ${moved})
-     WHERE state <> 'resolved' OR last_report_ms > ?`,
-    [byMs, ...INCIDENT_TIMES.map(() => byMs), sinceMs],
-  );
 }

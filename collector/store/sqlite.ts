@@ -219,6 +219,18 @@ class SqliteStore implements Store {
     return this.#queries.number("SELECT COUNT(*) AS value FROM incidents WHERE state <> 'resolved'", []);
   }
 
+  hasUnresolvedPeer(address: string): boolean {
+    const found = this.#queries.number(
+      `SELECT EXISTS (
+         SELECT 1 FROM incidents WHERE state <> 'resolved' AND json_extract(incident, '$.peer') = ?
+           AND json_extract(incident, '$.kind') IN
+             ('unexpected-peer', 'unexpected-destination', 'former-member', 'not-ray', 'scan', 'volume')
+           AND json_extract(incident, '$.fingerprint') NOT LIKE '%-attempt"%') AS value`,
+      [address],
+    );
+    return found === 1;
+  }
+
   unresolvedOf(agent: string, limit: number): number {
     return this.#queries.number(
       `SELECT COUNT(*) AS value FROM

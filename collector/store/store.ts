@@ -102,6 +102,8 @@ export interface Highlight {
   readonly state: FlowState | null;
   readonly severity: Severity;
   readonly dataBytes: number;
+  /** The address of the connection's end that is on the node, where the agent tells: the peer itself may run an agent. */
+  readonly ownAddress?: string;
   /** What the agent says, fit to be shown: with the agent's name, on one line, cut. */
   readonly text: string;
 }
@@ -252,6 +254,11 @@ export interface Store {
   updateIncident(incident: Incident): void;
   incident(id: string): Incident | undefined;
   unresolvedCount(): number;
+  /**
+   * Whether an incident that is not resolved accuses this address, as an unknown peer or a destination. Attempts that nobody
+   * answered accuse nobody: anybody can send them in any name.
+   */
+  hasUnresolvedPeer(address: string): boolean;
   /** Unresolved incidents that an agent's report opened; counts no further than to `limit`. */
   unresolvedOf(agent: string, limit: number): number;
   /** The least of those by severity, then by bytes, then the oldest; overflows and those of several agents left out. */

@@ -54,7 +54,7 @@ describe('Agent', () => {
       findRaylets: () => Promise.resolve([]),
       localAddresses: () => ['10.0.0.1'],
       ...noProcesses,
-      rayletSockets: () => Promise.resolve(sockets),
+      rayletSockets: () => Promise.resolve([...sockets]),
       createId: () => `anomaly-${++ids}`,
       random: () => 0.5,
       onAnomaly: (anomaly) => durable.push(anomaly),

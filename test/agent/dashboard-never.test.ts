@@ -1,5 +1,11 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import {
+  savedMembersSchema,
+  type MembersStore,
+  type SavedMembers,
+} from '../../agent/detect/known-members.ts';
 import { DEFAULT_TIMES } from '../../rules/membership.ts';
+import { sampleRaylet } from '../support/sample-raylet.ts';
 import { HEAD, OTHER_WORKER, WorkerAgent, WORKER } from '../support/worker-agent.ts';
 
 const MINUTE_S = 60;
@@ -171,5 +177,61 @@ describe('an agent that stops before it has seen a list of the members', () => {
     expect(worker.reports[0]?.message).toContain(
       `2 peers may be members (${NEIGHBOUR}, ${OTHER_WORKER}): the agent stops, and does not report what they did`,
     );
+  });
+});
+
+describe('an agent that is restarted while nothing answers', () => {
+  const DAY_MS = 86_400_000;
+
+  /** What an agent keeps that has seen the list of its cluster; the clock goes on from there. */
+  async function before(aheadMs = 0) {
+    let saved: SavedMembers | undefined;
+    const membersStore: MembersStore = {
+      load: () => saved && savedMembersSchema.parse(JSON.parse(JSON.stringify(saved))),
+      save: (members) => (saved = members),
+    };
+    const after = await WorkerAgent.start({ isDashboardThere: true, membersStore });
+    after.clock.step(aheadMs);
+    await after.pass(20);
+    await after.stop();
+    return { after, membersStore };
+  }
+
+  it('begins with its last list: members are members, and who is none is reported as ever', async () => {
+    const worker = await WorkerAgent.start(await before());
+    await worker.pass(30, (second) => {
+      if (second % 10 === 0) worker.exchange(OTHER_WORKER);
+      if (second % 10 === 5) worker.exchange(WORKER, OTHER_WORKER);
+    });
+    expect(worker.told).toEqual([]);
+    worker.open(NEIGHBOUR);
+    await worker.pass(12);
+    expect(worker.told).toEqual([`unexpected-peer critical ${NEIGHBOUR}`]);
+    await worker.stop();
+  });
+
+  it.each([0, -6, 6])('says that the list is stale, with the wall clock %d hours ahead', async (hours) => {
+    const { after, membersStore } = await before(hours * 3_600_000);
+    after.clock.advance(MINUTE_S * 1000 * 10);
+    const worker = await WorkerAgent.start({ after, membersStore });
+    await worker.pass(15);
+    expect(worker.told).toEqual(['stale-membership warning']);
+    await worker.stop();
+  });
+
+  it.each([
+    ['older than lists are kept', DAY_MS + 1, HEAD],
+    ['of another cluster', 1000, '10.77.0.200'],
+  ])('does not take a list that is %s: the membership is not known then', async (_what, ageMs, head) => {
+    const { after, membersStore } = await before();
+    after.clock.advance(ageMs);
+    const raylets = [
+      sampleRaylet({ nodeAddress: WORKER, objectManagerPort: 43_800, gcsAddress: `${head}:6379` }),
+    ];
+    const worker = await WorkerAgent.start({ after, membersStore, raylets });
+    worker.exchange(OTHER_WORKER);
+    await worker.pass(3 * MINUTE_S);
+    expect(worker.told).toEqual(['unknown-membership warning']);
+    await worker.stop();
   });
 });

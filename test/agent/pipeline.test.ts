@@ -182,6 +182,91 @@ describe('Pipeline', () => {
     ]);
   });
 
+  describe('with a watched dashboard', () => {
+    const DASHBOARD = '10.0.0.1:8265';
+    const toDashboard = (to: readonly string[] = ['object-manager', 'dashboard']): Ruleset =>
+      new Ruleset({
+        rules: [sampleRule({ to: [...to] })],
+        services: new Map<string, ServicePorts>([
+          ['object-manager', 'auto'],
+          ['dashboard', 'auto'],
+        ]),
+        groups: new Map(),
+      });
+
+    it.each([
+      ['the dashboard a minute after it counts as a member no more', DASHBOARD, 85, []],
+      ['the dashboard later', DASHBOARD, 95, ['former-member']],
+      ['an object manager at once', NODE, 35, ['former-member']],
+    ])('lets a node that has left talk to %s', (_title, to, seconds, kinds) => {
+      pipeline.setPolicy({ ruleset: toDashboard(), membership });
+      provider.publish({ ...membersView('10.0.0.1'), ended: ['10.0.0.2'] });
+      pipeline.membershipChanged();
+      sendHandshake(pipeline, { from: '10.0.0.2:5000', to, time: START + seconds });
+      expect(anomalies.map(({ kind }) => kind)).toEqual(kinds);
+    });
+
+    it('reports the conversation with the dashboard that a node which has left goes on with', () => {
+      pipeline.setPolicy({ ruleset: toDashboard(), membership });
+      provider.publish({ ...membersView('10.0.0.1'), ended: ['10.0.0.2'] });
+      pipeline.membershipChanged();
+      sendHandshake(pipeline, { from: '10.0.0.2:5000', to: DASHBOARD, time: START + 60 });
+      pipeline.tick((START + 61) * 1000);
+      expect(anomalies).toEqual([]);
+      sendPacket(pipeline, {
+        from: '10.0.0.2:5000',
+        to: DASHBOARD,
+        flags: 'ack',
+        payloadLength: 10,
+        time: START + 95,
+      });
+      pipeline.tick((START + 95) * 1000);
+      expect(anomalies).toMatchObject([{ kind: 'former-member' }]);
+    });
+
+    it('lets nobody talk to it who was no member, or whom the rules never allowed', () => {
+      pipeline.setPolicy({ ruleset: toDashboard(['object-manager']), membership });
+      provider.publish({ ...membersView('10.0.0.1'), ended: ['10.0.0.2'] });
+      pipeline.membershipChanged();
+      sendHandshake(pipeline, { from: '10.0.0.2:5000', to: DASHBOARD, time: START + 35 });
+      sendHandshake(pipeline, { from: '192.0.2.9:5000', to: DASHBOARD, time: START + 35 });
+      expect(anomalies).toHaveLength(2);
+    });
+
+    it("makes no anomaly of this program's own question, also once its socket is gone", () => {
+      let isOpen = true;
+      const own = new Pipeline({
+        node: 'w1',
+        policy: { ruleset: toDashboard(['object-manager']), membership },
+        maxFlows: 1024,
+        countOnOneInterface: true,
+        createId: () => 'anomaly',
+        interfaceName: () => undefined,
+        reportAnomaly: (anomaly, phase) => anomalies.push({ ...anomaly, phase }),
+        reportFlow: (report) => flows.push(report),
+        reportEvidence: () => {},
+        wantPackets: () => {},
+        processes: {
+          isLocal: (end) => end.w3 === address('10.0.0.2').w3,
+          isOwn: ({ localPort }) => isOpen && localPort === 5000,
+          find: () => Promise.resolve(undefined),
+        },
+      });
+      sendHandshake(own, { from: '10.0.0.2:5000', to: DASHBOARD, time: START });
+      isOpen = false;
+      own.membershipChanged();
+      expect(anomalies).toEqual([]);
+      // Another program of this node, and what is no dashboard.
+      sendHandshake(own, { from: '10.0.0.2:5001', to: DASHBOARD, time: START });
+      sendHandshake(own, { from: '10.0.0.2:5000', to: '192.0.2.9:43800', time: START });
+      expect(anomalies.map(({ flow }) => `${flow?.source.port} ${flow?.destination.port}`)).toEqual([
+        '5001 8265',
+        '5000 43800',
+      ]);
+      own.end(START * 1000);
+    });
+  });
+
   it('watches an endpoint outside the cluster that the raylet connected to, whatever its port', () => {
     sendHandshake(pipeline, { from: '10.0.0.1:5000', to: '192.0.2.9:7777', time: START });
     expect(anomalies).toEqual([]);

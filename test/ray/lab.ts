@@ -221,10 +221,12 @@ export class Lab {
       size: bytes,
       seed: index + 1,
     }));
-    const said = await this.python(driverOn, 'transfer.py', this.#gcsAddress(), JSON.stringify(plan));
-    const moved = transfers.reduce((sum, { to }) => sum + to.length, 0);
+    const driver = join(RAYLAB_FOLDER, 'drivers', 'transfer.py');
+    const words = ['python', driver, this.#gcsAddress(), JSON.stringify(plan)];
+    const said = await this.exec(driverOn, 'sh', '-c', 'exec "$@" 2>&1', 'move', ...words);
+    const count = transfers.reduce((sum, { to }) => sum + to.length, 0);
     const arrived = said.split('"asked"').length - 1;
-    if (arrived !== moved) throw new Error(`Ray moved ${arrived} of ${moved} objects: ${said}`);
+    if (arrived !== count) throw new Error(`Ray moved ${arrived} of ${count} objects: ${said}`);
   }
 
   /**

@@ -50,7 +50,7 @@ describe('a cluster with random ports, all its services watched', () => {
   });
   afterAll(async () => {
     console.log(unknownPeers?.summary());
-    console.log(watch?.incidents().join('\n'));
+    console.log([...(watch?.incidents() ?? []), ...(watch?.warnings() ?? [])].join('\n'));
     await watch?.stop();
     await lab?.down();
   });
@@ -145,7 +145,7 @@ describe('a cluster whose workers know the head by name and cannot reach its das
   });
   afterAll(async () => {
     console.log(unknownPeers?.summary());
-    console.log(watch?.incidents().join('\n'));
+    console.log([...(watch?.incidents() ?? []), ...(watch?.warnings() ?? [])].join('\n'));
     await watch?.stop();
     await lab?.down();
   });

@@ -128,9 +128,11 @@ export class Watch {
     return Date.now();
   }
 
-  /** What an agent wrote to its log since it was started. */
-  log(host: HostName): readonly string[] {
-    return this.#agents.get(host)?.stderr ?? [];
+  /** The warnings and errors in the logs of all agents. */
+  warnings(): string[] {
+    return [...this.#former, ...this.#agents.values()].flatMap(({ stderr }) =>
+      stderr.filter((line) => !/"level":[123]0/.test(line) && !line.includes('a secret can be read')),
+    );
   }
 
   /** What the collector said of incidents since it was started. */

@@ -37,6 +37,55 @@ describe('loadRules', () => {
     expect(fingerprint).toBe(createHash('sha256').update(text).digest('hex'));
   });
 
+  it.each(['ray_head', '_ray._tcp.example', 'ray_head_1.my_net.example.', 'a-b_c', 'x_'])(
+    'takes the host name %s',
+    async (name) => {
+      const text = `${allow('nodes')}groups: { g: { hosts: ['${name}'] }, h: { dns: '${name}' } }\n`;
+      const { diagnostics } = await loadRules(await write('rules.yaml', text), { clock });
+      expect(diagnostics).toEqual([]);
+    },
+  );
+
+  it.each([
+    ['::ffff:10.0.0.1', '`::ffff:10.0.0.1` is IPv4 written as IPv6; write `10.0.0.1`'],
+    ['::ffff:10.0.0.0/104', '`::ffff:10.0.0.0/104` is IPv4 written as IPv6; write `10.0.0.0/8`'],
+    ['::ffff:a00:0/104', '`::ffff:a00:0/104` is IPv4 written as IPv6; write `10.0.0.0/8`'],
+  ])('says of %s what to write, wherever it stands', async (address, expected) => {
+    for (const source of [`cidr: ['${address}']`, `hosts: ['${address}']`, `dns: '${address}'`]) {
+      const text = `${allow('nodes')}groups: { g: { ${source} } }\n`;
+      const { diagnostics } = await loadRules(await write('rules.yaml', text), { clock });
+      expect(diagnostics.map(({ message }) => message)).toEqual([expect.stringContaining(expected)]);
+    }
+  });
+
+  it.each(['a.YAML', 'a.YML', 'a.Yaml', 'a.yMl'])('reads %s of a folder', async (name) => {
+    await write(name, allow('nodes'));
+    const { ruleset, diagnostics } = await loadRules(folder, { clock });
+    expect(diagnostics).toEqual([]);
+    expect(ruleset?.rules.map((rule) => rule.name)).toEqual(['nodes']);
+  });
+
+  it('warns of what it does not read in a folder, by its name', async () => {
+    const names = ['b.json', 'c.yaml.bak', 'd.yaml~', 'e.yml.txt', 'f.yaml.disabled', 'rules.toml'];
+    await write('a.yaml', allow('nodes'));
+    for (const name of [...names, 'LICENSE', 'notes.md', 'allowlist.schema.json', '.a.yaml.swp'])
+      await write(name, 'x');
+    await mkdir(join(folder, 'more'));
+    const { ruleset, diagnostics } = await loadRules(folder, { clock });
+    expect(ruleset?.rules).toHaveLength(1);
+    expect(diagnostics).toEqual([
+      {
+        file: folder,
+        line: 0,
+        column: 0,
+        length: 0,
+        severity: 'warning',
+        message:
+          'not read: b.json, c.yaml.bak, d.yaml~, e.yml.txt, f.yaml.disabled and 2 more; only files that end in .yaml or .yml are',
+      },
+    ]);
+  });
+
   it('joins the YAML files of a folder in the order of their names', async () => {
     await write('20-users.yml', `${allow('users', 'notebooks', 'metrics')}services: { metrics: 9100 }\n`);
     await write('10-nodes.yaml', `${allow('nodes')}groups: { notebooks: { cidr: [10.20.0.0/24] } }\n`);

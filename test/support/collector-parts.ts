@@ -16,6 +16,7 @@ import { Silences } from '../../collector/incident/silences.ts';
 import type { IncidentEvent } from '../../collector/incident/tally.ts';
 import type { Timing } from '../../collector/incident/timing.ts';
 import { createCollectorMetrics } from '../../collector/metrics.ts';
+import { StoreClock } from '../../collector/store-clock.ts';
 import { StoreHealth } from '../../collector/store/health.ts';
 import { openSqliteStore } from '../../collector/store/sqlite.ts';
 import type { Incident, Notification, Store } from '../../collector/store/store.ts';
@@ -45,17 +46,32 @@ export interface PartsOptions
   /** One in memory when not given. */
   readonly store?: Store;
   readonly audiences?: readonly Audience[];
+  /** What the wall clock shows at first. */
+  readonly startMs?: number;
   readonly limits?: Partial<GroupingLimits>;
 }
 
 export async function openParts(options: PartsOptions = {}) {
   const { audiences = [{ name: 'ops', minimumSeverity: 'info' }] } = options;
-  const clock = new FakeClock();
+  const moved = new FakeClock(options.startMs);
   const metrics = createCollectorMetrics();
   const logger = silentLogger;
   const { store = await openSqliteStore(':memory:') } = options;
-  const health = new StoreHealth({ store, clock, logger, metrics });
+  const health = new StoreHealth({ store, clock: moved, logger, metrics });
   const { guard } = health;
+  const storeClock = new StoreClock({
+    clock: moved,
+    store,
+    guard,
+    logger,
+    metrics,
+    shifted: () => stories.load(),
+    resumed: () => {
+      recorder.resume();
+      fleet.resume();
+    },
+  });
+  const { clock } = storeClock;
   const events: IncidentEvent[] = [];
   const silences = new Silences({ store, clock, metrics });
   const {
@@ -85,6 +101,7 @@ export async function openParts(options: PartsOptions = {}) {
     toStore: (_agent, report) => report,
     inOurTime: (agent, anomaly) => clocks.inOurTime(agent, anomaly),
     maxQuietMs: 28_800_000,
+    compareClocks: storeClock.compare,
     onCommit: (happened) => events.push(...happened),
     ...options,
     limits: { ...TEST_LIMITS, ...options.limits },
@@ -121,7 +138,7 @@ export async function openParts(options: PartsOptions = {}) {
     events,
   };
   const refusals = new Refusals({ clock, metrics, logger });
-  return { clock, metrics, logger, refusals, silences, mutedBy, ...told };
+  return { clock: moved, storeClock, metrics, logger, refusals, silences, mutedBy, ...told };
 }
 
 export function sampleIncident(changes: Partial<Incident> = {}): Incident {

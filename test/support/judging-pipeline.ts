@@ -2,6 +2,7 @@
 import { Frame } from '../../agent/capture/source.ts';
 import { LINKTYPE_ETHERNET } from '../../agent/decode/link-type.ts';
 import { Membership } from '../../agent/membership/membership.ts';
+import type { NodeAddresses } from '../../agent/membership/node-addresses.ts';
 import { Pipeline } from '../../agent/pipeline.ts';
 import type { Clock } from '../../common/clock.ts';
 import type { Anomaly } from '../../common/event.ts';
@@ -22,6 +23,8 @@ interface JudgingOptions extends Partial<Omit<PipelineOptions, 'policy' | 'repor
   readonly trustedTunnels?: readonly TrustedTunnel[];
   /** Where workers listen, which members may reach, too; nowhere when left out. */
   readonly workers?: ServicePorts;
+  /** Further addresses of nodes, as their agents say. */
+  readonly nodeAddresses?: NodeAddresses;
 }
 
 export interface JudgingPipeline {
@@ -37,12 +40,14 @@ export async function openPipeline({
   services = 'auto',
   trustedTunnels = [],
   workers,
+  nodeAddresses,
   ...options
 }: JudgingOptions): Promise<JudgingPipeline> {
   const anomalies: Anomaly[] = [];
   const membership = new Membership({
     providers: new Map([['cluster', [new FakeProvider(membersView(...members))]]]),
     clock,
+    nodeAddresses,
   });
   await membership.start();
   const ruleset = new Ruleset({

@@ -14,6 +14,8 @@ export interface Contact {
   readonly bytes?: number;
   readonly count?: number;
   readonly message?: string;
+  /** Which end is the reporting node's. */
+  readonly localEnd?: Anomaly['localEnd'];
   /** Tells activities of one peer apart. */
   readonly visit?: number;
 }
@@ -30,6 +32,7 @@ export function contactOf({
   count = 1,
   message = `${peer} is unexpected`,
   visit = 1,
+  localEnd,
 }: Contact): Anomaly {
   const { flow, ...rest } = sampleAnomaly(1);
   if (flow === null) throw new Error('the sample has a flow');
@@ -57,6 +60,7 @@ export function contactOf({
     count,
     bytes,
     message,
+    ...(localEnd === undefined ? {} : { localEnd }),
   };
 }
 

@@ -33,6 +33,8 @@ export class WatchedAgent {
   readonly clock = new FakeClock();
   readonly source = new FakeSource();
   sockets: readonly ProcessSocket[] = [];
+  /** What DNS answers, where the members come from there. */
+  addresses: readonly string[] = [NODE_ADDRESS, '10.0.0.2'];
   /** Whether the disk refuses reports. */
   isDiskFull = false;
   #folder = '';
@@ -128,7 +130,7 @@ export class WatchedAgent {
       isLocal: (address) => formatAddress(address) === NODE_ADDRESS,
       find: find ?? (() => Promise.resolve(undefined)),
     };
-    const records = [NODE_ADDRESS, '10.0.0.2'].map((address) => ({ address, ttlSeconds: 5 }));
+    const records = () => this.addresses.map((address) => ({ address, ttlSeconds: 5 }));
     let ids = 0;
     this.#agent = await Agent.start(
       { node: 'w1', ruleset, maxFlows },
@@ -137,12 +139,12 @@ export class WatchedAgent {
         logger: silentLogger,
         fetch: () => Promise.reject(new Error('no network here')),
         resolve: () => Promise.reject(new Error('no names here')),
-        lookUpRecords: () => Promise.resolve({ ipv4: records, ipv6: [] }),
+        lookUpRecords: () => Promise.resolve({ ipv4: records(), ipv6: [] }),
         findRaylets: () => Promise.resolve([]),
         localAddresses: () => [NODE_ADDRESS],
         ...noProcesses,
         processes,
-        rayletSockets: () => Promise.resolve(this.sockets),
+        rayletSockets: () => Promise.resolve([...this.sockets]),
         createId: () => `anomaly-${++ids}`,
         random: () => 0.5,
         onAnomaly: () => {},

@@ -4,8 +4,11 @@ import type { ErrorCode } from '../../../common/errors.ts';
 
 /** The most bytes of one frame that a file may hold: the largest snap length of tcpdump and Wireshark. */
 export const MAX_CAPTURED_BYTES = 262_144;
-/** The most bytes of any record that is read as a whole. Longer ones are skipped piece by piece, or refused. */
-export const MAX_RECORD_BYTES = 1024 * 1024;
+/**
+ * The most bytes of any record that is read as a whole, as in libpcap: comments and secrets of a packet's block may be long.
+ * Longer ones are skipped piece by piece, or refused.
+ */
+export const MAX_RECORD_BYTES = 16 * 1024 * 1024;
 
 /**
  * A parser for one capture file. It is handed the bytes in order, in pieces cut anywhere, and keeps what it must
@@ -17,10 +20,11 @@ export interface CaptureFormat {
   /**
    * Delivers every frame that is whole within `[start, end)` of the view.
    *
+   * @param isEnd whether the file ends at `end`
    * @returns where the first record starts that is not whole yet: the next call begins with it
    * @throws CaptureFault when the bytes are wrong; all frames before have been delivered
    */
-  parse(view: DataView, start: number, end: number, sink: FrameSink): number;
+  parse(view: DataView, start: number, end: number, sink: FrameSink, isEnd: boolean): number;
   /**
    * To be called at the end of the file.
    *

@@ -1,6 +1,7 @@
 /**
  * A capture file as a packet source: classic pcap or pcapng, plain or packed with gzip or zstd, from a path or from standard
- * input. A file of any size takes the same MiB or two: one buffer, one view of it, and parsing in place.
+ * input. A file of any size takes the same MiB or two: one buffer, one view of it, and parsing in place. Only a longer
+ * record takes more, as its bytes come.
  */
 import { open } from 'node:fs/promises';
 import { FileBytes, PipeBytes, StreamBytes, ToldBytes, type ByteSource } from './byte-source.ts';
@@ -20,8 +21,10 @@ const STDIN_PATHS: ReadonlySet<string> = new Set(['-', '/dev/stdin']);
  */
 const READ_BYTES = 512 * 1024;
 
+/** Records are shorter than 1 MiB, nearly always: one of them, and a read after it. */
+const BUFFER_BYTES = 1024 * 1024 + READ_BYTES;
 /** The longest record, and a read after it. */
-const BUFFER_BYTES = MAX_RECORD_BYTES + READ_BYTES;
+const LARGEST_BUFFER_BYTES = MAX_RECORD_BYTES + READ_BYTES;
 
 /** Bytes that tell the format. */
 const MAGIC_LENGTH = 4;
@@ -57,6 +60,8 @@ class CaptureFile implements PacketSource {
   #input: ByteSource | undefined = undefined;
   #format: CaptureFormat | undefined = undefined;
   #isStopped = false;
+  /** Delivers the frames that are there, where nothing more will come. */
+  #deliverRest = (): void => {};
 
   constructor(path: string, { stdin, onRead }: CaptureFileOptions) {
     this.#path = path;
@@ -130,23 +135,36 @@ class CaptureFile implements PacketSource {
     return length;
   }
 
-  async #readRecords(buffer: Uint8Array, headLength: number, sink: FrameSink): Promise<void> {
-    const { view, format } = { view: viewOf(buffer), format: this.#format };
+  async #readRecords(firstBuffer: Uint8Array, headLength: number, sink: FrameSink): Promise<void> {
+    const format = this.#format;
     if (format === undefined) return;
+    let buffer = firstBuffer;
+    let view = viewOf(buffer);
     let end = headLength;
     /** Where the buffer's first byte stands in the file. */
     let bufferOffset = 0;
     try {
-      while (!this.#isStopped) {
-        const next = format.parse(view, 0, end, sink);
-        sink.blockEnd();
+      const deliver = (isEnd: boolean): void => {
+        const before = format.packets;
+        const next = format.parse(view, 0, end, sink, isEnd);
+        if (!isEnd || format.packets > before) sink.blockEnd();
         buffer.copyWithin(0, next, end);
         end -= next;
         bufferOffset += next;
+      };
+      this.#deliverRest = () => deliver(true);
+      while (!this.#isStopped) {
+        deliver(false);
+        const size = sizeFor(end, buffer.length);
+        if (size !== buffer.length) {
+          buffer = resized(buffer, end, size);
+          view = viewOf(buffer);
+        }
         const filled = await this.#fill(buffer, end, end + 1);
         if (filled === end) break;
         end = filled;
       }
+      if (!this.#isStopped) deliver(true);
       if (!this.#isStopped) format.finish(view, 0, end);
     } catch (error) {
       if (!(error instanceof CaptureFault)) throw error;
@@ -175,6 +193,7 @@ class CaptureFile implements PacketSource {
       return (await this.#input?.read(target)) ?? 0;
     } catch (error) {
       if (this.#isStopped) return 0;
+      this.#deliverRest();
       if (!(error instanceof PlasmawatchError)) throw unreadable(this.#subject, error);
       const place = `after packet ${this.#format?.packets ?? 0}`;
       throw new PlasmawatchError(error.code, `${this.#subject}: ${error.message} (${place})`, {
@@ -184,6 +203,22 @@ class CaptureFile implements PacketSource {
       });
     }
   }
+}
+
+/**
+ * The size of the buffer for the next read: twice as large where a record fills it, so that what a record only claims to be
+ * takes no memory; as at first where the rest of a long record is no more than usual.
+ */
+function sizeFor(usedBytes: number, sizeBytes: number): number {
+  if (usedBytes === sizeBytes) return Math.min(sizeBytes * 2, LARGEST_BUFFER_BYTES);
+  return usedBytes <= READ_BYTES ? BUFFER_BYTES : sizeBytes;
+}
+
+/** A buffer of this size with the first bytes of another one. */
+function resized(buffer: Uint8Array, usedBytes: number, sizeBytes: number): Uint8Array {
+  const next = new Uint8Array(sizeBytes);
+  next.set(buffer.subarray(0, usedBytes));
+  return next;
 }
 
 function viewOf(buffer: Uint8Array): DataView {
@@ -196,6 +231,17 @@ const PACKINGS: readonly { readonly magic: number; readonly mask: number; readon
   { magic: 0x0422_4d18, mask: 0xffff_ffff, name: 'lz4' },
   { magic: 0x504b_0304, mask: 0xffff_ffff, name: 'zip' },
   { magic: 0x425a_6800, mask: 0xffff_ff00, name: 'bzip2' },
+];
+
+/** Captures of other formats, by the first bytes: not read, and called by their name. */
+const OTHER_FORMATS: readonly { readonly magic: number; readonly name: string }[] = [
+  { magic: 0x6970_7472, name: "AIX's iptrace" },
+  { magic: 0x736e_6f6f, name: "Solaris' snoop" },
+  { magic: 0x5452_0064, name: "HP-UX's nettl" },
+  { magic: 0x474d_4255, name: "Microsoft's Network Monitor" },
+  { magic: 0x5254_5353, name: "Microsoft's Network Monitor" },
+  { magic: 0x5452_534e, name: "Network General's Sniffer" },
+  { magic: 0x5843_5000, name: 'NetXRay' },
 ];
 
 /** The parser for a file that begins with these bytes. */
@@ -211,6 +257,11 @@ function recognize(view: DataView, length: number, subject: string): CaptureForm
   if (isPcapngMagic(magic)) return new PcapngFormat();
   const packing = PACKINGS.find((known) => (magic & known.mask) >>> 0 === known.magic);
   if (packing !== undefined) throw packed(subject, packing.name, 'gzip is read as it is');
+  const other = OTHER_FORMATS.find((known) => known.magic === magic);
+  if (other !== undefined) {
+    const message = `${subject}: a capture of ${other.name}: convert it to pcapng first (editcap of Wireshark does)`;
+    throw new PlasmawatchError('PW_CAPTURE_UNSUPPORTED', message, details);
+  }
   const hex = magic.toString(16).padStart(8, '0');
   const message = `${subject}: neither pcap nor pcapng: it begins with ${hex}`;
   throw new PlasmawatchError('PW_NOT_A_CAPTURE', message, details);

@@ -57,6 +57,9 @@ const OPTION_INTERFACE_NAME = 2;
 const OPTION_TIME_RESOLUTION = 9;
 const OPTION_TIME_OFFSET = 14;
 
+/** Blocks that are not read are skipped piece by piece from this length on: they need not be there as a whole. */
+const MAX_UNREAD_BYTES = 1024 * 1024;
+
 /** Interfaces that a section may describe: each is kept until the section ends. */
 const MAX_INTERFACES = 65_536;
 const MAX_NAME_BYTES = 256;
@@ -100,7 +103,7 @@ export class PcapngFormat implements CaptureFormat {
       if (type === SECTION_HEADER) this.#noteByteOrder(view, position);
       const length = view.getUint32(position + TOTAL_LENGTH, this.#isLittleEndian);
       checkBlockLength(length, position);
-      if (length > MAX_RECORD_BYTES && !isKnown(type)) {
+      if (length > MAX_UNREAD_BYTES && !isKnown(type)) {
         this.#skipBytes = length - TRAILER_LENGTH;
         this.#expectedTrailer = length;
         continue;

@@ -103,7 +103,16 @@ export const INET_DIAG_SOCKID = {
 } as const;
 
 /** `struct sockaddr_ll` of linux/if_packet.h. */
-export const SOCKADDR_LL = { size: 20, family: 0, protocol: 2, ifindex: 4, hatype: 8, pkttype: 10 } as const;
+export const SOCKADDR_LL = {
+  size: 20,
+  family: 0,
+  protocol: 2,
+  ifindex: 4,
+  hatype: 8,
+  pkttype: 10,
+  addressLength: 11,
+  address: 12,
+} as const;
 
 /** `struct tpacket_req3` of linux/if_packet.h; seven 32-bit words. */
 export const TPACKET_REQ3 = {
@@ -131,6 +140,7 @@ export const TPACKET3_HDR = {
   length: 16,
   status: 20,
   networkOffset: 26,
+  vlanTci: 32,
 } as const;
 
 /** `struct pollfd` of poll.h. */

@@ -340,6 +340,10 @@ class PacketRing implements PacketSource {
   }
 }
 
+const HARDWARE_ADDRESS_LENGTH = 6;
+/** The low bits of a tag: IEEE 802.1Q. */
+const VLAN_NUMBER_MASK = 0xfff;
+
 /** Walks the blocks of the ring in the kernel's order. */
 class RingReader {
   readonly #view: DataView;
@@ -418,11 +422,26 @@ class RingReader {
     frame.seconds = view.getUint32(packet + header.seconds, linux.HOST_IS_LITTLE_ENDIAN);
     frame.nanoseconds = view.getUint32(packet + header.nanoseconds, linux.HOST_IS_LITTLE_ENDIAN);
     frame.interfaceIndex = view.getInt32(address + linux.SOCKADDR_LL.ifindex, linux.HOST_IS_LITTLE_ENDIAN);
+    frame.linkAddressOffset = hasHardwareAddress(view, address, hardwareType)
+      ? address + linux.SOCKADDR_LL.address
+      : 0;
+    frame.strippedVlan =
+      outerTag === 0
+        ? 0
+        : (view.getUint32(packet + header.vlanTci, linux.HOST_IS_LITTLE_ENDIAN) & VLAN_NUMBER_MASK) + 1;
     if (frame.interfaceIndex !== this.#knownInterface) {
       this.#knownInterface = frame.interfaceIndex;
       this.#linkHeaders.set(frame.interfaceIndex, linkLength);
     }
   }
+}
+
+/** Whether the kernel tells six bytes of the sender's address: `sll_halen` of packet(7). */
+function hasHardwareAddress(view: DataView, address: number, hardwareType: number): boolean {
+  return (
+    hardwareType === linux.ARPHRD_ETHER &&
+    view.getUint8(address + linux.SOCKADDR_LL.addressLength) === HARDWARE_ADDRESS_LENGTH
+  );
 }
 
 function mapRing(libc: Libc, socket: number, blockCount: number, device: string): Mapping {

@@ -5,7 +5,7 @@
  * In the kernel only what is certain is decided: TCP packets with both ports at hand. What could belong to a watched
  * connection but hides its ports goes up to user space: later IPv4 fragments, IPv6 with extension headers, packets
  * with a VLAN tag still in them, and tunnels. Of these, VXLAN over IPv4 with plain IPv4 inside, which most overlays use,
- * is looked into; the others (Geneve, GRE, IP in IP) go up whatever they carry. On loopback, where every packet passes
+ * is looked into; the others (Geneve, GRE, IP in IP, L2TP, TZSP) go up whatever they carry. On loopback, where every packet passes
  * twice, the outgoing copy is dropped.
  */
 import type { PortSet } from '../source.ts';
@@ -46,12 +46,13 @@ export const SKF_AD_HATYPE = SKF_AD_OFF + 28;
 /** Protocol numbers of IANA. */
 const IPPROTO_TCP = 6;
 const IPPROTO_UDP = 17;
-/** IP in IP, IPv6 in IP, GRE. */
-const TUNNEL_PROTOCOLS = [4, 41, 47];
-/** RFC 768, RFC 7348 and RFC 8926. */
+/** IP in IP, IPv6 in IP, GRE, L2TP. */
+const TUNNEL_PROTOCOLS = [4, 41, 47, 115];
+/** RFC 768, RFC 7348; Geneve (RFC 8926), L2TP (RFC 2661, RFC 3931), TZSP. */
+const UDP_SOURCE_PORT = 0;
 const UDP_DESTINATION_PORT = 2;
 const VXLAN_PORTS = [4789, 8472];
-const GENEVE_PORT = 6081;
+const OTHER_TUNNEL_PORTS = [6081, 1701, 37_008];
 /** RFC 791, section 3.1. */
 const IPV4 = { flagsAndOffset: 6, protocol: 9, fragmentOffsetMask: 0x1fff } as const;
 /** RFC 8200, section 3. */
@@ -138,7 +139,9 @@ function assembleFilter(search: readonly Instruction[], snaplenBytes: number): I
 function readIpv6(accept: Instruction): Instruction[] {
   const tunnel = [
     statement(BPF.LD_H_ABS, IPV6.headerLength + UDP_DESTINATION_PORT),
-    ...acceptWhere([...VXLAN_PORTS, GENEVE_PORT], accept),
+    ...acceptWhere([...VXLAN_PORTS, ...OTHER_TUNNEL_PORTS], accept),
+    statement(BPF.LD_H_ABS, IPV6.headerLength + UDP_SOURCE_PORT),
+    ...acceptWhere([...VXLAN_PORTS, ...OTHER_TUNNEL_PORTS], accept),
     drop,
   ];
   return [
@@ -171,15 +174,23 @@ function readIpv4Tcp(accept: Instruction, distance: number): Instruction[] {
 
 /** Tunnels over UDP. @param distance instructions between this part and the search */
 function readIpv4Udp(accept: Instruction, distance: number): Instruction[] {
+  // From a tunnel's port to another one: user space tells it by that, too.
+  const otherPort = [
+    statement(BPF.LD_H_IND, UDP_SOURCE_PORT),
+    ...acceptWhere([...VXLAN_PORTS, ...OTHER_TUNNEL_PORTS], accept),
+    drop,
+  ];
   return [
     statement(BPF.LD_H_ABS, IPV4.flagsAndOffset),
     compare(BPF.JMP_JSET_K, IPV4.fragmentOffsetMask, 0, 1),
     accept,
     statement(BPF.LDX_B_MSH, 0),
     statement(BPF.LD_H_IND, UDP_DESTINATION_PORT),
-    ...acceptWhere([GENEVE_PORT], accept),
-    ...VXLAN_PORTS.map((port, index) => compare(BPF.JMP_JEQ_K, port, VXLAN_PORTS.length - index, 0)),
-    drop,
+    ...acceptWhere(OTHER_TUNNEL_PORTS, accept),
+    ...VXLAN_PORTS.map((port, index) =>
+      compare(BPF.JMP_JEQ_K, port, VXLAN_PORTS.length - 1 - index + otherPort.length, 0),
+    ),
+    ...otherPort,
     statement(BPF.LD_H_IND, IN_VXLAN.etherType),
     ...acceptWhere([linux.ETH_P_IPV6, linux.ETH_P_8021Q, linux.ETH_P_8021AD], accept),
     compare(BPF.JMP_JEQ_K, linux.ETH_P_IP, 1, 0),

@@ -7,8 +7,8 @@ const hasTcpdump = spawnSync('which', ['tcpdump']).status === 0;
 /** What passes whatever the ports: packets that hide them. */
 const HIDDEN = [
   '((ip proto 6 or ip proto 17) and ip[6:2] & 0x1fff != 0)',
-  ...[4, 41, 47].map((protocol) => `proto ${protocol}`),
-  ...[4789, 8472, 6081].map((port) => `udp dst port ${port}`),
+  ...[4, 41, 47, 115].map((protocol) => `proto ${protocol}`),
+  ...[4789, 8472, 6081, 1701, 37_008].map((port) => `udp port ${port}`),
   ...[0, 43, 44, 51, 60, 135, 139, 140].map((header) => `ip6[6] = ${header}`),
 ].join(' or ');
 

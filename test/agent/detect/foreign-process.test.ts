@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import type { FoundProcess, ProcessFinder } from '../../../agent/detect/attribution.ts';
 import { Membership } from '../../../agent/membership/membership.ts';
 import { Pipeline } from '../../../agent/pipeline.ts';
-import { formatAddress } from '../../../common/address.ts';
+import { formatAddress, parseAddress } from '../../../common/address.ts';
 import { anomalySchema, flowReportSchema, type Anomaly, type FlowReport } from '../../../common/event.ts';
 import { Ruleset } from '../../../rules/match.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
@@ -146,6 +146,27 @@ describe("the processes at this node's ends of connections", () => {
     expect(anomalies).toEqual([]);
   });
 
+  it("say nothing of Ray's workers and drivers where an object manager is only supposed", async () => {
+    const elsewhere = `${STRANGER}:50000`;
+    const [address, port] = [parseAddress(STRANGER), 50_000];
+    if (address === undefined) throw new Error('no address');
+    pipeline.observeRayletConnection(address, port, START * 1000);
+    const driver: FoundProcess = { ...NC, isOfRay: true };
+    for (const [index, found] of [driver, NC].entries()) {
+      sendHandshake(pipeline, { from: `${NODE}:${5000 + index}`, to: elsewhere, time: START });
+      await answer(...Array.from({ length: index }, () => undefined), found);
+      const kinds = new Set(anomalies.map(({ kind }) => kind));
+      expect(kinds.has('unexpected-destination')).toBe(true);
+      expect(kinds.has('foreign-process')).toBe(found === NC);
+    }
+  });
+
+  it("are reported where Ray's own talk to the object manager of a node, which they never do", async () => {
+    sendHandshake(pipeline, { from: `${NODE}:5000`, to: MEMBER, time: START });
+    await answer({ ...NC, isOfRay: true });
+    expect(anomalies.map(({ kind }) => kind)).toEqual(['foreign-process']);
+  });
+
   it('are not asked for where another node opened a connection that is allowed', () => {
     sendHandshake(pipeline, { from: MEMBER, to: `${NODE}:43800`, time: START });
     sendHandshake(pipeline, { from: '10.0.0.2:5000', to: `${NODE}:43800`, time: START });
@@ -194,9 +215,19 @@ describe("the processes at this node's ends of connections", () => {
       ['unexpected-peer', 1, undefined],
       ['unexpected-peer', 2, 61],
     ]);
-    expect(anomalies[1]?.message).toMatch(/; here it is process 61 of user ray \(raylet\)$/);
+    expect(anomalies[1]?.message).toMatch(/; here it is the raylet$/);
     sendHandshake(pipeline, { from: `${STRANGER}:5002`, to: `${NODE}:43800`, time: START });
     expect(finder.asked).toHaveLength(2);
+  });
+
+  it('are named in two words where it is the raylet, and with the end that is of this node', async () => {
+    const long = { ...process(RAYLET), command_line: `/opt/ray/raylet ${'--an_option=1 '.repeat(30)}` };
+    sendHandshake(pipeline, { from: `${STRANGER}:5000`, to: `${NODE}:43800`, time: START });
+    await answer({ ...RAYLET, description: { ...RAYLET.description, process: long } });
+    expect(anomalies[1]?.message).toMatch(/; here it is the raylet$/);
+    expect(anomalies[1]?.process?.command_line).toBe(long.command_line);
+    sendHandshake(pipeline, { from: `${NODE}:5000`, to: `${STRANGER}:43800`, time: START });
+    expect(anomalies.map(({ localEnd }) => localEnd)).toEqual(['destination', 'destination', 'source']);
   });
 
   it('are asked for once more, a tick later, where the connection was too young to have one', async () => {

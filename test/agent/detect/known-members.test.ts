@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { KnownMembers, MAX_KEYS } from '../../../agent/detect/known-members.ts';
+import { KnownMembers, MAX_KEYS, type SavedMembers } from '../../../agent/detect/known-members.ts';
 import { openMembersFile } from '../../../agent/members-file.ts';
 import type { Member } from '../../../agent/membership/provider.ts';
 import { createWarningLogger, silentLogger } from '../../../common/log.ts';
@@ -144,5 +144,44 @@ describe('KnownMembers', () => {
     expect(new KnownMembers(openMembersFile(folder, logger)).learn(listing(), START_MS)).toEqual([]);
     expect(warnings).toHaveLength(1);
     await rm(folder, { recursive: true });
+  });
+
+  it('keeps the last list, and writes it when it changes, or now and then for its age', () => {
+    let saves = 0;
+    let saved: SavedMembers | undefined;
+    const store = { load: () => saved, save: (members: SavedMembers) => ((saved = members), void saves++) };
+    const known = new KnownMembers(store);
+    const note = (asOfMs: number, ...addresses: string[]): void => {
+      const own = Object.assign({}, only('10.0.0.9'), { isLocal: true as const });
+      const members = [own, ...addresses.map((address) => rayNode(`id of ${address}`, address))];
+      known.noteLists([{ source: 'fake', members, asOfMs }]);
+      known.learn(listing(...members), asOfMs);
+      known.save();
+    };
+    const listed = () => {
+      const [list] = new KnownMembers(store).lastLists(START_MS + HOUR_MS, 2 * HOUR_MS);
+      return list && { asOfMs: list.asOfMs, members: list.members.map(({ id }) => id) };
+    };
+    for (let second = 0; second < 590; second += 10) note(START_MS + second * 1000, '10.0.0.1', '10.0.0.2');
+    expect(saves).toBe(1);
+    expect(listed()).toEqual({ asOfMs: START_MS, members: ['id of 10.0.0.1', 'id of 10.0.0.2'] });
+    note(START_MS + 600_000, '10.0.0.1', '10.0.0.2');
+    expect([saves, listed()?.asOfMs]).toEqual([2, START_MS + 600_000]);
+    note(START_MS + 610_000, '10.0.0.2');
+    expect([saves, listed()]).toEqual([3, { asOfMs: START_MS + 610_000, members: ['id of 10.0.0.2'] }]);
+  });
+
+  it.each([
+    ['as old as lists are kept', HOUR_MS, [START_MS]],
+    ['older', HOUR_MS + 1, []],
+    ['from a time to come', -HOUR_MS, [START_MS - HOUR_MS]],
+  ])('has a last list that is %s', (_what, ageMs, asOfMs) => {
+    const list = { asOfMs: START_MS, members: [] };
+    const store = {
+      load: (): SavedMembers => ({ version: 1, sources: [{ name: 'fake', keys: [], list }] }),
+      save: () => {},
+    };
+    const lists = new KnownMembers(store).lastLists(START_MS + ageMs, HOUR_MS);
+    expect(lists.map((each) => each.asOfMs)).toEqual(asOfMs);
   });
 });

@@ -15,6 +15,7 @@ import { silentLogger } from '../../../common/log.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { waitFor } from '../../support/wait-for.ts';
 import { sampleRaylet } from '../../support/sample-raylet.ts';
+import { settle } from '../../support/settle.ts';
 
 const logger = silentLogger;
 let clock: FakeClock;
@@ -176,6 +177,49 @@ describe('createRayProvider', () => {
       rayToken,
     };
   }
+
+  it.each([
+    ['no raylet is left', [], 0],
+    // The proof of a raylet may be late where the node is busy.
+    [
+      'only an unproven one is left for ten seconds',
+      [{ ...raylet, isProven: false, gcsAddress: '' }],
+      10_000,
+    ],
+  ])(
+    'asks the head no more once its raylet has ended, and keeps what it knows: %s',
+    async (_title, left, afterMs) => {
+      let raylets: readonly Raylet[] = [raylet];
+      const asking = createRayProvider({ ...dependencies([]), findRaylets: () => Promise.resolve(raylets) });
+      await asking.start((view) => views.push(view));
+      raylets = left;
+      await asking.refresh?.();
+      clock.advance(afterMs);
+      await settle();
+      const asked = credentials.length;
+      expect(asked).toBe(afterMs === 0 ? 1 : 2);
+      for (let look = 0; look < 3; look++) expect(await asking.refresh?.()).toBe('answered');
+      expect(credentials).toHaveLength(asked);
+      expect(views.at(-1)?.members.map(({ id }) => id)).toEqual(expect.arrayContaining(['127.0.0.1', 'bb']));
+      raylets = [raylet];
+      await asking.refresh?.();
+      expect(credentials.length).toBeGreaterThan(asked);
+      await asking.stop();
+    },
+  );
+
+  it('asks the head on while raylets cannot be looked for', async () => {
+    let isHidden = false;
+    const findRaylets = (): Promise<readonly Raylet[]> =>
+      isHidden ? Promise.reject(new Error('hidden')) : Promise.resolve([raylet]);
+    const asking = createRayProvider({ ...dependencies([]), findRaylets });
+    await asking.start(() => {});
+    const asked = credentials.length;
+    isHidden = true;
+    await asking.refresh?.();
+    expect(credentials.length).toBeGreaterThan(asked);
+    await asking.stop();
+  });
 
   it('knows this machine before a raylet runs', async () => {
     await start(provider([]));

@@ -108,6 +108,93 @@ describe('ServiceLocator', () => {
     expect(locator.ports().has(7777)).toBe(true);
   });
 
+  it.each([
+    ["in Ray's range of workers", {}, 18_204, 'worker'],
+    [
+      "in this node's range of workers",
+      { isLocal: true, workerPorts: { first: 30_000, last: 30_999 } },
+      30_500,
+      'worker',
+    ],
+    ['anywhere else', {}, 30_500, 'object-manager'],
+  ] satisfies [string, Partial<Member>, number, string][])(
+    'names an endpoint to which the raylet connected as what it is: a port %s',
+    async (_title, local, port, service) => {
+      const { locator } = await locate({}, viewOf(local));
+      locator.observe(address('192.0.2.9'), port, 0);
+      expect(locator.serviceAt(address('192.0.2.9'), port)).toBe(service);
+      expect(locator.ports().has(port)).toBe(true);
+      expect(locator.isUncertainAt(address('192.0.2.9'), port)).toBe(true);
+    },
+  );
+
+  it.each([
+    [40_001, 'object-manager'],
+    [40_002, 'node-manager'],
+    [12_000, 'worker'],
+    // Its driver picked any port.
+    [50_000, 'worker'],
+  ])('names what is at a node that nobody has approved by its own ports: %i', async (port, service) => {
+    const rogue: Member = {
+      id: 'rogue',
+      addresses: [address('10.0.0.66')],
+      ports: new Map([
+        ['object-manager', [40_001]],
+        ['node-manager', [40_002]],
+      ]),
+      source: 'ray',
+    };
+    const provider = new FakeProvider({ members: [rogue], prefixes: [] });
+    const approved = { providers: [], ids: new Set<string>(), nodeGroups: new Set<string>() };
+    const membership = new Membership({
+      providers: new Map([['cluster', [provider]]]),
+      approved,
+      clock: new FakeClock(),
+    });
+    await membership.start();
+    const locator = new ServiceLocator({ services: new Map([['object-manager', 'auto']]), membership });
+    locator.observe(address('10.0.0.66'), port, 0);
+    expect(locator.serviceAt(address('10.0.0.66'), port)).toBe(service);
+    expect(locator.ports().has(port)).toBe(true);
+  });
+
+  it('names an endpoint anew when its node is listed, and nobody has approved of it', async () => {
+    const provider = new FakeProvider({ members: [], prefixes: [] });
+    const approved = { providers: [], ids: new Set<string>(), nodeGroups: new Set<string>() };
+    const membership = new Membership({
+      providers: new Map([['cluster', [provider]]]),
+      approved,
+      clock: new FakeClock(),
+    });
+    await membership.start();
+    const locator = new ServiceLocator({ services: new Map([['object-manager', 'auto']]), membership });
+    locator.observe(address('10.0.0.1'), 50_000, 0);
+    expect(locator.serviceAt(address('10.0.0.1'), 50_000)).toBe('object-manager');
+    provider.publish(membersView('10.0.0.1:4711'));
+    locator.refresh();
+    expect(locator.serviceAt(address('10.0.0.1'), 50_000)).toBe('worker');
+  });
+
+  it('is certain of an object manager that others list or claim, and not of a port at which the own raylet listens', async () => {
+    const own: Member = {
+      id: 'this node',
+      addresses: [address('10.0.0.1')],
+      ports: new Map(),
+      claimedPorts: new Map([['object-manager', [36_875, 39_629]]]),
+      source: 'ray',
+      isLocal: true,
+    };
+    const listed: Member = { ...own, id: 'w1', claimedPorts: new Map([['object-manager', [36_875]]]) };
+    const { isLocal: _, ...foreign } = listed;
+    const shared: Member = { ...foreign, id: 'w2', addresses: [address('10.0.0.2')] };
+    const { locator } = await locate({}, { members: [own, foreign, shared], prefixes: [] });
+    const isUncertain = (at: string, port: number): boolean => locator.isUncertainAt(address(at), port);
+    expect(isUncertain('10.0.0.1', 39_629)).toBe(true);
+    expect(isUncertain('10.0.0.1', 36_875)).toBe(false);
+    expect(isUncertain('10.0.0.2', 36_875)).toBe(false);
+    expect(isUncertain('10.0.0.1', 43_800)).toBe(false);
+  });
+
   it('watches the endpoint that comes after a thousand, wherever its port is while those are open', async () => {
     const { locator } = await locate({}, membersView('10.0.0.1'));
     for (let port = 20_000; port < 21_000; port++) locator.observe(address('192.0.2.9'), port, 0);

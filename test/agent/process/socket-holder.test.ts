@@ -44,6 +44,16 @@ describe('SocketHolders', () => {
     expect(await holders.find(72, USER)).toMatchObject({ pid: 10 });
   });
 
+  it('looks at no process but the last ones for a socket that is gone meanwhile', async () => {
+    await addProcess(10, 'socket:[71]');
+    await addProcess(20, 'socket:[72]');
+    const holders = new SocketHolders(clock, proc);
+    expect(await holders.find(71, USER, () => false)).toBe('gone');
+    expect(await holders.find(71, USER, () => true)).toMatchObject({ pid: 10 });
+    expect(await holders.find(71, USER, () => false)).toMatchObject({ pid: 10 });
+    expect(await holders.find(72, USER, () => false)).toBe('gone');
+  });
+
   it('says that nobody has it', async () => {
     await addProcess(10, 'socket:[71]');
     expect(await new SocketHolders(clock, proc).find(72, USER)).toBe('gone');

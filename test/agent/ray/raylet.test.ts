@@ -285,6 +285,49 @@ describe('findRaylets', () => {
     ]);
   });
 
+  it('knows of a raylet that is not proven where it listens itself, and takes nothing else of it', async () => {
+    await addRandomRaylet(7, {
+      files: { [`${FOLDER}/raylet.out`]: OWN_START },
+      ports: [36_875],
+      user: STRANGER,
+    });
+    await addRandomRaylet(8, { ports: [40_001, 40_002], user: STRANGER });
+    // Another program of that user listens, too.
+    await addFile(
+      'self/net/tcp6',
+      [36_875, 40_001, 40_002, 50_000].map((port) => listenerLine(port, STRANGER)).join(''),
+    );
+    const [first, second] = await findRaylets({ proc, trust });
+    expect(first).toMatchObject({
+      isProven: false,
+      objectManagerPort: 36_875,
+      how: 'listening',
+      gcsAddress: '',
+    });
+    expect(second).toMatchObject({ isProven: false, listeningPorts: [40_001, 40_002] });
+    expect(second?.objectManagerPort).toBeUndefined();
+  });
+
+  it('looks into so many descriptors of raylets that are not proven, and of each user into a part of these', async () => {
+    const at = async (pid: number, user: number, descriptors: number): Promise<void> => {
+      await addRandomRaylet(pid, { ports: [20_000 + pid], user });
+      const status = await readFile(join(proc, `${pid}/status`), 'utf8');
+      await addFile(`${pid}/status`, `${status}FDSize:\t${descriptors}\n`);
+    };
+    await at(1, STRANGER, 8192);
+    await at(2, STRANGER, 64);
+    await at(3, 60_000, 1_048_576);
+    await at(4, 60_001, 4096);
+    await at(5, 60_002, 4096);
+    await at(6, 60_003, 64);
+    const tables = await Promise.all(
+      [1, 2, 3, 4, 5, 6].map((pid) => readFile(join(proc, `${pid}/net/tcp6`), 'utf8')),
+    );
+    await addFile('self/net/tcp6', tables.join(''));
+    const ports = (await findRaylets({ proc, trust })).map(({ objectManagerPort }) => objectManagerPort);
+    expect(ports).toEqual([20_001, undefined, undefined, 20_004, 20_005, undefined]);
+  });
+
   it('finds the port that it begins to listen at later', async () => {
     await addRandomRaylet(6316, { files: { [`${FOLDER}/raylet.out`]: OWN_START }, ports: [] });
     expect((await findRaylet({ proc, trust }))?.objectManagerPort).toBeUndefined();
@@ -307,16 +350,17 @@ describe('findRaylets', () => {
     readonly output?: string;
     readonly error?: string;
     readonly ports?: readonly number[];
+    readonly user?: number;
   }
 
   /** A raylet with random ports that listens at both of them, and its logs as it sees them. */
   async function addRandomRaylet(
     pid: number,
-    { options = {}, files = {}, output, error, ports = [36_875, 39_629] }: LogPlaces,
+    { options = {}, files = {}, output, error, ports = [36_875, 39_629], user = USER }: LogPlaces,
   ): Promise<void> {
-    await addProcess(pid, rayletArgv({ ...RANDOM_PORTS, ...options }), { listensOn: [] });
+    await addProcess(pid, rayletArgv({ ...RANDOM_PORTS, ...options }), { listensOn: [], user });
     for (const [index, port] of ports.entries()) await addLink(`${pid}/fd/${index + 10}`, `socket:[${port}]`);
-    await addFile(`${pid}/net/tcp6`, ports.map((port) => listenerLine(port)).join(''));
+    await addFile(`${pid}/net/tcp6`, ports.map((port) => listenerLine(port, user)).join(''));
     for (const [path, text] of Object.entries(files)) await addFile(`${pid}/root${path}`, text);
     if (output !== undefined) await addLink(`${pid}/fd/1`, output);
     if (error !== undefined) await addLink(`${pid}/fd/2`, error);
@@ -338,31 +382,53 @@ describe('findRaylets', () => {
     });
   });
 
-  it('asks a process that is none twice, and again a minute later, where it looks again and again', async () => {
-    const clock = { monotonic: () => nowMs };
-    let nowMs = 0;
-    const others = new OtherProcesses(clock);
+  it('asks a process that is none twice, and again within twelve searches where it runs another program', async () => {
+    const others = new OtherProcesses(proc);
     const pids = async (): Promise<number[]> =>
       (await findRaylets({ proc, others, trust })).map(({ pid }) => pid);
     const become = (pid: number): Promise<void> => addFile(`${pid}/cmdline`, `${rayletArgv().join('\0')}\0`);
+    const statOf = (pid: number, name: string, argumentsStart: number): Promise<void> =>
+      addFile(
+        `${pid}/stat`,
+        `${pid} (${name}) S 1 ${'0 '.repeat(17)}${pid} ${'0 '.repeat(25)}${argumentsStart} 0\n`,
+      );
     await addProcess(50, ['python', 'forked and about to be a raylet']);
-    await addProcess(60, ['python', 'train.py']);
+    for (const pid of [60, 61, 62]) {
+      await addProcess(pid, ['python', 'train.py']);
+      await statOf(pid, 'python', 4096);
+    }
     await addProcess(70, rayletArgv(), { listensOn: [] });
     expect(await pids()).toEqual([]);
     await become(50);
     await addProcess(80, rayletArgv());
     expect(await pids()).toEqual([50, 80]);
-    await become(60);
+    for (const pid of [60, 61, 62]) await become(pid);
     // One that has the name and does not listen yet is no other process.
     await addLink('70/fd/0', 'socket:[43800]');
     await addFile('70/net/tcp6', listenerLine(43_800));
     expect(await pids()).toEqual([50, 70, 80]);
-    nowMs = 60_000;
-    expect(await pids()).toEqual([50, 60, 70, 80]);
+    // By its name, and where it had that name already, by the place of its arguments.
+    await statOf(60, 'raylet', 4096);
+    await statOf(61, 'python', 8192);
+    for (let search = 1; search < 12; search++) await pids();
+    expect(await pids()).toEqual([50, 60, 61, 70, 80]);
+    // What a program writes over its arguments is a hint at most, and nothing that is searched for as often.
+    for (let search = 0; search < 12 * 120; search++) others.toAsk([60, 61, 62]);
+    expect(await pids()).toContain(62);
+  });
+
+  it('asks for no process but for new ones, however many there are', async () => {
+    const others = new OtherProcesses(proc);
+    const all = Array.from({ length: 2000 }, (_, index) => index + 1);
+    for (let look = 0; look < 2; look++) for (const pid of others.toAsk(all)) others.note(pid);
+    let asked = 0;
+    for (let search = 0; search < 12; search++) asked += others.toAsk(all).length;
+    expect(asked).toBe(0);
+    expect(others.toAsk([...all, 5000])).toEqual([5000]);
   });
 
   it('asks a process that has the number of one that is gone', async () => {
-    const others = new OtherProcesses({ monotonic: () => 0 });
+    const others = new OtherProcesses(proc);
     await addProcess(50, ['python']);
     for (let look = 0; look < 3; look++) await findRaylets({ proc, others, trust });
     await rm(join(proc, '50'), { recursive: true });

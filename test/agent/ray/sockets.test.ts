@@ -1,36 +1,62 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { connectionsOf, openedByRaylets, rememberSockets } from '../../../agent/ray/sockets.ts';
+import { listFromTable, openSocketList, readActiveOpens } from '../../../agent/process/socket-list.ts';
+import { RayletSockets, type ProcessSocket } from '../../../agent/ray/sockets.ts';
 import { formatAddress } from '../../../common/address.ts';
+import { systemClock } from '../../../common/clock.ts';
+import { silentLogger } from '../../../common/log.ts';
 import { ANY, HEADING, OWN, PEER, TAIL } from '../../support/socket-table-text.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 
-/** A raylet's table: it listens on 43800, a peer has connected to it, and it has connected to a peer. */
-const TABLE =
-  HEADING +
-  `   0: ${ANY}:AB18 ${ANY}:0000 0A ${TAIL} 101 1 0000000000000000 100 0 0 10 0\n` +
-  `   1: ${OWN}:AB18 ${PEER}:C350 01 ${TAIL} 102 1 0000000000000000 20 4 30 10 -1\n` +
-  `   2: ${OWN}:C351 ${PEER}:AB19 01 ${TAIL} 103 1 0000000000000000 20 4 30 10 -1\n` +
-  `   3: ${OWN}:C352 ${PEER}:AB19 01 ${TAIL} 900 1 0000000000000000 20 4 30 10 -1\n`;
+const LISTENER = `${ANY}:AB18 ${ANY}:0000 0A`;
+const ACCEPTED = `${OWN}:AB18 ${PEER}:C350 01`;
+const OPENED = `${OWN}:C351 ${PEER}:AB19 01`;
+const OF_ANOTHER = `${OWN}:C352 ${PEER}:AB19 01`;
+const OPENED_LATER = `${OWN}:C353 ${PEER}:2710 01`;
 
-function tableLine(slot: number): string {
-  return `${String(slot).padStart(4)}: ${OWN}:C351 ${PEER}:AB19 01 ${TAIL} ${slot} 1 0000000000000000 20 4 30 10 -1\n`;
+/** A table of sockets by their inodes. */
+function tableOf(sockets: Readonly<Record<number, string>>): string {
+  const lines = Object.entries(sockets).map(
+    ([inode, ends], slot) => `${slot}: ${ends} ${TAIL} ${inode} 1 0000000000000000 20 4 30 10 -1\n`,
+  );
+  return HEADING + lines.map((line) => line.padStart(line.length + 3)).join('');
 }
 
-describe('connectionsOf', () => {
+const TABLE = { 101: LISTENER, 102: ACCEPTED, 103: OPENED, 900: OF_ANOTHER };
+
+describe('RayletSockets', () => {
   let proc = '';
+  let clock: FakeClock;
+  let opens: number | undefined;
+  let lists: number;
+  let sockets: RayletSockets;
+  let raylets = [{ pid: 6316, startTicks: 1, gcsAddress: '10.77.0.10:6379', isProven: true }];
   beforeEach(async () => {
+    clock = new FakeClock();
+    opens = 1;
+    lists = 0;
+    raylets = [{ pid: 6316, startTicks: 1, gcsAddress: '10.77.0.10:6379', isProven: true }];
     proc = await mkdtemp(join(tmpdir(), 'plasmawatch-proc-'));
     for (const [index, target] of ['socket:[101]', 'socket:[102]', 'socket:[103]', '/dev/null'].entries()) {
       await addLink(`6316/fd/${index}`, target);
     }
-    await addFile('6316/net/tcp6', TABLE);
-    await addFile('6316/net/tcp', HEADING);
+    await addFile('self/net/tcp6', tableOf(TABLE));
+    await addFile('self/net/tcp', HEADING);
+    sockets = new RayletSockets({
+      clock,
+      raylets: () => Promise.resolve(raylets),
+      list: (inodes) => {
+        lists++;
+        return listFromTable(inodes, proc);
+      },
+      activeOpens: () => opens,
+      proc,
+    });
   });
   afterEach(() => rm(proc, { recursive: true }));
 
@@ -44,53 +70,133 @@ describe('connectionsOf', () => {
     await symlink(target, join(proc, path));
   }
 
-  it('tells the sockets of the process from those of others, and what it opened from what it accepted', async () => {
-    const sockets = await connectionsOf(6316, { proc });
-    expect(sockets.map(({ localPort, listening, outgoing }) => [localPort, listening, outgoing])).toEqual([
-      [43_800, true, false],
-      [43_800, false, false],
-      [50_001, false, true],
+  /** The next second's answer, as ends of connections. */
+  async function afterSecond(): Promise<string[]> {
+    clock.advance(1000);
+    return (await sockets.opened()).map(({ remote, remotePort }) => `${formatAddress(remote)}:${remotePort}`);
+  }
+
+  it('gives what the raylets opened, and not what they accepted or others opened', async () => {
+    expect(await sockets.opened()).toMatchObject([
+      { localPort: 50_001, remotePort: 43_801, state: 'established', outgoing: true, listening: false },
     ]);
   });
 
-  it('reads a table that is longer than one read', async () => {
-    await addFile(
-      '6316/net/tcp6',
-      HEADING + Array.from({ length: 5000 }, (_, slot) => tableLine(slot)).join(''),
-    );
-    expect(await connectionsOf(6316, { proc })).toHaveLength(3);
+  it('leaves out connections to the GCS', async () => {
+    raylets = raylets.map((raylet) => ({ ...raylet, gcsAddress: '10.77.0.12:43801' }));
+    expect(await sockets.opened()).toEqual([]);
   });
 
-  it('finds nothing of a process that is gone', async () => {
-    expect(await connectionsOf(4711, { proc })).toEqual([]);
+  it('has no descriptors looked into of a raylet that is not proven, or is gone', async () => {
+    raylets = [
+      { pid: 4711, startTicks: 1, gcsAddress: '', isProven: true },
+      { pid: 6316, startTicks: 1, gcsAddress: '', isProven: false },
+    ];
+    expect(await sockets.opened()).toEqual([]);
   });
 
-  it('gives the connections that the raylets opened, but for those to the GCS', async () => {
-    const opened = async (gcsAddress: string): Promise<string[]> =>
-      (await openedByRaylets([{ pid: 6316, gcsAddress, isProven: true }], { proc })).map(
-        ({ remote, remotePort }) => `${formatAddress(remote)}:${remotePort}`,
-      );
-    expect(await opened('10.77.0.10:6379')).toEqual(['10.77.0.12:43801']);
-    expect(await opened('10.77.0.12:43801')).toEqual([]);
+  it('lists no sockets for five seconds while nobody opens a connection', async () => {
+    const first = await sockets.opened();
+    for (let second = 1; second < 5; second++) {
+      clock.advance(1000);
+      expect(await sockets.opened()).toBe(first);
+    }
+    expect(lists).toBe(1);
+    await afterSecond();
+    expect(lists).toBe(2);
+  });
+
+  it('lists no sockets where other programs open connections', async () => {
+    await sockets.opened();
+    // Once more for /dev/null's neighbours that may have been about to connect: none here.
+    for (let second = 1; second < 5; second++) {
+      opens = second + 1;
+      await afterSecond();
+    }
+    expect(lists).toBe(1);
+  });
+
+  it('has a connection that the raylet opens in the next second', async () => {
+    await sockets.opened();
+    await addLink('6316/fd/9', 'socket:[104]');
+    await addFile('self/net/tcp6', tableOf({ ...TABLE, 104: OPENED_LATER }));
+    opens = 2;
+    expect(await afterSecond()).toEqual(['10.77.0.12:43801', '10.77.0.12:10000']);
+  });
+
+  it('has it as well where the socket was there before it connected', async () => {
+    await addLink('6316/fd/9', 'socket:[104]');
+    await sockets.opened();
+    await addFile('self/net/tcp6', tableOf({ ...TABLE, 104: OPENED_LATER }));
+    opens = 2;
+    expect(await afterSecond()).toContain('10.77.0.12:10000');
+  });
+
+  it('has it after five seconds where the socket was there long before', async () => {
+    await addLink('6316/fd/9', 'socket:[104]');
+    for (let second = 0; second < 12; second++) await afterSecond();
+    await addFile('self/net/tcp6', tableOf({ ...TABLE, 104: OPENED_LATER }));
+    const seen: boolean[] = [];
+    for (let second = 0; second < 5; second++) {
+      opens = 2;
+      seen.push((await afterSecond()).includes('10.77.0.12:10000'));
+    }
+    expect(seen.at(-1)).toBe(true);
+  });
+
+  it('has the connections of a raylet that starts at once', async () => {
+    raylets = [];
+    expect(await sockets.opened()).toEqual([]);
+    raylets = [{ pid: 6316, startTicks: 2, gcsAddress: '', isProven: true }];
+    expect(await afterSecond()).toEqual(['10.77.0.12:43801']);
+  });
+
+  it('forgets a connection that has ended after five seconds', async () => {
+    await sockets.opened();
+    await unlink(join(proc, '6316/fd/2'));
+    await addFile('self/net/tcp6', tableOf({ 101: LISTENER }));
+    for (let second = 0; second < 5; second++) await afterSecond();
+    expect(await sockets.opened()).toEqual([]);
+  });
+
+  it('looks each second where it is not known how many connections are opened', async () => {
+    opens = undefined;
+    await sockets.opened();
+    await addLink('6316/fd/9', 'socket:[104]');
+    await addFile('self/net/tcp6', tableOf({ ...TABLE, 104: OPENED_LATER }));
+    expect(await afterSecond()).toContain('10.77.0.12:10000');
+  });
+
+  it('lists less often the more sockets there are, and every five seconds in any case', async () => {
+    const many = Object.fromEntries(Array.from({ length: 20_000 }, (_, index) => [1000 + index, OF_ANOTHER]));
+    await addFile('self/net/tcp6', tableOf({ ...TABLE, ...many }));
+    for (let second = 0; second < 20; second++) {
+      // Each second another connection of the raylet.
+      await addLink(`6316/fd/${100 + second}`, `socket:[${30_000 + second}]`);
+      opens = second;
+      await afterSecond();
+    }
+    expect(lists).toBe(4);
   });
 
   it.skipIf(process.platform !== 'linux')('sees the sockets of a real process (needs Linux)', async () => {
     const child = spawn(process.execPath, ['-e', CHILD], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const { list, close } = await openSocketList(silentLogger);
     try {
       const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
       const { port, from } = JSON.parse(line) as { port: number; from: number };
-      const sockets = await connectionsOf(child.pid ?? 0);
-      const summary = sockets.map(({ local, localPort, remotePort, state, outgoing }) =>
-        [formatAddress(local), localPort, remotePort, state, outgoing].join(' '),
-      );
-      expect(summary.toSorted()).toEqual(
-        [
-          `127.0.0.1 ${port} 0 listen false`,
-          `127.0.0.1 ${port} ${from} established false`,
-          `127.0.0.1 ${from} ${port} established true`,
-        ].toSorted(),
-      );
+      const real = new RayletSockets({
+        clock: systemClock,
+        raylets: () =>
+          Promise.resolve([{ pid: child.pid ?? 0, startTicks: 0, gcsAddress: '', isProven: true }]),
+        list,
+        activeOpens: readActiveOpens,
+      });
+      const inWords = ({ local, localPort, remotePort, state }: ProcessSocket): string =>
+        [formatAddress(local), localPort, remotePort, state].join(' ');
+      expect((await real.opened()).map(inWords)).toEqual([`127.0.0.1 ${from} ${port} established`]);
     } finally {
+      close();
       child.stdin.end();
       await once(child, 'exit');
     }
@@ -105,36 +211,3 @@ const CHILD = `
   });
   server.listen(0, '127.0.0.1', () => net.connect(server.address().port, '127.0.0.1'));
   process.stdin.on('end', () => process.exit(0)).resume();`;
-
-describe('rememberSockets', () => {
-  it('looks again only after four times as long as a look takes', async () => {
-    const clock = new FakeClock();
-    let looks = 0;
-    const sockets = rememberSockets(clock, () => {
-      looks++;
-      clock.advance(500);
-      return Promise.resolve([]);
-    });
-    const asked: number[] = [];
-    for (let second = 0; second < 10; second++) {
-      await sockets();
-      asked.push(looks);
-      clock.advance(1000);
-    }
-    expect(asked).toEqual([1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
-  });
-
-  it('looks each time where a look takes no time', async () => {
-    let looks = 0;
-    const sockets = rememberSockets(new FakeClock(), () => {
-      looks++;
-      return Promise.resolve([]);
-    });
-    for (let count = 0; count < 3; count++) await sockets();
-    expect(looks).toBe(3);
-  });
-
-  it('has no descriptors of a raylet looked into that is not proven', async () => {
-    expect(await openedByRaylets([{ pid: process.pid, gcsAddress: '', isProven: false }])).toEqual([]);
-  });
-});

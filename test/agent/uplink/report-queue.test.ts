@@ -46,6 +46,24 @@ describe('reports on their way to the disk', () => {
     expect(spool.counters().pending).toBe(3);
   });
 
+  it('are written together where they are only of flows, and at once with whatever somebody is notified of', () => {
+    for (let second = 0; second < 60; second++) {
+      queue.push(sampleFlowReport());
+      queue.flush();
+      clock.advance(1000);
+    }
+    expect(tries).toBeLessThanOrEqual(12);
+    expect(stored.length).toBeGreaterThanOrEqual(54);
+    queue.push(sampleAnomaly(1));
+    queue.flush();
+    expect(stored).toHaveLength(61);
+    expect(queue.counters().waiting).toBe(0);
+    // No more than one transaction takes waits for the time.
+    for (let count = 0; count < 500; count++) queue.push(sampleFlowReport());
+    queue.flush();
+    expect(queue.counters().waiting).toBe(0);
+  });
+
   it('wait while the disk is full, which is said once, and are stored once there is room', () => {
     isFull = true;
     for (let second = 0; second < 60; second++) {

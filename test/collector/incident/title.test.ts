@@ -4,6 +4,8 @@ import { titleOf, type Titled } from '../../../collector/incident/title.ts';
 import { withMember } from '../../../collector/incident/highlights.ts';
 import { memberNow } from '../../../collector/incident/lifecycle.ts';
 import { ANOMALY_KINDS, type Anomaly } from '../../../common/event.ts';
+import type { Highlight } from '../../../collector/store/store.ts';
+import { KNOWN_SERVICES } from '../../../rules/schema.ts';
 import { sampleAnomaly } from '../../support/sample-report.ts';
 import { attemptOf, contactOf } from '../../support/unknown-peer.ts';
 
@@ -118,6 +120,53 @@ describe('titleOf', () => {
     const { fingerprint } = overflowOf('contact', 'w1');
     expect(titleOf(incidentOf(theft, { fingerprint, peer: null }))).toBe(
       'Many more anomalies of the kind unexpected-peer on w2, 10.77.9.66 foremost',
+    );
+  });
+
+  it('counts the nodes to which something happened, and not the one that is the peer itself', () => {
+    const seenBy = (node: string, localEnd: Anomaly['localEnd']) =>
+      contactOf({ peer: '10.77.0.50', node, localEnd });
+    const incident = (...reports: Anomaly[]): Titled => {
+      const nodes = reports.map(({ node }) => node);
+      const members = reports.map((report) => ({
+        agent: report.node,
+        anomalyId: report.id,
+        ...memberNow(report),
+      }));
+      const highlights = members.reduce(withMember, [] as Titled['highlights'] as Highlight[]);
+      return incidentOf(reports[0] as Anomaly, { nodes, nodeCount: nodes.length, highlights });
+    };
+    const [w1, b1, b2] = [seenBy('w1', 'source'), seenBy('b1', 'destination'), seenBy('b2', undefined)];
+    const title = 'Unexpected peer 10.77.0.50 talks to the object manager on';
+    expect(titleOf(incident(b1, w1))).toBe(`${title} b1`);
+    expect(titleOf(incident(w1, b1, b2))).toBe(`${title} b1 and 1 more node`);
+    // Nobody else has seen it: the node is all there is.
+    expect(titleOf(incident(w1))).toBe(`${title} w1`);
+  });
+
+  it.each([...KNOWN_SERVICES.keys(), 'other', 'driver'])('has proper words for the service %s', (service) => {
+    const title = titleOf(titled('unexpected-peer', { service }));
+    const [, words] = / talks to (.*) on w1$/.exec(title) ?? [];
+    expect(words).toMatch(/^(the (GCS|[a-zA-Z ]+)|a (worker|driver)|Ray Serve|another service)$/);
+    expect(words).not.toMatch(/^the (serve|gcs|client server|service)/);
+  });
+
+  it('names a service of the rules by its name', () => {
+    expect(titleOf(titled('unexpected-peer', { service: 'my-serve' }))).toBe(
+      'Unexpected peer 10.77.9.66 talks to the service my-serve on w1',
+    );
+  });
+
+  it('names the program of a foreign process and its user, the end of a long path', () => {
+    const process = { pid: 1, name: 'socat', executable: '/usr/bin/socat' };
+    const of = (changes: Partial<Anomaly>) =>
+      titleOf({ ...titled('foreign-process'), ...storyOf(anomaly('foreign-process', changes)) });
+    expect(of({ process, user: { id: '0', name: 'root' } })).toBe(
+      'A foreign process (/usr/bin/socat of user 0) uses the port of the object manager on w1',
+    );
+    expect(of({ user: { id: '1000' } })).toContain('A foreign process (a process of user 1000) uses');
+    expect(of({ process: { ...process, executable: `/${'a'.repeat(300)}/"],[/socat` } })).toMatch(
+      /^A foreign process \(a{50,80}\/"\],\[\/socat\) uses/,
     );
   });
 });

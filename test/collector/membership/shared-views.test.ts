@@ -285,3 +285,96 @@ function withPort(port: number): MembersReport {
 function evil(): NonNullable<MembersReport['members']>[number] {
   return { id: 'evil', addresses: ['192.0.2.66'], ports: [] };
 }
+
+describe('what the agent on the head reads', () => {
+  const HEAD = '10.0.0.10';
+  beforeEach(() => {
+    views = new SharedViews({ clock, metrics });
+  });
+
+  const at = (agent: string, address: string, reachedAt = '10.0.0.99') => ({
+    ...follower(agent),
+    address,
+    reachedAt,
+  });
+
+  it.each([
+    ['from the address that the raylet has as its head', at('h', HEAD), at('w1', '10.0.0.11'), [HEAD]],
+    ['from one of several', at('h', HEAD), at('w1', '10.0.0.11'), ['fd00::1', HEAD]],
+    [
+      'over loopback, where the collector is on the head',
+      at('h', '127.0.0.1', '127.0.0.1'),
+      at('w1', '10.0.0.11', HEAD),
+      [HEAD],
+    ],
+    ['over loopback of IPv6', at('h', '::1', '::1'), at('w1', '10.0.0.11', HEAD), [HEAD]],
+  ])('needs no second word: %s', (_name, head, worker, heads) => {
+    views.follow(worker, 'a', heads);
+    views.report(head, report('x'));
+    expect(worker.told).toEqual(['h: x']);
+    expect(views.views()).toMatchObject([{ state: 'head', reporter: 'h' }]);
+    clock.advance(5000);
+    views.report(head, report('x'));
+    clock.advance(1000);
+    views.report(head, SAME);
+    expect(worker.told.slice(1)).toEqual(['h: same', 'h: same']);
+    views.leave(head);
+    expect(worker.told.at(-1)).toBe('wanted');
+  });
+
+  it.each([
+    ['from elsewhere', at('h', '10.0.0.12'), [HEAD], '10.0.0.99'],
+    ['over loopback, where the collector is on another node', at('h', '127.0.0.1'), [HEAD], '10.0.0.99'],
+    ['to one that names no head', at('h', HEAD), undefined, '10.0.0.99'],
+    ['from an address that nobody knows', follower('h'), [HEAD], HEAD],
+  ])('is no more than others read: %s', (_name, head, heads, reachedAt) => {
+    const worker = at('w1', '10.0.0.11', reachedAt);
+    views.follow(worker, 'a', heads);
+    views.report(head, report('x'));
+    expect(worker.told).toEqual([]);
+    expect(views.views()).toMatchObject([{ state: 'waiting' }]);
+  });
+
+  it('proves nothing where other agents connect from there, too', () => {
+    const [head, liar, worker] = [at('h', HEAD), at('liar', HEAD), at('w1', '10.0.0.11')];
+    views.follow(worker, 'a', [HEAD]);
+    views.report(liar, report('x', 'evil'));
+    expect(worker.told).toEqual(['liar: x evil']);
+    clock.advance(1000);
+    views.report(head, report('x'));
+    views.report(liar, report('x', 'evil', 'more'));
+    clock.advance(1000);
+    expect(worker.told).toEqual(['liar: x evil']);
+    views.leave(liar);
+    views.report(head, report('x'));
+    expect(worker.told.at(-1)).toBe('h: x');
+  });
+
+  it('counts for each agent by the head of its own raylet', () => {
+    const [head, other, worker, stranger] = [
+      at('h', HEAD),
+      at('o', '10.0.0.20'),
+      at('w1', '10.0.0.11'),
+      at('w2', '10.0.0.12'),
+    ];
+    views.follow(worker, 'a', [HEAD]);
+    views.follow(stranger, 'a', ['10.0.0.20']);
+    views.report(head, report('x'));
+    views.report(other, report('y'));
+    clock.advance(1000);
+    expect([worker.told[0], stranger.told[0]]).toEqual(['h: x', 'o: y']);
+  });
+
+  it('gives way to what two agents agree on, and is told again when they are gone', () => {
+    const [head, worker] = [at('h', HEAD), at('w1', '10.0.0.11')];
+    const [a, b] = [at('a', '10.0.0.21'), at('b', '10.0.0.22')];
+    views.follow(worker, 'a', [HEAD]);
+    views.report(head, report('x'));
+    for (const agent of [a, b]) views.report(agent, report('x', 'y'));
+    clock.advance(1000);
+    expect(worker.told).toEqual(['h: x', 'a and b: x y']);
+    views.leave(a);
+    views.report(head, report('x'));
+    expect(worker.told.slice(2)).toEqual(['wanted', 'h: x']);
+  });
+});

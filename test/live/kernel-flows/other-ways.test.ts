@@ -10,6 +10,7 @@ import { ip, missingForNamespaces, withEchoServer, withNamespace } from '../../s
 import { tcpFrame } from '../../support/pcap-bytes.ts';
 import { replay } from '../../support/replay-frames.ts';
 import {
+  contradictingFrames,
   dependencies,
   isSyn,
   isWatched,
@@ -80,6 +81,22 @@ describe.skipIf(missing !== undefined)(
         expect(seen[0]?.flows).toEqual(seen[1]?.flows);
         expect(seen[2]?.flows).toEqual(seen[1]?.flows);
         expect(seen[0]?.frames).toBe(frames.length);
+      });
+    });
+
+    it('cuts off what stands behind a header, and enters other tunnels, as the ring and libpcap do', async () => {
+      await withNamespace(async (link) => {
+        const options = { interface: link.interface, ports: new PortSet([PORT]), ...dependencies };
+        const sources = await Promise.all(SOURCES.map(({ open }) => open(options)));
+        const watchers = sources.map((source) => new FlowWatcher(source, isWatched));
+        const { seen: frames, unseen } = contradictingFrames();
+        await replay(link, [...unseen, ...frames], '--pps', '500', '--loop', '3');
+        await vi.waitFor(() => expect(watchers[0]?.table.size).toBe(frames.length), WAIT);
+        await vi.waitFor(() => expect(watchers[2]?.frames).toBe(3 * frames.length), WAIT);
+        const seen = await Promise.all(watchers.map((watcher) => watcher.stop()));
+        expect(seen[1]?.flows.size).toBe(frames.length);
+        expect(seen[0]?.flows).toEqual(seen[1]?.flows);
+        expect(seen[2]?.flows).toEqual(seen[1]?.flows);
       });
     });
 

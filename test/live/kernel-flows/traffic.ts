@@ -106,6 +106,71 @@ export function tunnelledFrames(port = PORT): Uint8Array[] {
   ].map((text) => Buffer.from(text.replaceAll(' ', ''), 'hex'));
 }
 
+/**
+ * Frames in which a header says something else than the one around it, or in which a tunnel is none: what the program of the
+ * kernel must see as user space does. Those of `seen` are a connection each, those of `unseen` none.
+ */
+export function contradictingFrames(): { readonly seen: Uint8Array[]; readonly unseen: Uint8Array[] } {
+  let client = 0x3000;
+  const ends4 = ['0a030001 0a090002', '0a0a0001 0a0a0002'] as const;
+  const tcp = (): string =>
+    `${(++client).toString(16)}${hex(PORT, 2)} 00000001 00000001 5010 ffff 0000 0000 01020304`;
+  const ipv4 = (
+    protocol: string,
+    rest: string,
+    ends: string = ends4[0],
+    total = 20 + lengthOf(rest),
+  ): string => `4500 ${hex(total, 2)} 0001 0000 40${protocol}0000 ${ends} ${rest}`;
+  const ipv6 = (protocol: string, rest: string, ends: string, length = lengthOf(rest)): string =>
+    `60000000 ${hex(length, 2)} ${protocol}40 ${ends} ${rest}`;
+  const udp = (to: number, rest: string, { length = 8 + lengthOf(rest), from = 0x3039 } = {}): string =>
+    `${hex(from, 2)} ${hex(to, 2)} ${hex(length, 2)} 0000 ${rest}`;
+  const frame = (type: string, rest: string): string => `020000000002 020000000001 ${type} ${rest}`;
+  const outer = (protocol: string, rest: string, total?: number): string =>
+    frame('0800', ipv4(protocol, rest, ends4[1], total));
+  const ethernet = (): string => frame('0800', ipv4('06', tcp()));
+  const vxlan = (): string => `0800000000000700 ${ethernet()}`;
+  const geneve = (): string => `0000655800000700 ${ethernet()}`;
+  const mapped = '00000000000000000000ffff0a030001 00000000000000000000ffff0a090002';
+  const seen = [
+    // Two bytes of payload are behind the datagram, or behind the outer IP packet.
+    outer('11', udp(4789, vxlan(), { length: 8 + lengthOf(vxlan()) - 2 })),
+    outer('11', udp(6081, geneve(), { length: 8 + lengthOf(geneve()) - 2 })),
+    outer('04', ipv4('06', tcp()), 20 + 44 - 2),
+    // The datagram says to be longer than its packet, or nothing.
+    outer('11', udp(4789, vxlan(), { length: 4000 })),
+    outer('11', udp(4789, vxlan(), { length: 0 })),
+    outer('11', udp(53, vxlan(), { from: 4789 })),
+    // Handed up whole.
+    outer('11', udp(1701, `000200070009 ff03 0021 ${ipv4('06', tcp())}`)),
+    outer('11', udp(9999, `0003000000000005 ${ethernet()}`, { from: 1701 })),
+    outer('73', `00000005 ${ethernet()}`),
+    outer('11', udp(37_008, `01000001 01 ${ethernet()}`)),
+    outer('2f', `20016400 003a 0700 ${ethernet()}`),
+    outer('2f', `3001880b 0030 0001 00000001 ff03 0021 ${ipv4('06', tcp())}`),
+    frame('86dd', ipv6('11', udp(37_008, `01000001 01 ${ethernet()}`), V6_ENDS)),
+    frame('86dd', ipv6('73', `00000005 ${ethernet()}`, V6_ENDS)),
+    // The same ports as the next, which is IPv4: two connections.
+    frame('86dd', ipv6('06', '5000'.concat(hex(PORT, 2), '00000001 00000001 5010 ffff 0000 0000'), mapped)),
+    frame('0800', ipv4('06', '5000'.concat(hex(PORT, 2), '00000001 00000001 5010 ffff 0000 0000'))),
+  ];
+  const unseen = [
+    outer('11', udp(4789, vxlan(), { length: 16 })),
+    outer('11', udp(6081, geneve(), { length: 16 })),
+    outer('11', udp(8472, vxlan(), { length: 8 })),
+    outer('11', udp(4789, vxlan(), { length: 7 })),
+    frame('86dd', ipv6('11', udp(4789, vxlan(), { length: 16 }), V6_ENDS)),
+    outer('04', ipv4('06', tcp()), 40),
+    // No VNI, another version, a source route.
+    outer('11', udp(4789, `0000000000000700 ${ethernet()}`)),
+    outer('11', udp(6081, `4000655800000700 ${ethernet()}`)),
+    outer('2f', `40000800 00000000 ${ipv4('06', tcp())}`),
+    outer('2f', `00020800 ${ipv4('06', tcp())}`),
+  ];
+  const bytes = (text: string): Uint8Array => Buffer.from(text.replaceAll(' ', ''), 'hex');
+  return { seen: seen.map(bytes), unseen: unseen.map(bytes) };
+}
+
 const V6_ENDS = '20010db8000000000000000000000001 20010db8000000000000000000000002';
 
 function hex(number: number, bytes: number): string {

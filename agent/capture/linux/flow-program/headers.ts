@@ -6,8 +6,9 @@ export const IPPROTO_TCP = 6;
 export const IPPROTO_UDP = 17;
 export const IPPROTO_IPV6 = 41;
 export const IPPROTO_GRE = 47;
-/** What else than TCP is looked into. */
-export const TUNNELS = [IPPROTO_UDP, IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_IPV6];
+export const IPPROTO_L2TP = 115;
+/** What else than TCP is looked into, or handed up. */
+export const TUNNELS = [IPPROTO_UDP, IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_L2TP];
 /** RFC 9293, section 3.1. */
 export const TCP = {
   length: 20,

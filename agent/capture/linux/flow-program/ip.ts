@@ -12,13 +12,17 @@ import {
 } from '../bpf-assembler.ts';
 import * as linux from '../constants.ts';
 import { FLOW_KEY } from '../flow-layout.ts';
+import { IPV4_MAPPED_WORD } from '../../../../common/address.ts';
 import { IPPROTO_TCP, TUNNELS, VLAN_TAG } from './headers.ts';
 import {
   KEY,
   HEADER,
   IS_FRAGMENT,
   EXTENSIONS,
+  NO_OUTER_END,
+  OUTER_END,
   TUNNEL_COUNT,
+  checkOuterEnd,
   loadHeader,
   loadNetwork16,
   hidePosition,
@@ -61,6 +65,7 @@ export const readLink: readonly Line[] = [
   store(8, 'r10', IS_FRAGMENT, 0),
   store(8, 'r10', EXTENSIONS, 0),
   store(8, 'r10', TUNNEL_COUNT, 0),
+  store(8, 'r10', OUTER_END, NO_OUTER_END),
   load(4, 'r1', 'r6', linux.SK_BUFF.protocol),
   fromNetworkOrder('r1', 16),
   ...jumpByEtherType('r1'),
@@ -115,6 +120,7 @@ export const readIpv4: readonly Line[] = [
   compute('subtract', 'r9', 'r7'),
   label('ipv4 has a length'),
   compute('add', 'r9', 'r7'),
+  ...checkOuterEnd(),
   load(1, 'r1', 'r10', HEADER),
   compute('and', 'r1', 15),
   compute('multiply', 'r1', 4),
@@ -133,6 +139,9 @@ export const readIpv6: readonly Line[] = [
     load(8, 'r1', 'r10', HEADER + IPV6.source + offset),
     store(8, 'r10', KEY + FLOW_KEY.source + offset, 'r1'),
   ]),
+  // ::ffff:a.b.c.d would be the key of IPv4; what it is in an IPv6 packet is told apart in user space.
+  ...handUpMapped('source'),
+  ...handUpMapped('destination'),
   ...loadNetwork16('r9', HEADER + IPV6.payloadLength),
   jumpIf('r9', '!=', 0, 'ipv6 has a length'),
   load(4, 'r9', 'r6', linux.SK_BUFF.length),
@@ -141,6 +150,7 @@ export const readIpv6: readonly Line[] = [
   label('ipv6 has a length'),
   compute('add', 'r9', IPV6.length),
   compute('add', 'r9', 'r7'),
+  ...checkOuterEnd(),
   load(1, 'r8', 'r10', HEADER + IPV6.nextHeader),
   compute('add', 'r7', IPV6.length),
 
@@ -180,3 +190,17 @@ export const readIpv6: readonly Line[] = [
   ...hidePosition(),
   jump('next header'),
 ];
+
+/** @param end the address that was read from an IPv6 header into the key */
+function handUpMapped(end: 'source' | 'destination'): Line[] {
+  const place = KEY + FLOW_KEY[end];
+  const other = `no mapped ${end}`;
+  return [
+    load(8, 'r1', 'r10', place),
+    jumpIf('r1', '!=', 0, other),
+    load(4, 'r1', 'r10', place + 8),
+    fromNetworkOrder('r1', 32),
+    jumpIf('r1', '==', IPV4_MAPPED_WORD, 'hand up'),
+    label(other),
+  ];
+}

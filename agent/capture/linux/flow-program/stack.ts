@@ -30,6 +30,10 @@ export const EXTENSIONS = -200;
 export const ARRAY_INDEX = -208;
 export const TUNNEL_COUNT = -216;
 export const TUNNEL_NUMBER = -224;
+/** Where the header around ends: of the tunnel, or of the datagram that it comes in. */
+export const OUTER_END = -232;
+/** What `OUTER_END` is as long as nothing is around. */
+export const NO_OUTER_END = 0x7fff_ffff;
 
 /** Copies the bytes at r7 to `HEADER`. */
 export function loadHeader(lengthBytes: number, tooShort: string): Line[] {
@@ -63,6 +67,11 @@ export function addressOf(register: Register, place: number): Line[] {
  */
 export function hidePosition(): Line[] {
   return [load(4, 'r3', 'r6', linux.SK_BUFF.length), compute('xor', 'r7', 'r3'), compute('xor', 'r7', 'r3')];
+}
+
+/** Hands up a packet whose IP header, just read, says to go on behind what is around it: user space cuts it off there. */
+export function checkOuterEnd(): Line[] {
+  return [load(8, 'r1', 'r10', OUTER_END), jumpIf('r9', '>', 'r1', 'hand up')];
 }
 
 export function jumpByEtherType(register: Register): Line[] {

@@ -155,6 +155,36 @@ describe('a pcapng capture', () => {
     });
   });
 
+  it('reads a packet whose block is longer than any packet, up to 16 MiB', async () => {
+    for (const length of [1024 * 1024 + 4, 2 * 1024 * 1024, 16 * 1024 * 1024]) {
+      const { frames, error } = await collectFrames(
+        openCaptureFile('-', { stdin: Readable.from(pieces(blockWithComments(length))) }),
+      );
+      expect(error).toBeUndefined();
+      // The packet of the long block, and the one behind it.
+      expect(frames.map(({ hex, originalLength }) => [hex, originalLength])).toEqual([
+        ['aabbccddee', 100],
+        ['aabbccddee', 100],
+      ]);
+    }
+    const { error } = await collectFrames(
+      openCaptureFile('-', { stdin: Readable.from(pieces(blockWithComments(16 * 1024 * 1024 + 4))) }),
+    );
+    expect(error).toMatchObject({
+      code: 'PW_CAPTURE_CORRUPT',
+      message: expect.stringContaining('16777216 possible'),
+    });
+  });
+
+  it('takes no memory for a block that only claims to be long', async () => {
+    const claim = blockWithComments(16 * 1024 * 1024).subarray(0, 4096);
+    const source = openCaptureFile('-', { stdin: Readable.from(pieces(claim).slice(0, 2)) });
+    const before = process.memoryUsage().arrayBuffers;
+    const { error } = await collectFrames(source);
+    expect(error).toMatchObject({ code: 'PW_CAPTURE_TRUNCATED' });
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(4 * 1024 * 1024);
+  });
+
   it.each([
     [
       'another version',
@@ -208,7 +238,7 @@ describe('a pcapng capture', () => {
       'a packet block of an absurd length',
       [SECTION, INTERFACE, '06 00 00 00 f0 ff ff 7f 00 00 00 00'],
       'PW_CAPTURE_CORRUPT',
-      'a block claims 2147483632 bytes, more than the 1048576 possible',
+      'a block claims 2147483632 bytes, more than the 16777216 possible',
     ],
     [
       'two lengths that differ',
@@ -243,6 +273,22 @@ describe('a pcapng capture', () => {
 /** A capture with one long block between its interface and its packet. */
 function pieces(long: Buffer): Buffer[] {
   return [Buffer.from(bytesOf(`${SECTION} ${INTERFACE}`)), long, Buffer.from(bytesOf(ENHANCED_PACKET))];
+}
+
+/** The enhanced packet with so many comments behind it that the block has this length, a multiple of 4. */
+function blockWithComments(length: number): Buffer {
+  const block = Buffer.alloc(length);
+  const packet = bytesOf(ENHANCED_PACKET);
+  block.set(packet.subarray(0, -4));
+  for (const position of [4, length - 4]) block.writeUInt32LE(length, position);
+  let position = packet.length - 4;
+  for (let rest = length - 4 - position; rest >= 4; rest = length - 4 - position) {
+    const size = Math.min(rest - 4, 65_532);
+    block.writeUInt16LE(1, position);
+    block.writeUInt16LE(size, position + 2);
+    position += 4 + size;
+  }
+  return block;
 }
 
 /** A little-endian block of this type with 4 bytes in it. */
