@@ -7,7 +7,7 @@ import { silentLogger } from '../../common/log.ts';
 import type { Raylet } from '../../agent/ray/raylet.ts';
 import { Ruleset } from '../../rules/match.ts';
 import { DEFAULT_TIMES } from '../../rules/membership.ts';
-import type { GroupSources } from '../../rules/schema.ts';
+import type { GroupSources, ServicePorts } from '../../rules/schema.ts';
 import { FakeClock } from './fake-clock.ts';
 import { FakeSource } from './fake-source.ts';
 import { noProcesses } from './no-processes.ts';
@@ -22,11 +22,14 @@ export const OTHER_WORKER = '10.77.0.12';
 /** More turns of the event loop than an answer of the dashboard takes to be read. */
 const TURNS = 10;
 
+/** @param to an address, where the object manager's port is meant, or an address and a port */
 type Connect = (from: string, to?: string) => void;
 
 interface WorkerOptions extends Partial<Pick<AgentDependencies, 'localNetworks' | 'membersStore' | 'times'>> {
   /** Where the members come from; `ray: auto` when left out. */
   readonly cluster?: GroupSources;
+  /** The watched services; the object manager when left out. */
+  readonly services?: ReadonlyMap<string, ServicePorts>;
   /** An agent that was stopped on the same machine. */
   readonly after?: WorkerAgent;
   readonly isDashboardThere?: boolean;
@@ -126,12 +129,13 @@ export class WorkerAgent {
 
   #send(send: typeof sendConnection, from: string, to: string): void {
     const time = this.clock.now() / 1000;
-    const ends = { from: `${from}:${++this.#port}`, to: `${to}:43800`, time };
+    const ends = { from: `${from}:${++this.#port}`, to: to.includes(':') ? to : `${to}:43800`, time };
     this.source.deliver((sink) => send(sink, ends));
   }
 
   async #start({
     cluster = { ray: 'auto' },
+    services = new Map([['object-manager', 'auto']]),
     times,
     localNetworks,
     membersStore,
@@ -139,8 +143,8 @@ export class WorkerAgent {
     const { clock } = this;
     let ids = 0;
     const ruleset = new Ruleset({
-      rules: [sampleRule()],
-      services: new Map([['object-manager', 'auto']]),
+      rules: [sampleRule({ to: [...services.keys()] })],
+      services,
       groups: new Map([['cluster', cluster]]),
     });
     this.#agent = await Agent.start(
