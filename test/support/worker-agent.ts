@@ -2,6 +2,7 @@
 import { Agent, type AgentDependencies } from '../../agent/agent.ts';
 import { openSpool, type Spool } from '../../agent/uplink/spool.ts';
 import { parseAddress } from '../../common/address.ts';
+import { PlasmawatchError } from '../../common/errors.ts';
 import type { Anomaly, EvidenceReport, Report } from '../../common/event.ts';
 import { silentLogger } from '../../common/log.ts';
 import type { Raylet } from '../../agent/ray/raylet.ts';
@@ -45,6 +46,8 @@ export class WorkerAgent {
   nodes = [HEAD, WORKER, OTHER_WORKER];
   isDashboardThere: boolean;
   raylets: readonly Raylet[];
+  /** Whether /proc does not answer. */
+  areProcessesHidden = false;
   /** To whom the raylet of the worker has opened connections. */
   rayletPeers: string[] = [];
   readonly #spool: Spool;
@@ -127,6 +130,12 @@ export class WorkerAgent {
     this.#spool.close();
   }
 
+  #findRaylets(): Promise<readonly Raylet[]> {
+    return this.areProcessesHidden
+      ? Promise.reject(new PlasmawatchError('PW_SYSTEM_CALL', 'no answer'))
+      : Promise.resolve(this.raylets);
+  }
+
   #send(send: typeof sendConnection, from: string, to: string): void {
     const time = this.clock.now() / 1000;
     const ends = { from: `${from}:${++this.#port}`, to: to.includes(':') ? to : `${to}:43800`, time };
@@ -160,12 +169,15 @@ export class WorkerAgent {
             : Promise.reject(new Error('refused')),
         resolve: () => Promise.reject(new Error('no names here')),
         lookUpRecords: () => Promise.reject(new Error('no names here')),
-        findRaylets: () => Promise.resolve(this.raylets),
+        findRaylets: () => this.#findRaylets(),
         localAddresses: () => [WORKER],
         ...(localNetworks === undefined ? {} : { localNetworks }),
         ...(membersStore === undefined ? {} : { membersStore }),
         ...noProcesses,
-        rayletSockets: () => Promise.resolve(this.rayletPeers.map(socketTo)),
+        rayletSockets: async () => {
+          await this.#findRaylets();
+          return this.rayletPeers.map(socketTo);
+        },
         rulesRefused: () => 0,
         createId: () => `anomaly-${++ids}`,
         random: () => 0.5,
