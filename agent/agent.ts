@@ -33,6 +33,7 @@ import type { Spool } from './uplink/spool.ts';
 import type { Address } from '../common/address.ts';
 import { ClockWatch } from '../common/clock-watch.ts';
 import type { Timer } from '../common/clock.ts';
+import { PlasmawatchError } from '../common/errors.ts';
 import type { Anomaly, Report } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
 import { DEFAULT_TIMES, FIRST_LIST_MS } from '../rules/membership.ts';
@@ -73,7 +74,10 @@ export interface AgentDependencies extends MembershipDependencies {
   /** The interfaces of this machine that end tunnels. */
   readonly tunnelInterfaces?: () => readonly TunnelInterface[];
   readonly processCounters: () => SocketOwnerCounters;
-  /** The TCP connections that this node's raylets opened; the same list as before where none was made since. */
+  /**
+   * The TCP connections that this node's raylets opened; the same list as before where none was made since. Rejects where the
+   * raylets cannot be looked for.
+   */
   readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
   /** Whether somebody listens at an endpoint of this machine; left out where that cannot be seen. */
   readonly isListenedAt?: (address: Address, port: number) => Promise<boolean>;
@@ -456,7 +460,12 @@ export class Agent {
   async #lookAtRayletSockets(): Promise<void> {
     const { clock, rayletSockets } = this.#dependencies;
     const readMs = clock.monotonic();
-    const sockets = await rayletSockets();
+    const sockets = await rayletSockets().catch((error: unknown) => {
+      if (error instanceof PlasmawatchError) return undefined;
+      throw error;
+    });
+    // Then nobody knows whom the raylet calls, which is not the same as nobody.
+    if (sockets === undefined) return;
     this.#firstList.noteRayletPeers(
       sockets.map(({ remote }) => remote),
       readMs,

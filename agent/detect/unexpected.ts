@@ -28,6 +28,8 @@ export const MAX_PENDING = 1000;
 export const MAX_AWAITING_LIST = 5000;
 /** A refresh that was begun sooner after the packet may have missed a node whose join was under way. */
 export const SETTLE_MS = 250;
+/** The service at which a node asks to be admitted, seconds before Ray can list it. */
+const ADMITTING_SERVICE = 'gcs';
 
 /** The ends of a connection, by value: a flow's own go on changing. */
 export interface Ends {
@@ -245,7 +247,8 @@ export class UnexpectedDetector<Tag> {
       this.#drop(pending);
       return;
     }
-    const isDecisive = look?.result === 'answered' && look.begunMs - sinceMs >= SETTLE_MS;
+    const isDecisive =
+      look?.result === 'answered' && look.begunMs - sinceMs >= SETTLE_MS && !isRejoining(activity, judged);
     if (step === undefined && !isDecisive && nowMs - sinceMs < this.#options.graceMs) return;
     this.#forget(pending);
     const open = this.#confirm(tracker, activity, ends, judged, nowMs);
@@ -266,6 +269,14 @@ export class UnexpectedDetector<Tag> {
     const subject = subjectOf(record, service, judged, activity.standing);
     return tracker.confirm(activity, keyOf(judged.verdict, service, ends), subject, nowMs);
   }
+}
+
+/**
+ * Whether a node that has left may be about to come back: it talks to the GCS before any list can have it, so only the end of
+ * the grace period decides. Nobody else gains that time: an unknown peer there is reported by the first refresh.
+ */
+function isRejoining<Tag>({ subject }: Activity<Tag>, judged: Judged): boolean {
+  return subject.service === ADMITTING_SERVICE && kindOf(judged) === 'former-member';
 }
 
 function keyOf(
