@@ -5,8 +5,8 @@
  *
  * An unknown peer may be a node that has just joined. Where a source can be asked, its conversation opens pending: it is
  * confirmed or dropped by the first refresh of the sources that was begun late enough after its packet, and confirmed in
- * any case when the grace period is over. As long as no source has given a complete list, first-list.ts decides instead,
- * of attempts as well.
+ * any case when the grace period is over. A former member that calls is never confirmed earlier: its Ray may be starting
+ * again. As long as no source has given a complete list, first-list.ts decides instead, of attempts as well.
  */
 import type { Flow } from '../flow/flow.ts';
 import type { Standing } from '../flow/standing.ts';
@@ -245,7 +245,9 @@ export class UnexpectedDetector<Tag> {
       this.#drop(pending);
       return;
     }
-    const isDecisive = look?.result === 'answered' && look.begunMs - sinceMs >= SETTLE_MS;
+    // A node that is started again speaks to the head seconds before Ray can list it.
+    const mayReturn = kindOf(judged) === 'former-member';
+    const isDecisive = !mayReturn && look?.result === 'answered' && look.begunMs - sinceMs >= SETTLE_MS;
     if (step === undefined && !isDecisive && nowMs - sinceMs < this.#options.graceMs) return;
     this.#forget(pending);
     const open = this.#confirm(tracker, activity, ends, judged, nowMs);

@@ -22,9 +22,12 @@ describe('UnexpectedDetector', () => {
   let reports: (Anomaly & { phase: ActivityPhase })[];
   let detector: UnexpectedDetector<undefined>;
   let second: number;
+  /** What a pending activity is by now. */
+  let judgedAgain: Judged | undefined;
 
   beforeEach(() => {
     reports = [];
+    judgedAgain = JUDGED;
     second = START;
     let ids = 0;
     detector = new UnexpectedDetector({
@@ -37,7 +40,7 @@ describe('UnexpectedDetector', () => {
       graceMs: GRACE_MS,
       confirmed: () => {},
       dropped: () => {},
-      judgeAgain: () => JUDGED,
+      judgeAgain: () => judgedAgain,
     });
   });
 
@@ -182,6 +185,39 @@ describe('UnexpectedDetector', () => {
     expect(of(STRANGER)).toEqual([]);
     tick(GRACE_MS / 1000);
     expect(of(STRANGER)).toEqual([['opened', 'critical']]);
+  });
+
+  describe('once a refresh has not found the peer among the members', () => {
+    const FORMER: Judged = { ...JUDGED, verdict: { ...JUDGED.verdict, reason: 'former-member' } };
+    const refresh = (): void =>
+      detector.decide({ begunMs: second * 1000, result: 'answered' }, second * 1000);
+
+    it('reports an unknown peer at once', () => {
+      connect(`${STRANGER}:5000`, 'answered', { isPending: true });
+      tick();
+      refresh();
+      expect(of(STRANGER)).toEqual([['opened', 'critical']]);
+    });
+
+    it('reports a former member at the end of the grace period: Ray may be starting there again', () => {
+      judgedAgain = FORMER;
+      connect(`${STRANGER}:5000`, 'answered', { ...FORMER, isPending: true });
+      tick();
+      refresh();
+      expect(of(STRANGER)).toEqual([]);
+      tick(GRACE_MS / 1000);
+      expect(of(STRANGER)).toEqual([['opened', 'warning']]);
+    });
+
+    it('never reports a former member that is a member again meanwhile', () => {
+      judgedAgain = FORMER;
+      connect(`${STRANGER}:5000`, 'answered', { ...FORMER, isPending: true });
+      tick();
+      refresh();
+      judgedAgain = undefined;
+      tick(GRACE_MS / 1000);
+      expect(of(STRANGER)).toEqual([]);
+    });
   });
 
   it('never lets an attempt be pending', () => {
