@@ -160,7 +160,7 @@ export class Machine {
   async boot(): Promise<void> {
     const { name, namespace, folder, layers, hosts } = this.#options;
     for (const part of ['upper', 'work', 'root']) mkdirSync(join(folder, part), { recursive: true });
-    const options = `lowerdir=${layers.join(':')},upperdir=${folder}/upper,workdir=${folder}/work`;
+    const options = `lowerdir=${layers.join(':')},upperdir=${folder}/upper,workdir=${folder}/work,redirect_dir=on`;
     execFileSync('mount', ['-t', 'overlay', 'overlay', '-o', options, this.root]);
     this.write(
       '/etc/hosts',
