@@ -193,9 +193,10 @@ describe('UnexpectedDetector', () => {
   it.each([
     ['a former member at the GCS', FORMER, 'gcs', [0, 1]],
     ['a former member at another service', FORMER, 'object-manager', [1, 1]],
-    ['an unknown peer at the GCS', JUDGED, 'gcs', [1, 1]],
+    ['an unknown peer at the GCS', JUDGED, 'gcs', [0, 1]],
+    ['an unknown peer at another service', JUDGED, 'dashboard', [1, 1]],
     ['a member that calls a former one', { ...FORMER, fromMember: true, toMember: false }, 'gcs', [1, 1]],
-  ])('waits until Ray can list it again, and for nobody else: %s', (_name, judged, service, expected) => {
+  ])('waits until Ray can list who joins, and for nobody else: %s', (_name, judged, service, expected) => {
     judgedAgain = judged;
     connect(`${STRANGER}:5000`, 'answered', { ...judged, service, isPending: true });
     const startMs = second * 1000;
