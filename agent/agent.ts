@@ -429,7 +429,9 @@ export class Agent {
       this.#membership
         .listings()
         .map((listing) =>
-          listing.asOfMs === undefined ? listing : { ...listing, asOfMs: listing.asOfMs + aheadMs },
+          listing.asOfMs === undefined
+            ? listing
+            : Object.assign({}, listing, { asOfMs: listing.asOfMs + aheadMs }),
         ),
     );
     this.#known.save();

@@ -169,13 +169,39 @@ describe('an agent that has never seen a list of the members', () => {
   });
 
   it('waits for each kind of source that has never answered', async () => {
-    for (const cluster of [{ dns: 'ray.example.' }, { file: '/nonexistent/members.yaml' }]) {
+    for (const cluster of [
+      { dns: 'ray.example.' },
+      { file: '/nonexistent/members.yaml' },
+      { hosts: ['w2.example', 'head.example', WORKER] },
+    ]) {
       worker = await WorkerAgent.start({ cluster });
       await worker.pass(3 * MINUTE_S, work);
       expect(worker.told).toEqual(['unknown-membership warning']);
-      if ('dns' in cluster) await worker.stop();
+      if (!('hosts' in cluster)) await worker.stop();
     }
   }, 60_000);
+
+  it('takes hosts for a list as soon as one of their names resolves, though another is wrong', async () => {
+    worker = await WorkerAgent.start({ cluster: { hosts: ['w2.example', 'wrong.example', WORKER] } });
+    worker.exchange(OTHER_WORKER);
+    worker.open(NEIGHBOUR);
+    await worker.pass(20);
+    expect(worker.told).toEqual([]);
+    worker.names = { 'w2.example': [OTHER_WORKER] };
+    await worker.pass(10);
+    expect(worker.told).toEqual([`unexpected-peer critical ${NEIGHBOUR}`]);
+    worker.open('10.77.0.98');
+    await worker.pass(15);
+    expect(worker.told).toContain('unexpected-peer critical 10.77.0.98');
+  });
+
+  it('needs no name where the rules have addresses', async () => {
+    worker = await WorkerAgent.start({ cluster: { hosts: [OTHER_WORKER, WORKER] } });
+    worker.exchange(OTHER_WORKER);
+    worker.open(NEIGHBOUR);
+    await worker.pass(2);
+    expect(worker.told).toEqual([`unexpected-peer critical ${NEIGHBOUR}`]);
+  });
 
   it('holds a stale list in force after it was once complete', async () => {
     worker = await WorkerAgent.start({ isDashboardThere: true });
