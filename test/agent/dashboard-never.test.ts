@@ -60,6 +60,15 @@ describe('an agent that has never seen a list of the members', () => {
     expect(worker.told).toEqual([`unexpected-${from === WORKER ? 'destination' : 'peer'} critical ${from}`]);
   });
 
+  it('keeps the packets of an outsider, however many members await the list', async () => {
+    worker = await WorkerAgent.start({ localNetworks: () => [`${WORKER}/16`] });
+    for (let node = 0; node < 200; node++) worker.open(`10.77.1.${node}`);
+    worker.open(OUTSIDE);
+    await worker.pass(10);
+    expect(worker.told).toEqual([`unexpected-peer critical ${OUTSIDE}`]);
+    expect(worker.evidence.map(({ anomaly }) => anomaly)).toEqual([worker.reports[0]?.id]);
+  });
+
   it('waits for peers outside of its networks to which its own raylet connects', async () => {
     worker = await WorkerAgent.start({ localNetworks: () => [`${WORKER}/24`] });
     worker.rayletPeers = ['10.99.7.7'];
