@@ -128,7 +128,7 @@ interface Waiting {
   /** Asks for a look, after which `decideHeld` is to be called. */
   readonly ask: () => void;
   /** What becomes of unknown peers before a first complete list of members; left out, they are reported. */
-  readonly firstList?: Pick<FirstList, 'step' | 'stepOfJoin'>;
+  readonly firstList?: Pick<FirstList, 'step' | 'stepOfJoin' | 'mayBeMembers'>;
 }
 
 /** What went through the pipeline so far. */
@@ -616,29 +616,38 @@ export class Pipeline implements FrameSink {
     ends: Ends,
     judged: Judged,
     standing: Standing,
-  ): Pick<UnexpectedConnection<Judgement>, 'pendingSinceMs' | 'awaitsList'> {
+  ): Pick<UnexpectedConnection<Judgement>, 'pendingSinceMs' | 'awaitsList' | 'mayBeMember'> {
     const { membership } = this.#policy;
     const { waiting } = this.#options;
     if (waiting === undefined || !MAY_HAVE_JOINED.has(judged.verdict.reason)) return {};
     const nowMs = waiting.clock.monotonic();
     const pendingSinceMs = Math.min(ends.timeMs, nowMs);
     const step = this.#firstListStep(ends, pendingSinceMs, nowMs);
-    if (step !== undefined) return step === 'wait' ? { pendingSinceMs, awaitsList: true } : {};
+    if (step === 'report') return {};
+    if (step === 'wait') {
+      const mayBeMember = waiting.firstList?.mayBeMembers(this.#unknownOf(ends), nowMs) ?? false;
+      return { pendingSinceMs, awaitsList: true, mayBeMember };
+    }
     if (standing === 'attempt' || !membership.canLook) return {};
     if (judged.toMember && membership.isKnown(ends.initiator, ends.timeMs)) return {};
     return { pendingSinceMs };
   }
 
   /** What is to be done with a connection that no rule allows, while no complete list of members is there. */
-  #firstListStep({ initiator, responder, timeMs }: Ends, sinceMs: number, nowMs: number): FirstListStep {
+  #firstListStep(ends: Ends, sinceMs: number, nowMs: number): FirstListStep {
     const { firstList } = this.#options.waiting ?? {};
     const { membership } = this.#policy;
     if (firstList === undefined || membership.hasList) return undefined;
-    const unknown = [initiator, responder].filter((end) => !membership.isKnown(end, timeMs));
+    const { initiator, responder } = ends;
     const isJoin =
       membership.isMemberNow(initiator) && this.#services.serviceAt(responder, responder.port) === GCS;
-    const step = firstList.step(unknown, sinceMs, nowMs);
+    const step = firstList.step(this.#unknownOf(ends), sinceMs, nowMs);
     return step ?? (isJoin ? firstList.stepOfJoin(sinceMs, nowMs) : undefined);
+  }
+
+  /** Those ends that are in no group. */
+  #unknownOf({ initiator, responder, timeMs }: Ends): Address[] {
+    return [initiator, responder].filter((end) => !this.#policy.membership.isKnown(end, timeMs));
   }
 
   #forget(flow: Flow<Judgement>): void {

@@ -45,8 +45,11 @@ const HEAVY_BYTES = 1_000_000;
 /** Where an activity stands when it is reported; `raised`: its connection proves more than before. */
 export type ActivityPhase = 'opened' | 'raised' | 'growing' | 'over';
 
-/** Why packets are to be recorded as evidence: how far the connection got, or that it has moved much. */
-export type EvidenceClaim = Standing | 'heavy';
+/**
+ * Why packets are to be recorded as evidence: how far the connection got, or that it has moved much. `awaiting`: it awaits the
+ * first list of members, as the connections of a whole cluster may.
+ */
+export type EvidenceClaim = Standing | 'awaiting' | 'heavy';
 
 export interface ActivityOptions<Tag> {
   /** This node's name. */
@@ -304,7 +307,7 @@ export class ActivityTracker<Tag> {
       reportedAtMs: nowMs,
     };
     this.#activities.set(key, activity);
-    activity.isRecorded = this.#options.record(activity.id, flow, standing);
+    activity.isRecorded = this.#options.record(activity.id, flow, candidate.claim ?? standing);
     return activity;
   }
 
@@ -319,7 +322,8 @@ export class ActivityTracker<Tag> {
     activity.standing = standing;
     activity.subject = subject;
     activity.owner ??= owner;
-    if (!activity.isRecorded) activity.isRecorded = this.#options.record(activity.id, flow, standing);
+    if (!activity.isRecorded)
+      activity.isRecorded = this.#options.record(activity.id, flow, candidate.claim ?? standing);
     if (!activity.isPending) this.#report(activity, 'raised', nowMs);
   }
 

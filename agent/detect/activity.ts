@@ -35,6 +35,8 @@ export interface Candidate<Tag> {
   readonly standing: Standing;
   /** What it had carried while it was allowed; undefined where all that it carried counts. */
   readonly carried?: Carried | undefined;
+  /** The claim to evidence of an activity that begins with it; its standing where left out. */
+  readonly claim?: 'awaiting' | undefined;
   /** The activity as it begins with this connection, or stands when it proves more. */
   readonly open: () => ActivityOpening;
 }

@@ -82,7 +82,7 @@ export class FirstList {
   step(unknown: readonly Address[], packetMs: number, nowMs: number): FirstListStep {
     if (this.#begin(nowMs) === undefined) return undefined;
     if (unknown.length === 0 || this.isOverdue(nowMs)) return 'report';
-    if (unknown.every((address) => this.#mayBeMember(address, nowMs))) return 'wait';
+    if (this.mayBeMembers(unknown, nowMs)) return 'wait';
     const { settleMs, graceMs } = this.#options;
     const isChecked = this.#socketsReadMs - packetMs >= settleMs || nowMs - packetMs >= graceMs;
     return isChecked ? 'report' : 'wait';
@@ -128,6 +128,11 @@ export class FirstList {
     if (membership.hasList || isForgotten) this.#sinceMs = undefined;
     else this.#sinceMs ??= awaitedSinceMs;
     return this.#sinceMs;
+  }
+
+  /** Whether each of the addresses may be a node's, as far as that is known by now. */
+  mayBeMembers(addresses: readonly Address[], nowMs: number): boolean {
+    return addresses.every((address) => this.#mayBeMember(address, nowMs));
   }
 
   #mayBeMember(address: Address, nowMs: number): boolean {

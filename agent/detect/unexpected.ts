@@ -54,6 +54,8 @@ export interface UnexpectedConnection<Tag> extends Judged {
   readonly pendingSinceMs?: number | undefined;
   /** Whether it awaits the first complete list of members, and not only a refresh. */
   readonly awaitsList?: boolean;
+  /** Of one that does: whether its unknown ends may be nodes, as far as that is known by now. */
+  readonly mayBeMember?: boolean;
 }
 
 /** A refresh of all sources of the membership. */
@@ -201,10 +203,11 @@ export class UnexpectedDetector<Tag> {
 
   /** Keeps no record of the flow: there may be one of these for each flow of the table. */
   #candidateOf(connection: UnexpectedConnection<Tag>): Candidate<Tag> {
-    const { flow, service, standing, verdict, carried } = connection;
+    const { flow, service, standing, verdict, carried, mayBeMember } = connection;
     const open = (): ActivitySubject =>
       subjectOf(this.#options.describe(flow, service), service, connection, standing);
-    return { flow, key: keyOf(verdict, service, flow), standing, open, carried };
+    const claim = mayBeMember === true && standing !== 'attempt' ? 'awaiting' : undefined;
+    return { flow, key: keyOf(verdict, service, flow), standing, open, carried, claim };
   }
 
   #mayBePending({ pendingSinceMs, awaitsList = false }: UnexpectedConnection<Tag>): boolean {

@@ -26,11 +26,13 @@ export const MAX_RECORDINGS = 64;
 /** Recordings that begin in a minute: whoever makes up addresses must not fill the disk. */
 export const MAX_RECORDINGS_A_MINUTE: Readonly<Record<EvidenceClaim, number>> = {
   attempt: 0,
+  // Most are members, and their recordings are forgotten.
+  awaiting: 60,
   unproven: 60,
   answered: 120,
   heavy: 60,
 };
-const CLAIMS: readonly EvidenceClaim[] = ['attempt', 'unproven', 'answered', 'heavy'];
+const CLAIMS: readonly EvidenceClaim[] = ['attempt', 'awaiting', 'unproven', 'answered', 'heavy'];
 const MINUTE_MS = 60_000;
 /** Base64 of evidence whose anomaly is pending, together; beyond that the evidence of further ones is not kept. */
 export const MAX_WAITING_LENGTH = 16 * 1024 * 1024;

@@ -10,6 +10,8 @@ import type { GroupView, LookResult, Member, Provider } from './provider.ts';
 import { ResolvedNames, type ResolveHost } from './resolved-names.ts';
 
 const RESOLVE_INTERVAL_MS = 30_000;
+/** As long as no name has ever resolved: the resolver is away, as it may be while a machine starts. */
+const FIRST_INTERVAL_MS = 5000;
 
 interface HostsDependencies {
   readonly clock: Clock;
@@ -42,7 +44,7 @@ export function createHostsProvider(
 
   const loop = new LookLoop({
     clock,
-    intervalMs: () => RESOLVE_INTERVAL_MS,
+    intervalMs: () => (hasResolved() ? RESOLVE_INTERVAL_MS : FIRST_INTERVAL_MS),
     async look(): Promise<LookResult> {
       const startedAtMs = clock.monotonic();
       await resolved.follow(names, true);
@@ -53,11 +55,17 @@ export function createHostsProvider(
         prefixes: [],
         ...(names.length === 0 ? {} : { asOfMs: answeredAtMs }),
         ...(failing.length === 0 ? {} : { unresolvedNames: failing }),
+        // One wrong name is said to be wrong; where each is, nobody knows the hosts yet.
+        ...(hasResolved() ? {} : { isPartial: true }),
       });
       // A name that never resolved may be a slip of the pen: nobody waits for it.
       return failing.some((name) => resolved.of(name).addresses.length > 0) ? 'failed' : 'answered';
     },
   });
+
+  function hasResolved(): boolean {
+    return names.some((name) => resolved.of(name).addresses.length > 0);
+  }
 
   /** Addresses first, then the names that have some. */
   function membersNow(): Member[] {

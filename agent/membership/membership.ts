@@ -168,11 +168,12 @@ export class Membership implements MembershipView {
 
   /**
    * Whether a complete list of the cluster was seen, however old it is by now. Hosts in the rules are none where another
-   * source is named, too.
+   * source is named, too, or where none of their names has ever resolved.
    */
   get hasList(): boolean {
     const views = this.#viewsOf(CLUSTER_GROUP);
-    const sources = views.filter(({ provider }) => provider.given !== 'in the rules');
+    const others = views.filter(({ provider }) => provider.given !== 'in the rules');
+    const sources = others.length === 0 ? views : others;
     return sources.length === 0 || sources.some(({ hasAnswered }) => hasAnswered);
   }
 

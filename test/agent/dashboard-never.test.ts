@@ -60,6 +60,15 @@ describe('an agent that has never seen a list of the members', () => {
     expect(worker.told).toEqual([`unexpected-${from === WORKER ? 'destination' : 'peer'} critical ${from}`]);
   });
 
+  it('keeps the packets of an outsider, however many members await the list', async () => {
+    worker = await WorkerAgent.start({ localNetworks: () => [`${WORKER}/16`] });
+    for (let node = 0; node < 200; node++) worker.open(`10.77.1.${node}`);
+    worker.open(OUTSIDE);
+    await worker.pass(10);
+    expect(worker.told).toEqual([`unexpected-peer critical ${OUTSIDE}`]);
+    expect(worker.evidence.map(({ anomaly }) => anomaly)).toEqual([worker.reports[0]?.id]);
+  });
+
   it('waits for peers outside of its networks to which its own raylet connects', async () => {
     worker = await WorkerAgent.start({ localNetworks: () => [`${WORKER}/24`] });
     worker.rayletPeers = ['10.99.7.7'];
@@ -169,13 +178,39 @@ describe('an agent that has never seen a list of the members', () => {
   });
 
   it('waits for each kind of source that has never answered', async () => {
-    for (const cluster of [{ dns: 'ray.example.' }, { file: '/nonexistent/members.yaml' }]) {
+    for (const cluster of [
+      { dns: 'ray.example.' },
+      { file: '/nonexistent/members.yaml' },
+      { hosts: ['w2.example', 'head.example', WORKER] },
+    ]) {
       worker = await WorkerAgent.start({ cluster });
       await worker.pass(3 * MINUTE_S, work);
       expect(worker.told).toEqual(['unknown-membership warning']);
-      if ('dns' in cluster) await worker.stop();
+      if (!('hosts' in cluster)) await worker.stop();
     }
   }, 60_000);
+
+  it('takes hosts for a list as soon as one of their names resolves, though another is wrong', async () => {
+    worker = await WorkerAgent.start({ cluster: { hosts: ['w2.example', 'wrong.example', WORKER] } });
+    worker.exchange(OTHER_WORKER);
+    worker.open(NEIGHBOUR);
+    await worker.pass(20);
+    expect(worker.told).toEqual([]);
+    worker.names = { 'w2.example': [OTHER_WORKER] };
+    await worker.pass(10);
+    expect(worker.told).toEqual([`unexpected-peer critical ${NEIGHBOUR}`]);
+    worker.open('10.77.0.98');
+    await worker.pass(15);
+    expect(worker.told).toContain('unexpected-peer critical 10.77.0.98');
+  });
+
+  it('needs no name where the rules have addresses', async () => {
+    worker = await WorkerAgent.start({ cluster: { hosts: [OTHER_WORKER, WORKER] } });
+    worker.exchange(OTHER_WORKER);
+    worker.open(NEIGHBOUR);
+    await worker.pass(2);
+    expect(worker.told).toEqual([`unexpected-peer critical ${NEIGHBOUR}`]);
+  });
 
   it('holds a stale list in force after it was once complete', async () => {
     worker = await WorkerAgent.start({ isDashboardThere: true });

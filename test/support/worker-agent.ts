@@ -46,6 +46,8 @@ export class WorkerAgent {
   nodes = [HEAD, WORKER, OTHER_WORKER];
   isDashboardThere: boolean;
   raylets: readonly Raylet[];
+  /** The host names that resolve. */
+  names: Readonly<Record<string, readonly string[]>> = {};
   /** Whether /proc does not answer. */
   areProcessesHidden = false;
   /** To whom the raylet of the worker has opened connections. */
@@ -130,6 +132,11 @@ export class WorkerAgent {
     this.#spool.close();
   }
 
+  #resolve(name: string): Promise<readonly string[]> {
+    const addresses = this.names[name];
+    return addresses === undefined ? Promise.reject(new Error('no such name')) : Promise.resolve(addresses);
+  }
+
   #findRaylets(): Promise<readonly Raylet[]> {
     return this.areProcessesHidden
       ? Promise.reject(new PlasmawatchError('PW_SYSTEM_CALL', 'no answer'))
@@ -167,7 +174,7 @@ export class WorkerAgent {
           this.isDashboardThere
             ? Promise.resolve(new Response(this.#summary()))
             : Promise.reject(new Error('refused')),
-        resolve: () => Promise.reject(new Error('no names here')),
+        resolve: (name) => this.#resolve(name),
         lookUpRecords: () => Promise.reject(new Error('no names here')),
         findRaylets: () => this.#findRaylets(),
         localAddresses: () => [WORKER],
