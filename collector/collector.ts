@@ -141,13 +141,21 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     guard,
     logger: logger.child({ component: 'clock' }),
     metrics,
-    shifted: () => stories.load(),
+    shifted: () => {
+      stories.load();
+      silences.reload();
+      dispatcher.wake();
+    },
     resumed: () => {
       recorder.resume();
       fleet.resume();
     },
   });
-  const { clock } = storeClock;
+  const { clock, compare: compareClocks } = storeClock;
+  server.addHook('onRequest', (_request, _reply, done) => {
+    compareClocks();
+    done();
+  });
   const notifyLogger = logger.child({ component: 'notify' });
   const giveUpMs = config.notify.giveUpDays * DAY_MS;
   const dispatcher = new Dispatcher({
@@ -159,6 +167,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     notifiers: live.notifiers,
     random,
     giveUpMs,
+    compareClocks,
   });
   const silences = new Silences({ store, clock, metrics });
   const mutedBy = firstReason([
@@ -223,7 +232,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     toStore: (agent, report) => intake.toStore(agent, report),
     inOurTime: (agent, anomaly) => intake.toGroup(agent, anomaly),
     maxQuietMs: config.incidents.maxQuiet,
-    compareClocks: storeClock.compare,
+    compareClocks,
     onCommit: (events) => {
       if (onIncident !== undefined) for (const event of events) onIncident(event);
     },
@@ -309,6 +318,7 @@ export async function createCollector(options: CollectorOptions): Promise<Collec
     clocks,
     rules,
     clock,
+    compareClocks,
     logger: logger.child({ component: 'ingest' }),
     metrics,
     enrolments,

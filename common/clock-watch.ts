@@ -64,8 +64,13 @@ export class ClockWatch {
       paused(pauseMs);
     }
     const stepMs = Math.round(apartMs - Math.max(pauseMs, 0));
-    if (Math.abs(stepMs) < TOLERANCE_MS || !stepped(stepMs, nowMs - stepMs)) return;
+    if (Math.abs(stepMs) < TOLERANCE_MS) return;
+    // Before the owner is called, which may compare the clocks again.
     this.#aheadMs += stepMs;
+    if (!stepped(stepMs, nowMs - stepMs)) {
+      this.#aheadMs -= stepMs;
+      return;
+    }
     logger.warn({ seconds: inSeconds(stepMs) }, 'the wall clock was set: waits and ages are not affected');
   }
 }

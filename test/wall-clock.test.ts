@@ -40,7 +40,7 @@ const READERS: Readonly<Record<string, string>> = {
   'collector/notify/webhook.ts': 'signature, and Retry-After, which may be a date',
   'collector/store-clock.ts': 'moves the times in the store',
   'collector/store/health.ts': 'a time in the store, as a proof that it can be written',
-  'collector/store/retention.ts': 'age of rows, which does not grow faster than time passes',
+  'collector/store/row-age.ts': 'age of rows, which does not grow faster than time passes',
   'common/clock-watch.ts': 'notices when it was set',
   'common/clock.ts': 'is the clock',
   'rules/load.ts': 'rules that have ended, by `until`',

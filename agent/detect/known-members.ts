@@ -174,7 +174,9 @@ function remember(
   for (const [key, goneAtMs] of known) {
     if (listed.has(key)) continue;
     const isForgotten = goneAtMs !== undefined && (nowMs - goneAtMs > KNOWN_MS || known.size > MAX_KEYS);
-    if (goneAtMs !== undefined && !isForgotten) continue;
+    // An earlier run with a clock that was ahead wrote down a time that is yet to come.
+    const isToCome = goneAtMs !== undefined && goneAtMs > nowMs;
+    if (goneAtMs !== undefined && !isForgotten && !isToCome) continue;
     isChanged = true;
     known.delete(key);
     // Set anew at the end: those that left stand in the order of their leaving.

@@ -111,7 +111,7 @@ export class Lifecycle {
   grow(incident: Incident, member: Member, taken: Taken): Incident {
     const { store } = this.#options;
     const { anomaly, story, nowMs, tally } = taken;
-    if (isOvertaken(anomaly, member)) {
+    if (isOvertaken(anomaly, member, nowMs)) {
       tally.stale++;
       return this.#update(incident, taken);
     }
@@ -404,16 +404,20 @@ export function memberNow(
   };
 }
 
-/** Whether a report says nothing that a later one of the same anomaly has not said: it came late. */
+/**
+ * Whether a report says nothing that a later one of the same anomaly has not said: it came late. Where the later one is of a
+ * time that is yet to come, the clock has been set back since, and its time proves nothing.
+ */
 export function isOvertaken(
   anomaly: Anomaly,
   { latest, severity }: Pick<Member, 'latest' | 'severity'>,
+  nowMs: number,
 ): boolean {
   if (anomaly.ended && !latest.ended) return false;
   if (isWorse(assess(anomaly).severity, severity)) return false;
-  return (
-    !isBefore(latest.last, anomaly.last) && anomaly.count <= latest.count && anomaly.bytes <= latest.bytes
-  );
+  const isSetBack = isToCome(latest.last, nowMs) && !isToCome(anomaly.last, nowMs);
+  const isLater = isSetBack || isBefore(latest.last, anomaly.last);
+  return !isLater && anomaly.count <= latest.count && anomaly.bytes <= latest.bytes;
 }
 
 /** The times of an incident with another report. A last time that is yet to come is of a wrong clock, and gives way. */
@@ -422,11 +426,14 @@ function timesWith(
   { first, last }: Anomaly,
   nowMs: number,
 ): Pick<Incident, 'first' | 'last'> {
-  const isToCome = isBefore(formatMilliseconds(nowMs), incident.last);
   return {
     first: isBefore(first, incident.first) ? first : incident.first,
-    last: isToCome || isBefore(incident.last, last) ? last : incident.last,
+    last: isToCome(incident.last, nowMs) || isBefore(incident.last, last) ? last : incident.last,
   };
+}
+
+function isToCome(time: string, nowMs: number): boolean {
+  return isBefore(formatMilliseconds(nowMs), time);
 }
 
 /** An incident with the numbers of another one that it absorbs; nodes and peers are counted anew. */

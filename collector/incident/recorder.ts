@@ -318,7 +318,7 @@ function takenOf(agent: string, reported: Anomaly, nowMs: number, tally: Tally):
 /** Whether a report says nothing new of an anomaly whose incident is resolved. */
 function isOver(member: Member, taken: Taken): boolean {
   if (isAnsweredNow(member, taken)) return false;
-  return taken.anomaly.ended === true || isOvertaken(taken.anomaly, member);
+  return taken.anomaly.ended === true || isOvertaken(taken.anomaly, member, taken.nowMs);
 }
 
 /** Whether an anomaly is suddenly about another peer or service, or of a kind that has nothing to do with what it was. */

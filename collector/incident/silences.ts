@@ -40,7 +40,7 @@ interface CompiledSilence {
 
 export class Silences {
   readonly #options: SilencesOptions;
-  /** What had not ended when it was read; read again after each change. */
+  /** What had not ended when it was read; read again after each change, and after each step of the clock. */
   #current: readonly CompiledSilence[] | undefined;
 
   constructor(options: SilencesOptions) {
@@ -54,6 +54,7 @@ export class Silences {
   add({ matchers, reason, ...times }: SilenceRequest, author: string): Added {
     const { store, clock, metrics } = this.#options;
     const nowMs = clock.now();
+    const isFromNow = (times.startMs ?? 0) <= nowMs;
     const fromMs = Math.max(times.startMs ?? 0, nowMs);
     const endMs = times.endMs ?? fromMs + (times.durationMs ?? 0);
     if (endMs <= fromMs) return { refusal: 'time', message: 'it would end before it begins' };
@@ -65,7 +66,18 @@ export class Silences {
       metrics.silencesTurnedAway.inc();
       return { refusal: 'full', message: `there are ${MAX_SILENCES} silences already: end some of them` };
     }
-    const asked = { matchers, author, reason, createdMs: nowMs, startMs: fromMs, endMs, endedBy: null };
+    const asked = {
+      matchers,
+      author,
+      reason,
+      createdMs: nowMs,
+      startMs: fromMs,
+      endMs,
+      endedBy: null,
+      ...(isFromNow ? { isStartRelative: true as const } : {}),
+      // An hour from a named start ends at a time that is as good as named.
+      ...(isFromNow && times.endMs === undefined ? { isEndRelative: true as const } : {}),
+    };
     const silence = store.transaction(() => {
       const added = store.silences.insert(asked);
       const details = { matchers, reason, start: formatMilliseconds(fromMs), end: formatMilliseconds(endMs) };
@@ -86,13 +98,18 @@ export class Silences {
     const silence = store.transaction(() => {
       const found = store.silences.silence(id);
       if (found === undefined || found.endMs <= nowMs) return found;
-      const ended: Silence = { ...found, endMs: nowMs, endedBy: actor };
+      const ended: Silence = { ...found, endMs: nowMs, endedBy: actor, isEndRelative: true };
       store.silences.update(ended);
       store.audit.add({ atMs: nowMs, actor, action: 'silence.end', subject: id, details: {} });
       return ended;
     });
     this.#current = undefined;
     return silence;
+  }
+
+  /** The times in the store were moved with the clock. */
+  reload(): void {
+    this.#current = undefined;
   }
 
   /** How many silence something now. */

@@ -60,6 +60,8 @@ export interface IngestOptions {
   /** Undefined where agents have rules of their own. */
   readonly rules: RulesDistributor | undefined;
   readonly clock: Clock;
+  /** Called before times are noted by the wall clock: it may have been set just now. */
+  readonly compareClocks?: () => void;
   readonly logger: Logger;
   readonly metrics: CollectorMetrics;
   /** What agents must present, and who may have which name. */
@@ -129,7 +131,8 @@ export class Ingest {
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     // Until ws takes the socket over, nobody else listens, and an unhandled 'error' would end the process.
     socket.on('error', ignoreError);
-    const { enrolments, guard, needsCertificate, limits } = this.#options;
+    const { enrolments, guard, needsCertificate, limits, compareClocks } = this.#options;
+    compareClocks?.();
     const { origin, authorization } = request.headers;
     const path = (request.url ?? '').split('?')[0];
     if (path !== INGEST_PATH) return this.#turnAway(socket, 404, 'wrong-path', request);

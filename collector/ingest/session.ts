@@ -74,6 +74,8 @@ export interface SessionOptions {
   /** Undefined where agents have rules of their own. */
   readonly rules: RulesDistributor | undefined;
   readonly clock: Clock;
+  /** Called before times are noted by the wall clock: it may have been set just now. */
+  readonly compareClocks?: () => void;
   readonly logger: Logger;
   readonly metrics: CollectorMetrics;
   readonly refusals: Refusals;
@@ -139,8 +141,9 @@ export class Session {
 
   #receive(data: RawData, isBinary: boolean): void {
     if (!this.#isInPace(lengthOf(data))) return;
-    const { clock } = this.#options;
+    const { clock, compareClocks } = this.#options;
     const startMs = clock.monotonic();
+    compareClocks?.();
     this.#handle(data, isBinary);
     this.#pace.noteWork(clock.monotonic() - startMs);
   }

@@ -36,6 +36,8 @@ export interface DispatcherOptions {
   readonly random: () => number;
   /** A message older than this is marked failed. */
   readonly giveUpMs: number;
+  /** Called before times in the store are compared with the wall clock: it may have been set just now. */
+  readonly compareClocks?: () => void;
 }
 
 export class Dispatcher {
@@ -198,8 +200,9 @@ class ReceiverQueue {
    * nothing waits.
    */
   async #deliverNext(): Promise<number | undefined> {
+    const { store, guard, metrics, compareClocks } = this.#options;
+    compareClocks?.();
     if (!this.#settleLast()) return STORE_RETRY_MS;
-    const { store, guard, metrics } = this.#options;
     let entries: OutboxEntry[] = [];
     let newestMs: number | undefined;
     let waiting = 0;
@@ -217,6 +220,7 @@ class ReceiverQueue {
     if (waitMs > 0) return Math.min(waitMs, LONGEST_SLEEP_MS);
     const together = this.#isBatch(entries) ? entries : [oldest];
     const delivery = await this.#send(together);
+    compareClocks?.();
     if (this.#isStopped() && delivery.outcome !== 'delivered') return undefined;
     this.#pace(delivery);
     this.#unsettled = { entries: together, delivery };

@@ -1,7 +1,7 @@
 /**
  * Moves the times that the collector decides by to where the wall clock is after it was set: deadlines stay as far away,
  * and what was noted stays as long ago, as they were. The times of audit entries and of received reports stay as noted,
- * and so do silences, whose ends people gave by the wall clock.
+ * and so do the times of silences that people named. A silence that somebody asked for now, or for an hour, moves.
  */
 import type { Queries } from './queries.ts';
 
@@ -29,6 +29,16 @@ export function shiftTimes(queries: Queries, byMs: number, beforeMs: number): vo
       Infinity,
     ],
     ['UPDATE enrolments SET expires_ms = max(0, expires_ms + :by)', Infinity],
+    [
+      `UPDATE silences SET silence = json_set(silence, '$.startMs', silence ->> '$.startMs' + :by)
+       WHERE silence ->> '$.isStartRelative'`,
+      Infinity,
+    ],
+    [
+      `UPDATE silences SET end_ms = end_ms + :by, silence = json_set(silence, '$.endMs', end_ms + :by)
+       WHERE silence ->> '$.isEndRelative'`,
+      Infinity,
+    ],
     [
       `UPDATE tellings SET due_ms = max(0, due_ms + :by), told = json_set(told, '$.atMs', told ->> '$.atMs' + :by)`,
       Infinity,

@@ -6,6 +6,7 @@ import type { Clock, Timer } from '../../common/clock.ts';
 import type { LimitWatch } from '../fleet/limit-watch.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from './health.ts';
+import { RowAge } from './row-age.ts';
 import type { RemovedExcess, Store } from './store.ts';
 
 const FIRST_CHECK_MS = 1000;
@@ -44,14 +45,17 @@ export interface RetentionOptions {
 
 export class Retention {
   readonly #options: RetentionOptions;
+  readonly #age: RowAge;
   #timer: Timer | undefined;
   #nextByAgeMs = 0;
 
   constructor(options: RetentionOptions) {
     this.#options = options;
+    this.#age = new RowAge(options.clock, Math.max(options.keepMs, options.keepAuditMs));
   }
 
   start(): void {
+    this.#age.note();
     this.#nextByAgeMs = this.#options.clock.monotonic() + FIRST_AGE_CHECK_MS;
     this.#schedule(FIRST_CHECK_MS);
   }
@@ -64,6 +68,7 @@ export class Retention {
     const { clock, guard } = this.#options;
     this.#timer = clock.after(delayMs, () => {
       let hasMore = false;
+      this.#age.note();
       guard(() => {
         if (clock.monotonic() >= this.#nextByAgeMs) this.#removeOld();
         hasMore = this.#removeExcess();
@@ -74,17 +79,15 @@ export class Retention {
 
   #removeOld(): void {
     const { store, clock, metrics, keepMs, maxReports, maxBytes, keepAuditMs, exporter } = this.#options;
-    // Whatever a clock that was set forward says, nothing ages faster than time passes; set back, it ages later.
-    const nowMs = Math.min(clock.now(), Math.round(clock.monotonic() + clock.pausedMs()));
     const { agents, silences, ...rest } = store.remove({
-      beforeMs: nowMs - keepMs,
+      beforeMs: this.#age.stampBefore(keepMs),
       maxReports,
       maxBytes,
       exporter,
       maxRows: AGE_PORTION_ROWS,
     });
     const audit = store.audit.remove({
-      beforeMs: nowMs - keepAuditMs,
+      beforeMs: this.#age.stampBefore(keepAuditMs),
       maxEntries: MAX_AUDIT_ENTRIES,
       maxRows: AGE_PORTION_ROWS,
     });

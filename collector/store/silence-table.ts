@@ -14,6 +14,10 @@ export interface Silence {
   readonly endMs: number;
   /** Who ended it before its time; null where nobody did. */
   readonly endedBy: string | null;
+  /** Set where it began when it was asked for, and at no named time: the start moves with the clock. */
+  readonly isStartRelative?: true;
+  /** Set where it ends after a named duration, or was ended by a person, and at no named time: the end moves with the clock. */
+  readonly isEndRelative?: true;
 }
 
 interface SilenceRow {

@@ -144,6 +144,17 @@ describe.each(DISTURBANCES)('while the clock is $name', ({ apply, isPause, byMs 
     expect(events().slice(2)).toEqual(['reopened unexpected-peer w1']);
   });
 
+  it('an incident that a person resolved opens again when its condition lasts', () => {
+    report('warning');
+    parts.clock.advance(MINUTE_MS);
+    apply(parts.clock);
+    parts.storeClock.compare();
+    parts.recorder.resolve('INC-1', 'ops');
+    parts.clock.advance(MINUTE_MS);
+    report('warning');
+    expect(events().slice(2)).toEqual(['reopened unexpected-peer w1']);
+  });
+
   it('an agent that is heard is not missing, and one that is not is missing in time', () => {
     for (const agent of ['w1', 'w2']) hear(agent);
     parts.clock.advance(30 * SECOND_MS);
@@ -173,6 +184,23 @@ describe.each(DISTURBANCES)('while the clock is $name', ({ apply, isPause, byMs 
     expect(parts.enrolments.identify(header)?.kind).toBe(isPause ? 'shared' : 'token');
     parts.clock.advance(31 * MINUTE_MS);
     expect(parts.enrolments.identify(header)?.kind).toBe('shared');
+  });
+
+  it('a silence for an hour silences for an hour, and one that was ended stays so', () => {
+    const isMuted = () => parts.silences.mutedBy(sampleIncident(), parts.clock.now()) !== undefined;
+    const ask = (durationMs: number) =>
+      parts.silences.add({ matchers: { node: ['w1'] }, reason: 'a drill', durationMs }, 'ops');
+    ask(DAY_MS);
+    parts.silences.end('SIL-1', 'ops');
+    ask(HOUR_MS);
+    parts.clock.advance(30 * MINUTE_MS);
+    apply(parts.clock);
+    parts.clock.advance(SECOND_MS);
+    expect(isMuted()).toBe(!isPause);
+    parts.clock.advance(29 * MINUTE_MS);
+    expect(isMuted()).toBe(!isPause);
+    parts.clock.advance(MINUTE_MS);
+    expect(isMuted()).toBe(false);
   });
 
   it('a delivery that failed is tried again after the same times', async () => {

@@ -65,7 +65,10 @@ export async function openParts(options: PartsOptions = {}) {
     guard,
     logger,
     metrics,
-    shifted: () => stories.load(),
+    shifted: () => {
+      stories.load();
+      silences.reload();
+    },
     resumed: () => {
       recorder.resume();
       fleet.resume();

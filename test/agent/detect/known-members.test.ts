@@ -111,6 +111,21 @@ describe('KnownMembers', () => {
     await rm(folder, { recursive: true });
   });
 
+  it('forgets who has left an hour after a restart, though the clock of the last run was ahead', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-known-'));
+    const open = () => new KnownMembers(openMembersFile(folder, silentLogger));
+    const before = open();
+    before.learn(listing(rayNode('a', '10.0.0.1')), START_MS + 10_000 * HOUR_MS);
+    before.learn(listing(), START_MS + 10_000 * HOUR_MS);
+    before.save();
+    const after = open();
+    after.learn(listing(), START_MS);
+    after.learn(listing(), START_MS + 2 * HOUR_MS);
+    const back = rayNode('b', '10.0.0.1');
+    expect(after.learn(listing(back), START_MS + 2 * HOUR_MS)).toEqual([back]);
+    await rm(folder, { recursive: true });
+  });
+
   it('outlives a restart though a source names more than the file takes, or at any length', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-known-'));
     const warnings: unknown[] = [];

@@ -33,6 +33,7 @@ describe('a silence', () => {
         startMs,
         endMs: startMs + DAY_MS,
         endedBy: null,
+        isStartRelative: true,
       },
     });
     const restarted = new Silences(parts);
