@@ -15,6 +15,7 @@ import { SocketOwners } from '../agent/process/socket-owners.ts';
 import { SocketRoles } from '../agent/process/socket-roles.ts';
 import { isListenedAt, listeningUsers } from '../agent/process/socket-table.ts';
 import { UserNames } from '../agent/process/user-names.ts';
+import { httpGet } from '../agent/ray/http-get.ts';
 import { LocalProcesses } from '../agent/ray/local-processes.ts';
 import { OtherProcesses } from '../agent/ray/other-processes.ts';
 import { isOfRay } from '../agent/ray/ray-process.ts';
@@ -127,6 +128,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         spool,
         logger,
         clock: systemClock,
+        staleAfterMs: config.membership.staleAfter,
         times: {
           graceMs: config.membership.grace,
           lingerMs: config.membership.linger,
@@ -136,7 +138,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
         isListenedAt: (address, port) => isListenedAt(owners.sockDiag, address, port),
         userName: (userId) => userNames.of(userId),
         membersStore: openMembersFile(config.stateFolder, logger),
-        fetch: globalThis.fetch,
+        fetch: httpGet,
         resolve: resolveHost,
         lookUpRecords: dnsClient(),
         findRaylets: raylets,

@@ -1,6 +1,7 @@
 /** The membership as this machine sees it at the moment, for commands that ask it once. */
 import type { MembershipDependencies } from '../agent/membership/from-rules.ts';
 import { listeningUsers } from '../agent/process/socket-table.ts';
+import { httpGet } from '../agent/ray/http-get.ts';
 import { findRaylets, type Raylet } from '../agent/ray/raylet.ts';
 import { systemClock } from '../common/clock.ts';
 import { PlasmawatchError } from '../common/errors.ts';
@@ -45,7 +46,7 @@ export function sourcesHere(
     rayToken,
     clock: systemClock,
     logger,
-    fetch: globalThis.fetch,
+    fetch: httpGet,
     resolve: resolveHost,
     lookUpRecords: dnsClient(),
     findRaylets: () => Promise.resolve(raylets),

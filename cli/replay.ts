@@ -7,7 +7,7 @@ import { Replay } from '../agent/replay.ts';
 import { systemClock } from '../common/clock.ts';
 import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import type { EvidenceReport } from '../common/event.ts';
-import { silentLogger } from '../common/log.ts';
+import { silentLogger } from '../common/silent-logger.ts';
 import type { PipelineTotals } from '../agent/pipeline.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { dnsClient } from './dns.ts';

@@ -4,6 +4,7 @@ import pretty from 'pino-pretty';
 import { onOneLine } from './plain-text.ts';
 
 export type { Logger } from 'pino';
+export { silentLogger } from './silent-logger.ts';
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
 export const LOG_FORMATS = ['text', 'json'] as const;
 
@@ -49,9 +50,6 @@ const PLAIN = {
 function asPlain(value: unknown): unknown {
   return typeof value === 'string' ? onOneLine(value) : value;
 }
-
-/** A logger that says nothing, for tests and for commands that print their own lines. */
-export const silentLogger: Logger = pino({ level: 'silent' });
 
 /** A line as it was logged: the message, and the fields beside it. */
 export type LogLine = Readonly<Record<string, unknown>> & { readonly msg: string };

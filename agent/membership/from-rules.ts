@@ -6,6 +6,7 @@ import type { Ruleset } from '../../rules/match.ts';
 import type { MembershipTimes } from '../../rules/membership.ts';
 import type { GroupSources } from '../../rules/schema.ts';
 import type { OpenKubernetesApi } from '../kubernetes/api.ts';
+import type { HttpGet } from '../ray/http-get.ts';
 import type { Raylet } from '../ray/raylet.ts';
 import { createDnsProvider, type LookUpRecords } from './dns.ts';
 import { createFileProvider } from './file.ts';
@@ -22,8 +23,10 @@ export interface MembershipDependencies {
   readonly clock: Clock;
   /** For how long a source's word counts; `DEFAULT_TIMES` when left out. */
   readonly times?: MembershipTimes | undefined;
+  /** The age, in ms, past which a source's word is an incident: none is asked less often than twice in it. */
+  readonly staleAfterMs?: number | undefined;
   readonly logger: Logger;
-  readonly fetch: typeof globalThis.fetch;
+  readonly fetch: HttpGet;
   /** All addresses of a host name, as text. */
   readonly resolve: (name: string) => Promise<readonly string[]>;
   readonly lookUpRecords: LookUpRecords;

@@ -10,6 +10,7 @@ import type { Clock } from '../../common/clock.ts';
 import { messageOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import { DEFAULT_DASHBOARD_PORT, listNodes, NodeMemory, type ListedNode } from '../ray/dashboard.ts';
+import type { HttpGet } from '../ray/http-get.ts';
 import type { Raylet } from '../ray/raylet.ts';
 import { addressKey } from './address-history.ts';
 import { LookLoop } from './look-loop.ts';
@@ -33,11 +34,11 @@ import type { SharedMembers } from './shared.ts';
 /** How often it is seen which raylets run here, and whether the head is to be asked. */
 const POLL_INTERVAL_MS = 5000;
 /**
- * The head is asked less often where its answer is large, for that takes some 4 ms of CPU time for each megabyte: of 1,000 nodes
- * it has ten. Whoever is not known and talks has it asked at once.
+ * The head is asked less often where its answer is large, so that reading takes 0.15 % of a core: it takes some 6 ms of CPU time for
+ * each megabyte, of which there are ten for 1,000 nodes. Whoever is not known and talks has it asked at once.
  */
-const MILLISECONDS_A_MEGABYTE = 1500;
-const LONGEST_ASK_INTERVAL_MS = 15_000;
+const MILLISECONDS_A_MEGABYTE = 4000;
+const LONGEST_ASK_INTERVAL_MS = 60_000;
 /** An interval may be so much shorter: timers are not exact. */
 const TIMER_SLACK_MS = 500;
 /** Time without a proven raylet after which the head is asked no more, though an unproven one is here. */
@@ -53,8 +54,10 @@ const NO_PORTS: Member['ports'] = new Map();
 
 interface RayDependencies {
   readonly clock: Clock;
+  /** The age, in ms, past which the last list is an incident; the head is asked at least twice in it. */
+  readonly staleAfterMs?: number | undefined;
   readonly logger: Logger;
-  readonly fetch: typeof globalThis.fetch;
+  readonly fetch: HttpGet;
   /** The raylets of this network namespace. Rejects while they cannot be looked for. */
   readonly findRaylets: () => Promise<readonly Raylet[]>;
   /** All addresses of a host name, as the system tells them: the head may be named, and so may nodes. */
@@ -243,7 +246,8 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
     if (asked === undefined || listed === undefined || isDashboardAway || !isSameHead(asked, from))
       return true;
     const answerMs = (memory.answerBytes / 1e6) * MILLISECONDS_A_MEGABYTE;
-    const intervalMs = Math.min(LONGEST_ASK_INTERVAL_MS, Math.max(POLL_INTERVAL_MS, answerMs));
+    const longestMs = Math.min(LONGEST_ASK_INTERVAL_MS, (dependencies.staleAfterMs ?? Infinity) / 2);
+    const intervalMs = Math.min(longestMs, Math.max(POLL_INTERVAL_MS, answerMs));
     return clock.monotonic() - listed.asOfMs >= intervalMs - TIMER_SLACK_MS;
   }
 

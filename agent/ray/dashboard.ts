@@ -1,6 +1,7 @@
 /** The nodes of a cluster with their ports, as the head's dashboard lists them: `GET /nodes?view=summary` (Ray 2.60). */
 import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
+import type { HttpGet } from './http-get.ts';
 import { SummaryScanner } from './summary-scanner.ts';
 
 const TIMEOUT_MS = 2000;
@@ -52,7 +53,8 @@ interface Question {
   /** Of the dashboard; an IPv6 address is bare. */
   readonly host: string;
   readonly port: number;
-  readonly fetch: typeof globalThis.fetch;
+  /** `httpGet`, or `fetch`. */
+  readonly fetch: HttpGet;
   /** Somebody waits for it: the dashboard's cache is to be passed by. */
   readonly isUrgent: boolean;
   /** Ray's own, where the cluster wants one (RAY_AUTH_MODE=token). It crosses the network in clear, as Ray's own calls do. */

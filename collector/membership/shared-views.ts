@@ -36,6 +36,8 @@ import {
 
 /** A reader that said nothing for so long is none any more. */
 export const REPORTER_SILENT_MS = 15_000;
+/** A reader asks a source of large answers no less often than this. */
+const LONGEST_READ_INTERVAL_MS = 60_000;
 /** An agent is told no more often. */
 const HAND_OUT_INTERVAL_MS = 1000;
 /** The readers of a cluster are asked to read it now no more often. */
@@ -224,7 +226,7 @@ export class SharedViews {
     this.#dropSilent(cluster);
     const reports = [...cluster.reports.values()];
     const named = this.#namedView(key, reports);
-    if (named === undefined && this.#mayAgreeAgain(cluster)) return;
+    if (named === undefined && this.#mayAgreeAgain(key, cluster)) return;
     const view = named ?? confirmedView(reports);
     if (view === undefined) {
       if (anyHeadView(cluster) === undefined) this.#sayThatItWaits(key, cluster);
@@ -241,14 +243,24 @@ export class SharedViews {
   }
 
   /** Whether the readers differ, but not for long: who agrees with one of them must not displace the other for that. */
-  #mayAgreeAgain(cluster: Cluster): boolean {
+  #mayAgreeAgain(key: string, cluster: Cluster): boolean {
     const fingerprints = (cluster.view?.readers ?? []).map(
       ({ agent }) => cluster.reports.get(agent)?.fingerprint,
     );
     const doDiffer = !fingerprints.includes(undefined) && new Set(fingerprints).size > 1;
-    if (!doDiffer) cluster.disagreeSinceMs = undefined;
-    else cluster.disagreeSinceMs ??= this.#clock.monotonic();
-    return doDiffer && this.#clock.monotonic() - (cluster.disagreeSinceMs ?? 0) < DISAGREE_MS;
+    if (!doDiffer) {
+      cluster.disagreeSinceMs = undefined;
+      return false;
+    }
+    const nowMs = this.#clock.monotonic();
+    if (cluster.disagreeSinceMs === undefined) {
+      // What one has seen the other, which may read once a minute only, is to see as well.
+      const newest = [...cluster.reports.values()].at(-1)?.follower;
+      const others = cluster.view?.readers.filter((reader) => reader !== newest);
+      this.#askReaders(key, cluster, others);
+    }
+    cluster.disagreeSinceMs ??= nowMs;
+    return nowMs - cluster.disagreeSinceMs < DISAGREE_MS;
   }
 
   #namedView(key: string, reports: readonly Report[]): AcceptedView | undefined {
@@ -274,7 +286,8 @@ export class SharedViews {
 
   #sayThatItWaits(key: string, cluster: Cluster): void {
     const isFresh =
-      cluster.view !== undefined && this.#clock.monotonic() - cluster.view.asOfMs < REPORTER_SILENT_MS;
+      cluster.view !== undefined &&
+      this.#clock.monotonic() - cluster.view.asOfMs < LONGEST_READ_INTERVAL_MS + REPORTER_SILENT_MS;
     if (cluster.isWaitingSaid || isFresh) return;
     cluster.isWaitingSaid = true;
     this.#logger?.warn(
@@ -344,15 +357,21 @@ export class SharedViews {
     this.#askReaders(key, cluster);
   }
 
-  #askReaders(key: string, cluster: Cluster): void {
+  /** Not within a second after the last time. */
+  #askReaders(key: string, cluster: Cluster, readers: readonly Follower[] = this.#readersFor(cluster)): void {
+    if (cluster.refreshPause !== undefined) return;
     cluster.isRefreshDue = false;
-    const views = [...cluster.askers.keys()].map((asker) => this.#viewFor(cluster, asker));
-    const readers = new Set(views.flatMap((view) => view?.readers ?? []));
     for (const reader of readers) reader.send({ type: 'members-wanted', cluster: key });
     cluster.refreshPause = this.#clock.after(REFRESH_INTERVAL_MS, () => {
       cluster.refreshPause = undefined;
       if (cluster.isRefreshDue && cluster.askers.size > 0) this.#askReaders(key, cluster);
     });
+  }
+
+  /** Who reads the views of those that have met somebody unknown. */
+  #readersFor(cluster: Cluster): Follower[] {
+    const views = [...cluster.askers.keys()].map((asker) => this.#viewFor(cluster, asker));
+    return [...new Set(views.flatMap((view) => view?.readers ?? []))];
   }
 
   /** Tells those that asked before the view was read, without waiting for the next time that all are told. */

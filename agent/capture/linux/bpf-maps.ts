@@ -79,13 +79,7 @@ export class BpfMap {
 
   /** False when the key is not there. */
   #call(command: number, operation: string): boolean {
-    try {
-      this.#libc.bpf(command, this.#attributes, operation);
-      return true;
-    } catch (error) {
-      if (isAbsence(error)) return false;
-      throw error;
-    }
+    return this.#libc.bpfFinds(command, this.#attributes, operation);
   }
 }
 
@@ -127,13 +121,8 @@ export class BatchReader {
     const layout = linux.BPF_ATTR_BATCH;
     setPointer(this.#view, layout.inBatch, this.#isAtStart ? 0n : this.#positionAddress);
     set32(this.#view, layout.count, this.#batchEntries);
-    let isEnd = false;
-    try {
-      this.#libc.bpf(linux.BPF_COMMAND.BPF_MAP_LOOKUP_BATCH, this.#attributes, 'read map in batches');
-    } catch (error) {
-      if (!isAbsence(error)) throw error;
-      isEnd = true;
-    }
+    const command = linux.BPF_COMMAND.BPF_MAP_LOOKUP_BATCH;
+    const isEnd = !this.#libc.bpfFinds(command, this.#attributes, 'read map in batches');
     this.#isAtStart = isEnd;
     return { count: this.#view.getUint32(layout.count, linux.HOST_IS_LITTLE_ENDIAN), isEnd };
   }
@@ -213,11 +202,6 @@ function elementAttributes(fd: number, key: bigint, value: bigint): Uint8Array {
   setPointer(view, layout.key, key);
   setPointer(view, layout.value, value);
   return attributes;
-}
-
-/** Whether the kernel said that there is no such entry, or no further one. */
-function isAbsence(error: unknown): boolean {
-  return systemCodeOf(causeOf(error)) === 'ENOENT';
 }
 
 function causeOf(error: unknown): unknown {

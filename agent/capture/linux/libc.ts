@@ -82,6 +82,8 @@ export interface Libc {
    * Raises PW_CAPTURE_UNAVAILABLE on processors whose number of the call is not known.
    */
   bpf(command: number, attributes: Uint8Array, operation: string): number;
+  /** The same for a command that looks for something: whether it is there. An absence, which is usual, costs no error. */
+  bpfFinds(command: number, attributes: Uint8Array, operation: string): boolean;
   /** clock_gettime(2) with CLOCK_MONOTONIC, in nanoseconds. */
   monotonicTimeNs(): number;
   /** poll(2) on a worker thread: what came for each entry; all zero after `timeoutMs` or an interruption. */
@@ -194,15 +196,14 @@ async function bindLibc(): Promise<Libc> {
     },
     map,
     allocate: (length) => map(-1, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, 'memory'),
-    bpf(command, attributes, operation) {
-      const number = BPF_SYSTEM_CALL[arch()];
-      if (number === undefined) {
-        throw new PlasmawatchError(
-          'PW_CAPTURE_UNAVAILABLE',
-          `counting in the kernel is for x64 and arm64, not for ${arch()}`,
-        );
-      }
-      return check(c.syscall, [number, command, attributes, attributes.length], operation, 'bpf');
+    bpf: (command, attributes, operation) =>
+      check(c.syscall, [bpfNumber(), command, attributes, attributes.length], operation, 'bpf'),
+    bpfFinds(command, attributes, operation) {
+      const result = c.syscall(bpfNumber(), command, attributes, attributes.length) as number;
+      if (result >= 0) return true;
+      const name = errorName(koffi.errno());
+      if (name === 'ENOENT') return false;
+      throw systemCallError(operation, 'bpf', name);
     },
     monotonicTimeNs() {
       check(c.clock_gettime, [CLOCK_MONOTONIC, time], 'clock_gettime', 'CLOCK_MONOTONIC');
@@ -230,6 +231,15 @@ async function bindLibc(): Promise<Libc> {
     close: (fd) => void check(c.close, [fd], 'close', `descriptor ${fd}`),
     interfaceIndex: (name) => c.if_nametoindex(name) as number,
   };
+}
+
+function bpfNumber(): number {
+  const number = BPF_SYSTEM_CALL[arch()];
+  if (number !== undefined) return number;
+  throw new PlasmawatchError(
+    'PW_CAPTURE_UNAVAILABLE',
+    `counting in the kernel is for x64 and arm64, not for ${arch()}`,
+  );
 }
 
 /** sys/mman.h */

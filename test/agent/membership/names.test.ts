@@ -44,7 +44,7 @@ function worker({ raylet = {}, names = {}, listed = () => [] }: Setting) {
     clock,
     logger,
     fetch: (url) => {
-      asked.push(new URL(url instanceof Request ? url.url : url).hostname);
+      asked.push(new URL(url).hostname);
       const summary = listed().map((nodeManagerAddress, index) => ({
         raylet: { nodeId: `node${index}`, nodeManagerAddress, state: 'ALIVE' },
       }));

@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createFileProvider } from '../../../agent/membership/file.ts';
 import { createHostsProvider } from '../../../agent/membership/hosts.ts';
@@ -171,7 +172,7 @@ describe('createRayProvider', () => {
       clock,
       logger,
       // The dashboard's port is Ray's: the test's server stands in for it.
-      fetch: (url, init) => fetch((url as string).replace(':8265', `:${port}`), init),
+      fetch: (url, init) => fetch(url.replace(':8265', `:${port}`), init),
       findRaylets: () => Promise.resolve(raylets),
       localAddresses: () => ['127.0.0.1', '10.0.0.2'],
       rayToken,
@@ -207,6 +208,38 @@ describe('createRayProvider', () => {
       await asking.stop();
     },
   );
+
+  it.each([
+    ['three nodes', 0, undefined, 12],
+    ['500 KB', 500_000, undefined, 12],
+    ['5 MB', 5_000_000, undefined, 3],
+    ['ten MB', 10_000_000, undefined, 1],
+    ['20 MB', 20_000_000, undefined, 1],
+    ['ten MB where a list of half a minute is an incident', 10_000_000, 30_000, 4],
+  ])('asks for an answer of %s as often as it may cost', async (_title, bytes, staleAfterMs, questions) => {
+    let asked = 0;
+    const body = [`{"padding":"${'x'.repeat(bytes)}",`, summary().slice(1)].map((text) => Buffer.from(text));
+    const asking = createRayProvider({
+      ...dependencies([raylet]),
+      staleAfterMs,
+      fetch: () => {
+        asked++;
+        return Promise.resolve({ status: 200, ok: true, body: Readable.from(body) });
+      },
+    });
+    let looks = 0;
+    await asking.start(() => looks++);
+    asked = 0;
+    for (let look = 1; look <= 12; look++) {
+      clock.advance(5000);
+      await waitFor(() => looks === look + 1, `look ${look}`);
+    }
+    expect(asked).toBe(questions);
+    // Whoever waits for it has it asked at once.
+    await asking.refresh?.();
+    expect(asked).toBe(questions + 1);
+    await asking.stop();
+  });
 
   it('asks the head on while raylets cannot be looked for', async () => {
     let isHidden = false;

@@ -167,6 +167,24 @@ describe('RayletSockets', () => {
     expect(await afterSecond()).toContain('10.77.0.12:10000');
   });
 
+  it('has each connection in the next second on a node with 5,000 sockets', async () => {
+    const listed = new RayletSockets({
+      clock,
+      raylets: () => Promise.resolve(raylets),
+      list: async (inodes) => ({ ...(await listFromTable(inodes, proc)), listed: 5000 }),
+      activeOpens: () => opens,
+      proc,
+    });
+    await listed.opened();
+    for (let second = 0; second < 10; second++) {
+      await addLink(`6316/fd/${100 + second}`, `socket:[${30_000 + second}]`);
+      await addFile('self/net/tcp6', tableOf({ ...TABLE, [30_000 + second]: OPENED_LATER }));
+      opens = 2 + second;
+      clock.advance(1000);
+      expect(await listed.opened()).toContainEqual(expect.objectContaining({ remotePort: 10_000 }));
+    }
+  });
+
   it('lists less often the more sockets there are, and every five seconds in any case', async () => {
     const many = Object.fromEntries(Array.from({ length: 20_000 }, (_, index) => [1000 + index, OF_ANOTHER]));
     await addFile('self/net/tcp6', tableOf({ ...TABLE, ...many }));

@@ -182,7 +182,20 @@ describe('a view of agents that nobody named', () => {
     views.report(liar, report('x'));
     views.report(w1, report('x', 'y'));
     expect(views.views()).toMatchObject([{ reporter: 'head and w1', members: [{ id: 'x' }, { id: 'y' }] }]);
-    expect([head.told, w1.told]).toEqual([[], []]);
+    expect([head.told, w1.told]).toEqual([[], ['wanted']]);
+  });
+
+  it('has the other reader read at once where one sees a change, and no more than once a second', () => {
+    const [head, w1] = [follower('head'), follower('w1')];
+    for (const agent of [head, w1]) views.report(agent, report('x'));
+    const change = (...ids: string[]): void => {
+      for (const agent of [head, w1]) views.report(agent, report(...ids));
+    };
+    for (let number = 0; number < 10; number++) change('x', `y${number}`);
+    expect([head.told, w1.told]).toEqual([[], ['wanted']]);
+    clock.advance(1000);
+    change('x', 'z');
+    expect([head.told, w1.told]).toEqual([[], ['wanted', 'wanted']]);
   });
 
   it('is as old as the older of both', () => {
