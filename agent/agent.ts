@@ -10,7 +10,6 @@ import { reportNewMembers } from './detect/new-members.ts';
 import { RayletConflictDetector } from './detect/raylet-conflict.ts';
 import type { Reporting } from './detect/reporting.ts';
 import { StaleMembershipDetector } from './detect/stale-membership.ts';
-import { UnconfirmedPortDetector } from './detect/unconfirmed-port.ts';
 import { SETTLE_MS, type Look } from './detect/unexpected.ts';
 import { UnknownMembershipDetector, type MembershipState } from './detect/unknown-membership.ts';
 import { UnseenConnections } from './detect/unseen.ts';
@@ -18,7 +17,8 @@ import type { TunnelInterface } from './capture/linux/tunnel-interfaces.ts';
 import { FreshLook } from './membership/fresh-look.ts';
 import { createMembership, type MembershipDependencies } from './membership/from-rules.ts';
 import type { Membership } from './membership/membership.ts';
-import { findOwnPort, isConfirmed, type OwnPort } from './membership/own-port.ts';
+import type { OwnPort } from './membership/own-port.ts';
+import { OwnPortWatch } from './own-port-watch.ts';
 import type { LookResult } from './membership/provider.ts';
 import { agentCounters, type AgentCounters } from './metrics.ts';
 import { Pipeline, type PipelineTotals } from './pipeline.ts';
@@ -33,6 +33,7 @@ import type { Spool } from './uplink/spool.ts';
 import type { Address } from '../common/address.ts';
 import { ClockWatch } from '../common/clock-watch.ts';
 import type { Timer } from '../common/clock.ts';
+import { PlasmawatchError } from '../common/errors.ts';
 import type { Anomaly, Report } from '../common/event.ts';
 import type { Ruleset } from '../rules/match.ts';
 import { DEFAULT_TIMES, FIRST_LIST_MS } from '../rules/membership.ts';
@@ -42,9 +43,6 @@ const TICK_INTERVAL_MS = 1000;
 /** How often losses are looked at, and long connections reported. */
 const SURVEY_INTERVAL_MS = 10_000;
 const STALE_AFTER_MS = 300_000;
-const CONFIRM_WITHIN_MS = 300_000;
-/** Guessed ports that are named. */
-const MAX_GUESSED = 16;
 
 export interface AgentOptions {
   /** This node's name in reports. */
@@ -76,7 +74,10 @@ export interface AgentDependencies extends MembershipDependencies {
   /** The interfaces of this machine that end tunnels. */
   readonly tunnelInterfaces?: () => readonly TunnelInterface[];
   readonly processCounters: () => SocketOwnerCounters;
-  /** The TCP connections that this node's raylets opened; the same list as before where none was made since. */
+  /**
+   * The TCP connections that this node's raylets opened; the same list as before where none was made since. Rejects where the
+   * raylets cannot be looked for.
+   */
   readonly rayletSockets: () => Promise<readonly ProcessSocket[]>;
   /** Whether somebody listens at an endpoint of this machine; left out where that cannot be seen. */
   readonly isListenedAt?: (address: Address, port: number) => Promise<boolean>;
@@ -106,7 +107,7 @@ export class Agent {
   readonly #stale: StaleMembershipDetector;
   readonly #unknown: UnknownMembershipDetector;
   readonly #firstList: FirstList;
-  readonly #unconfirmed: UnconfirmedPortDetector;
+  readonly #ownPort: OwnPortWatch;
   readonly #conflict: RayletConflictDetector;
   readonly #unseen: UnseenConnections;
   readonly #known: KnownMembers;
@@ -117,11 +118,6 @@ export class Agent {
   readonly #clockCounts = { steps: 0, pauses: 0 };
   #membership: Membership;
   #ruleset: Ruleset;
-  readonly #isRayExpected: boolean;
-  /** This node's object-manager port, as it was found last. */
-  #ownPort: OwnPort | undefined;
-  #portLook: Promise<void> = Promise.resolve();
-  #isLookingForPort = false;
   #uplink: Uplink | undefined;
   /** Whether the last look at the raylets still runs: however long it takes, there is one at a time. */
   #isLookingAtRaylets = false;
@@ -144,7 +140,6 @@ export class Agent {
     this.#dependencies = dependencies;
     this.#membership = membership;
     this.#ruleset = ruleset;
-    this.#isRayExpected = options.isRayExpected ?? true;
     this.#queue = new ReportQueue({ spool, clock, logger, stored: (reports) => this.#stored(reports) });
     const aheadMs = () => wallAheadMs(clock);
     const push = (report: Report, importance?: Importance) =>
@@ -172,10 +167,19 @@ export class Agent {
       localNetworks: dependencies.localNetworks ?? dependencies.localAddresses,
       knownAddresses: () => this.#membership.members().flatMap(({ addresses }) => addresses),
     });
-    this.#unconfirmed = new UnconfirmedPortDetector(
-      this.#reporting,
-      options.confirmWithinMs ?? CONFIRM_WITHIN_MS,
-    );
+    this.#ownPort = new OwnPortWatch({
+      clock,
+      logger,
+      reporting: this.#reporting,
+      isRayExpected: options.isRayExpected,
+      confirmWithinMs: options.confirmWithinMs,
+      findRaylets: dependencies.findRaylets,
+      localAddresses: dependencies.localAddresses,
+      isListenedAt: dependencies.isListenedAt,
+      services: () => this.#ruleset.services,
+      members: () => this.#membership.members(),
+      guessed: () => this.#pipeline.services.commonPorts(OBJECT_MANAGER).map(({ first }) => first),
+    });
     this.#conflict = new RayletConflictDetector({
       ...this.#reporting,
       userName: dependencies.userName ?? (() => Promise.resolve(undefined)),
@@ -283,7 +287,7 @@ export class Agent {
 
   /** This node's object-manager port, and who says so. */
   get ownPort(): OwnPort | undefined {
-    return this.#ownPort;
+    return this.#ownPort.port;
   }
 
   /** The cluster members that are known by name now. */
@@ -336,7 +340,7 @@ export class Agent {
       anomalies: this.#anomalies,
       queue: this.#queue.counters(),
       rulesRefused: this.#dependencies.rulesRefused(),
-      ownPort: this.#ownPort,
+      ownPort: this.#ownPort.port,
       members: this.#membership.nodeCount(),
       clock: this.#clockCounts,
       membershipAgeMs: this.#membership.ageMs(this.#dependencies.clock.monotonic()),
@@ -355,7 +359,7 @@ export class Agent {
     await this.#socketLook;
     const nowMs = this.#dependencies.clock.monotonic();
     this.#unknown.stop(this.#membershipState(nowMs), nowMs);
-    await this.#portLook;
+    await this.#ownPort.stop();
     this.#pipeline.end(nowMs);
     this.#queue.end();
     await this.#uplink?.stop();
@@ -365,7 +369,7 @@ export class Agent {
 
   async #begin(): Promise<void> {
     const { clock, createUplink } = this.#dependencies;
-    await this.#lookForPort();
+    await this.#ownPort.refresh();
     await this.#capture.start(this.#pipeline.services.ports());
     this.#dependencies.sharedMembers?.offerOwn(this.#membership.ownAddresses());
     this.#uplink = createUplink(this.#capture.name, () => this.counters());
@@ -410,7 +414,7 @@ export class Agent {
     const { hasList } = this.#membership;
     this.#stale.observe(hasList ? this.#membership.ageMs(nowMs) : 0, nowMs);
     this.#unknown.observe(this.#membershipState(nowMs), nowMs);
-    if (!this.#isLookingForPort) this.#portLook = this.#lookForPort();
+    void this.#ownPort.refresh();
     this.#dependencies.sharedMembers?.offerOwn(this.#membership.ownAddresses());
     this.#pipeline.refreshTunnels();
     this.#pipeline.reportOpenFlows(nowMs);
@@ -419,15 +423,7 @@ export class Agent {
   }
 
   #saveKnown(): void {
-    // What is kept over a restart is in wall time: the monotonic clock begins anew.
-    const aheadMs = wallAheadMs(this.#dependencies.clock);
-    this.#known.noteLists(
-      this.#membership
-        .listings()
-        .map((listing) =>
-          listing.asOfMs === undefined ? listing : { ...listing, asOfMs: listing.asOfMs + aheadMs },
-        ),
-    );
+    this.#known.noteLists(this.#membership.listings(), wallAheadMs(this.#dependencies.clock));
     this.#known.save();
   }
 
@@ -437,47 +433,6 @@ export class Agent {
       peers: this.#pipeline.peersAwaitingList(),
       isOverdue: this.#firstList.isOverdue(nowMs),
     };
-  }
-
-  async #lookForPort(): Promise<void> {
-    this.#isLookingForPort = true;
-    try {
-      const { clock } = this.#dependencies;
-      const port = await this.#findPort();
-      this.#logPort(port);
-      this.#ownPort = port;
-      this.#unconfirmed.observe(port, clock.monotonic());
-    } finally {
-      this.#isLookingForPort = false;
-    }
-  }
-
-  async #findPort(): Promise<OwnPort> {
-    const { findRaylets, localAddresses, isListenedAt } = this.#dependencies;
-    const port = await findOwnPort({
-      services: this.#ruleset.services,
-      members: this.#membership.members(),
-      raylets: await findRaylets().catch(() => undefined),
-      localAddresses: localAddresses(),
-      isListenedAt,
-      guessed: this.#pipeline.services
-        .commonPorts(OBJECT_MANAGER)
-        .slice(0, MAX_GUESSED)
-        .map(({ first }) => first),
-    });
-    if (isConfirmed(port) || this.#isRayExpected) return port;
-    return { source: 'not expected', ports: port.ports };
-  }
-
-  /** Says when a port is only guessed, and when it is confirmed. */
-  #logPort(port: OwnPort): void {
-    const before = this.#ownPort;
-    if (before?.source === port.source && before.doubt === port.doubt) return;
-    const { logger } = this.#dependencies;
-    const { ports, source, doubt } = port;
-    if (!isConfirmed(port))
-      logger.warn({ ports, reason: doubt }, 'object-manager port guessed, not confirmed');
-    else if (source !== 'not expected') logger.info({ ports, source }, 'object-manager port confirmed');
   }
 
   /** What found no room in a table, the queue or the spool. */
@@ -505,7 +460,12 @@ export class Agent {
   async #lookAtRayletSockets(): Promise<void> {
     const { clock, rayletSockets } = this.#dependencies;
     const readMs = clock.monotonic();
-    const sockets = await rayletSockets();
+    const sockets = await rayletSockets().catch((error: unknown) => {
+      if (error instanceof PlasmawatchError) return undefined;
+      throw error;
+    });
+    // Then nobody knows whom the raylet calls, which is not the same as nobody.
+    if (sockets === undefined) return;
     this.#firstList.noteRayletPeers(
       sockets.map(({ remote }) => remote),
       readMs,

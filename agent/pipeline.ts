@@ -41,6 +41,7 @@ const MAX_ATTEMPTS_JUDGED = 1000;
 /** Why a peer is not allowed that may have joined, or joined again, just now. */
 const MAY_HAVE_JOINED: ReadonlySet<VerdictReason> = new Set<VerdictReason>(['no-rule', 'former-member']);
 const DASHBOARD = 'dashboard';
+const GCS = 'gcs';
 /**
  * For this long after it counts as a member no more, a node that has left may talk to the dashboard as a member may. It is bound
  * to an address that was a member and to this one service: never to an object manager.
@@ -127,7 +128,7 @@ interface Waiting {
   /** Asks for a look, after which `decideHeld` is to be called. */
   readonly ask: () => void;
   /** What becomes of unknown peers before a first complete list of members; left out, they are reported. */
-  readonly firstList?: Pick<FirstList, 'step'>;
+  readonly firstList?: Pick<FirstList, 'step' | 'stepOfJoin'>;
 }
 
 /** What went through the pipeline so far. */
@@ -634,7 +635,10 @@ export class Pipeline implements FrameSink {
     const { membership } = this.#policy;
     if (firstList === undefined || membership.hasList) return undefined;
     const unknown = [initiator, responder].filter((end) => !membership.isKnown(end, timeMs));
-    return firstList.step(unknown, sinceMs, nowMs);
+    const isJoin =
+      membership.isMemberNow(initiator) && this.#services.serviceAt(responder, responder.port) === GCS;
+    const step = firstList.step(unknown, sinceMs, nowMs);
+    return step ?? (isJoin ? firstList.stepOfJoin(sinceMs, nowMs) : undefined);
   }
 
   #forget(flow: Flow<Judgement>): void {

@@ -134,7 +134,6 @@ async function endChild(child) {
 }
 
 function makeNamespaces() {
-  const ip = (...words) => execFileSync('ip', words);
   for (const namespace of [NODE, HEAD]) {
     ip('netns', 'add', namespace);
     ip('-n', namespace, 'link', 'set', 'lo', 'up');
@@ -147,4 +146,8 @@ function makeNamespaces() {
     ip('-n', namespace, 'addr', 'add', `${address}/16`, 'dev', 'eth0');
     ip('-n', namespace, 'link', 'set', 'eth0', 'up');
   }
+}
+
+function ip(...words) {
+  execFileSync('ip', words);
 }

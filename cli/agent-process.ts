@@ -94,7 +94,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
   const socketList = await openSocketList(logger);
   const rayletSockets = new RayletSockets({
     clock: systemClock,
-    raylets: knownRaylets,
+    raylets,
     list: socketList.list,
     activeOpens: readActiveOpens,
   });

@@ -44,12 +44,31 @@ export async function* readAgents(client: Pick<CollectorClient, 'get'>): AsyncGe
 
 /** Whether nobody has to look after the agent. */
 export function isInOrder(agent: AgentAnswer): boolean {
-  return ['connected', 'stopped', 'retired'].includes(agent.state) && !isPortGuessed(agent);
+  return (
+    ['connected', 'stopped', 'retired'].includes(agent.state) &&
+    !isPortGuessed(agent) &&
+    !isMembershipUnknown(agent)
+  );
 }
 
 /** Whether the agent, as it is now, watches its node at a port that nobody has confirmed. */
 export function isPortGuessed({ state, objectManager }: AgentAnswer): boolean {
-  return ['connected', 'blind'].includes(state) && objectManager?.source === 'guess';
+  return isReporting(state) && objectManager?.source === 'guess';
+}
+
+/** Whether the agent has seen no complete list of the members yet; an earlier version does not say so. */
+export function isMembershipUnknown({ state, counters }: AgentAnswer): boolean {
+  return isReporting(state) && counters?.['membership_known'] === 0;
+}
+
+/** The number of unknown peers that the agent does not report before it has that list. */
+export function pendingPeers({ counters }: AgentAnswer): number {
+  return counters?.['peers_pending'] ?? 0;
+}
+
+/** Whether what the agent said last is how it is now. */
+function isReporting(state: string): boolean {
+  return ['connected', 'blind'].includes(state);
 }
 
 const COLUMNS = [
@@ -82,11 +101,16 @@ export function agentTable(agents: readonly AgentAnswer[]): string[] {
   );
 }
 
-/** The age of what it knows of the members, and how many of their names do not resolve. */
-function viewInWords({ viewAgeSeconds, counters }: AgentAnswer): string {
-  const age = viewAgeSeconds === null ? '-' : `${viewAgeSeconds} s`;
+/** The age of what it knows of the members, or that it does not know them, and how many of their names do not resolve. */
+function viewInWords(agent: AgentAnswer): string {
+  const { viewAgeSeconds, counters } = agent;
   const names = counters?.['names_unresolved'] ?? 0;
-  return names === 0 ? age : `${age}, ${names} unresolved`;
+  const pending = pendingPeers(agent);
+  return [
+    isMembershipUnknown(agent) ? 'unknown' : viewAgeSeconds === null ? '-' : `${viewAgeSeconds} s`,
+    ...(isMembershipUnknown(agent) && pending > 0 ? [`${pending} pending`] : []),
+    ...(names === 0 ? [] : [`${names} unresolved`]),
+  ].join(', ');
 }
 
 /** The collector's version, or the beginning of the fingerprint of the agent's own. */

@@ -20,7 +20,8 @@ interface OneOptions extends AskCommandOptions {
 
 export const agentsListCommand: Command<AskCommandOptions> = {
   usage: '$0',
-  description: 'list agents by name; exit status 1 where one is missing, blind or away, or guesses its port',
+  description:
+    'list agents by name; exit status 1 where one is missing, blind or away, guesses its port or does not know the members',
   options: (yargs) => yargs.options(askOptions),
   run: listAgents,
 };

@@ -2,8 +2,11 @@
 
 /** RFC 1035, section 2.3.4, without a dot at the end. */
 const MAX_NAME_LENGTH = 253;
-/** `_` is no letter of a host name (RFC 1123, section 2.1), and hosts have it in their names all the same. */
-const LABEL = /^(?!-)[A-Za-z0-9_-]{1,63}(?<!-)$/;
+/**
+ * Neither `_` nor a hyphen at the end belongs into a host name (RFC 1123, section 2.1); RFC 2181, section 11, lets both
+ * stand in the DNS, and containers and Windows hosts have them. One that begins with a hyphen looks like an option.
+ */
+const LABEL = /^(?!-)[A-Za-z0-9_-]{1,63}$/;
 
 /**
  * The name in the form in which it is compared: lower case, with the dot at its end where it has one, which says that it is
@@ -14,7 +17,7 @@ export function parseHostName(text: string): string | undefined {
   if (bare.length === 0 || bare.length > MAX_NAME_LENGTH) return undefined;
   const labels = bare.split('.');
   if (!labels.every((label) => LABEL.test(label))) return undefined;
-  // getaddrinfo(3) takes what inet_aton(3) takes for an address: no top-level domain is a number (RFC 3696, section 2).
-  if (/^(?:\d+|0x[\da-f]*)$/i.test(labels.at(-1) ?? '')) return undefined;
+  // getaddrinfo(3) reads nothing but numbers as inet_aton(3) does: as an address.
+  if (labels.every((label) => /^(?:\d+|0x[\da-f]*)$/i.test(label))) return undefined;
   return text.toLowerCase();
 }

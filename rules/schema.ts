@@ -4,6 +4,7 @@
  * What needs more than one place of the file to judge (names that must exist, rules that never match) is in
  * `checks.ts`.
  */
+import { domainToASCII } from 'node:url';
 import { z } from 'zod';
 import {
   formatPrefix,
@@ -13,6 +14,7 @@ import {
   parsePrefix,
   type Prefix,
 } from '../common/address.ts';
+import { parseHostName } from '../common/host-name.ts';
 import { expected } from '../common/schema-message.ts';
 import { checkedText } from '../common/text-field.ts';
 import { TUNNEL_TYPES } from '../common/tunnel.ts';
@@ -108,15 +110,13 @@ export const cidr = checkedText('an address range such as `10.20.0.0/24`', /./, 
 const host = checkedText('an address or a host name', /./, (text) => {
   if (parsePrefix(text) !== undefined)
     return text.includes('/') ? `\`${text}\` is a range; write it under \`cidr\`` : undefined;
-  return isHostName(text) ? undefined : (mappedProblem(text) ?? expected('an address or a host name', text));
+  return hostNameProblem(text, 'an address or a host name');
 });
 const dnsName = checkedText('a DNS name such as `workers.ray.svc.cluster.local.`', /./, (text) => {
   if (parsePrefix(text) !== undefined) {
     return `\`${text}\` is no name; write it under \`${text.includes('/') ? 'cidr' : 'hosts'}\``;
   }
-  return isHostName(text)
-    ? undefined
-    : (mappedProblem(text) ?? expected('a DNS name such as `workers.ray.svc.cluster.local.`', text));
+  return hostNameProblem(text, 'a DNS name such as `workers.ray.svc.cluster.local.`');
 });
 
 const wide = z
@@ -356,14 +356,17 @@ function mappedProblem(text: string): string | undefined {
   return `\`${text}\` is IPv4 written as IPv6; write \`${ipv4}\``;
 }
 
-/**
- * Labels of letters, digits and hyphens (RFC 1123, section 2.1), and underscores: RFC 2181, section 11, lets a name have
- * them, and containers and Windows hosts do. A text of digits and dots is a mistyped address.
- */
-function isHostName(text: string): boolean {
-  const isName =
-    text.length <= 253 && /^(?!-)[A-Za-z0-9_-]{1,63}(\.(?!-)[A-Za-z0-9_-]{1,63})*\.?$/.test(text);
-  return isName && !/^[\d.]+$/.test(text);
+/** Of a name in another script, what to write instead: resolvers are asked for names in ASCII (RFC 5891, section 4). */
+function nonAsciiProblem(text: string): string | undefined {
+  const ascii = domainToASCII(text);
+  if (/^[\x20-\x7e]*$/.test(text) || parseHostName(ascii) === undefined) return undefined;
+  return `\`${text}\` is not ASCII; write \`${ascii}\``;
+}
+
+/** What is wrong with a text that is no host name, in one line; undefined where it is one. */
+function hostNameProblem(text: string, what: string): string | undefined {
+  if (parseHostName(text) !== undefined) return undefined;
+  return mappedProblem(text) ?? nonAsciiProblem(text) ?? expected(what, text);
 }
 
 function portError({ input }: { input?: unknown }): string {

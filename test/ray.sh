@@ -40,6 +40,8 @@ if [ ! -e "$RAYLAB_VENV/complete" ] && ! "$RAYLAB_VENV/bin/python" -c 'import ra
   "$RAYLAB_VENV/bin/pip" install --quiet "${constraints[@]}" "ray[default]==$version" -r test/ray/requirements.txt
   touch "$RAYLAB_VENV/complete"
 fi
+# Some tests are about what older versions cannot do.
+export PLASMAWATCH_TEST_RAY=$version
 RAYLAB_STATE=$(mktemp -d)
 export RAYLAB_STATE
 trap 'rm -rf "$RAYLAB_STATE"' EXIT

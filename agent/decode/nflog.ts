@@ -19,6 +19,8 @@ const ATTRIBUTE_HEADER_LENGTH = 4;
 /** NFULA_PAYLOAD, include/uapi/linux/netfilter/nfnetlink_log.h; the two upper bits are flags of netlink. */
 const PAYLOAD = 9;
 const TYPE_MASK = 0x3fff;
+/** More than the kernel has: 23 in Linux 6. */
+const LARGEST_TYPE = 0xff;
 /** NFULA_PACKET_HDR: begins with the EtherType, in network byte order; 0 or ETH_P_ALL where the kernel knew none. */
 const PACKET_HEADER = 1;
 const PACKET_HEADER_LENGTH = 8;
@@ -33,8 +35,8 @@ export function decodeNflog(view: DataView, packet: Packet): Step {
   const end = packet.capturedEnd;
   let offset = packet.offset + HEADER_LENGTH;
   if (end - offset < ATTRIBUTE_HEADER_LENGTH) return 'truncated';
-  // The byte order is that of the machine that captured: read in the wrong one, the first length is beyond the packet.
-  const isLittleEndian = view.getUint16(offset + ATTRIBUTE_LENGTH, true) <= packet.wireEnd - offset;
+  // The byte order is that of the machine that captured. Types are small numbers: read in the wrong order they are not.
+  const isLittleEndian = (view.getUint16(offset + ATTRIBUTE_TYPE, true) & TYPE_MASK) <= LARGEST_TYPE;
   let etherType = NO_ETHER_TYPE;
   for (let count = 0; count < MAX_ATTRIBUTES; count++) {
     if (end - offset < ATTRIBUTE_HEADER_LENGTH) return packet.wireEnd > end ? 'truncated' : 'not-ip';

@@ -15,6 +15,9 @@ const TYPE_RECEIVED = 0;
 const TYPE_TO_SEND = 1;
 
 const ENCAPSULATION_ETHERNET = 1;
+const ENCAPSULATION_PPP = 4;
+const ENCAPSULATION_FDDI = 5;
+const ENCAPSULATION_RAW_IP = 7;
 const ENCAPSULATION_IEEE802_11 = 18;
 
 /** Tagged fields follow the header: a type, a length, a value. The first two types have no length. */
@@ -40,6 +43,12 @@ export function decodeTzsp(view: DataView, packet: Packet): Step {
   switch (encapsulation) {
     case ENCAPSULATION_ETHERNET:
       return 'ethernet';
+    case ENCAPSULATION_PPP:
+      return 'ppp';
+    case ENCAPSULATION_FDDI:
+      return 'fddi';
+    case ENCAPSULATION_RAW_IP:
+      return 'ip';
     case ENCAPSULATION_IEEE802_11:
       return 'ieee802-11';
     default:

@@ -21,6 +21,8 @@ import type { Membership } from '../membership/membership.ts';
 
 /** Peers of the raylet that are remembered until the list is there; the one that was seen longest ago gives way. */
 export const MAX_RAYLET_PEERS = 10_000;
+/** Time from the first question of `ray start` to the GCS until its raylet is found here, with room for a slow machine. */
+const JOIN_MS = 30_000;
 /** The networks of this node are read again after this time. */
 const NETWORKS_AGE_MS = 5000;
 /**
@@ -84,6 +86,17 @@ export class FirstList {
     const { settleMs, graceMs } = this.#options;
     const isChecked = this.#socketsReadMs - packetMs >= settleMs || nowMs - packetMs >= graceMs;
     return isChecked ? 'report' : 'wait';
+  }
+
+  /**
+   * What is to be done with a question of this node to a GCS that nobody knows, before any raylet is here: `ray start` asks the
+   * head before there is a raylet that could name it. Whoever calls another GCS is reported when the time of a join is over.
+   * @param packetMs when it was seen first
+   */
+  stepOfJoin(packetMs: number, nowMs: number): FirstListStep {
+    const { hasList, awaitedSinceMs } = this.#options.membership;
+    const isBeforeRay = !hasList && awaitedSinceMs === undefined;
+    return isBeforeRay && nowMs - packetMs < JOIN_MS ? 'wait' : undefined;
   }
 
   /**

@@ -114,10 +114,15 @@ export class KnownMembers {
       .filter(({ asOfMs }) => nowMs - asOfMs <= keepMs);
   }
 
-  /** Notes the lists of the sources as they stand; to be called before `save`. */
-  noteLists(listings: readonly Listing[]): void {
-    for (const { source, members, asOfMs } of listings) {
-      if (asOfMs === undefined) continue;
+  /**
+   * Notes the lists of the sources as they stand; to be called before `save`.
+   * @param wallAheadMs how far the wall clock is ahead of theirs: what is kept over a restart is in wall time
+   */
+  noteLists(listings: readonly Listing[], wallAheadMs = 0): void {
+    for (const listing of listings) {
+      const { source, members } = listing;
+      if (listing.asOfMs === undefined) continue;
+      const asOfMs = listing.asOfMs + wallAheadMs;
       const before = this.#lists.get(source);
       const listed = members.filter(({ isLocal }) => isLocal !== true);
       const isSame = before !== undefined && isSameList(before.members, listed);

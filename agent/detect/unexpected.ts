@@ -5,8 +5,8 @@
  *
  * An unknown peer may be a node that has just joined. Where a source can be asked, its conversation opens pending: it is
  * confirmed or dropped by the first refresh of the sources that was begun late enough after its packet, and confirmed in
- * any case when the grace period is over. As long as no source has given a complete list, first-list.ts decides instead,
- * of attempts as well.
+ * any case when the grace period is over. At the GCS only the end of the grace period confirms it: a node talks there before any
+ * source can list it. As long as no source has given a complete list, first-list.ts decides instead, of attempts as well.
  */
 import type { Flow } from '../flow/flow.ts';
 import type { Standing } from '../flow/standing.ts';
@@ -19,7 +19,7 @@ import type { FoundProcess } from './attribution.ts';
 import type { FirstListStep } from './first-list.ts';
 import { kindOf, peerOf, sentenceOf, type Judged } from './wording.ts';
 import { copyAddress, formatAddress, type Address } from '../../common/address.ts';
-import type { FlowRecord, Verdict } from '../../common/event.ts';
+import type { AnomalyKind, FlowRecord, Verdict } from '../../common/event.ts';
 
 export const MAX_CONVERSATIONS = 10_000;
 /** Activities that await a refresh at a time. Beyond that a new one is reported at once: a flood hides nobody. */
@@ -28,6 +28,9 @@ export const MAX_PENDING = 1000;
 export const MAX_AWAITING_LIST = 5000;
 /** A refresh that was begun sooner after the packet may have missed a node whose join was under way. */
 export const SETTLE_MS = 250;
+/** The service at which a node asks to be admitted, seconds before Ray can list it. */
+const ADMITTING_SERVICE = 'gcs';
+const JOINING_KINDS: ReadonlySet<AnomalyKind> = new Set<AnomalyKind>(['unexpected-peer', 'former-member']);
 
 /** The ends of a connection, by value: a flow's own go on changing. */
 export interface Ends {
@@ -245,7 +248,8 @@ export class UnexpectedDetector<Tag> {
       this.#drop(pending);
       return;
     }
-    const isDecisive = look?.result === 'answered' && look.begunMs - sinceMs >= SETTLE_MS;
+    const isDecisive =
+      look?.result === 'answered' && look.begunMs - sinceMs >= SETTLE_MS && !isJoining(activity, judged);
     if (step === undefined && !isDecisive && nowMs - sinceMs < this.#options.graceMs) return;
     this.#forget(pending);
     const open = this.#confirm(tracker, activity, ends, judged, nowMs);
@@ -266,6 +270,15 @@ export class UnexpectedDetector<Tag> {
     const subject = subjectOf(record, service, judged, activity.standing);
     return tracker.confirm(activity, keyOf(judged.verdict, service, ends), subject, nowMs);
   }
+}
+
+/**
+ * Whether a node may be about to join, for the first time or again: it talks to the GCS before any list can have it, so only the
+ * end of the grace period decides. At every other service the first refresh does. Whoever reaches the GCS can be admitted at
+ * once, so that a few seconds there gain nothing that joining would not.
+ */
+function isJoining<Tag>({ subject }: Activity<Tag>, judged: Judged): boolean {
+  return subject.service === ADMITTING_SERVICE && JOINING_KINDS.has(kindOf(judged));
 }
 
 function keyOf(

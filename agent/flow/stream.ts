@@ -13,9 +13,13 @@
  *
  * Where a stream begins is what the handshake says (see opening.ts): of several answers to a SYN, the one that its sender
  * acknowledges (RFC 9293, sections 3.8.1 and 3.10.7). Until a byte of it was seen that is a claim, which anybody can make
- * in another's name: data that lies before it moves the beginning there.
+ * in another's name: data that ends before it moves the beginning there. Data that reaches beyond it does so only where
+ * its sender answered a SYN, possibly with several numbers. The number of a SYN is certain (another one begins another
+ * flow), so that the receiver cuts off what lies before it (RFC 9293, section 3.10.7.4).
  */
 import {
+  FACTS_A,
+  FACTS_B,
   HOLE_WORDS,
   HOLES_A,
   HOLES_B,
@@ -27,6 +31,7 @@ import {
   SIDE_STREAM_STATE,
   type FlowStore,
 } from './flow-store.ts';
+import { SENT_SYN_ACK } from './tcp-state.ts';
 import { TCP_RST, TCP_SYN, type Packet } from '../decode/packet.ts';
 
 /** The largest window there is (RFC 7323, section 2.3): farther off, a number says nothing of the one before. */
@@ -56,7 +61,9 @@ export function noteSegment(store: FlowStore, record: number, isB: boolean, pack
   const isExpected = start === words[side + SIDE_NEXT_SEQUENCE];
   if (state !== NEXT_IS_UNKNOWN && !isExpected) {
     // Another SYN moves a stream that has begun only where its handshake is the one that counts.
-    if (!isSyn) noteUnexpected(store, side, record + (isB ? HOLES_B : HOLES_A), start, length);
+    if (isSyn) return;
+    const hasAnswered = ((words[record + (isB ? FACTS_B : FACTS_A)] as number) & SENT_SYN_ACK) !== 0;
+    noteUnexpected(store, side, record + (isB ? HOLES_B : HOLES_A), start, length, hasAnswered);
     return;
   }
   if (state === NEXT_IS_UNKNOWN) words[side + SIDE_STREAM_STATE] = NO_HOLES;
@@ -94,8 +101,16 @@ export function forgetStreams(words: Int32Array, record: number): void {
  * A segment that starts at another number than the one expected next.
  *
  * @param holes the word at which the side's holes start
+ * @param mayStartElsewhere whether the side's first number may be another one than the one taken for it
  */
-function noteUnexpected(store: FlowStore, side: number, holes: number, start: number, length: number): void {
+function noteUnexpected(
+  store: FlowStore,
+  side: number,
+  holes: number,
+  start: number,
+  length: number,
+  mayStartElsewhere: boolean,
+): void {
   const { words } = store;
   const expected = words[side + SIDE_NEXT_SEQUENCE] as number;
   const end = (start + length) | 0;
@@ -113,8 +128,10 @@ function noteUnexpected(store: FlowStore, side: number, holes: number, start: nu
     words[side + SIDE_NEXT_SEQUENCE] = end;
     return;
   }
+  const isStartWrong = ((end - expected) | 0) <= 0 || mayStartElsewhere;
   if (
     words[side + SIDE_STREAM_STATE] === NO_HOLES &&
+    isStartWrong &&
     hasNotBegun(store, side) &&
     !isKeepAlive(ahead, length)
   ) {

@@ -75,6 +75,7 @@ export class RayletSockets {
   /**
    * The connections that the proven raylets opened, except those to the GCS, through which no object moves: the same list as
    * before where none was made.
+   * @throws what the search for raylets throws
    */
   async opened(): Promise<readonly ProcessSocket[]> {
     const { clock, raylets, activeOpens, proc = '/proc' } = this.#options;

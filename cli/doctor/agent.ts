@@ -1,8 +1,15 @@
 /** How the agent of this node is, as the collector knows it from its heartbeats: it has no listener of its own. */
 import { messageOf, PlasmawatchError } from '../../common/errors.ts';
-import { isPortGuessed, lossesInWords, readAgents, type AgentAnswer } from '../agent-view.ts';
+import {
+  isMembershipUnknown,
+  isPortGuessed,
+  lossesInWords,
+  pendingPeers,
+  readAgents,
+  type AgentAnswer,
+} from '../agent-view.ts';
 import type { CollectorClient } from '../collector-client.ts';
-import { check, PORT_CHECK, PORT_FIX, type Check } from './check.ts';
+import { check, MEMBERSHIP_CHECK, MEMBERSHIP_FIX, PORT_CHECK, PORT_FIX, type Check } from './check.ts';
 
 /** Asks the collector; one that does not answer is a finding. */
 export async function examineAgent(client: Pick<CollectorClient, 'get'>, node: string): Promise<Check[]> {
@@ -17,7 +24,12 @@ export async function examineAgent(client: Pick<CollectorClient, 'get'>, node: s
           'start it, or name it with --node',
         ),
       ];
-    return [describeAgent(agent), ...describePort(agent), describeLosses(agent)];
+    return [
+      describeAgent(agent),
+      ...describePort(agent),
+      ...describeUnknownMembership(agent),
+      describeLosses(agent),
+    ];
   } catch (error) {
     if (!(error instanceof PlasmawatchError)) throw error;
     return [check('agent', false, messageOf(error), 'docs/errors.md')];
@@ -32,10 +44,13 @@ async function findAgent(
   return undefined;
 }
 
-function describeAgent({ name, state, capture, lastHeard, viewAgeSeconds, counters }: AgentAnswer): Check {
+function describeAgent(agent: AgentAnswer): Check {
+  const { name, state, capture, lastHeard, viewAgeSeconds, counters } = agent;
   const members = counters?.['members'];
   const knows =
-    typeof members === 'number' ? `, knows ${members} members as of ${viewAgeSeconds ?? 0} s ago` : '';
+    typeof members === 'number' && !isMembershipUnknown(agent)
+      ? `, knows ${members} members as of ${viewAgeSeconds ?? 0} s ago`
+      : '';
   return check(
     'agent',
     state === 'connected',
@@ -54,6 +69,22 @@ function describePort(agent: AgentAnswer): Check[] {
       false,
       `the agent on ${agent.name} watches object-manager port ${port}: guessed, not confirmed`,
       PORT_FIX,
+    ),
+  ];
+}
+
+/** A finding only where the agent has no list: what is listed to this program may not reach the agent. */
+function describeUnknownMembership(agent: AgentAnswer): Check[] {
+  if (!isMembershipUnknown(agent)) return [];
+  const pending = pendingPeers(agent);
+  const peers =
+    pending === 0 ? '' : `, and ${pending} unknown ${pending === 1 ? 'peer is' : 'peers are'} pending`;
+  return [
+    check(
+      MEMBERSHIP_CHECK,
+      false,
+      `the agent on ${agent.name} does not know the members of the cluster yet${peers}`,
+      MEMBERSHIP_FIX,
     ),
   ];
 }

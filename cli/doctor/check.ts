@@ -15,6 +15,9 @@ export interface Check {
 /** The name of the check that says whether the object-manager port is confirmed: the exit status follows it. */
 export const PORT_CHECK = 'ports';
 export const PORT_FIX = 'docs/troubleshooting.md, "When a port is guessed"';
+/** The name of the check that says whether the agent knows the members of the cluster: the exit status follows it as well. */
+export const MEMBERSHIP_CHECK = 'members known';
+export const MEMBERSHIP_FIX = 'docs/troubleshooting.md, "When the membership is not known yet"';
 
 /** A member of a group, as a source tells it. */
 export interface MemberFinding {

@@ -19,7 +19,7 @@ import { rayletTrust } from '../raylet-trust.ts';
 import { readRules } from '../rules-file.ts';
 import { defaultNodeName } from '../system.ts';
 import { examineAgent } from './agent.ts';
-import { check, PORT_CHECK, writeFinding, type Check, type Finding } from './check.ts';
+import { check, MEMBERSHIP_CHECK, PORT_CHECK, writeFinding, type Check, type Finding } from './check.ts';
 import { examineDisk } from './disk.ts';
 import { examineMembership } from './membership.ts';
 import { examineSharedViews } from './shared-views.ts';
@@ -110,7 +110,7 @@ export const doctorCommand: Command<DoctorOptions> = {
 
 /**
  * Runs the checks and writes them. 0 when an agent can work here, 1 when something is missing that stops it, or when the port that
- * it watches is only a guess. A source of members that does not answer, and losses, stop no agent.
+ * it watches is only a guess, or when it does not know the members yet. A source of members that does not answer, and losses, stop no agent.
  */
 export async function runDoctor(
   { json }: Pick<DoctorOptions, 'json'>,
@@ -136,20 +136,28 @@ export async function runDoctor(
   ];
   for (const finding of [...needed, ...told]) writeFinding(finding, json, terminal);
   const canWork = needed.every(({ ok }) => ok) && captures.some(({ ok }) => ok);
-  const isPortGuessed = told.some((finding) => isFailed(finding, PORT_CHECK));
-  if (!json) writeLine(terminal, conclusionOf(canWork, isPortGuessed));
-  return canWork && !isPortGuessed ? 0 : 1;
+  const guesses = [
+    ...(told.some((finding) => isFailed(finding, PORT_CHECK))
+      ? ['its object-manager port is guessed, not confirmed']
+      : []),
+    ...(told.some((finding) => isFailed(finding, MEMBERSHIP_CHECK))
+      ? ['it does not know the members of the cluster yet']
+      : []),
+  ];
+  if (!json) writeLine(terminal, conclusionOf(canWork, guesses));
+  return canWork && guesses.length === 0 ? 0 : 1;
 }
 
 function isFailed(finding: Finding, name: string): boolean {
   return finding.type === 'check' && finding.name === name && !finding.ok;
 }
 
-function conclusionOf(canWork: boolean, isPortGuessed: boolean): string {
+/** @param guesses what an agent does not know for certain */
+function conclusionOf(canWork: boolean, guesses: readonly string[]): string {
   if (!canWork) return 'An agent cannot work here yet.';
-  return isPortGuessed
-    ? 'An agent can work here, but its object-manager port is guessed, not confirmed.'
-    : 'An agent can work here.';
+  return guesses.length === 0
+    ? 'An agent can work here.'
+    : `An agent can work here, but ${guesses.join(', and ')}.`;
 }
 
 function checkNode(version: string): Check {

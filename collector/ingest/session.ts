@@ -25,7 +25,8 @@ import type { RulesDistributor, RulesSubscription } from '../fleet/rules-distrib
 import type { RefusalReason, Refusals } from '../edge/refusals.ts';
 import type { Credential, Enrolments } from '../fleet/enrolments.ts';
 import type { FleetWatch } from '../fleet/watch.ts';
-import type { Follower, SharedViews } from '../membership/shared-views.ts';
+import type { SharedViews } from '../membership/shared-views.ts';
+import type { Follower } from '../membership/view.ts';
 import type { Recorder } from '../incident/recorder.ts';
 import type { CollectorMetrics } from '../metrics.ts';
 import type { StoreGuard } from '../store/health.ts';

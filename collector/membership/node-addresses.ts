@@ -18,7 +18,7 @@ import {
   type SharedMember,
   type SharedMembersMessage,
 } from '../../common/shared-view.ts';
-import type { Follower } from './shared-views.ts';
+import type { Follower } from './view.ts';
 
 /** Nodes that are known; beyond that the one heard longest ago gives way, of those without a credential of their own first. */
 const MAX_NODES = 5000;

@@ -7,19 +7,32 @@
  * reading, and the others rest, because they are handed the view. Nothing is kept on disk: after a restart the readers send
  * their views again.
  */
-import { createHash } from 'node:crypto';
-import { isLoopbackHost } from '../../common/address.ts';
 import type { Logger } from '../../common/log.ts';
 import type { CollectorMetrics } from '../metrics.ts';
-import type { Clock, Timer } from '../../common/clock.ts';
+import type { Clock } from '../../common/clock.ts';
+import { NODES_KEY, type MembersReport, type SharedMembersMessage } from '../../common/shared-view.ts';
 import {
-  NODES_KEY,
-  type MembersReport,
-  type MembersWanted,
-  type SharedMember,
-  type SharedMembersMessage,
-} from '../../common/shared-view.ts';
+  anyHeadView,
+  cancelTimers,
+  dropFollower,
+  headView,
+  isRead,
+  makeRoomForPlace,
+  newCluster,
+  type Cluster,
+} from './cluster.ts';
 import { NodeAddresses, type NodeEntry } from './node-addresses.ts';
+import {
+  confirmedView,
+  fingerprintOf,
+  sameOr,
+  viewOf,
+  waitingView,
+  type AcceptedView,
+  type Follower,
+  type Report,
+  type SharedView,
+} from './view.ts';
 
 /** A reader that said nothing for so long is none any more. */
 export const REPORTER_SILENT_MS = 15_000;
@@ -37,80 +50,11 @@ const MAX_REPORTS = 8;
 const DISAGREE_MS = 10_000;
 /** A view that nobody renewed for so long is of a cluster that is no more: Ray gives a new id at each start. */
 const FORGET_MS = 3_600_000;
-const MAX_READERS_LENGTH = 128;
-
-/** One agent's connection. */
-export interface Follower {
-  readonly agent: string;
-  /** Whether it presented a credential of its own: then its name is no other's. */
-  readonly isBound?: boolean;
-  /** Where it connects from: one place for all addresses of loopback, or behind a proxy that is not trusted. */
-  readonly from: string;
-  /** The address that it connects from, and the one of this machine that it connects to, as text; left out where not known. */
-  readonly address?: string | undefined;
-  readonly reachedAt?: string | undefined;
-  /** Returns whether the message went out; a peer that does not read is told later. */
-  readonly send: (message: SharedMembersMessage | MembersWanted) => boolean;
-}
 
 /** An agent whose view counts without another's, of the clusters named, or of all. */
 export interface NamedReporter {
   readonly agent: string;
   readonly clusters?: readonly string[] | undefined;
-}
-
-/** A view as the API shows it. */
-export interface SharedView {
-  readonly cluster: string;
-  /** Who read it: `head`, or `head and w2`. */
-  readonly reporter: string;
-  /**
-   * `named` and `confirmed` are handed out, and `head` to those whose raylet has its head where the reader is; `waiting` needs
-   * another agent that reads the same, or an admin who names the reader.
-   */
-  readonly state: 'named' | 'confirmed' | 'head' | 'waiting';
-  readonly asOfMs: number;
-  readonly members: readonly SharedMember[];
-  readonly followers: number;
-}
-
-/** What one agent has read. */
-interface Report {
-  readonly follower: Follower;
-  readonly asOfMs: number;
-  readonly heardAtMs: number;
-  readonly members: readonly SharedMember[];
-  /** The same for the same addresses. */
-  readonly fingerprint: string;
-}
-
-interface AcceptedView extends Omit<SharedView, 'cluster' | 'followers'> {
-  readonly readers: readonly Follower[];
-  readonly fingerprint: string;
-}
-
-interface Cluster {
-  /** By agent, that whose list has changed last at the end. */
-  readonly reports: Map<string, Report>;
-  view: AcceptedView | undefined;
-  /** Since when the two readers have listed different addresses. */
-  disagreeSinceMs: number | undefined;
-  /** Whether it was said that there is no view to hand out. */
-  isWaitingSaid: boolean;
-  /** The members that each follower has been told. */
-  readonly followers: Map<Follower, readonly SharedMember[] | undefined>;
-  /** Where the raylet of a follower's node has the head. */
-  readonly heads: Map<Follower, readonly string[]>;
-  /** From which address how many of the agents connect that report of it or follow it; undefined until it is asked for again. */
-  agentsAt: Map<string, number> | undefined;
-  /** Runs until the next time that followers may be told. */
-  pause: Timer | undefined;
-  isNews: boolean;
-  /** Who waits for a view that is read after its question, and since when; they are told at once. */
-  readonly askers: Map<Follower, number>;
-  /** Runs until the readers may be asked again. */
-  refreshPause: Timer | undefined;
-  isRefreshDue: boolean;
 }
 
 interface SharedViewsOptions {
@@ -270,20 +214,7 @@ export class SharedViews {
   }
 
   #add(key: string): Cluster {
-    const cluster: Cluster = {
-      reports: new Map(),
-      view: undefined,
-      disagreeSinceMs: undefined,
-      isWaitingSaid: false,
-      followers: new Map(),
-      heads: new Map(),
-      agentsAt: undefined,
-      pause: undefined,
-      isNews: false,
-      askers: new Map(),
-      refreshPause: undefined,
-      isRefreshDue: false,
-    };
+    const cluster = newCluster();
     this.#clusters.set(key, cluster);
     return cluster;
   }
@@ -466,176 +397,4 @@ export class SharedViews {
     // It rests from now on, and what it has read before confirms nothing later.
     if (reports.get(follower.agent)?.follower === follower) reports.delete(follower.agent);
   }
-}
-
-/**
- * Takes the report away of an agent that is not the only one of its place, for one of a place of which there is none. Who has a token
- * that agents share has as many names as it likes, and must not keep others from agreeing.
- */
-function makeRoomForPlace({ reports, view }: Cluster, newcomer: Follower): boolean {
-  const places = new Map<string, number>();
-  for (const { follower } of reports.values())
-    places.set(placeOf(follower), (places.get(placeOf(follower)) ?? 0) + 1);
-  if (places.has(placeOf(newcomer))) return false;
-  for (const [agent, { follower }] of reports)
-    if ((places.get(placeOf(follower)) ?? 0) > 1 && view?.readers.includes(follower) !== true)
-      return reports.delete(agent);
-  return false;
-}
-
-function cancelTimers({ pause, refreshPause }: Cluster): void {
-  pause?.cancel();
-  refreshPause?.cancel();
-}
-
-function placeOf({ agent, isBound, from }: Follower): string {
-  return isBound === true ? `agent ${agent}` : from;
-}
-
-/**
- * What the agent on the head itself reads, for a follower whose own raylet has its head there. Whoever speaks from the head's address
- * can admit nodes to the cluster anyway, so its word needs no second one. An address from which several agents connect (a
- * proxy, a node port) proves nothing.
- */
-function headView(cluster: Cluster, follower: Follower): AcceptedView | undefined {
-  const heads = cluster.heads.get(follower) ?? [];
-  if (heads.length === 0) return undefined;
-  for (const report of cluster.reports.values()) {
-    const { address } = report.follower;
-    if (address === undefined || !isAtHead(address, follower, heads)) continue;
-    cluster.agentsAt ??= countAgents(cluster);
-    return cluster.agentsAt.get(address) === 1 ? viewOf('head', [report]) : undefined;
-  }
-  return undefined;
-}
-
-function anyHeadView(cluster: Cluster): AcceptedView | undefined {
-  for (const follower of cluster.followers.keys()) {
-    const view = headView(cluster, follower);
-    if (view !== undefined) return view;
-  }
-  return undefined;
-}
-
-/** Over loopback an agent is on this machine, which is the head where that is how the follower reaches it. */
-function isAtHead(address: string, { reachedAt }: Follower, heads: readonly string[]): boolean {
-  if (heads.includes(address)) return true;
-  return isLoopbackHost(address) && reachedAt !== undefined && heads.includes(reachedAt);
-}
-
-/** By address. An agent that reports and follows is one. */
-function countAgents({ reports, followers }: Cluster): Map<string, number> {
-  const agents = new Map<string, string | undefined>();
-  const reporting = [...reports.values()].map(({ follower }) => follower);
-  for (const { agent, address } of [...reporting, ...followers.keys()]) agents.set(agent, address);
-  const counts = new Map<string, number>();
-  for (const address of agents.values())
-    if (address !== undefined) counts.set(address, (counts.get(address) ?? 0) + 1);
-  return counts;
-}
-
-function dropFollower(cluster: Cluster, follower: Follower): void {
-  cluster.followers.delete(follower);
-  cluster.heads.delete(follower);
-  cluster.askers.delete(follower);
-  cluster.agentsAt = undefined;
-}
-
-function isRead({ reports, view }: Cluster): boolean {
-  return reports.size > 0 || view !== undefined;
-}
-
-/** The addresses that most agents list, where at least two of different nodes do; of equals those that came first. */
-function confirmedView(reports: readonly Report[]): AcceptedView | undefined {
-  const groups = new Map<string, Report[]>();
-  for (const report of reports) {
-    const group = groups.get(report.fingerprint) ?? [];
-    groups.set(report.fingerprint, group);
-    if (group.every(({ follower }) => areDifferentNodes(follower, report.follower))) group.push(report);
-  }
-  const [largest = []] = [...groups.values()].toSorted((a, b) => b.length - a.length);
-  return largest.length < 2 ? undefined : viewOf('confirmed', largest.slice(0, 2));
-}
-
-/** Two names that share a token are two agents only where they connect from two places. */
-function areDifferentNodes(a: Follower, b: Follower): boolean {
-  if (a.agent === b.agent) return false;
-  const areBound = a.isBound === true && b.isBound === true;
-  return areBound || a.from !== b.from;
-}
-
-/** @param reports of the same addresses, one or two */
-function viewOf(state: 'named' | 'confirmed' | 'head', reports: readonly Report[]): AcceptedView {
-  const [first, second] = reports;
-  if (first === undefined) throw new Error('a view without a report');
-  return {
-    state,
-    readers: reports.map(({ follower }) => follower),
-    reporter: reports
-      .map(({ follower }) => follower.agent)
-      .join(' and ')
-      .slice(0, MAX_READERS_LENGTH),
-    asOfMs: Math.min(...reports.map(({ asOfMs }) => asOfMs)),
-    members: second === undefined ? first.members : withCommonPorts(first.members, second.members),
-    fingerprint: first.fingerprint,
-  };
-}
-
-/** The members of the first list, with no more than what both say of them. */
-function withCommonPorts(
-  members: readonly SharedMember[],
-  others: readonly SharedMember[],
-): readonly SharedMember[] {
-  const said = new Set(others.flatMap((member) => claimsOf(member)));
-  return members.map(({ id, addresses, role, group, isShared, ports }) => ({
-    id,
-    addresses,
-    ...(role === undefined ? {} : { role }),
-    // What a rule may approve of is said by both, or by none.
-    ...(group === undefined || !addresses.every((address) => said.has(`${address} group ${group}`))
-      ? {}
-      : { group }),
-    ...(isShared === undefined ? {} : { isShared }),
-    ports: ports
-      .map(([service, numbers]): [string, number[]] => [
-        service,
-        numbers.filter((port) => addresses.every((address) => said.has(`${address} ${service} ${port}`))),
-      ])
-      .filter(([, numbers]) => numbers.length > 0),
-  }));
-}
-
-function claimsOf({ addresses, ports, group }: SharedMember): string[] {
-  return addresses.flatMap((address) => [
-    `${address} group ${group}`,
-    ...ports.flatMap(([service, numbers]) => numbers.map((port) => `${address} ${service} ${port}`)),
-  ]);
-}
-
-/** The list that was there before, where the new one says the same. */
-function sameOr(
-  before: Pick<Report, 'members'>,
-  { members }: Pick<Report, 'members'>,
-): readonly SharedMember[] {
-  return before.members === members || JSON.stringify(before.members) === JSON.stringify(members)
-    ? before.members
-    : members;
-}
-
-function fingerprintOf(members: readonly SharedMember[]): string {
-  // An id is what a rule may approve of: it is part of what two agents have to agree on.
-  const texts = members.flatMap(({ id, addresses }) => addresses.map((address) => `${address} ${id}`));
-  return createHash('sha256').update(texts.toSorted().join('\n')).digest('hex');
-}
-
-function waitingView(reports: readonly Report[]): Omit<SharedView, 'cluster' | 'followers'> | undefined {
-  const [first] = reports;
-  if (first === undefined) return undefined;
-  const reporter = reports.map(({ follower }) => follower.agent).join(' and ');
-  return {
-    reporter: reporter.slice(0, MAX_READERS_LENGTH),
-    state: 'waiting',
-    asOfMs: first.asOfMs,
-    members: first.members,
-  };
 }

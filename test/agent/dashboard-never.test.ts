@@ -69,6 +69,27 @@ describe('an agent that has never seen a list of the members', () => {
     expect(worker.told).toEqual([]);
   });
 
+  it('takes nobody for an outsider while the raylet cannot be looked for, and not for long', async () => {
+    worker = await WorkerAgent.start({ localNetworks: () => [`${WORKER}/24`] });
+    worker.areProcessesHidden = true;
+    worker.rayletPeers = ['10.99.7.7'];
+    await worker.pass(20);
+    worker.open('10.99.7.7');
+    worker.open('192.0.2.66');
+    await worker.pass(5);
+    expect(worker.told).toEqual([]);
+    worker.areProcessesHidden = false;
+    await worker.pass(3);
+    expect(worker.told).toEqual(['unexpected-peer critical 192.0.2.66']);
+    worker.areProcessesHidden = true;
+    worker.open('192.0.2.67');
+    await worker.pass(12);
+    expect(worker.told).toEqual([
+      'unexpected-peer critical 192.0.2.66',
+      'unexpected-peer critical 192.0.2.67',
+    ]);
+  });
+
   it('waits for neighbours of the head, whose network is another one than its own', async () => {
     worker = await WorkerAgent.start({ localNetworks: () => [`10.99.7.1/24`] });
     worker.exchange('10.77.0.200');

@@ -11,7 +11,7 @@ import { sendConnection } from '../support/tcp-traffic.ts';
 
 vi.mock(import('../../agent/flow/record.ts'), async (importOriginal) => {
   const original = await importOriginal();
-  return { ...original, flowRecord: vi.fn(original.flowRecord) };
+  return { ...original, flowRecord: vi.fn<typeof original.flowRecord>(original.flowRecord) };
 });
 
 const START = Date.UTC(2026, 10, 23, 12) / 1000;

@@ -131,6 +131,24 @@ describe('the table of agents', () => {
     expect(isInOrder(confirmed)).toBe(true);
   });
 
+  it.each([
+    [{ membership_known: 0, peers_pending: 0 }, '  unknown  ', false],
+    [{ membership_known: 0, peers_pending: 2 }, '  unknown, 2 pending  ', false],
+    [
+      { membership_known: 0, peers_pending: 2, names_unresolved: 1 },
+      '  unknown, 2 pending, 1 unresolved  ',
+      false,
+    ],
+    [{ membership_known: 1, peers_pending: 0 }, '  7 s  ', true],
+    // An agent of an earlier version does not say so.
+    [{}, '  7 s  ', true],
+  ])('says that an agent does not know the members: %o', (counters, view, expected) => {
+    const reporting = { ...agent, counters };
+    expect(agentTable([reporting])[1]).toContain(view);
+    expect(isInOrder(reporting)).toBe(expected);
+    expect(isInOrder({ ...reporting, state: 'stopped' })).toBe(true);
+  });
+
   it('tells the rules of an agent by its own file by their fingerprint', () => {
     const rules = { version: null, fingerprint: 'ab12'.repeat(16) };
     expect(agentTable([{ ...agent, rules }])[1]).toContain('  own ab12ab12ab12  ');

@@ -4,13 +4,17 @@ import { Lab, type HostName } from './lab.ts';
 import { Watch } from './watch.ts';
 
 const NODES: readonly HostName[] = ['head', 'w1', 'w2'];
+/** Those that a version of Ray does not know are left out: `minor` is the first of Ray 2 that is known to. */
 const CLUSTERS = [
-  { title: 'with fixed ports', options: [] },
-  { title: 'with random ports', options: ['--random-ports'] },
-  { title: 'over IPv6', options: ['--ipv6'] },
-  { title: 'with TLS', options: ['--tls', '--random-ports'] },
-  { title: 'with tokens', options: ['--token', '--random-ports'] },
+  { title: 'with fixed ports', options: [], minor: 0 },
+  { title: 'with random ports', options: ['--random-ports'], minor: 0 },
+  // Up to Ray 2.38 the head does not start with an IPv6 address.
+  { title: 'over IPv6', options: ['--ipv6'], minor: 53 },
+  { title: 'with TLS', options: ['--tls', '--random-ports'], minor: 0 },
+  { title: 'with tokens', options: ['--token', '--random-ports'], minor: 53 },
 ];
+/** Which Ray this is, as test/ray.sh says. */
+const MINOR = Number(/^2\.(\d+)/.exec(process.env.PLASMAWATCH_TEST_RAY ?? '')?.[1] ?? Infinity);
 
 /** Objects of all sizes between all nodes. */
 const EXCHANGE = [
@@ -27,36 +31,39 @@ function told(anomalies: readonly Anomaly[]): string[] {
   return [...new Set(stories)].toSorted();
 }
 
-describe.each(CLUSTERS)('a cluster $title, watched without configuration', ({ options }) => {
-  let lab: Lab;
-  let watch: Watch;
-  beforeAll(async () => {
-    lab = await Lab.up(options);
-    watch = await Watch.start(lab, NODES);
-  });
-  afterAll(async () => {
-    await watch?.stop();
-    await lab?.down();
-  });
+describe.each(CLUSTERS.filter(({ minor }) => minor <= MINOR))(
+  'a cluster $title, watched without configuration',
+  ({ options }) => {
+    let lab: Lab;
+    let watch: Watch;
+    beforeAll(async () => {
+      lab = await Lab.up(options);
+      watch = await Watch.start(lab, NODES);
+    });
+    afterAll(async () => {
+      await watch?.stop();
+      await lab?.down();
+    });
 
-  it('raises nothing while the nodes exchange objects', async () => {
-    await lab.move(EXCHANGE);
-    expect(await watch.news()).toEqual([]);
-  });
+    it('raises nothing while the nodes exchange objects', async () => {
+      await lab.move(EXCHANGE);
+      expect(await watch.news()).toEqual([]);
+    });
 
-  it('tells of a stranger, whatever it asks for and however', async () => {
-    await lab.call('intruder', 'w1', 'pull');
-    await lab.call('intruder', 'w1', 'push');
-    await lab.call('intruder', 'w1', 'pull', 'ROGUE_TLS=1');
-    await lab.call('intruder', 'w2', 'free');
-    await lab.call('intruder', 'w2', 'hold');
-    await lab.call('intruder', 'w2', 'pull', 'ROGUE_TOKEN=wrong');
-    const stranger = lab.address('intruder');
-    expect(told(await watch.news())).toEqual(
-      (['w1', 'w2'] as const).map((node) => `unexpected-peer ${stranger} > ${lab.address(node)}`),
-    );
-  });
-});
+    it('tells of a stranger, whatever it asks for and however', async () => {
+      await lab.call('intruder', 'w1', 'pull');
+      await lab.call('intruder', 'w1', 'push');
+      await lab.call('intruder', 'w1', 'pull', 'ROGUE_TLS=1');
+      await lab.call('intruder', 'w2', 'free');
+      await lab.call('intruder', 'w2', 'hold');
+      await lab.call('intruder', 'w2', 'pull', 'ROGUE_TOKEN=wrong');
+      const stranger = lab.address('intruder');
+      expect(told(await watch.news())).toEqual(
+        (['w1', 'w2'] as const).map((node) => `unexpected-peer ${stranger} > ${lab.address(node)}`),
+      );
+    });
+  },
+);
 
 describe('a cluster that grows and shrinks', () => {
   let lab: Lab;
@@ -168,6 +175,11 @@ allow: [{ name: nodes exchange objects, from: cluster, to: object-manager }]
     const own = lab.address('intruder');
     await lab.exec(
       'intruder',
+      // The daemons keep the pipes of who started them.
+      'sh',
+      '-c',
+      '"$@" > /dev/null 2>&1',
+      'start',
       'ray',
       'start',
       `--address=${head}`,

@@ -117,7 +117,7 @@ groups: { cluster: { ray: auto } }
 allow: [{ name: nodes exchange objects, from: cluster, to: object-manager }]
 `,
     );
-    await lab.move(EXCHANGE, 'w1');
+    await lab.move(EXCHANGE);
     const news = await watch.news();
     const isWorkers = (port = 0): boolean => port >= WORKER_PORTS.first && port <= WORKER_PORTS.last;
     const wrong = news.filter(

@@ -47,6 +47,19 @@ describe('loadRules', () => {
   );
 
   it.each([
+    ['0x7f.1', 'expected'],
+    ['-a.example', 'expected'],
+    ['bücher.example', '`bücher.example` is not ASCII; write `xn--bcher-kva.example`'],
+    ['例え.テスト.', '`例え.テスト.` is not ASCII; write `xn--r8jz45g.xn--zckzah.`'],
+  ])('refuses the host name %s', async (name, problem) => {
+    for (const source of [`hosts: ['${name}']`, `dns: '${name}'`]) {
+      const text = `${allow('nodes')}groups: { g: { ${source} } }\n`;
+      const { diagnostics } = await loadRules(await write('rules.yaml', text), { clock });
+      expect(diagnostics.map(({ message }) => message)).toEqual([expect.stringContaining(problem)]);
+    }
+  });
+
+  it.each([
     ['::ffff:10.0.0.1', '`::ffff:10.0.0.1` is IPv4 written as IPv6; write `10.0.0.1`'],
     ['::ffff:10.0.0.0/104', '`::ffff:10.0.0.0/104` is IPv4 written as IPv6; write `10.0.0.0/8`'],
     ['::ffff:a00:0/104', '`::ffff:a00:0/104` is IPv4 written as IPv6; write `10.0.0.0/8`'],

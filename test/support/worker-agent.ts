@@ -2,12 +2,13 @@
 import { Agent, type AgentDependencies } from '../../agent/agent.ts';
 import { openSpool, type Spool } from '../../agent/uplink/spool.ts';
 import { parseAddress } from '../../common/address.ts';
+import { PlasmawatchError } from '../../common/errors.ts';
 import type { Anomaly, EvidenceReport, Report } from '../../common/event.ts';
 import { silentLogger } from '../../common/log.ts';
 import type { Raylet } from '../../agent/ray/raylet.ts';
 import { Ruleset } from '../../rules/match.ts';
 import { DEFAULT_TIMES } from '../../rules/membership.ts';
-import type { GroupSources } from '../../rules/schema.ts';
+import type { GroupSources, ServicePorts } from '../../rules/schema.ts';
 import { FakeClock } from './fake-clock.ts';
 import { FakeSource } from './fake-source.ts';
 import { noProcesses } from './no-processes.ts';
@@ -22,11 +23,14 @@ export const OTHER_WORKER = '10.77.0.12';
 /** More turns of the event loop than an answer of the dashboard takes to be read. */
 const TURNS = 10;
 
+/** @param to an address, where the object manager's port is meant, or an address and a port */
 type Connect = (from: string, to?: string) => void;
 
 interface WorkerOptions extends Partial<Pick<AgentDependencies, 'localNetworks' | 'membersStore' | 'times'>> {
   /** Where the members come from; `ray: auto` when left out. */
   readonly cluster?: GroupSources;
+  /** The watched services; the object manager when left out. */
+  readonly services?: ReadonlyMap<string, ServicePorts>;
   /** An agent that was stopped on the same machine. */
   readonly after?: WorkerAgent;
   readonly isDashboardThere?: boolean;
@@ -42,6 +46,8 @@ export class WorkerAgent {
   nodes = [HEAD, WORKER, OTHER_WORKER];
   isDashboardThere: boolean;
   raylets: readonly Raylet[];
+  /** Whether /proc does not answer. */
+  areProcessesHidden = false;
   /** To whom the raylet of the worker has opened connections. */
   rayletPeers: string[] = [];
   readonly #spool: Spool;
@@ -124,14 +130,21 @@ export class WorkerAgent {
     this.#spool.close();
   }
 
+  #findRaylets(): Promise<readonly Raylet[]> {
+    return this.areProcessesHidden
+      ? Promise.reject(new PlasmawatchError('PW_SYSTEM_CALL', 'no answer'))
+      : Promise.resolve(this.raylets);
+  }
+
   #send(send: typeof sendConnection, from: string, to: string): void {
     const time = this.clock.now() / 1000;
-    const ends = { from: `${from}:${++this.#port}`, to: `${to}:43800`, time };
+    const ends = { from: `${from}:${++this.#port}`, to: to.includes(':') ? to : `${to}:43800`, time };
     this.source.deliver((sink) => send(sink, ends));
   }
 
   async #start({
     cluster = { ray: 'auto' },
+    services = new Map([['object-manager', 'auto']]),
     times,
     localNetworks,
     membersStore,
@@ -139,8 +152,8 @@ export class WorkerAgent {
     const { clock } = this;
     let ids = 0;
     const ruleset = new Ruleset({
-      rules: [sampleRule()],
-      services: new Map([['object-manager', 'auto']]),
+      rules: [sampleRule({ to: [...services.keys()] })],
+      services,
       groups: new Map([['cluster', cluster]]),
     });
     this.#agent = await Agent.start(
@@ -156,12 +169,15 @@ export class WorkerAgent {
             : Promise.reject(new Error('refused')),
         resolve: () => Promise.reject(new Error('no names here')),
         lookUpRecords: () => Promise.reject(new Error('no names here')),
-        findRaylets: () => Promise.resolve(this.raylets),
+        findRaylets: () => this.#findRaylets(),
         localAddresses: () => [WORKER],
         ...(localNetworks === undefined ? {} : { localNetworks }),
         ...(membersStore === undefined ? {} : { membersStore }),
         ...noProcesses,
-        rayletSockets: () => Promise.resolve(this.rayletPeers.map(socketTo)),
+        rayletSockets: async () => {
+          await this.#findRaylets();
+          return this.rayletPeers.map(socketTo);
+        },
         rulesRefused: () => 0,
         createId: () => `anomaly-${++ids}`,
         random: () => 0.5,

@@ -242,6 +242,10 @@ const OTHER_FORMATS: readonly { readonly magic: number; readonly name: string }[
   { magic: 0x5254_5353, name: "Microsoft's Network Monitor" },
   { magic: 0x5452_534e, name: "Network General's Sniffer" },
   { magic: 0x5843_5000, name: 'NetXRay' },
+  { magic: 0x1c00_01ac, name: "Ixia's lcap" },
+  { magic: 0xac01_001c, name: "Ixia's lcap" },
+  { magic: 0x1c00_01ab, name: "Ixia's lcap" },
+  { magic: 0xab01_001c, name: "Ixia's lcap" },
 ];
 
 /** The parser for a file that begins with these bytes. */

@@ -7,6 +7,8 @@ const WIRELESS = `08 02 00 00 ${'02 00 00 00 00 01 '.repeat(3)} 10 00`;
 const WIRELESS_QOS = `${WIRELESS.replace('08 02', '88 02')} 00 00`;
 /** pktap: length, next, link type, names and the rest. */
 const pktap = (linkType: string) => `6c 00 00 00 01 00 00 00 ${linkType} ${'00 '.repeat(96)}`;
+/** A segment that the network card cuts up later: 4,000 bytes of payload. */
+const LONG_IPV4_PACKET = `${IPV4_PACKET.replace('45 00 00 28', '45 00 0f d0')} ${'00 '.repeat(4008)}`;
 
 describe('link types beside the usual', () => {
   it.each([
@@ -31,6 +33,16 @@ describe('link types beside the usual', () => {
     ],
     ['nflog', 239, `02 00 00 00 05 00 0a 00 01 00 00 00 2c 00 09 00 ${IPV4_PACKET}`],
     ['nflog of a big-endian machine', 239, `02 00 00 00 00 05 00 0a 01 00 00 00 00 2c 00 09 ${IPV4_PACKET}`],
+    [
+      'nflog of a big-endian machine, of a packet longer than its first attribute in the wrong order',
+      239,
+      `02 00 00 00 00 08 00 01 08 00 01 00 0f d4 00 09 ${LONG_IPV4_PACKET}`,
+    ],
+    [
+      'nflog of a big-endian machine, the attribute marked as nested',
+      239,
+      `02 00 00 00 00 05 80 0a 01 00 00 00 0f d4 00 09 ${LONG_IPV4_PACKET}`,
+    ],
     [
       'nflog of a bridge with a whole frame',
       239,

@@ -10,6 +10,9 @@ describe('TZSP', () => {
     ['Ethernet', `01 00 00 01 01 ${ETHERNET_FRAME}`],
     ['Ethernet for sending', `01 01 00 01 01 ${ETHERNET_FRAME}`],
     ['Ethernet behind padding and tags', `01 00 00 01 00 00 0a 01 c5 28 04 00 00 00 01 01 ${ETHERNET_FRAME}`],
+    ['PPP', `01 00 00 04 01 ff 03 00 21 ${IPV4_PACKET}`],
+    ['FDDI', `01 00 00 05 01 50 ${'02 00 00 00 00 01 '.repeat(2)} aa aa 03 00 00 00 08 00 ${IPV4_PACKET}`],
+    ['bare IP', `01 00 00 07 01 ${IPV4_PACKET}`],
     ['802.11', `01 00 00 12 01 ${WIRELESS}`],
   ])('carries %s', (_name, hex) => {
     expect(decodeTzsp(hex)).toMatchObject({ outcome: 'tcp', destinationPort: 43_800, tunnel: 'tzsp' });

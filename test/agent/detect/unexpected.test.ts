@@ -18,13 +18,23 @@ const JUDGED: Judged = {
   fromMember: false,
 };
 
+const FORMER: Judged = { ...JUDGED, verdict: { ...JUDGED.verdict, reason: 'former-member' } };
+
+interface Details extends Partial<Judged> {
+  readonly isPending?: boolean;
+  readonly service?: string;
+}
+
 describe('UnexpectedDetector', () => {
   let reports: (Anomaly & { phase: ActivityPhase })[];
   let detector: UnexpectedDetector<undefined>;
   let second: number;
+  /** Of the first connection of a pending activity; undefined where it is allowed by now. */
+  let judgedAgain: Judged | undefined;
 
   beforeEach(() => {
     reports = [];
+    judgedAgain = JUDGED;
     second = START;
     let ids = 0;
     detector = new UnexpectedDetector({
@@ -37,15 +47,11 @@ describe('UnexpectedDetector', () => {
       graceMs: GRACE_MS,
       confirmed: () => {},
       dropped: () => {},
-      judgeAgain: () => JUDGED,
+      judgeAgain: () => judgedAgain,
     });
   });
 
-  function connect(
-    from: string,
-    standing: Standing,
-    details: Partial<Judged> & { isPending?: boolean } = {},
-  ): FakeFlow {
+  function connect(from: string, standing: Standing, details: Details = {}): FakeFlow {
     const flow = new FakeFlow(from, NODE, second);
     flow.state = standing === 'attempt' ? 'attempt' : 'established';
     add(flow, standing, details);
@@ -55,14 +61,14 @@ describe('UnexpectedDetector', () => {
   function add(
     flow: FakeFlow,
     standing: Standing,
-    { isPending, ...judged }: Partial<Judged> & { isPending?: boolean } = {},
+    { isPending, service = 'object-manager', ...judged }: Details = {},
   ): void {
     const pendingSinceMs = isPending === true ? second * 1000 : undefined;
     detector.add({
       ...JUDGED,
       ...judged,
       flow: flow.flow,
-      service: 'object-manager',
+      service,
       standing,
       timeMs: second * 1000,
       pendingSinceMs,
@@ -182,6 +188,32 @@ describe('UnexpectedDetector', () => {
     expect(of(STRANGER)).toEqual([]);
     tick(GRACE_MS / 1000);
     expect(of(STRANGER)).toEqual([['opened', 'critical']]);
+  });
+
+  it.each([
+    ['a former member at the GCS', FORMER, 'gcs', [0, 1]],
+    ['a former member at another service', FORMER, 'object-manager', [1, 1]],
+    ['an unknown peer at the GCS', JUDGED, 'gcs', [0, 1]],
+    ['an unknown peer at another service', JUDGED, 'dashboard', [1, 1]],
+    ['a member that calls a former one', { ...FORMER, fromMember: true, toMember: false }, 'gcs', [1, 1]],
+  ])('waits until Ray can list who joins, and for nobody else: %s', (_name, judged, service, expected) => {
+    judgedAgain = judged;
+    connect(`${STRANGER}:5000`, 'answered', { ...judged, service, isPending: true });
+    const startMs = second * 1000;
+    detector.decide({ begunMs: startMs + 1000, result: 'answered' }, startMs + 1000);
+    const afterRefresh = reports.length;
+    tick(GRACE_MS / 1000);
+    expect([afterRefresh, reports.length]).toEqual(expected);
+  });
+
+  it('reports no former member that is listed again before the grace period ends', () => {
+    judgedAgain = FORMER;
+    connect(`${STRANGER}:5000`, 'answered', { ...FORMER, service: 'gcs', isPending: true });
+    tick(5);
+    judgedAgain = undefined;
+    detector.decide({ begunMs: second * 1000, result: 'answered' }, second * 1000);
+    tick(GRACE_MS / 1000);
+    expect(reports).toEqual([]);
   });
 
   it('never lets an attempt be pending', () => {

@@ -90,6 +90,8 @@ describe('the bytes of a stream', () => {
       100,
     ],
     ['a SYN that is sent again', [SYN, SYN, ['A', 0, 10]], 10],
+    ['first data that begins at the number of the SYN', [SYN, ['PA', -1, 1024]], 1023],
+    ['first data that begins long before the SYN', [SYN, ['PA', -500, 600], ['A', 100, 10]], 110],
     ['a FIN with data that is sent again', [SYN, ['FA', 0, 100], ['FA', 0, 100]], 100],
     ['text in a reset', [SYN, ['A', 0, 100], ['RA', 100, 20]], 100],
     [

@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { Membership } from '../../../agent/membership/membership.ts';
 import { SharedMembers } from '../../../agent/membership/shared.ts';
-import { SharedViews, type Follower } from '../../../collector/membership/shared-views.ts';
+import { SharedViews } from '../../../collector/membership/shared-views.ts';
+import type { Follower } from '../../../collector/membership/view.ts';
 import { createCollectorMetrics } from '../../../collector/metrics.ts';
 import { parseAddress, type Address } from '../../../common/address.ts';
 import { NODES_KEY } from '../../../common/shared-view.ts';

@@ -83,7 +83,7 @@ describe('RayletSockets', () => {
   });
 
   it('leaves out connections to the GCS', async () => {
-    raylets = raylets.map((raylet) => ({ ...raylet, gcsAddress: '10.77.0.12:43801' }));
+    raylets = [{ pid: 6316, startTicks: 1, gcsAddress: '10.77.0.12:43801', isProven: true }];
     expect(await sockets.opened()).toEqual([]);
   });
 

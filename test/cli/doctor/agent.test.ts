@@ -50,6 +50,17 @@ describe('examineAgent', () => {
     });
   });
 
+  it.each([
+    [0, 'the agent on w2 does not know the members of the cluster yet'],
+    [1, 'the agent on w2 does not know the members of the cluster yet, and 1 unknown peer is pending'],
+    [3, 'the agent on w2 does not know the members of the cluster yet, and 3 unknown peers are pending'],
+  ])('says that the agent has no list of the members, with %d pending peers', async (pending, detail) => {
+    const counters = { members: 2, membership_known: 0, peers_pending: pending };
+    const [agent, known] = await examineAgent(collector([{ ...HEALTHY, counters }]), 'w2');
+    expect(agent?.name === 'agent' && 'detail' in agent ? agent.detail : '').not.toContain('knows');
+    expect(known).toMatchObject({ name: 'members known', ok: false, detail });
+  });
+
   it('says so when nothing was lost', async () => {
     const [, losses] = await examineAgent(collector([HEALTHY]), 'w2');
     expect(losses).toMatchObject({

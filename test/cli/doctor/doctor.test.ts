@@ -109,6 +109,11 @@ describe('doctor', () => {
     ['the port is a guess', { examineMembership: () => Promise.resolve([ports(false)]) }, 1],
     ['the port is confirmed', { examineMembership: () => Promise.resolve([ports(true)]) }, 0],
     ['the agent guesses its port', { examineAgent: () => Promise.resolve([ports(false)]) }, 1],
+    [
+      'the agent does not know the members yet',
+      { examineAgent: () => Promise.resolve([check('members known', false, 'no list')]) },
+      1,
+    ],
   ] satisfies [string, Partial<DoctorDependencies>, number][])(
     'answers with its status when %s',
     async (_, changes, status) => {

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { createCollectorMetrics, type CollectorMetrics } from '../../../collector/metrics.ts';
-import { SharedViews, type Follower } from '../../../collector/membership/shared-views.ts';
+import { SharedViews } from '../../../collector/membership/shared-views.ts';
+import type { Follower } from '../../../collector/membership/view.ts';
 import type { MembersReport } from '../../../common/shared-view.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 

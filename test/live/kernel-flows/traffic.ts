@@ -150,6 +150,13 @@ export function contradictingFrames(): { readonly seen: Uint8Array[]; readonly u
     outer('2f', `3001880b 0030 0001 00000001 ff03 0021 ${ipv4('06', tcp())}`),
     frame('86dd', ipv6('11', udp(37_008, `01000001 01 ${ethernet()}`), V6_ENDS)),
     frame('86dd', ipv6('73', `00000005 ${ethernet()}`, V6_ENDS)),
+    // On a route that goes on to another address: loose and strict source routes, and segments left.
+    ...['83', '89'].map((option) => frame('0800', sourceRouted(option, tcp()))),
+    frame('86dd', ipv6('2b', `0602 00 01 00000000 ${FARTHER_V6} ${tcp()}`, V6_ENDS)),
+    frame('86dd', ipv6('2b', `0602 04 01 00000000 ${FARTHER_V6} ${tcp()}`, V6_ENDS)),
+    // A route that has come to its end, and an option that is none.
+    frame('86dd', ipv6('2b', `0602 04 00 00000000 ${FARTHER_V6} ${tcp()}`, V6_ENDS)),
+    frame('0800', `4600 0030 0001 0000 4006 0000 ${ends4[0]} 01010100 ${tcp()}`),
     // The same ports as the next, which is IPv4: two connections.
     frame('86dd', ipv6('06', '5000'.concat(hex(PORT, 2), '00000001 00000001 5010 ffff 0000 0000'), mapped)),
     frame('0800', ipv4('06', '5000'.concat(hex(PORT, 2), '00000001 00000001 5010 ffff 0000 0000'))),
@@ -171,6 +178,12 @@ export function contradictingFrames(): { readonly seen: Uint8Array[]; readonly u
   return { seen: seen.map(bytes), unseen: unseen.map(bytes) };
 }
 
+/** An IPv4 packet whose route goes on to 10.9.9.9. */
+function sourceRouted(option: string, rest: string): string {
+  return `4700 ${hex(28 + lengthOf(rest), 2)} 0001 0000 4006 0000 0a030001 0a090002 ${option}0704 0a090909 00 ${rest}`;
+}
+
+const FARTHER_V6 = '20010db8000000000000000000009999';
 const V6_ENDS = '20010db8000000000000000000000001 20010db8000000000000000000000002';
 
 function hex(number: number, bytes: number): string {

@@ -8,6 +8,7 @@ import {
   type Line,
   load,
   move,
+  type Register,
   store,
 } from '../bpf-assembler.ts';
 import * as linux from '../constants.ts';
@@ -17,7 +18,7 @@ import { IPPROTO_TCP, TUNNELS, VLAN_TAG } from './headers.ts';
 import {
   KEY,
   HEADER,
-  IS_FRAGMENT,
+  IS_SPECIAL,
   EXTENSIONS,
   NO_OUTER_END,
   OUTER_END,
@@ -45,7 +46,8 @@ const IPV6 = { length: 40, payloadLength: 4, nextHeader: 6, source: 8, destinati
 /** The IANA registry "IPv6 Extension Header Types" without ESP and the end; AH counts its length in another way. */
 const FRAGMENT_HEADER = 44;
 const AUTHENTICATION_HEADER = 51;
-const OTHER_EXTENSION_HEADERS = [0, 43, 60, 135, 139, 140];
+const ROUTING_HEADER = 43;
+const OTHER_EXTENSION_HEADERS = [0, ROUTING_HEADER, 60, 135, 139, 140];
 const EXTENSION_LENGTH = 8;
 const MAX_EXTENSIONS = 8;
 const MAX_INNER_TAGS = 2;
@@ -62,7 +64,7 @@ export const readLink: readonly Line[] = [
   jumpIf('r1', '==', LOOPBACK_INDEX, 'drop'),
   label('not on its way out'),
   ...[0, 8, 16, 24, 32, 40].map((offset) => store(8, 'r10', KEY + offset, 0)),
-  store(8, 'r10', IS_FRAGMENT, 0),
+  store(8, 'r10', IS_SPECIAL, 0),
   store(8, 'r10', EXTENSIONS, 0),
   store(8, 'r10', TUNNEL_COUNT, 0),
   store(8, 'r10', OUTER_END, NO_OUTER_END),
@@ -107,7 +109,7 @@ export const readIpv4: readonly Line[] = [
   ...loadNetwork16('r1', HEADER + IPV4.fragment),
   jumpIf('r1', 'has', IPV4.fragmentOffsetMask, 'hand up'),
   compute('and', 'r1', IPV4.anyFragmentMask),
-  store(8, 'r10', IS_FRAGMENT, 'r1'),
+  ...noteSpecial('r1'),
   ...['source', 'destination'].flatMap((end) => [
     store(2, 'r10', KEY + FLOW_KEY[end as 'source'] + 10, -1),
     load(4, 'r1', 'r10', HEADER + IPV4[end as 'source']),
@@ -126,6 +128,9 @@ export const readIpv4: readonly Line[] = [
   compute('multiply', 'r1', 4),
   jumpIf('r1', '<', IPV4.length, 'hand up'),
   compute('add', 'r7', 'r1'),
+  // Options may hold a route whose end is the destination; few packets have any.
+  compute('subtract', 'r1', IPV4.length),
+  ...noteSpecial('r1'),
   ...hidePosition(),
   jumpIf('r8', '==', IPPROTO_TCP, 'tcp'),
   jump('tunnel'),
@@ -175,9 +180,15 @@ export const readIpv6: readonly Line[] = [
   ...loadNetwork16('r1', HEADER + 2),
   jumpIf('r1', 'has', 0xfff8, 'hand up'),
   compute('and', 'r1', 1),
-  store(8, 'r10', IS_FRAGMENT, 'r1'),
+  ...noteSpecial('r1'),
   move('r1', 0),
+  jump('length of extension header'),
   label('other extension header'),
+  jumpIf('r8', '!=', ROUTING_HEADER, 'length of extension header'),
+  // With segments left the destination is the end of the route.
+  load(1, 'r2', 'r10', HEADER + 3),
+  ...noteSpecial('r2'),
+  label('length of extension header'),
   compute('add', 'r1', 1),
   compute('multiply', 'r1', 8),
   jump('extension header has a length'),
@@ -190,6 +201,11 @@ export const readIpv6: readonly Line[] = [
   ...hidePosition(),
   jump('next header'),
 ];
+
+/** Lets user space read the packet where the register is not 0; one that another header asked for stays so. Uses r3. */
+function noteSpecial(register: Register): Line[] {
+  return [load(8, 'r3', 'r10', IS_SPECIAL), compute('or', 'r3', register), store(8, 'r10', IS_SPECIAL, 'r3')];
+}
 
 /** @param end the address that was read from an IPv6 header into the key */
 function handUpMapped(end: 'source' | 'destination'): Line[] {

@@ -10,7 +10,7 @@ import {
   SEGMENTS,
   BYTES,
   TCP_FLAGS,
-  IS_FRAGMENT,
+  IS_SPECIAL,
   ARRAY_INDEX,
   loadHeader,
   loadNetwork16,
@@ -32,7 +32,7 @@ export function readPorts({ ports }: FlowMaps): Line[] {
     store(4, 'r10', KEY + FLOW_KEY.sourcePort, 'r1'),
     load(4, 'r1', 'r6', linux.SK_BUFF.interfaceIndex),
     store(4, 'r10', KEY + FLOW_KEY.interfaceIndex, 'r1'),
-    load(8, 'r1', 'r10', IS_FRAGMENT),
+    load(8, 'r1', 'r10', IS_SPECIAL),
     jumpIf('r1', '!=', 0, 'hand up'),
   ];
 }

@@ -25,7 +25,8 @@ export const PAYLOAD_BYTES = -160;
 export const SEGMENTS = -168;
 export const BYTES = -176;
 export const TCP_FLAGS = -184;
-export const IS_FRAGMENT = -192;
+/** Not 0 where user space has to read the packet, if its ports are watched: of a fragment, or one on a source route. */
+export const IS_SPECIAL = -192;
 export const EXTENSIONS = -200;
 export const ARRAY_INDEX = -208;
 export const TUNNEL_COUNT = -216;

@@ -179,8 +179,10 @@ describe('a relative of the classic format', () => {
     ["Microsoft's Network Monitor", 'GMBU\0\0'],
     ["Network General's Sniffer", 'TRSNIFF data'],
     ['NetXRay', 'XCP\0'],
+    ["Ixia's lcap", '\u001c\0\u0001\u00ac'],
+    ["Ixia's lcap", '\u00ab\u0001\0\u001c'],
   ])('is no capture of %s, which is called by its name', async (name, start) => {
-    const { error } = await read(Buffer.concat([Buffer.from(start), Buffer.alloc(40)]));
+    const { error } = await read(Buffer.concat([Buffer.from(start, 'latin1'), Buffer.alloc(40)]));
     expect(error).toMatchObject({
       code: 'PW_CAPTURE_UNSUPPORTED',
       message: expect.stringContaining(`a capture of ${name}: convert it`),

@@ -1,0 +1,71 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { sampleRaylet } from '../support/sample-raylet.ts';
+import { HEAD, OTHER_WORKER, WORKER, WorkerAgent } from '../support/worker-agent.ts';
+import type { ServicePorts } from '../../rules/schema.ts';
+
+const OUTSIDE = '192.0.2.66';
+const SERVICES = new Map<string, ServicePorts>([
+  ['object-manager', 'auto'],
+  ['gcs', 'auto'],
+]);
+const raylet = sampleRaylet({
+  nodeAddress: WORKER,
+  gcsAddress: `${HEAD}:6379`,
+  objectManagerPort: 43_800,
+});
+
+/** Started with the machine: Ray comes later, and talks to its head before there is a raylet. */
+describe('an agent that runs before Ray does', () => {
+  let worker: WorkerAgent;
+
+  afterEach(async () => {
+    await worker.stop();
+    expect(worker.clock.pending).toBe(0);
+  });
+
+  it.each([
+    ['open', true],
+    ['open', false],
+    ['refused', true],
+  ] as const)(
+    'does not report that `ray start` asks the head (%s, dashboard there: %s)',
+    async (way, isDashboardThere) => {
+      worker = await WorkerAgent.start({ services: SERVICES, raylets: [], isDashboardThere });
+      await worker.pass(5);
+      worker[way](WORKER, `${HEAD}:6379`);
+      await worker.pass(12);
+      worker.raylets = [raylet];
+      worker.open(WORKER, `${HEAD}:6379`);
+      await worker.pass(60);
+      expect(worker.told).toEqual([]);
+    },
+  );
+
+  it('reports a question to another GCS when a join would be over', async () => {
+    worker = await WorkerAgent.start({ services: SERVICES, raylets: [] });
+    worker.open(WORKER, `${OUTSIDE}:6379`);
+    await worker.pass(28);
+    expect(worker.told).toEqual([]);
+    await worker.pass(4);
+    expect(worker.told).toEqual([`unexpected-destination critical ${WORKER}`]);
+  });
+
+  it('reports a question to another GCS once the head is known', async () => {
+    worker = await WorkerAgent.start({ services: SERVICES, raylets: [], isDashboardThere: true });
+    worker.open(WORKER, `${OUTSIDE}:6379`);
+    worker.raylets = [raylet];
+    await worker.pass(15);
+    expect(worker.told).toEqual([`unexpected-destination critical ${WORKER}`]);
+  });
+
+  it.each([
+    ['an unknown peer that asks the GCS of this node', OUTSIDE, `${WORKER}:6379`],
+    ['an unknown peer at the object manager', OTHER_WORKER, WORKER],
+    ['a program that calls an object manager elsewhere', WORKER, OUTSIDE],
+  ])('reports at once %s', async (_what, from, to) => {
+    worker = await WorkerAgent.start({ services: SERVICES, raylets: [] });
+    worker.open(from, to);
+    await worker.pass(2);
+    expect(worker.told).toHaveLength(1);
+  });
+});
