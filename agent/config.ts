@@ -3,6 +3,9 @@ import { z } from 'zod';
 import { durationMs, sizeBytes } from '../common/config-file.ts';
 import { PATHS } from '../common/paths.ts';
 
+/** No path of Linux is longer (PATH_MAX). */
+const filePath = z.string().min(1).max(4096);
+
 export const CAPTURE_CHOICES = ['auto', 'kernel', 'ring', 'cap'] as const;
 
 export const agentConfigSchema = z.strictObject({
@@ -11,9 +14,7 @@ export const agentConfigSchema = z.strictObject({
     .regex(/^[A-Za-z0-9._:-]{1,128}$/, 'letters, digits and ._:- only, at most 128')
     .optional()
     .describe("This node's name in reports. Default: the host name."),
-  rules: z
-    .string()
-    .min(1)
+  rules: filePath
     .optional()
     .describe(
       'The allowlist: a YAML file or a folder of them. Default: the nodes of the cluster exchange objects, and nobody else does.',
@@ -22,34 +23,30 @@ export const agentConfigSchema = z.strictObject({
     .strictObject({
       url: z
         .url({ protocol: /^wss?$/ })
+        .max(2048)
         .describe('Where the collector listens: `wss://collector.example.com:9440` (`ws://` on loopback).'),
-      tokenFile: z
-        .string()
+      tokenFile: filePath
         .optional()
         .describe('File with the agent token. Or the environment: PLASMAWATCH_AGENT_TOKEN.'),
-      caFile: z
-        .string()
+      caFile: filePath
         .optional()
         .describe("File with the certificate authority of the collector's certificate (PEM)."),
-      enrolTokenFile: z
-        .string()
+      enrolTokenFile: filePath
         .optional()
         .describe(
           'File with a one-time token (`plasmawatch agents enrol`), exchanged for a key of its own at the first start. Or the environment: PLASMAWATCH_ENROL_TOKEN.',
         ),
-      rulesKeyFile: z
-        .string()
+      rulesKeyFile: filePath
         .optional()
         .describe(
           "File with the public key (Ed25519, PEM) of the collector's rules: they are taken in place of `rules`, once it has handed some out.",
         ),
-      certificateFile: z
-        .string()
+      certificateFile: filePath
         .optional()
         .describe(
           "File with this agent's certificate (PEM), where the collector asks for one (`tls.clientCa`).",
         ),
-      keyFile: z.string().optional().describe("File with the certificate's private key (PEM)."),
+      keyFile: filePath.optional().describe("File with the certificate's private key (PEM)."),
       insecure: z.boolean().default(false).describe('Send the token without TLS to another machine.'),
     })
     .refine(({ certificateFile, keyFile }) => (certificateFile === undefined) === (keyFile === undefined), {
@@ -58,8 +55,7 @@ export const agentConfigSchema = z.strictObject({
     .describe('The collector that takes the reports.'),
   ray: z
     .strictObject({
-      tokenFile: z
-        .string()
+      tokenFile: filePath
         .optional()
         .describe(
           "File with Ray's own token, for a cluster with `RAY_AUTH_MODE=token`. Or the environment, as for Ray: RAY_AUTH_TOKEN.",
@@ -113,7 +109,7 @@ export const agentConfigSchema = z.strictObject({
     .describe('How packets are captured.'),
   spool: z
     .strictObject({
-      path: z.string().min(1).default(PATHS.spool).describe('File of the durable queue.'),
+      path: filePath.default(PATHS.spool).describe('File of the durable queue.'),
       maxSize: sizeBytes({ min: '1MiB', max: '1TiB' })
         .prefault('256MiB')
         .describe('Size at which reports are turned away (and counted).'),
@@ -146,9 +142,7 @@ export const agentConfigSchema = z.strictObject({
     .describe(
       'For how long the word of a source of members counts. `replay` and `rules explain` take the defaults.',
     ),
-  stateFolder: z
-    .string()
-    .min(1)
+  stateFolder: filePath
     .default(PATHS.agentState)
     .describe(
       'Folder of what the agent keeps besides its queue: its key, the rules of the collector, and who is known as a member of the cluster.',

@@ -4,6 +4,9 @@ import { agentConfigSchema } from '../agent/config.ts';
 import { collectorConfigSchema } from '../collector/config.ts';
 import { describeSchema } from '../common/config-file.ts';
 
+/** A longer pattern says nothing to a reader. */
+const MAX_PATTERN_LENGTH = 60;
+
 /** A node of a JSON Schema, as far as it is shown. */
 interface SchemaNode {
   readonly type?: string;
@@ -14,6 +17,16 @@ interface SchemaNode {
   readonly properties?: Readonly<Record<string, SchemaNode>>;
   readonly required?: readonly string[];
   readonly items?: SchemaNode;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly maxLength?: number;
+  readonly maxItems?: number;
+  readonly pattern?: string;
+  /** Of a text that stands for an amount: `duration`, `size`. */
+  readonly quantity?: string;
+  /** Its limits in the same form: `10s to 1d`. */
+  readonly limits?: string;
   readonly oneOf?: readonly SchemaNode[];
   readonly anyOf?: readonly SchemaNode[];
   /** Where a schema holds itself: `#/$defs/name`. */
@@ -86,17 +99,51 @@ function variantRows(item: SchemaNode | undefined, prefix: string): string[] {
   return [...common, ...new Set(special)];
 }
 
-function valuesOf({ type, enum: choices, const: only, items, anyOf }: SchemaNode): string {
+function valuesOf(node: SchemaNode): string {
+  const { type, enum: choices, const: only, items, anyOf } = node;
   const [one, many] = anyOf ?? [];
-  if (one !== undefined && many?.type === 'array') return `${valuesOf(one)}; or a list`;
+  if (one !== undefined && many?.type === 'array')
+    return `${valuesOf(one)}; or a list${atMost(many.maxItems)}`;
+  if (anyOf !== undefined) return anyOf.map((each) => valuesOf(each)).join('; or ');
   if (only !== undefined) return `\`${textOf(only)}\``;
   if (choices !== undefined) return choices.map((choice) => `\`${textOf(choice)}\``).join(', ');
   if (type === 'object') return 'section';
-  if (type === 'array') return items?.type === 'string' ? 'list of texts' : 'list';
-  return (
-    { string: 'text', integer: 'whole number', number: 'number', boolean: '`true`, `false`' }[type ?? ''] ??
-    ''
-  );
+  if (type === 'array')
+    return `${items?.type === 'string' ? 'list of texts' : 'list'}${atMost(node.maxItems)}`;
+  if (node.quantity !== undefined) return joined(node.quantity, node.limits ?? '');
+  if (type === 'integer' || type === 'number') {
+    return joined(type === 'integer' ? 'whole number' : 'number', rangeOf(node));
+  }
+  if (type === 'string') return joined('text', formOf(node));
+  return type === 'boolean' ? '`true`, `false`' : '';
+}
+
+/** How long a text may be, or which characters it may have, as a regular expression. */
+function formOf({ maxLength, pattern = '' }: SchemaNode): string {
+  const form = pattern.replaceAll(/^\^|\$$/g, '').replaceAll('|', String.raw`\|`);
+  if (maxLength !== undefined) return `at most ${maxLength} characters`;
+  return form.length > 1 && form.length <= MAX_PATTERN_LENGTH ? `\`${form}\`` : '';
+}
+
+/** `1024 to 4000000`, `above 0, at most 30`. */
+function rangeOf({ minimum, maximum, exclusiveMinimum }: SchemaNode): string {
+  const least = exclusiveMinimum === undefined ? minimum : undefined;
+  if (least !== undefined && maximum !== undefined) return `${least} to ${maximum}`;
+  return [
+    exclusiveMinimum === undefined ? '' : `above ${exclusiveMinimum}`,
+    least === undefined ? '' : `at least ${least}`,
+    maximum === undefined ? '' : `at most ${maximum}`,
+  ]
+    .filter((text) => text !== '')
+    .join(', ');
+}
+
+function atMost(count: number | undefined): string {
+  return count === undefined ? '' : `, at most ${count}`;
+}
+
+function joined(what: string, limits: string): string {
+  return limits === '' ? what : `${what}, ${limits}`;
 }
 
 function defaultOf({ type, default: value }: SchemaNode): string {

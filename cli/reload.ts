@@ -66,6 +66,11 @@ export class SettingsReload<Config extends object> {
     await this.#running;
   }
 
+  /** Resolves when what has been begun has come to its end. */
+  settled(): Promise<void> {
+    return this.#running;
+  }
+
   /** Reads the settings again; resolves when they are taken over or refused. */
   reload(): Promise<void> {
     this.#running = this.#running.then(() => this.#reloadSettings());

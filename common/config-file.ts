@@ -113,24 +113,30 @@ export function describeSchema(schema: z.ZodType, title: string): z.core.JSONSch
 }
 
 interface Quantity {
+  readonly name: string;
   readonly what: string;
   readonly pattern: RegExp;
   readonly parse: (text: string) => number | undefined;
 }
 
 const DURATION: Quantity = {
+  name: 'duration',
   what: 'a duration such as `500ms`, `30s`, `10m`, `24h` or `7d`',
   pattern: /^\d{1,15}(\.\d{1,6})?\s*(ms|s|m|h|d)$/,
   parse: parseDuration,
 };
 
 const SIZE: Quantity = {
+  name: 'size',
   what: 'a size such as `512MiB` or `5GB`',
   pattern: /^\d{1,15}(\.\d{1,6})?\s*([kMGT]?B|[KMGT]iB)$/,
   parse: parseSize,
 };
 
-function quantity({ what, pattern, parse }: Quantity, limits: { min?: string; max?: string }): QuantityField {
+function quantity(
+  { name, what, pattern, parse }: Quantity,
+  limits: { min?: string; max?: string },
+): QuantityField {
   const error = ({ input }: { input?: unknown }): string | undefined =>
     input === undefined ? undefined : expected(what, input);
   const minimum = limits.min === undefined ? -Infinity : limitOf(parse, limits.min);
@@ -138,6 +144,7 @@ function quantity({ what, pattern, parse }: Quantity, limits: { min?: string; ma
   return z
     .string({ error })
     .regex(pattern, { error })
+    .meta({ quantity: name, limits: rangeWords(limits) })
     .transform((text, context) => {
       const value = parse(text);
       if (value !== undefined && value >= minimum && value <= maximum) return value;
@@ -147,7 +154,9 @@ function quantity({ what, pattern, parse }: Quantity, limits: { min?: string; ma
     });
 }
 
+/** `10s to 1d`; empty without limits. */
 function rangeWords({ min, max }: { min?: string; max?: string }): string {
+  if (min === undefined && max === undefined) return '';
   if (min === undefined) return `at most ${max ?? ''}`;
   return max === undefined ? `at least ${min}` : `${min} to ${max}`;
 }

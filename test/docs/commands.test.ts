@@ -29,6 +29,11 @@ const NOT_RUN: readonly (readonly [page: string, command: string, reason: string
     'needs Docker: test/deploy/compose.test.ts reads the file and makes secrets',
   ],
   ['docs/install.md', 'sudo plasmawatch incidents', 'for plasmawatch up: test/e2e/local-users.test.ts'],
+  [
+    'docs/monitoring.md',
+    'promtool check rules prometheus-rules.yaml',
+    'needs Prometheus: test/deploy/prometheus-rules.test.ts checks the rules and tries them',
+  ],
   ['CONTRIBUTING.md', 'test/ray.sh 2.38.0', 'runs real clusters of Ray, before a release'],
   ['docs/benchmarks.md', 'npm run build', 'minutes of load: by hand, and on a checkout'],
 ];

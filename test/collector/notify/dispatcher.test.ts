@@ -519,3 +519,45 @@ describe('whether the dispatcher turns', () => {
     await vi.waitFor(() => expect(dispatcher.isTurning()).toBe(true));
   });
 });
+
+describe('other receivers while the dispatcher runs', () => {
+  it('are delivered to from then on; one that stays is not disturbed, and what is for nobody is dropped', async () => {
+    const stays = new ScriptedNotifier();
+    stays.answers = ['silence'];
+    const goes = new ScriptedNotifier();
+    goes.answers = [retry];
+    const changes = new ScriptedNotifier();
+    changes.answers = [retry];
+    const { dispatcher, enqueue, stateOf } = await openDispatcher({ stays, goes, changes });
+    dispatcher.start();
+    const [kept, dropped, moved] = [enqueue('stays'), enqueue('goes'), enqueue('changes')];
+    await vi.waitFor(() => expect([stateOf(dropped)?.attempts, stateOf(moved)?.attempts]).toEqual([1, 1]));
+    const changed = new ScriptedNotifier();
+    const added = new ScriptedNotifier();
+    await dispatcher.replaceNotifiers(new Map(Object.entries({ stays, changes: changed, added })));
+    expect(stateOf(dropped)).toMatchObject({ state: 'failed' });
+    // Under way since before, and not begun again.
+    expect([stays.sent.length, stateOf(kept)?.state]).toEqual([1, 'pending']);
+    const fresh = enqueue('added');
+    await vi.waitFor(() => expect(stateOf(fresh)?.state).toBe('delivered'));
+    expect(added.sent.map(({ id }) => id)).toEqual([fresh]);
+    enqueue('goes');
+    expect(goes.sent).toHaveLength(1);
+    expect(changes.sent).toHaveLength(1);
+  });
+
+  it('take over what waits, as after a restart', async () => {
+    const before = new ScriptedNotifier();
+    before.answers = [retry];
+    const { dispatcher, enqueue, stateOf, clock } = await openDispatcher({ ops: before });
+    dispatcher.start();
+    const id = enqueue('ops');
+    await vi.waitFor(() => expect(stateOf(id)?.attempts).toBe(1));
+    const after = new ScriptedNotifier();
+    await dispatcher.replaceNotifiers(new Map([['ops', after]]));
+    await vi.waitFor(() => expect(clock.pending).toBe(1));
+    clock.advance(3_600_000);
+    await vi.waitFor(() => expect(stateOf(id)?.state).toBe('delivered'));
+    expect([before.sent.length, after.sent.length]).toEqual([1, 1]);
+  });
+});
