@@ -18,7 +18,7 @@ import { UserNames } from '../agent/process/user-names.ts';
 import { httpGet } from '../agent/ray/http-get.ts';
 import { LocalProcesses } from '../agent/ray/local-processes.ts';
 import { OtherProcesses } from '../agent/ray/other-processes.ts';
-import { isOfRay } from '../agent/ray/ray-process.ts';
+import { isOfRay, rayletAbove } from '../agent/ray/ray-process.ts';
 import { findRaylets, rayletAt, type Raylet } from '../agent/ray/raylet.ts';
 import { rememberRaylets } from '../agent/ray/recent-raylets.ts';
 import { RayletSockets } from '../agent/ray/sockets.ts';
@@ -106,6 +106,7 @@ export async function openLiveAgent(options: AgentProcessOptions): Promise<Agent
     rayletAt: (pid) => rayletAt(pid, { trust }),
     raylets: knownRaylets,
     isOfRay,
+    rayletAbove: (pid) => rayletAbove(pid, (parent) => rayletAt(parent, { trust })),
     ownSockets: new OwnSockets({ clock: systemClock, sockDiag: owners.sockDiag }),
   });
   const tunnelInterfaces = await openTunnelInterfaces(logger);

@@ -25,6 +25,8 @@ interface LocalProcessesOptions {
   readonly raylets: () => Promise<readonly Raylet[]>;
   /** Whether a process is part of the Ray of these raylets; left out, none is. */
   readonly isOfRay?: (pid: number, raylets: readonly Raylet[]) => Promise<boolean>;
+  /** The raylet among the parents of a process; left out, only those of `raylets` are known. */
+  readonly rayletAbove?: (pid: number) => Promise<Raylet | undefined>;
 }
 
 export class LocalProcesses implements ProcessFinder {
@@ -61,9 +63,12 @@ export class LocalProcesses implements ProcessFinder {
   }
 
   async #isOfRay({ process }: Owner): Promise<boolean> {
-    const { isOfRay, raylets } = this.#options;
+    const { isOfRay, rayletAbove, raylets } = this.#options;
     if (process === undefined || isOfRay === undefined) return false;
-    return isOfRay(process.pid, await raylets());
+    if (await isOfRay(process.pid, await raylets())) return true;
+    // Ray may have been started since the raylets were listed.
+    const raylet = await rayletAbove?.(process.pid);
+    return raylet !== undefined && isOfRay(process.pid, [raylet]);
   }
 
   async #isRaylet({ process, userId }: Owner): Promise<boolean | undefined> {

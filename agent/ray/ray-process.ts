@@ -51,13 +51,34 @@ function isOfPackage({ executable }: ProcessIdentity, raylet: RunningRaylet): bo
   return executable.startsWith(`${raylet.executable.slice(0, -RAYLET_WITHIN.length)}/`);
 }
 
+/**
+ * The first raylet among the parents of a process; undefined where there is none. It finds one that has started since the
+ * raylets of this node were listed.
+ * @param rayletAt the raylet that a process is; undefined where it is none
+ */
+export async function rayletAbove<Found>(
+  pid: number,
+  rayletAt: (pid: number) => Promise<Found | undefined>,
+  { proc = '/proc' }: ProcessSearch = {},
+): Promise<Found | undefined> {
+  for await (const parent of parentsOf(proc, pid)) {
+    const raylet = await rayletAt(parent);
+    if (raylet !== undefined) return raylet;
+  }
+  return undefined;
+}
+
 async function isChildOf(proc: string, pid: number, raylet: RunningRaylet): Promise<boolean> {
+  for await (const parent of parentsOf(proc, pid)) if (parent === raylet.pid) return isStill(proc, raylet);
+  return false;
+}
+
+async function* parentsOf(proc: string, pid: number): AsyncGenerator<number> {
   let parent = await readParent(proc, pid);
   for (let step = 0; step < MAX_PARENTS && parent !== undefined && parent > 1; step++) {
-    if (parent === raylet.pid) return isStill(proc, raylet);
+    yield parent;
     parent = await readParent(proc, parent);
   }
-  return false;
 }
 
 /** A driver is started by a person, with the same Python as the workers. */

@@ -40,6 +40,24 @@ function processes(changes: {
 
 describe('LocalProcesses', () => {
   it.each([
+    ['of a raylet that is listed', [sampleRaylet()], undefined, true],
+    ['of a raylet that has started since the list was made', [], sampleRaylet(), true],
+    ['of another raylet than those that are listed', [sampleRaylet({ pid: 1 })], sampleRaylet(), true],
+    ['of no raylet', [sampleRaylet({ pid: 1 })], undefined, undefined],
+  ])("knows Ray's own program: %s", async (_title, raylets, above, expected) => {
+    const local = new LocalProcesses({
+      clock: new FakeClock(),
+      owners: { find: () => Promise.resolve(owner(PROCESS)) },
+      localAddresses: () => [],
+      rayletAt: () => Promise.resolve(undefined),
+      raylets: () => Promise.resolve(raylets),
+      isOfRay: (_pid, all) => Promise.resolve(all.some(({ pid }) => pid === sampleRaylet().pid)),
+      rayletAbove: () => Promise.resolve(above),
+    });
+    expect((await local.find(ENDS))?.isOfRay).toBe(expected);
+  });
+
+  it.each([
     ['a proven raylet', { found: owner(PROCESS), rayletAt: sampleRaylet() }, true],
     [
       'a raylet by its own word alone',

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { isOfRay } from '../../../agent/ray/ray-process.ts';
+import { isOfRay, rayletAbove } from '../../../agent/ray/ray-process.ts';
 import { sampleRaylet } from '../../support/sample-raylet.ts';
 
 const PACKAGE = '/opt/ray/lib/python3.11/site-packages/ray/core/src/ray';
@@ -72,6 +72,17 @@ describe('isOfRay', () => {
     await addProcess(200, { parent: 100 });
     expect(await ask(200, { isProven: false })).toBe(false);
     expect(await ask(200, { startTicks: 6 })).toBe(false);
+  });
+
+  it('is found by its parents, whenever its raylet has started', async () => {
+    await addProcess(200, { parent: 100 });
+    await addProcess(300, { parent: 200 });
+    await addProcess(400, {});
+    const rayletAt = (pid: number) => Promise.resolve(pid === 100 ? 'the raylet' : undefined);
+    expect(await rayletAbove(300, rayletAt, { proc })).toBe('the raylet');
+    // What is a raylet itself is none of its programs.
+    expect(await rayletAbove(100, rayletAt, { proc })).toBeUndefined();
+    expect(await rayletAbove(400, rayletAt, { proc })).toBeUndefined();
   });
 
   it('ends where parents are in a circle', async () => {
