@@ -630,7 +630,8 @@ export class Pipeline implements FrameSink {
     }
     if (standing === 'attempt' || !membership.canLook) return {};
     if (judged.toMember && membership.isKnown(ends.initiator, ends.timeMs)) return {};
-    return { pendingSinceMs };
+    // The refresh may find a raylet, and no list yet.
+    return { pendingSinceMs, ...(membership.hasList ? {} : { awaitsList: true }) };
   }
 
   /** What is to be done with a connection that no rule allows, while no complete list of members is there. */

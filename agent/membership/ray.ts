@@ -58,8 +58,11 @@ interface RayDependencies {
   readonly staleAfterMs?: number | undefined;
   readonly logger: Logger;
   readonly fetch: HttpGet;
-  /** The raylets of this network namespace. Rejects while they cannot be looked for. */
-  readonly findRaylets: () => Promise<readonly Raylet[]>;
+  /**
+   * The raylets of this network namespace. Rejects while they cannot be looked for.
+   * @param isUrgent whether somebody waits for one that may have just started
+   */
+  readonly findRaylets: (isUrgent?: boolean) => Promise<readonly Raylet[]>;
   /** All addresses of a host name, as the system tells them: the head may be named, and so may nodes. */
   readonly resolve?: ResolveHost;
   /** Every address of this machine. */
@@ -122,7 +125,7 @@ export function createRayProvider(dependencies: RayDependencies): Provider {
 
   async function look(isUrgent: boolean): Promise<LookResult> {
     // A raylet that cannot be looked for may be there.
-    const found = await dependencies.findRaylets().catch(() => undefined);
+    const found = await dependencies.findRaylets(isUrgent).catch(() => undefined);
     const raylets = found ?? [];
     noteUnproven(raylets);
     // Of several heads the one that was known before: a raylet that starts later does not turn the others away from it.

@@ -59,9 +59,13 @@ export class StandingView {
     return this.#isComplete;
   }
 
-  /** Whether there is something new to be learnt by asking; nobody waits for a source that has never answered. */
+  /**
+   * Whether there is something new to be learnt by asking; nobody waits for a source that has never answered. One that had nothing
+   * to say, for want of a raylet here, may have by now.
+   */
   get canBeAsked(): boolean {
-    return this.#canAge && this.provider.refresh !== undefined;
+    const hasNothingToSay = this.#hasView && !this.#isComplete && this.#asOfMs === undefined;
+    return (this.#canAge || hasNothingToSay) && this.provider.refresh !== undefined;
   }
 
   /** Since when a first view with all that the source knows is awaited, in ms; undefined once there was one, or for nobody. */

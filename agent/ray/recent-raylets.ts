@@ -15,14 +15,15 @@ interface RecentRayletsOptions {
 
 /**
  * A function that answers with the raylets as they were at most five seconds ago. Where they cannot be looked for at the moment,
- * those that were found last are still there.
+ * those that were found last are still there. An urgent question, of which there is at most one a second, searches anew where
+ * none was found last.
  * @throws what the search throws, as long as none has succeeded
  */
 export function rememberRaylets({
   clock,
   logger,
   findRaylets,
-}: RecentRayletsOptions): () => Promise<readonly Raylet[]> {
+}: RecentRayletsOptions): (isUrgent?: boolean) => Promise<readonly Raylet[]> {
   let askedAtMs = -Infinity;
   let known: readonly Raylet[] | undefined;
   let isFailing = false;
@@ -43,8 +44,9 @@ export function rememberRaylets({
     }
   }
 
-  return () => {
-    if (clock.monotonic() - askedAtMs >= MAX_AGE_MS) {
+  return (isUrgent = false) => {
+    const maxAgeMs = isUrgent && known?.length === 0 ? 0 : MAX_AGE_MS;
+    if (clock.monotonic() - askedAtMs >= maxAgeMs) {
       askedAtMs = clock.monotonic();
       answer = ask();
       // Whoever asks sees the failure; it is none of this process when nobody does.

@@ -59,10 +59,34 @@ describe('an agent that runs before Ray does', () => {
   });
 
   it.each([
-    ['an unknown peer that asks the GCS of this node', OUTSIDE, `${WORKER}:6379`],
+    ['the dashboard lists', true],
+    ['nobody lists yet', false],
+  ])('reports no node that %s, though its raylet has only just started', async (_what, isDashboardThere) => {
+    worker = await WorkerAgent.start({ services: SERVICES, raylets: [], isDashboardThere });
+    // Right after a look at the raylets.
+    await worker.pass(5.1);
+    worker.raylets = [raylet];
+    for (const node of [HEAD, OTHER_WORKER]) {
+      worker.exchange(node);
+      worker.exchange(WORKER, node);
+    }
+    await worker.pass(60);
+    expect(worker.told).toEqual([]);
+  });
+
+  it('reports an unknown peer in the same moment', async () => {
+    worker = await WorkerAgent.start({ services: SERVICES, raylets: [], isDashboardThere: true });
+    await worker.pass(5.1);
+    worker.raylets = [raylet];
+    worker.exchange(OUTSIDE);
+    await worker.pass(2);
+    expect(worker.told).toEqual([`unexpected-peer critical ${OUTSIDE}`]);
+  });
+
+  it.each([
     ['an unknown peer at the object manager', OTHER_WORKER, WORKER],
     ['a program that calls an object manager elsewhere', WORKER, OUTSIDE],
-  ])('reports at once %s', async (_what, from, to) => {
+  ])('reports within two seconds %s', async (_what, from, to) => {
     worker = await WorkerAgent.start({ services: SERVICES, raylets: [] });
     worker.open(from, to);
     await worker.pass(2);
