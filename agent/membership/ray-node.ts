@@ -86,7 +86,8 @@ function parseEndpoint(text: string): { readonly host: string; readonly port: nu
   // What every system takes for itself (RFC 6761, section 6.3) needs no resolver.
   const written = /^localhost\.?$/i.test(named) ? '127.0.0.1' : named;
   const address = parseAddress(written);
-  const host = address === undefined ? parseHostName(written) : written;
+  // In one spelling: the raylets of a cluster may have been given several.
+  const host = address === undefined ? parseHostName(written) : formatAddress(address);
   return host === undefined || Number(port) > 65_535 ? undefined : { host, port: Number(port) };
 }
 
@@ -125,7 +126,7 @@ export function clusterKey(raylets: readonly Raylet[], head: Head | undefined): 
   if (raylet === undefined || head === undefined || !isOfHead(raylet)) return undefined;
   const [address, ...others] = head.addresses;
   if (address === undefined || others.length > 0 || isLoopback(address)) return undefined;
-  return isNamed(head) ? endpointOf(address, head.gcsPort) : raylet.gcsAddress;
+  return endpointOf(address, head.gcsPort);
 }
 
 function endpointOf(address: Address, port: number): string {
