@@ -164,6 +164,7 @@ export class NodeAddresses {
     if (isSame) return;
     this.#published.set(agent, { node: agent, addresses: granted, refused, version: ++this.#version });
     this.#isNews = true;
+    this.#logFurther(agent, before, granted);
     const said = new Set(before?.refused.map(({ address, why }) => `${address} ${why}`));
     for (const { address, why } of refused)
       if (why === 'unknown peer of an open incident' && !said.has(`${address} ${why}`))
@@ -171,6 +172,17 @@ export class NodeAddresses {
           { agent, address },
           'an agent names the unknown peer of an open incident as an address of its node: it counts when the incident is resolved',
         );
+  }
+
+  /** An agent that was taken over can name another host's address: what a known node gets beside those it had is said. */
+  #logFurther(agent: string, before: Published | undefined, granted: readonly string[]): void {
+    if (before === undefined) return;
+    const addresses = granted.filter((address) => !before.addresses.includes(address));
+    if (addresses.length === 0) return;
+    this.#options.logger?.warn(
+      { agent, addresses },
+      'an agent names further addresses of its node: they count as that node from now on',
+    );
   }
 
   #refusalOf({ agent, isBound, from, addresses }: Claim, address: string): AddressRefusal | undefined {

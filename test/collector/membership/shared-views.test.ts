@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { createCollectorMetrics, type CollectorMetrics } from '../../../collector/metrics.ts';
 import { SharedViews } from '../../../collector/membership/shared-views.ts';
 import type { Follower } from '../../../collector/membership/view.ts';
-import type { MembersReport } from '../../../common/shared-view.ts';
+import { NODES_KEY, type MembersReport } from '../../../common/shared-view.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 
 let clock: FakeClock;
@@ -391,4 +391,24 @@ describe('what the agent on the head reads', () => {
     views.report(head, report('x'));
     expect(worker.told.slice(2)).toEqual(['wanted', 'h: x']);
   });
+});
+
+it('logs the further addresses that a known node gets, and not those that it begins with', () => {
+  const warnings: unknown[] = [];
+  const logger = { info: () => {}, warn: (fields: unknown) => warnings.push(fields) } as never;
+  views = new SharedViews({ clock, metrics, logger });
+  const w1 = { ...follower('w1'), isBound: true };
+  const own = (...addresses: string[]): MembersReport => ({
+    type: 'members',
+    cluster: NODES_KEY,
+    ageMs: 0,
+    members: [{ id: 'this node', addresses, ports: [] }],
+  });
+  views.report(w1, own('10.0.0.1', '10.1.0.1'));
+  views.report(w1, own('10.0.0.1', '10.1.0.1'));
+  expect(warnings).toEqual([]);
+  views.report(w1, own('10.0.0.1', '10.1.0.1', '10.9.9.66'));
+  expect(warnings).toEqual([{ agent: 'w1', addresses: ['10.9.9.66'] }]);
+  views.report(w1, own('10.0.0.1'));
+  expect(warnings).toHaveLength(1);
 });
