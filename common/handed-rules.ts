@@ -44,7 +44,7 @@ const contentSchema = z.strictObject({
   files: z
     .array(
       z.strictObject({
-        name: z.string().regex(/^[^./\\\p{Cc}][^/\\\p{Cc}]{0,199}\.ya?ml$/u, 'the name of a YAML file'),
+        name: z.string().regex(/^[^./\\\p{Cc}][^/\\\p{Cc}]{0,199}\.ya?ml$/iu, 'the name of a YAML file'),
         text: z.string(),
       }),
     )

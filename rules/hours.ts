@@ -6,7 +6,7 @@
  * time is the zone's business: the wall clock counts.
  */
 import { nearestWord } from '../common/diagnostic.ts';
-import { zoneDoubt, zoneOfOffset } from './time-zone.ts';
+import { zoneDoubt, zoneInPlaceOf } from './time-zone.ts';
 
 const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const;
 const DAY_MINUTES = 24 * 60;
@@ -27,10 +27,11 @@ export function parseHours(
   text: string,
 ): { hours: Hours; doubt: string | undefined; problem?: undefined } | { problem: string } {
   const { clauses, zone } = splitZone(text);
-  const wallClock = createWallClock(zone);
+  // Newer releases of Node take `+02:00` for a zone, older ones do not.
+  const wallClock = /^[a-z]/i.test(zone) ? createWallClock(zone) : undefined;
   if (wallClock === undefined) {
-    const offset = zoneOfOffset(zone);
-    if (offset !== undefined) return { problem: `unknown time zone \`${zone}\`; ${offset}` };
+    const other = zoneInPlaceOf(zone);
+    if (other !== undefined) return { problem: `unknown time zone \`${zone}\`; ${other}` };
     const near = nearestWord(zone, Intl.supportedValuesOf('timeZone'));
     return {
       problem: `unknown time zone \`${zone}\`${near === undefined ? '' : `; did you mean \`${near}\`?`}`,
@@ -62,7 +63,7 @@ function isWithin({ days, from, to }: Window, day: number, minute: number): bool
 function splitZone(text: string): { clauses: string[]; zone: string } {
   const words = text.trim().split(/\s+/);
   const last = words.at(-1) ?? '';
-  const hasZone = /\d$/.test(words.at(-2) ?? '') && /^[A-Za-z]/.test(last);
+  const hasZone = /\d$/.test(words.at(-2) ?? '') && /^[A-Za-z<:+-]/.test(last);
   const clauses = (hasZone ? words.slice(0, -1) : words).join(' ').split(/,\s+/);
   return { clauses, zone: hasZone ? last : 'UTC' };
 }

@@ -12,8 +12,12 @@ const UNAMBIGUOUS = new Set(['UTC', 'GMT', 'UCT', 'ZULU', 'CUBA', 'EIRE', 'IRAN'
 const POSIX_RULE = /^[a-z]{3}\d[a-z]{3}$/i;
 /** `Etc/GMT+5`: as in POSIX, what has to be added to get UTC. */
 const ETC_OFFSET = /^Etc\/GMT([+-])(\d{1,2})$/i;
-/** `GMT+5`, `UTC-03:30`: no zone, and written with either sign for the same place. */
-const BARE_OFFSET = /^(?:GMT|UTC)([+-])0*(\d{1,2})(?::?(\d{2}))?$/i;
+/** `GMT+5`, `UTC-03:30`, `+02:00`: no zone, and written with either sign for the same place. */
+const BARE_OFFSET = /^(?:GMT|UTC)?([+-])0*(\d{1,2})(?::?(\d{2}))?$/i;
+/** What `Etc/GMT` has, ahead of UTC and behind it. */
+const MOST_HOURS = { '+': 14, '-': 12 } as const;
+/** `EST5`, `<+03>-3`, `EST5EDT,M3.2.0,M11.1.0`, `:Europe/Berlin`: values of the variable TZ (POSIX, section 8.3). */
+const POSIX_TEXT = /^(?::|(?:[a-z]{3,}|<[^>]+>)[+-]?\d)/i;
 
 /** What is doubtful about a zone that exists, in one line; undefined for the others. */
 export function zoneDoubt(zone: string): string | undefined {
@@ -33,12 +37,13 @@ export function zoneDoubt(zone: string): string | undefined {
   return `\`${zone}\` means ${meaning}; write a place such as \`America/New_York\``;
 }
 
-/** What to write in place of an offset that is no zone; undefined for other texts. */
-export function zoneOfOffset(text: string): string | undefined {
+/** What to write in place of an offset or of a rule of POSIX, which are no zones; undefined for other texts. */
+export function zoneInPlaceOf(text: string): string | undefined {
   const offset = BARE_OFFSET.exec(text);
-  if (offset === null) return undefined;
+  if (offset === null) return POSIX_TEXT.test(text) ? 'write a place such as `America/New_York`' : undefined;
   const [, sign, hours = '', minutes = '00'] = offset;
-  if (minutes !== '00') return 'write a place such as `Asia/Kolkata`';
+  const isZone = minutes === '00' && Number(hours) <= MOST_HOURS[sign === '+' ? '+' : '-'];
+  if (!isZone) return 'write a place such as `Asia/Kolkata`';
   const zone = `Etc/GMT${sign === '+' ? '-' : '+'}${hours}`;
   const side = sign === '+' ? 'ahead of' : 'behind';
   return `\`${zone}\` is ${hours} h ${side} UTC (its sign is that of POSIX)`;

@@ -6,7 +6,7 @@
 import { narrow } from './ip-packet.ts';
 import type { Packet, Step } from './packet.ts';
 import { enterTunnel } from './tunnel.ts';
-import { decodeUnnamed, isEthernet } from './unnamed.ts';
+import { certainHeader, decodeUnnamed, isEthernet } from './unnamed.ts';
 
 const FLAGS_AND_VERSION = 0;
 const FLAGS_LENGTH = 2;
@@ -58,6 +58,11 @@ export function decodeL2tp3(view: DataView, packet: Packet): Step {
   if (view.getUint32(offset) === CONTROL_SESSION) return 'not-tcp';
   enterTunnel(packet, 'l2tp');
   const start = offset + SESSION_SIZE;
+  for (const gap of VERSION_3_GAPS) {
+    packet.offset = start + gap;
+    const header = certainHeader(view, packet, packet.offset);
+    if (header !== undefined) return header;
+  }
   for (const gap of VERSION_3_GAPS) {
     packet.offset = start + gap;
     if (isEthernet(view, packet, packet.offset)) return 'ethernet';

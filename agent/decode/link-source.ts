@@ -1,12 +1,7 @@
 /** Who put a frame on its segment: the hardware address, as far as the link header says it. For the first frame of a connection. */
 import type { Frame } from '../capture/source.ts';
-import { LINKTYPE_ETHERNET } from './link-type.ts';
+import { LINKTYPE_ETHERNET, LINKTYPE_LINUX_SLL2, LINKTYPE_RAW } from './link-type.ts';
 
-/** LINKTYPE_RAW: the live ring, which tells the address beside the packet. */
-const LINKTYPE_RAW = 101;
-
-/** LINKTYPE_LINUX_SLL2, which names the interface; without that (LINKTYPE_LINUX_SLL) frames of several segments look alike. */
-const LINKTYPE_LINUX_COOKED_2 = 276;
 const ETHERNET_SOURCE = 6;
 const ETHERNET_TYPE = 12;
 const COOKED_TYPE = 0;
@@ -41,8 +36,10 @@ export class LinkSource {
  */
 export function readLinkSource(frame: Frame, source: LinkSource): boolean {
   if (frame.linkType === LINKTYPE_ETHERNET) return readEthernet(frame, source);
+  // The live ring has the address beside the packet.
   if (frame.linkType === LINKTYPE_RAW) return frame.linkAddressOffset > 0 && readBeside(frame, source);
-  return frame.linkType === LINKTYPE_LINUX_COOKED_2 && readCooked(frame, source);
+  // The first version of the cooked header names no interface: frames of several segments have the same one.
+  return frame.linkType === LINKTYPE_LINUX_SLL2 && readCooked(frame, source);
 }
 
 function readEthernet({ view, offset, capturedLength, interfaceIndex }: Frame, source: LinkSource): boolean {

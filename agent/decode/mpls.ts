@@ -6,7 +6,7 @@
 import { narrow } from './ip-packet.ts';
 import type { Packet, Step } from './packet.ts';
 import { enterTunnel } from './tunnel.ts';
-import { decodeUnnamed, isEthernet } from './unnamed.ts';
+import { certainHeader, decodeUnnamed, isEthernet } from './unnamed.ts';
 
 const LABEL_LENGTH = 4;
 const BOTTOM_OF_STACK = 0x100;
@@ -52,8 +52,9 @@ export function decodeMplsTunnel(_view: DataView, packet: Packet): Step {
 /** RFC 4448: an Ethernet frame, with or without a control word. */
 function decodePseudowire(view: DataView, packet: Packet): Step {
   const { offset } = packet;
-  if (isEthernet(view, packet, offset)) return 'ethernet';
-  if (!isEthernet(view, packet, offset + CONTROL_WORD_LENGTH)) return 'not-ip';
+  const isBehindWord = certainHeader(view, packet, offset + CONTROL_WORD_LENGTH) === 'ethernet';
+  if (!isBehindWord && isEthernet(view, packet, offset)) return 'ethernet';
+  if (!isBehindWord && !isEthernet(view, packet, offset + CONTROL_WORD_LENGTH)) return 'not-ip';
   const size = view.getUint8(offset + CONTROL_WORD_SIZE) & CONTROL_WORD_SIZE_MASK;
   packet.offset = offset + CONTROL_WORD_LENGTH;
   if (size >= CONTROL_WORD_LENGTH) narrow(packet, offset + size);

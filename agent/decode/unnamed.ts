@@ -13,6 +13,12 @@ const ETHER_TYPE = 12;
 const ETHERNET_LENGTH = 14;
 const ETHER_TYPE_IPV4 = 0x0800;
 const ETHER_TYPE_IPV6 = 0x86dd;
+/** IEEE 802.1Q and 802.1ad, with the type of what follows in the last two of their four bytes. */
+const ETHER_TYPE_VLAN = 0x8100;
+const ETHER_TYPE_SERVICE_VLAN = 0x88a8;
+const TAG_LENGTH = 4;
+const TYPE_LENGTH = 2;
+const MAX_TAGS = 2;
 
 /** The largest length in place of a type, and what IP begins with behind it: LLC with SNAP (IEEE 802.2, RFC 1042). */
 const MAX_LENGTH = 1500;
@@ -32,14 +38,14 @@ const IPV6_LENGTH = 40;
 export function decodeUnnamed(view: DataView, packet: Packet): Step {
   const { offset } = packet;
   if (packet.capturedEnd <= offset) return 'truncated';
-  if (isCertainIpv4(view, packet)) return 'ipv4';
-  if (isCertainIpv6(view, packet)) return 'ipv6';
+  if (isCertainIpv4(view, packet, offset)) return 'ipv4';
+  if (isCertainIpv6(view, packet, offset)) return 'ipv6';
   if (isEthernet(view, packet, offset)) return 'ethernet';
   switch (view.getUint8(offset) >>> 4) {
     case 4:
-      return isPlausibleIpv4(view, packet) ? 'ipv4' : 'not-ip';
+      return isPlausibleIpv4(view, packet, offset) ? 'ipv4' : 'not-ip';
     case 6:
-      return isPlausibleIpv6(view, packet) ? 'ipv6' : 'not-ip';
+      return isPlausibleIpv6(view, packet, offset) ? 'ipv6' : 'not-ip';
     default:
       return 'not-ip';
   }
@@ -62,11 +68,39 @@ export function isEthernet(view: DataView, { capturedEnd, wireEnd }: Packet, off
   return isKnownEtherType(etherType);
 }
 
-function isCertainIpv4(view: DataView, packet: Packet): boolean {
-  const { offset, capturedEnd } = packet;
-  if (!isPlausibleIpv4(view, packet)) return false;
+/**
+ * The header that starts there without a doubt: of IP, or of an Ethernet frame that carries IP behind tags or none. For places
+ * of which only one can be right.
+ */
+export function certainHeader(
+  view: DataView,
+  packet: Packet,
+  offset: number,
+): 'ipv4' | 'ipv6' | 'ethernet' | undefined {
+  if (isCertainIpv4(view, packet, offset)) return 'ipv4';
+  if (isCertainIpv6(view, packet, offset)) return 'ipv6';
+  let type = offset + ETHER_TYPE;
+  for (let tags = 0; tags <= MAX_TAGS && packet.capturedEnd - type >= TYPE_LENGTH; tags++) {
+    switch (view.getUint16(type)) {
+      case ETHER_TYPE_IPV4:
+        return isCertainIpv4(view, packet, type + TYPE_LENGTH) ? 'ethernet' : undefined;
+      case ETHER_TYPE_IPV6:
+        return isCertainIpv6(view, packet, type + TYPE_LENGTH) ? 'ethernet' : undefined;
+      case ETHER_TYPE_VLAN:
+      case ETHER_TYPE_SERVICE_VLAN:
+        type += TAG_LENGTH;
+        break;
+      default:
+        return undefined;
+    }
+  }
+  return undefined;
+}
+
+function isCertainIpv4(view: DataView, packet: Packet, offset: number): boolean {
+  if (!isPlausibleIpv4(view, packet, offset)) return false;
   const end = offset + (view.getUint8(offset) & 0x0f) * 4;
-  if (end > capturedEnd) return false;
+  if (end > packet.capturedEnd) return false;
   let sum = 0;
   for (let word = offset; word < end; word += 2) sum += view.getUint16(word);
   sum = (sum & RIGHT_SUM) + (sum >>> 16);
@@ -74,7 +108,7 @@ function isCertainIpv4(view: DataView, packet: Packet): boolean {
 }
 
 /** The version, and lengths that contradict neither each other nor the frame. Total length 0: see ipv4.ts. */
-function isPlausibleIpv4(view: DataView, { offset, capturedEnd, wireEnd }: Packet): boolean {
+function isPlausibleIpv4(view: DataView, { capturedEnd, wireEnd }: Packet, offset: number): boolean {
   if (capturedEnd - offset < IPV4_MINIMUM) return false;
   const first = view.getUint8(offset);
   const headerLength = (first & 0x0f) * 4;
@@ -83,15 +117,14 @@ function isPlausibleIpv4(view: DataView, { offset, capturedEnd, wireEnd }: Packe
   return totalLength === 0 || (totalLength >= headerLength && totalLength <= wireEnd - offset);
 }
 
-function isCertainIpv6(view: DataView, packet: Packet): boolean {
-  const { offset, wireEnd } = packet;
+function isCertainIpv6(view: DataView, packet: Packet, offset: number): boolean {
   return (
-    isPlausibleIpv6(view, packet) &&
-    view.getUint16(offset + IPV6_PAYLOAD_LENGTH) === wireEnd - offset - IPV6_LENGTH
+    isPlausibleIpv6(view, packet, offset) &&
+    view.getUint16(offset + IPV6_PAYLOAD_LENGTH) === packet.wireEnd - offset - IPV6_LENGTH
   );
 }
 
-function isPlausibleIpv6(view: DataView, { offset, capturedEnd, wireEnd }: Packet): boolean {
+function isPlausibleIpv6(view: DataView, { capturedEnd, wireEnd }: Packet, offset: number): boolean {
   if (capturedEnd - offset < IPV6_LENGTH || view.getUint8(offset) >>> 4 !== 6) return false;
   return view.getUint16(offset + IPV6_PAYLOAD_LENGTH) <= wireEnd - offset - IPV6_LENGTH;
 }

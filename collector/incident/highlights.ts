@@ -5,12 +5,12 @@
  * Each agent has one place here, whatever and however often it reports: its words and numbers never take the place of
  * another's while there is room, and never stand without its name.
  */
-import { formatAddress, parseAddress, parsePrefix } from '../../common/address.ts';
+import { parsePrefix } from '../../common/address.ts';
 import { SEVERITIES, type Anomaly, type Attempts } from '../../common/event.ts';
 import { plainText } from '../../common/plain-text.ts';
 import type { Highlight, Incident, Member } from '../store/store.ts';
 import { COLLECTOR } from './reporter.ts';
-import { peerOf } from './story.ts';
+import { endOf, peerOf } from './story.ts';
 
 /** Agents that have a place. */
 const MAX_HIGHLIGHTS = 10;
@@ -87,9 +87,7 @@ function highlightOf({ agent, anomalyId, latest, severity, dataBytes }: Highligh
 
 function ownAddressOf({ flow, localEnd }: Anomaly): Pick<Highlight, 'ownAddress'> {
   if (flow === null || localEnd === undefined) return {};
-  const { ip } = flow[localEnd];
-  const address = parseAddress(ip);
-  return { ownAddress: address === undefined ? ip : formatAddress(address) };
+  return { ownAddress: endOf(flow, localEnd) };
 }
 
 /** Negative where `a` is the more severe one: by severity, then by bytes. */

@@ -171,7 +171,12 @@ export function isOutbound(kind: AnomalyKind): boolean {
 export function peerOf({ kind, flow, peer }: Pick<Anomaly, 'kind' | 'flow' | 'peer'>): string | null {
   if (endsByItself(kind)) return null;
   if (flow === null) return peer ?? null;
-  const text = isOutbound(kind) ? flow.destination.ip : flow.source.ip;
+  return endOf(flow, isOutbound(kind) ? 'destination' : 'source');
+}
+
+/** The address of one end of a flow, as this program writes addresses. */
+export function endOf(flow: NonNullable<Anomaly['flow']>, end: 'source' | 'destination'): string {
+  const text = flow[end].ip;
   // In IPv6 packets `::ffff:10.0.0.1` is not 10.0.0.1; elsewhere it is only another way to write it.
   const isOfIpv6 = text.includes(':') && flow.network.type === 'ipv6';
   const address = isOfIpv6 ? parseFlowAddress(text) : parseAddress(text);

@@ -30,6 +30,11 @@ describe('rules that are handed out', () => {
     expect(openRules(signRules(RULES, keys.privateKey), keys.publicKey)).toEqual({ rules: RULES });
   });
 
+  it.each(['10-a.yaml', '20-b.YML', 'c.YAML', 'ü_1.Yaml'])('may be in a file %s, as in a folder', (name) => {
+    const rules = { version: 7, files: [{ name, text: 'version: 1' }] };
+    expect(openRules(signRules(rules, keys.privateKey), keys.publicKey)).toEqual({ rules });
+  });
+
   it('are refused when they are changed, signed by somebody else, or not at all', () => {
     const problem = 'they are not signed with the key of collector.rulesKeyFile';
     const message = signRules(RULES, keys.privateKey);

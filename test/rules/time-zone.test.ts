@@ -43,6 +43,15 @@ describe('zoneDoubt', () => {
     ['UTC-03:00', '`Etc/GMT+3` is 3 h behind UTC'],
     ['UTC+05:30', 'write a place such as `Asia/Kolkata`'],
     ['UTC+05', '`Etc/GMT-5` is 5 h ahead of UTC'],
+    ['utc-12', '`Etc/GMT+12` is 12 h behind UTC'],
+    ['UTC-13', 'write a place'],
+    ['GMT+15', 'write a place'],
+    ['+02:00', '`Etc/GMT-2` is 2 h ahead of UTC'],
+    ['-0500', '`Etc/GMT+5` is 5 h behind UTC'],
+    ['EST5', 'unknown time zone `EST5`; write a place'],
+    ['<+03>-3', 'unknown time zone `<+03>-3`; write a place'],
+    ['EST5EDT,M3.2.0,M11.1.0', 'write a place'],
+    [':Europe/Berlin', 'write a place'],
   ])('is not needed for %s, which is refused with what to write', (zone, hint) => {
     expect(parseHours(`08:00-18:00 ${zone}`).problem).toContain(hint);
   });

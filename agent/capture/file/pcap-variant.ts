@@ -1,7 +1,7 @@
 /**
  * Which of the relatives of the classic format a file is, where its first four bytes do not tell. Some patched versions of
  * libpcap put more fields into the header of each packet and kept the magic number: Red Hat 6.1's, SuSE 6.3's, Nokia's
- * IPSO. As Wireshark does, the headers of the first packets are looked at: with the wrong length the second one is noise.
+ * IPSO. As Wireshark does, the headers of the first packets decide: with the wrong length the second one is noise.
  */
 import { MAX_CAPTURED_BYTES } from './format.ts';
 
@@ -31,7 +31,7 @@ const FILLING_LENGTH = 3;
 /** IPv4, ARP, IPv6; 802.2 and all of Linux. */
 const PROTOCOLS = new Set([0x0800, 0x0806, 0x86dd, 0x0004, 0x0003]);
 
-/** Packets that are looked at; a wrong length is found out at the second. */
+/** Packets whose headers are read; the second one already shows a wrong length. */
 const MAX_PACKETS = 4;
 /** A writer that lets the fraction run past a second once in a while does not do so in the first packets. */
 const MAX_MICROSECONDS = 999_999;

@@ -51,6 +51,26 @@ describe('L2TP', () => {
     expect(overIp(hex)).toMatchObject({ outcome: 'tcp', destinationPort: 43_800, tunnel: 'l2tp' });
   });
 
+  // Read four bytes too early, the middle of the address is a type; eight too early, the end of the other one.
+  it.each(['40 00 00 01', COOKIE, `${COOKIE} 40 00 00 01`])(
+    'carries Ethernet between addresses that look like a type, behind %s',
+    (gap) => {
+      const packet = checksummed(IPV4_PACKET);
+      const frames = [
+        `02 00 00 00 00 01 02 00 08 00 45 02 08 00 ${packet}`,
+        `02 00 00 00 08 00 45 00 00 00 00 02 81 00 00 05 08 00 ${packet}`,
+        `02 00 00 00 88 47 02 00 86 dd 60 02 86 dd ${IPV6_PACKET}`,
+      ];
+      for (const frame of frames) {
+        expect(overIp(`00 00 00 05 ${gap} ${frame}`)).toMatchObject({
+          outcome: 'tcp',
+          destinationPort: 43_800,
+          tunnel: 'l2tp',
+        });
+      }
+    },
+  );
+
   it.each([
     ['a control message', overUdp('c8 02 00 14 00 07 00 00 00 01 00 02 80 08 00 00 00 00 00 01'), 'not-tcp'],
     ['version 1', overUdp(`00 01 00 07 00 09 ff 03 00 21 ${IPV4_PACKET}`), 'not-tcp'],

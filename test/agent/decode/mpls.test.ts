@@ -41,6 +41,22 @@ describe('MPLS', () => {
     expect(decodeMpls(`00 01 01 40 ${frame}`)).toMatchObject({ outcome: 'tcp', destinationPort: 43_800 });
   });
 
+  // Read without the word, the middle of the address is a type, and what follows begins as that says.
+  it.each([
+    ['IPv4', '02 00 08 00 45 02', checksummed(IPV4_PACKET), '08 00'],
+    ['IPv6', '02 00 86 dd 60 02', checksummed(IPV4_PACKET), '08 00'],
+    ['a frame with SNAP', '02 00 00 20 aa aa', IPV6_PACKET, '86 dd'],
+    [
+      'IPv4, in a tagged frame',
+      '02 00 08 00 45 02',
+      checksummed(IPV4_PACKET),
+      '88 a8 00 05 81 00 00 06 08 00',
+    ],
+  ])('carries Ethernet behind a control word from an address like %s', (_name, source, packet, type) => {
+    const frame = `02 00 00 00 00 01 ${source} ${type} ${packet}`;
+    expect(decodeMpls(`00 01 01 40 00 00 00 07 ${frame}`)).toMatchObject({ destinationPort: 43_800 });
+  });
+
   it('carries Ethernet behind a control word from an address with a type in it', () => {
     expect(decodeMpls(`00 01 01 40 00 00 00 07 ${fromAType}`)).toMatchObject({ destinationPort: 43_800 });
   });

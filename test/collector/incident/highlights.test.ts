@@ -49,6 +49,22 @@ describe('the highlights of an incident', () => {
     ]);
   });
 
+  it.each([
+    ['ipv6', '::ffff:10.77.9.66', '::ffff:10.77.9.66'],
+    ['ipv4', '::ffff:10.77.9.66', '10.77.9.66'],
+    ['ipv6', 'FD00:0::0066', 'fd00::66'],
+  ] as const)('have the address of the node in %s packets: %s', (type, ip, ownAddress) => {
+    const { flow } = contactOf({ peer: '10.77.9.1', node: 'w1' });
+    if (flow === null) throw new Error('a contact has a flow');
+    const ofType = {
+      ...flow,
+      destination: { ...flow.destination, ip },
+      network: { ...flow.network, type },
+    };
+    const [highlight] = highlightsOf(member('w1', 1, { flow: ofType, localEnd: 'destination' }));
+    expect(highlight?.ownAddress).toBe(ownAddress);
+  });
+
   it('name the next member of a node where one leaves', () => {
     const [first, second] = [member('w1', 9), member('w1', 4, { id: 'next' })];
     const all = highlightsOf(first, member('w2', 5));
