@@ -29,8 +29,6 @@ export interface ClockShift {
 
 /** To be called within a transaction. */
 export function shiftTimes(queries: Queries, { byMs, beforeMs, runStartMs, earlierByMs }: ClockShift): void {
-  // A time that does not exist stays null.
-  const moved = (time: string): string => `(${time} + CASE WHEN ${time} < :start THEN :earlier ELSE :by END)`;
   const incidentTimes = INCIDENT_TIMES.map((time) => `'$.${time}', ${moved(`(incident ->> '$.${time}')`)}`);
   const statements: readonly (readonly [sql: string, lookBackMs: number])[] = [
     [
@@ -79,4 +77,9 @@ export function shiftTimes(queries: Queries, { byMs, beforeMs, runStartMs, earli
     );
     queries.run(positional, values);
   }
+}
+
+/** A time as it is afterwards, in SQL. One that does not exist stays null. */
+function moved(time: string): string {
+  return `(${time} + CASE WHEN ${time} < :start THEN :earlier ELSE :by END)`;
 }
