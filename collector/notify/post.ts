@@ -16,6 +16,8 @@ export interface PostRequest {
   readonly signal: AbortSignal;
   /** Milliseconds since the epoch, for a Retry-After that is a date. */
   readonly nowMs: number;
+  /** Called with what the clock of a receiver showed that answered, where the answer tells. */
+  readonly noteDate?: (dateMs: number, status: number) => void;
 }
 
 /** The answer of a receiver that took the message (2xx), or what to do instead. */
@@ -31,7 +33,15 @@ const GONE = 410;
  * Posts, and sorts the answers. 2xx: taken. What is about the message: refused. All else is tried again, wrong URLs and
  * keys included: whoever mends them wants what waits. Never rejects.
  */
-export async function post({ fetch, url, headers, body, signal, nowMs }: PostRequest): Promise<PostResult> {
+export async function post({
+  fetch,
+  url,
+  headers,
+  body,
+  signal,
+  nowMs,
+  noteDate,
+}: PostRequest): Promise<PostResult> {
   let response: Response;
   let text: string;
   try {
@@ -41,7 +51,9 @@ export async function post({ fetch, url, headers, body, signal, nowMs }: PostReq
     return { outcome: 'retry', reason: signal.aborted ? 'no answer in time' : faultOf(error) };
   }
   const { status } = response;
-  if (response.ok) return { status, text, dateMs: dateOf(response.headers) };
+  const dateMs = dateOf(response.headers);
+  if (dateMs !== undefined) noteDate?.(dateMs, status);
+  if (response.ok) return { status, text, dateMs };
   const reason = `HTTP status ${status}`;
   if (status === GONE || REFUSALS.has(status)) {
     return { outcome: 'rejected', reason, isGone: status === GONE };

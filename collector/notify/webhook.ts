@@ -18,6 +18,17 @@ const RETRY_DELAYS_MS: readonly number[] = [
   ...[2, 5, 10, 14, 20, 24].map((hours) => hours * 3_600_000),
 ];
 
+/** Receivers refuse a signature that is five minutes older or newer than their clock, and many as an error of the message. */
+const MAX_CLOCK_OFFSET_MS = 60_000;
+/** How receivers refuse a signature. */
+const SIGNATURE_REFUSALS: ReadonlySet<number> = new Set([400, 401, 422]);
+
+interface Attempt {
+  readonly delivery: Delivery;
+  /** What the receiver's clock showed when it refused what may be the signature. */
+  readonly refusedAtMs: number | undefined;
+}
+
 export interface WebhookOptions {
   /** May hold a token in its path or query, so it is treated as a secret. */
   readonly url: string;
@@ -39,17 +50,34 @@ export function createWebhookNotifier(options: WebhookOptions): Notifier {
     minIntervalMs: 0,
     retryDelaysMs: RETRY_DELAYS_MS,
     async send(notification: Notification, signal: AbortSignal): Promise<Delivery> {
-      const nowMs = clock.now();
       const body = formatNotification(format, notification);
-      const timestamp = Math.floor(nowMs / 1000);
-      const headers = {
-        'content-type': contentTypeOf(format),
-        'webhook-id': notification.id,
-        'webhook-timestamp': String(timestamp),
-        'webhook-signature': sign(notification.id, timestamp, body),
+      const attempt = async (signedMs: number): Promise<Attempt> => {
+        const timestamp = Math.floor(signedMs / 1000);
+        const headers = {
+          'content-type': contentTypeOf(format),
+          'webhook-id': notification.id,
+          'webhook-timestamp': String(timestamp),
+          'webhook-signature': sign(notification.id, timestamp, body),
+        };
+        let refusedAtMs: number | undefined;
+        const result = await post({
+          fetch,
+          url,
+          headers,
+          body,
+          signal,
+          nowMs: clock.now(),
+          noteDate(dateMs, status) {
+            if (SIGNATURE_REFUSALS.has(status)) refusedAtMs = dateMs;
+          },
+        });
+        return { delivery: 'text' in result ? { outcome: 'delivered' } : result, refusedAtMs };
       };
-      const result = await post({ fetch, url, headers, body, signal, nowMs });
-      return 'text' in result ? { outcome: 'delivered' } : result;
+      const signedMs = clock.now();
+      const { delivery, refusedAtMs = signedMs } = await attempt(signedMs);
+      // Whichever of the clocks is wrong, the receiver judges the signature by its own.
+      const isApart = Math.abs(refusedAtMs - signedMs) > MAX_CLOCK_OFFSET_MS;
+      return isApart ? (await attempt(refusedAtMs)).delivery : delivery;
     },
   };
 }

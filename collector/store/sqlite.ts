@@ -2,7 +2,7 @@
 import type { EvidenceReport } from '../../common/event.ts';
 import { openDatabase } from '../../common/sqlite.ts';
 import { AuditTable } from './audit-table.ts';
-import { shiftTimes } from './clock-shift.ts';
+import { shiftTimes, type ClockShift } from './clock-shift.ts';
 import { EnrolmentTable } from './enrolment-table.ts';
 import { FairRemoval, removeReports, type RoomLimits } from './fair-removal.ts';
 import { FleetTable, type AgentRecord } from './fleet-table.ts';
@@ -167,8 +167,8 @@ class SqliteStore implements Store {
     return this.#reports.countAfter(this.cursor(name));
   }
 
-  shiftTimes(byMs: number, beforeMs: number): void {
-    shiftTimes(this.#queries, byMs, beforeMs);
+  shiftTimes(shift: ClockShift): void {
+    shiftTimes(this.#queries, shift);
   }
 
   tryWrite(nowMs: number): void {

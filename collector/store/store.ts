@@ -5,6 +5,7 @@
  * `transaction` that returned. That is what an acknowledgement to an agent and a notification's outbox stand on.
  * All times are milliseconds since the epoch by the collector's clock, unless a field says otherwise.
  */
+import type { ClockShift } from './clock-shift.ts';
 import type {
   Anomaly,
   AnomalyKind,
@@ -302,12 +303,8 @@ export interface Store {
   failPending(which: { receiver: string } | { allBut: readonly string[] }, reason: string): number;
   notifications(incidentId: string, limit: number): OutboxEntry[];
 
-  /**
-   * Moves the times that decide when the clock was set; within a transaction (see clock-shift.ts).
-   * @param byMs what it was set forward by; below 0, back
-   * @param beforeMs what it showed just before
-   */
-  shiftTimes(byMs: number, beforeMs: number): void;
+  /** Moves the times that decide when the clock was set; within a transaction (see clock-shift.ts). */
+  shiftTimes(shift: ClockShift): void;
   /** Writes a little, to see whether the disk takes it. */
   tryWrite(nowMs: number): void;
   /** Bytes of the database that hold something, indexes included. */

@@ -16,6 +16,7 @@ import {
   TEST_TIMING,
   type PartsOptions,
 } from '../support/collector-parts.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { sampleAnomaly, sampleFlowReport } from '../support/sample-report.ts';
 import { settle } from '../support/settle.ts';
 
@@ -23,6 +24,7 @@ const SECOND_MS = 1000;
 const MINUTE_MS = 60 * SECOND_MS;
 const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
+const TEST_START_MS = new FakeClock().now();
 
 const TIMING = { ...TEST_TIMING, updateIntervalMs: 4 * MINUTE_MS, repeatIntervalMs: 70 * MINUTE_MS };
 
@@ -421,5 +423,62 @@ describe('a collector that starts with a clock that is behind', () => {
     expect(events()).toEqual(['opened missing w1']);
     parts.storeClock.stop();
     store.close();
+  });
+});
+
+describe('a collector that starts with a clock that is wrong, which is then set right', () => {
+  const AWAY_MS = 2 * HOUR_MS;
+
+  /** An incident that was opened and told of before the restart, and a token that was issued then. */
+  async function restart(wrongByMs: number): Promise<{ header: string; firstMs: number }> {
+    await open(10 * HOUR_MS);
+    const { store, clock } = parts;
+    const firstMs = clock.now();
+    hear('w1');
+    report('critical');
+    const header = `Bearer ${parts.enrolments.issue('w9', 'admin')?.token}`;
+    happenings(told, 30 * MINUTE_MS, () => hear('w1'));
+    parts.storeClock.stop();
+    await open(10 * HOUR_MS, { store, startMs: clock.now() + AWAY_MS + wrongByMs });
+    return { header, firstMs };
+  }
+
+  afterEach(() => {
+    parts.storeClock.stop();
+    parts.store.close();
+  });
+
+  it.each([
+    ['10 years ahead', 3650 * DAY_MS],
+    ['a day ahead', DAY_MS],
+    ['6 h ahead', 6 * HOUR_MS],
+    ['two hours behind, as when it last ran', -AWAY_MS],
+    ['a day behind', -DAY_MS],
+    ['10 years behind', -3650 * DAY_MS],
+    ['in 1970', 5000 - TEST_START_MS - 30 * MINUTE_MS - AWAY_MS],
+  ])('%s keeps what was noted before as it was noted', async (_name, wrongByMs) => {
+    const { firstMs } = await restart(wrongByMs);
+    parts.clock.advance(30 * SECOND_MS);
+    report('critical');
+    parts.clock.advance(30 * SECOND_MS);
+    parts.clock.step(-wrongByMs);
+    parts.clock.advance(2 * SECOND_MS);
+    const incident = parts.store.incident('INC-1');
+    expect(incident).toMatchObject({ state: 'open', openedMs: firstMs });
+    expect(parts.clock.now() - (incident?.lastReportMs ?? 0)).toBe(32 * SECOND_MS);
+    expect(events().filter((text) => text.includes('missing'))).toEqual([]);
+    // It is told of no more often than every 70 minutes.
+    expect(happenings(told, 30 * MINUTE_MS, () => hear('w1'))).toEqual([]);
+  });
+
+  it.each([3650 * DAY_MS, DAY_MS])('%i ms ahead does not use up a token for good', async (wrongByMs) => {
+    const { header } = await restart(wrongByMs - AWAY_MS);
+    parts.clock.advance(30 * SECOND_MS);
+    expect(parts.enrolments.identify(header)?.kind).toBe('shared');
+    parts.clock.step(-wrongByMs);
+    parts.clock.advance(2 * SECOND_MS);
+    expect(parts.enrolments.identify(header)?.kind).toBe('token');
+    parts.clock.advance(30 * MINUTE_MS);
+    expect(parts.enrolments.identify(header)?.kind).toBe('shared');
   });
 });

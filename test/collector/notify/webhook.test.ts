@@ -8,6 +8,7 @@ import { retryDelayMs } from '../../../collector/notify/retry.ts';
 import { createSigner } from '../../../collector/notify/signature.ts';
 import { createWebhookNotifier } from '../../../collector/notify/webhook.ts';
 import { sampleIncident, sampleNotification } from '../../support/collector-parts.ts';
+import { CLOCK_STEPS } from '../../support/clock-disturbances.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { HttpReceiver } from '../../support/http-receiver.ts';
 
@@ -86,6 +87,46 @@ describe('a webhook', () => {
     expect(
       Buffer.byteLength(formatNotification('plasmawatch', sampleNotification({ incident }))),
     ).toBeLessThan(20_000);
+  });
+});
+
+describe('a receiver that verifies signatures', () => {
+  /** Its clock is right; it refuses as `status` what it does not accept. */
+  function open(clock: FakeClock, status: number) {
+    const taken: string[] = [];
+    const judge: typeof fetch = (_url, request) => {
+      const headers = new Headers(request?.headers);
+      const apartMs = clock.monotonic() - Number(headers.get('webhook-timestamp')) * 1000;
+      const isTaken = Math.abs(apartMs) < 300_000;
+      if (isTaken) taken.push(headers.get('webhook-id') ?? '');
+      const date = new Date(clock.monotonic()).toUTCString();
+      return Promise.resolve(new Response('', { status: isTaken ? 200 : status, headers: { date } }));
+    };
+    const options = { url: 'http://hook.example', signingSecret: SIGNING_SECRET, fetch: judge, clock };
+    return { notifier: createWebhookNotifier(options), taken };
+  }
+
+  it.each(CLOCK_STEPS.flatMap((step) => [400, 401, 422].map((status) => [step.name, status, step] as const)))(
+    'takes a message while our clock is %s, though it refuses a wrong time with %i',
+    async (_name, status, step) => {
+      const clock = new FakeClock();
+      const { notifier, taken } = open(clock, status);
+      step.apply(clock);
+      expect(await notifier.send(sampleNotification(), signal)).toEqual({ outcome: 'delivered' });
+      expect(taken).toEqual([sampleNotification().id]);
+    },
+  );
+
+  it('is asked once where the clocks agree, whatever it answers', async () => {
+    let requests = 0;
+    const refuse: typeof fetch = () => {
+      requests++;
+      return Promise.resolve(new Response('', { status: 400, headers: { date: new Date().toUTCString() } }));
+    };
+    const options = { url: 'http://hook.example', signingSecret: SIGNING_SECRET, fetch: refuse };
+    const notifier = createWebhookNotifier({ ...options, clock: systemClock });
+    expect(await notifier.send(sampleNotification(), signal)).toMatchObject({ outcome: 'rejected' });
+    expect(requests).toBe(1);
   });
 });
 
