@@ -17,7 +17,7 @@ import type { TunnelInterface } from './capture/linux/tunnel-interfaces.ts';
 import { FreshLook } from './membership/fresh-look.ts';
 import { createMembership, type MembershipDependencies } from './membership/from-rules.ts';
 import type { Membership } from './membership/membership.ts';
-import type { OwnPort } from './membership/own-port.ts';
+import { isConfirmed, portInWords, type OwnPort } from './membership/own-port.ts';
 import { OwnPortWatch } from './own-port-watch.ts';
 import type { LookResult } from './membership/provider.ts';
 import { agentCounters, type AgentCounters } from './metrics.ts';
@@ -316,9 +316,12 @@ export class Agent {
     const members = this.#membership.nodeCount();
     const { pending } = this.#dependencies.spool.counters();
     const isConnected = this.#uplink?.counters().connected === 1;
+    const { ownPort } = this;
     return {
       status: [
         this.#capture.isCapturing ? `watching ${counted(ports, 'port')}` : 'blind: nothing is captured',
+        // What is guessed must not look like what is known.
+        ...(ownPort === undefined || isConfirmed(ownPort) ? [] : [portInWords(ownPort)]),
         counted(members, 'member'),
         isConnected ? 'collector connected' : 'no connection to the collector',
         ...(pending === 0 ? [] : [`${counted(pending, 'report')} pending`]),

@@ -73,7 +73,10 @@ async function runAgent(
       path: options.config,
       config,
       reloadable: RELOADABLE,
-      apply: async (changed) => running.replaceSecrets(await loadAgentSecrets(changed, terminal)),
+      apply: async (changed) => {
+        running.replaceSecrets(await loadAgentSecrets(changed, terminal));
+        await warnOfOpenSecrets(changed, logger);
+      },
     },
   });
   const { anomalies } = agent.counters();

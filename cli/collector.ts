@@ -89,6 +89,7 @@ async function runCollector(
             changed,
             await withLocalSecrets(changed, changedSecrets, folders, local),
           );
+          await warnOfOpenSecrets(changed, logger);
         },
       },
     });

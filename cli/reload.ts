@@ -43,6 +43,8 @@ export class SettingsReload<Config extends object> {
   #timer: Timer | undefined;
   #running: Promise<void> = Promise.resolve();
   #isLookQueued = false;
+  /** The reload that waits for what is under way; a flood of signals is one. */
+  #queuedReload: Promise<void> | undefined;
   #isStopped = false;
   /** What is in force besides the settings of the start: for the service's status. Undefined where that is nothing worth saying. */
   remark: string | undefined;
@@ -73,8 +75,14 @@ export class SettingsReload<Config extends object> {
 
   /** Reads the settings again; resolves when they are taken over or refused. */
   reload(): Promise<void> {
-    this.#running = this.#running.then(() => this.#reloadSettings());
-    return this.#running;
+    if (this.#queuedReload !== undefined) return this.#queuedReload;
+    const reloading = this.#running.then(() => {
+      this.#queuedReload = undefined;
+      return this.#reloadSettings();
+    });
+    this.#queuedReload = reloading;
+    this.#running = reloading;
+    return reloading;
   }
 
   /** One look after the other, and at most one in wait. */

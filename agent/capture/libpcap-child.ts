@@ -36,6 +36,8 @@ process.on('message', (request: Request) => {
   else void answer(request).then((message) => process.send?.(message));
 });
 process.on('disconnect', stop);
+// Of a terminal, and of `systemctl kill`, they come to the whole group: when this process ends, its parent says.
+for (const signal of ['SIGHUP', 'SIGINT'] as const) process.on(signal, () => {});
 setInterval(writeBlock, BLOCK_MS);
 
 async function answer({ device, filter }: OpenRequest): Promise<OpenAnswer> {

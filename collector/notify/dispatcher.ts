@@ -65,7 +65,9 @@ export class Dispatcher {
     const before = this.#queues;
     const kept = before.filter((queue) => notifiers.get(queue.name) === queue.notifier);
     const added = [...notifiers].filter(([name]) => !kept.some((queue) => queue.name === name));
-    await Promise.all(before.filter((queue) => !kept.includes(queue)).map((queue) => queue.stop()));
+    const ended = before.filter((queue) => !kept.includes(queue));
+    await Promise.all(ended.map((queue) => queue.stop()));
+    for (const { name } of ended) this.#options.metrics.notificationsWaiting.remove({ receiver: name });
     this.#dropOrphans(notifiers);
     const fresh = added.map(([name, notifier]) => new ReceiverQueue(name, notifier, this.#options));
     this.#queues = [...kept, ...fresh];

@@ -159,6 +159,13 @@ describe('the settings of a running service', () => {
     expect(settings.remark).toBeUndefined();
   });
 
+  it('are read once more for any number of signals while a reload is under way', async () => {
+    const { applied, reload: settings } = await open({ port: 1, receivers: [] });
+    await write('{ port: 1, receivers: [x] }');
+    await Promise.all(Array.from({ length: 1000 }, () => settings.reload()));
+    expect(applied.length).toBeLessThanOrEqual(2);
+  });
+
   it('are left alone after the stop', async () => {
     const { applied, reload: settings } = await open({
       port: 1,

@@ -82,7 +82,9 @@ describe.skipIf(missing !== undefined)(
         async () => (await property('agent', 'StatusText')).endsWith(' connected'),
         'a connection',
       );
-      expect(await property('agent', 'StatusText')).toBe('watching 1 port, 1 member, collector connected');
+      expect(await property('agent', 'StatusText')).toMatch(
+        /^watching 1 port, object-manager port 43800 guessed, not confirmed: .*, 1 member, collector connected$/,
+      );
       expect(await property('collector', 'NRestarts')).toBe('0');
     });
 

@@ -15,6 +15,11 @@ function commandOf(text: string): string {
 }
 
 const commands = new Map<string, string>();
+const table = readFileSync(packagePath('README.md'), 'utf8').split('## Commands')[1]?.split('\n## ')[0] ?? '';
+for (const [, words = ''] of table.matchAll(/`(?:plasmawatch )?([a-z][a-z ]*)[^`]*`/g)) {
+  if (!words.startsWith('npx') && !words.startsWith('node'))
+    commands.set(commandOf(words.trim()), 'README.md');
+}
 for (const page of docPages()) {
   const text = readFileSync(packagePath(page), 'utf8');
   for (const [, words = ''] of text.matchAll(/`(?:sudo |npx )?plasmawatch ([a-z][^`\n]*)`/g))

@@ -5,9 +5,13 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { WebSocket } from 'ws';
 import { packagePath } from '../../common/package.ts';
+import { INGEST_PATH } from '../../common/protocol.ts';
 import { freePort } from '../support/free-port.ts';
 import { Program } from '../support/program.ts';
+import { sendReports } from '../support/report-client.ts';
+import { sampleAnomaly } from '../support/sample-report.ts';
 import { waitFor } from '../support/wait-for.ts';
 
 const MAIN = packagePath('dist/cli/main.cjs');
@@ -70,7 +74,9 @@ describe('SIGHUP', () => {
     const port = await freePort();
     const config = join(folder, 'collector.yaml');
     const token = join(folder, 'token');
-    const text = `listen: { port: ${port} }\nstore: { path: ':memory:' }\napiTokenFile: ${token}\n`;
+    const agents = join(folder, 'agents');
+    await writeFile(agents, 'the-first-token-of-agents', { mode: 0o600 });
+    const text = `listen: { port: ${port} }\nstore: { path: ':memory:' }\napiTokenFile: ${token}\nagentTokenFile: ${agents}\n`;
     await writeFile(token, TOKEN, { mode: 0o600 });
     await writeFile(config, text);
     program = new Program(['collector', '--config', config, '--log-format', 'json'], {
@@ -97,14 +103,35 @@ describe('SIGHUP', () => {
       async () => (await statusWith('the-third-token-of-this-test')) === 200,
       'the renewed token',
     );
+    const url = `http://127.0.0.1:${port}`;
+    await sendReports({ url, token: 'the-first-token-of-agents' }, [sampleAnomaly(1)]);
+    await writeFile(agents, 'the-second-token-of-agents', { mode: 0o600 });
+    await waitFor(
+      async () => (await upgradeWith(url, 'the-first-token-of-agents')) === 401,
+      'the end of the old token',
+    );
+    await sendReports({ url, token: 'the-second-token-of-agents', firstSequence: 2 }, [sampleAnomaly(2)]);
     // Without a token it would be open, or closed to everybody: neither is taken over.
     await writeFile(config, text.replace(/apiTokenFile.*/, ''));
     hangUp(program);
     await program.said('no API token is left');
     expect(await statusWith('the-third-token-of-this-test')).toBe(200);
-    expect(await program.stop()).toBe(0);
+    expect(await program.stop()).toBe(1);
   });
 });
+
+/** The status with which an agent with this token is let in (101) or not. */
+async function upgradeWith(url: string, token: string): Promise<number | undefined> {
+  const socket = new WebSocket(url.replace('http', 'ws') + INGEST_PATH, {
+    headers: { authorization: `Bearer ${token}` },
+  });
+  const [event] = await Promise.race([
+    once(socket, 'open').then(() => [{ statusCode: 101 }]),
+    once(socket, 'unexpected-response').then(([, response]) => [response as { statusCode?: number }]),
+  ]);
+  socket.on('error', () => undefined).terminate();
+  return event?.statusCode;
+}
 
 /** Whether the process handles SIGHUP (the lowest bit of SigCgt, proc(5)). */
 async function hasHandler(pid: number): Promise<boolean> {

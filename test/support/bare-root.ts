@@ -36,10 +36,11 @@ const LOOK_INTERVAL_MS = 200;
 export function missingForMachines(): string | undefined {
   if (process.platform !== 'linux') return 'Linux';
   if (process.getuid?.() !== 0) return 'root';
-  const program = ['debootstrap', 'systemd-nspawn', 'nsenter', 'ip'].find(
+  const program = ['debootstrap', 'systemd-nspawn', 'nsenter', 'unshare', 'ip'].find(
     (name) => spawnSync('which', [name]).status !== 0,
   );
   if (program !== undefined) return `the program ${program}`;
+  if (spawnSync('unshare', ['--mount', 'true']).status !== 0) return 'the right to mount';
   return debianSource() === undefined ? 'Debian, with a source of packages' : undefined;
 }
 

@@ -53,18 +53,13 @@ export class Laboratory {
    * Boots a machine.
    * @param hosts names that it resolves, with their addresses
    */
-  async boot(
-    name: string,
-    address: string,
-    hosts: Readonly<Record<string, string>>,
-    { hasProgram = true }: { readonly hasProgram?: boolean } = {},
-  ): Promise<Machine> {
+  async boot(name: string, address: string, hosts: Readonly<Record<string, string>>): Promise<Machine> {
     const namespace = await this.addPeer(name, address);
     const machine = new Machine({
       name,
       namespace,
       folder: join(this.folder, name),
-      layers: [...(hasProgram ? [this.#programLayer(), runtimeLayer()] : []), bareRoot()],
+      layers: [this.#programLayer(), runtimeLayer(), bareRoot()],
       hosts: { localhost: '127.0.0.1', [name]: address, ...hosts },
     });
     this.#machines.push(machine);

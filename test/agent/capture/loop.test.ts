@@ -37,4 +37,36 @@ describe('CaptureLoop', () => {
     expect([sources[1].firstPackets, sources[1].ports.has(2), loop.restarts]).toEqual([4, true, 1]);
     await loop.stop();
   });
+
+  it('is stuck when a source neither opens nor fails, and not while it fails again and again', async () => {
+    const source = new FakeSource();
+    let attempts = 0;
+    let isHanging = false;
+    const clock = new FakeClock();
+    const loop = new CaptureLoop({
+      open: () => {
+        attempts++;
+        if (attempts === 1) return Promise.resolve(source);
+        return isHanging ? new Promise<FakeSource>(() => {}) : Promise.reject(new Error('no such interface'));
+      },
+      sink: SINK,
+      clock,
+      logger: silentLogger,
+    });
+    await loop.start(new PortSet([1]));
+    expect(loop.isStuck).toBe(false);
+    source.fail(new Error('gone'));
+    for (let times = 2; times < 30; times++) {
+      await vi.waitFor(() => expect(clock.pending).toBe(1));
+      clock.advance(2000);
+      await vi.waitFor(() => expect(attempts).toBe(times));
+    }
+    expect(loop.isStuck).toBe(false);
+    isHanging = true;
+    await vi.waitFor(() => expect(clock.pending).toBe(1));
+    clock.advance(2000);
+    expect(loop.isStuck).toBe(false);
+    clock.advance(31_000);
+    expect(loop.isStuck).toBe(true);
+  });
 });

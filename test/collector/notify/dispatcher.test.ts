@@ -528,7 +528,7 @@ describe('other receivers while the dispatcher runs', () => {
     goes.answers = [retry];
     const changes = new ScriptedNotifier();
     changes.answers = [retry];
-    const { dispatcher, enqueue, stateOf } = await openDispatcher({ stays, goes, changes });
+    const { dispatcher, enqueue, stateOf, metrics } = await openDispatcher({ stays, goes, changes });
     dispatcher.start();
     const [kept, dropped, moved] = [enqueue('stays'), enqueue('goes'), enqueue('changes')];
     await vi.waitFor(() => expect([stateOf(dropped)?.attempts, stateOf(moved)?.attempts]).toEqual([1, 1]));
@@ -536,6 +536,10 @@ describe('other receivers while the dispatcher runs', () => {
     const added = new ScriptedNotifier();
     await dispatcher.replaceNotifiers(new Map(Object.entries({ stays, changes: changed, added })));
     expect(stateOf(dropped)).toMatchObject({ state: 'failed' });
+    // Nobody is alerted for ever of what waits for a receiver that is gone.
+    expect(await metrics.registry.metrics()).not.toContain(
+      'plasmawatch_notifications_waiting{receiver="goes"}',
+    );
     // Under way since before, and not begun again.
     expect([stays.sent.length, stateOf(kept)?.state]).toEqual([1, 'pending']);
     const fresh = enqueue('added');
