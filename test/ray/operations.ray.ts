@@ -139,8 +139,8 @@ describe('a cluster whose workers know the head by name and cannot reach its das
       await lab.nameHost(node, HEAD_NAME, 'head');
       await lab.startRay(node, { headName: HEAD_NAME });
     }
-    // Nobody else can read that dashboard.
-    watch = await Watch.start(lab, ['w1'], undefined, ['head']);
+    // Only an agent on the head can read that dashboard, and the collector's settings name none.
+    watch = await Watch.start(lab, ['w1']);
     unknownPeers = new UnknownPeers(lab, watch);
   });
   afterAll(async () => {
@@ -154,17 +154,66 @@ describe('a cluster whose workers know the head by name and cannot reach its das
     await lab.move(EXCHANGE);
     await watch.startAgents(['w2']);
     await lab.move(EXCHANGE);
-    const news = await watch.news(30_000);
-    expect(news.filter(({ severity }) => severity === 'critical').map(inWords)).toEqual([]);
+    expect(await reported(30_000)).toEqual([]);
     await expectUnknownPeer('w1');
   });
 
-  it('gets the agent of its head last: what was left open is settled, and any unknown peer is reported', async () => {
+  it('gets the agent of its head last: members become known by it, and any unknown peer is reported', async () => {
     await watch.startAgents(['head']);
     await lab.move(EXCHANGE);
     expect(await alarms()).toEqual([]);
+    // In the nodes' own subnet, where workers report nobody before they know the members.
     await expectUnknownPeer('w1', 'client');
-    await expectUnknownPeer('w2');
+    await expectUnknownPeer('w2', 'client');
     await expectUnknownPeer('head', 'client');
+    await expectUnknownPeer('w2');
+    // What was left open at first may have been settled, or reported, meanwhile.
+    const others = watch.all().filter(({ flow }) => flow === null || !unknownPeers.has(flow.source.ip));
+    expect(others.filter(({ kind }) => kind !== 'new-member').map(inWords)).toEqual([]);
+  });
+});
+
+describe('a cluster that new nodes join, all its services watched', () => {
+  beforeAll(async () => {
+    lab = await Lab.up(['--random-ports']);
+    watch = await Watch.start(lab, NODES, ALL_SERVICES);
+    unknownPeers = new UnknownPeers(lab, watch);
+  });
+  afterAll(async () => {
+    console.log(unknownPeers?.summary());
+    console.log([...(watch?.incidents() ?? []), ...(watch?.warnings() ?? [])].join('\n'));
+    await watch?.stop();
+    await lab?.down();
+  });
+
+  /** Which of the first nodes report that a host joined, and what is reported besides. */
+  async function joinOf(host: HostName): Promise<{ witnesses: string[]; alarms: string[] }> {
+    const news = await watch.news();
+    const joins = news.filter(
+      ({ kind, message }) => kind === 'new-member' && message.includes(lab.address(host)),
+    );
+    return {
+      witnesses: NODES.filter((name) => joins.some(({ node }) => node === name)),
+      alarms: news.filter((anomaly) => !joins.includes(anomaly)).map(inWords),
+    };
+  }
+
+  it('is joined by a host whose agent was there before Ray', async () => {
+    // The host of Ray's clients has no Ray yet.
+    await watch.startAgents(['client']);
+    await lab.startRay('client');
+    await lab.move([...EXCHANGE, { on: 'client', to: ['w1', 'head'], bytes: 500_000 }]);
+    expect(await joinOf('client')).toEqual({ witnesses: NODES, alarms: [] });
+    await expectUnknownPeer('client');
+  });
+
+  it('is joined by a host whose agent is started afterwards', async () => {
+    await lab.add('w3');
+    await lab.move([...EXCHANGE, { on: 'w3', to: ['w1', 'head', 'client'], bytes: 500_000 }]);
+    expect(await joinOf('w3')).toEqual({ witnesses: NODES, alarms: [] });
+    await watch.startAgents(['w3']);
+    await lab.move([{ on: 'w3', to: ['w1', 'w2'], bytes: 500_000 }]);
+    expect(await alarms()).toEqual([]);
+    await expectUnknownPeer('w3');
   });
 });

@@ -9,6 +9,7 @@ export class UnknownPeers {
   readonly #lab: Lab;
   readonly #watch: Watch;
   readonly #delaysMs: number[] = [];
+  readonly #addresses = new Set<string>();
 
   constructor(lab: Lab, watch: Watch) {
     this.#lab = lab;
@@ -23,6 +24,7 @@ export class UnknownPeers {
   async appear(at: HostName, from: 'client' | 'intruder' = 'intruder'): Promise<string[]> {
     const number = FIRST_HOST_NUMBER + this.#delaysMs.length;
     const address = this.#lab.address(from).replace(/\d+$/, String(number));
+    this.#addresses.add(address);
     await this.#lab.addAddress(from, address);
     const reported = this.#watch.reported(address);
     // Whichever fails first says why.
@@ -33,6 +35,11 @@ export class UnknownPeers {
         ? `${anomaly.node}: ${anomaly.kind} of the unknown peer`
         : inWords(anomaly),
     );
+  }
+
+  /** Whether an address is that of one of them. */
+  has(address: string): boolean {
+    return this.#addresses.has(address);
   }
 
   /** For a person to read: machines differ, and others work on them. */

@@ -19,6 +19,10 @@ export function inWords({ node, kind, severity, message }: Anomaly): string {
   return `${node}: ${kind} (${severity}): ${message}`;
 }
 
+function gist({ kind, severity }: Anomaly): string {
+  return `${kind} ${severity}`;
+}
+
 export class Watch {
   readonly #lab: Lab;
   readonly #folder: string;
@@ -28,8 +32,10 @@ export class Watch {
   readonly #former: Program[] = [];
   /** Lines that were looked at already. */
   readonly #read = new Map<Program, number>();
-  /** Anomalies that were reported before the last call of `news`. */
-  readonly #known = new Set<string>();
+  /** All anomalies by id, each as it was reported last. */
+  readonly #latest = new Map<string, Anomaly>();
+  /** What was said of each by the last call of `news`, by its id. */
+  readonly #known = new Map<string, string>();
   #rules: string | undefined;
 
   private constructor(lab: Lab, folder: string, collector: Program) {
@@ -41,14 +47,8 @@ export class Watch {
   /**
    * Starts the collector, and agents on these hosts.
    * @param rules the text of a rule file; those that ship without
-   * @param reporters agents whose word about the members counts without that of a second one
    */
-  static async start(
-    lab: Lab,
-    hosts: readonly HostName[],
-    rules?: string,
-    reporters: readonly HostName[] = [],
-  ): Promise<Watch> {
+  static async start(lab: Lab, hosts: readonly HostName[], rules?: string): Promise<Watch> {
     const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-ray-'));
     const path = (name: string): string => join(folder, name);
     const { address, namespace } = lab.hub;
@@ -58,7 +58,6 @@ export class Watch {
       agentTokenFile: path('token'),
       apiTokenFile: path('token'),
       store: { path: path('collector.db') },
-      ...(reporters.length === 0 ? {} : { membership: { reporters: reporters.map((agent) => ({ agent })) } }),
     };
     await writeFile(path('collector.yaml'), JSON.stringify(collectorSettings));
     const collector = new Program(['collector', '--config', path('collector.yaml')], { namespace });
@@ -108,13 +107,21 @@ export class Watch {
     }
   }
 
-  /** The anomalies that began since the last call, each as it was reported last, after waiting for those that are still to come. */
+  /**
+   * The anomalies that began since the last call, or became another kind or severity, each as it was reported last, after waiting
+   * for those that are still to come.
+   */
   async news(settleMs = SETTLE_MS): Promise<Anomaly[]> {
     await delay(settleMs);
-    const latest = new Map(this.#unread().map((anomaly) => [anomaly.id, anomaly]));
-    const news = [...latest.values()].filter(({ id }) => !this.#known.has(id));
-    for (const { id } of news) this.#known.add(id);
+    const news = this.all().filter((anomaly) => this.#known.get(anomaly.id) !== gist(anomaly));
+    for (const anomaly of news) this.#known.set(anomaly.id, gist(anomaly));
     return news;
+  }
+
+  /** Every anomaly since the start, each as it was reported last. */
+  all(): Anomaly[] {
+    for (const anomaly of this.#unread()) this.#latest.set(anomaly.id, anomaly);
+    return [...this.#latest.values()];
   }
 
   /**
