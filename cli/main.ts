@@ -18,7 +18,12 @@ const COMMANDS: Readonly<Record<string, (parser: Argv, register: Register) => Pr
   up: async (parser, register) => register(parser, (await import('./up.ts')).upCommand),
   agent: async (parser, register) => {
     preferSmallMemory();
-    register(parser, (await import('./agent.ts')).agentCommand);
+    const { agentCommand } = await import('./agent.ts');
+    const { agentEnrolCommand } = await import('./agent-enrol.ts');
+    noun(parser, register, 'agent', 'watch this node and report to a collector (a service)', (add) => {
+      add(agentCommand);
+      add(agentEnrolCommand);
+    });
   },
   collector: async (parser, register) => register(parser, (await import('./collector.ts')).collectorCommand),
   replay: async (parser, register) => register(parser, (await import('./replay.ts')).replayCommand),
