@@ -1,8 +1,10 @@
 /** Agents as the API answers them, and as lines for people. */
 import { z } from 'zod';
 import { shortTime } from '../common/time.ts';
+import type { TimeFormat } from './age.ts';
 import { text, type CollectorClient } from './collector-client.ts';
-import { formatTable } from './table.ts';
+import { styleOf } from './style.ts';
+import { formatTable, type Column } from './table.ts';
 
 const agentSchema = z.looseObject({
   name: text,
@@ -10,6 +12,8 @@ const agentSchema = z.looseObject({
   version: text,
   capture: text,
   lastHeard: text,
+  /** Whether it has a key of its own; left out by collectors of earlier versions. */
+  enrolled: z.boolean().optional(),
   clock: z.looseObject({ offsetMs: z.number(), uncertaintyMs: z.number() }).nullable(),
   rules: z.looseObject({ version: z.number().nullable(), fingerprint: text }).nullable(),
   /** Left out where the agent has not told it, or the collector is of an earlier version. */
@@ -71,34 +75,83 @@ function isReporting(state: string): boolean {
   return ['connected', 'blind'].includes(state);
 }
 
-const COLUMNS = [
-  { name: 'agent' },
-  { name: 'state' },
-  { name: 'version' },
-  { name: 'capture' },
+export const AGENT_COLUMNS: readonly Column[] = [
+  { name: 'agent', isElastic: true },
+  { name: 'state', style: styleOf },
+  { name: 'version', dropOrder: 5 },
+  { name: 'capture', dropOrder: 4 },
   { name: 'last heard' },
-  { name: 'rules' },
-  { name: 'clock', isNumber: true },
-  { name: 'view', isNumber: true },
-  { name: 'losses' },
+  { name: 'rules', dropOrder: 2 },
+  { name: 'clock', isNumber: true, dropOrder: 3 },
+  { name: 'view', isNumber: true, dropOrder: 1 },
+  { name: 'losses', isElastic: true },
 ];
 
-/** A line for each agent, below a headline. */
+/** A row of `AGENT_COLUMNS` for each agent. */
+export function agentRows(agents: readonly AgentAnswer[], timeOf: TimeFormat = shortTime): string[][] {
+  return agents.map((agent) => [
+    agent.name,
+    stateInWords(agent),
+    agent.version,
+    agent.capture,
+    timeOf(agent.lastHeard),
+    rulesInWords(agent.rules),
+    clockInWords(agent.clock),
+    viewInWords(agent),
+    lossesInWords(agent.losses, 'none'),
+  ]);
+}
+
+/** A line for each agent, below a headline; nothing is cut. */
 export function agentTable(agents: readonly AgentAnswer[]): string[] {
-  return formatTable(
-    COLUMNS,
-    agents.map((agent) => [
-      agent.name,
-      isPortGuessed(agent) ? `${agent.state}, port guessed` : agent.state,
-      agent.version,
-      agent.capture,
-      shortTime(agent.lastHeard),
-      rulesInWords(agent.rules),
-      clockInWords(agent.clock),
-      viewInWords(agent),
-      lossesInWords(agent.losses, 'none'),
-    ]),
-  );
+  return formatTable(AGENT_COLUMNS, agentRows(agents));
+}
+
+/** Everything that is known of one agent, a line each. */
+export function describeAgent(agent: AgentAnswer, timeOf: TimeFormat): string[] {
+  const { objectManager, counters } = agent;
+  const port =
+    objectManager === null || objectManager === undefined
+      ? 'not reported'
+      : `${objectManager.port ?? 'unknown'} (${objectManager.source === 'guess' ? 'guessed, not confirmed' : objectManager.source})`;
+  const identity = agent.enrolled === undefined ? [] : [fact('key', keyInWords(agent.enrolled))];
+  const counted = Object.entries(counters ?? {}).map(([name, count]) => `  ${name}  ${count ?? 'unknown'}`);
+  return [
+    `${agent.name} is ${stateInWords(agent)}`,
+    '',
+    fact('version', agent.version),
+    fact('capture', agent.capture),
+    fact('last heard', timeOf(agent.lastHeard)),
+    ...identity,
+    fact('rules', rulesInWords(agent.rules)),
+    fact('object manager', port),
+    fact('clock', clockInWords(agent.clock)),
+    fact('members', `age of the list: ${viewInWords(agent)}`),
+    fact('losses', lossesInWords(agent.losses, 'none')),
+    ...(counted.length === 0 ? [] : ['', 'counters', ...counted]),
+    ...(isInOrder(agent) ? [] : ['', `Next: ${ADVICE[agent.state] ?? ADVICE['connected'] ?? ''}`]),
+  ];
+}
+
+function fact(name: string, value: string): string {
+  return `${name.padEnd(16)}${value}`;
+}
+
+function keyInWords(isEnrolled: boolean): string {
+  return isEnrolled ? 'its own (enrolled)' : 'none: it presents the token that all agents share';
+}
+
+/** What to do about an agent in this state; a connected one is not in order where it guesses its port. */
+const ADVICE: Readonly<Record<string, string>> = {
+  connected: 'plasmawatch doctor on the node; docs/troubleshooting.md, "When a port is guessed"',
+  blind: 'plasmawatch doctor on the node',
+  away: 'systemctl status plasmawatch-agent on the node',
+  missing:
+    'systemctl status plasmawatch-agent on the node; plasmawatch agents retire where it is gone for good',
+};
+
+function stateInWords(agent: AgentAnswer): string {
+  return isPortGuessed(agent) ? `${agent.state}, port guessed` : agent.state;
 }
 
 /** The age of what it knows of the members, or that it does not know them, and how many of their names do not resolve. */

@@ -26,7 +26,7 @@ interface AgentCommandOptions extends LogCommandOptions {
 }
 
 export const agentCommand: Command<AgentCommandOptions> = {
-  usage: 'agent',
+  usage: '$0',
   description: 'watch this node and report to a collector (a service)',
   options: (yargs) =>
     yargs

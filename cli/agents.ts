@@ -2,33 +2,54 @@
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 import {
   agentAnswer,
-  agentTable,
+  AGENT_COLUMNS,
+  agentRows,
+  describeAgent,
   enrolmentAnswer,
   isInOrder,
   readAgents,
   type AgentAnswer,
 } from './agent-view.ts';
+import { systemClock } from '../common/clock.ts';
+import { PlasmawatchError } from '../common/errors.ts';
 import { shortTime } from '../common/time.ts';
+import { timeFormat } from './age.ts';
 import { askOptions, CollectorClient, type AskCommandOptions } from './collector-client.ts';
 import { writeSecretFile } from './secret-file.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { writeJson, writeLine, writeProblem } from './output.ts';
+import { tableOptions, writeTable } from './table.ts';
 
 interface OneOptions extends AskCommandOptions {
   readonly name: string;
 }
 
-export const agentsListCommand: Command<AskCommandOptions> = {
-  usage: '$0',
+interface ListOptions extends AskCommandOptions {
+  readonly wide: boolean;
+}
+
+interface ShowOptions extends OneOptions {
+  readonly wide: boolean;
+}
+
+export const agentsListCommand: Command<ListOptions> = {
+  usage: ['list', '$0'],
   description:
     'list agents by name; exit status 1 where one is missing, blind or away, guesses its port or does not know the members',
-  options: (yargs) => yargs.options(askOptions),
+  options: (yargs) => yargs.options({ ...tableOptions, ...askOptions }),
   run: listAgents,
+};
+
+export const agentsShowCommand: Command<ShowOptions> = {
+  usage: 'show <name>',
+  description: 'show all that is known of one agent; exit status as of the list',
+  options: (yargs) => oneAgent(yargs).options(tableOptions),
+  run: showAgent,
 };
 
 export const agentsRetireCommand: Command<OneOptions> = {
   usage: 'retire <name>',
-  description: 'declare an agent gone for good: its absence is no incident any more',
+  description: 'declare an agent gone for good: its absence is not an incident, and its key is revoked',
   options: oneAgent,
   run: retireAgent,
 };
@@ -55,17 +76,34 @@ function oneAgent(yargs: Argv): Argv<OneOptions> {
     .options(askOptions);
 }
 
-async function listAgents(
-  options: ArgumentsCamelCase<AskCommandOptions>,
-  terminal: Terminal,
-): Promise<ExitStatus> {
+async function listAgents(options: ArgumentsCamelCase<ListOptions>, terminal: Terminal): Promise<ExitStatus> {
+  const { json, wide } = options;
   const client = await CollectorClient.create(options, terminal);
   const agents: AgentAnswer[] = [];
   for await (const agent of readAgents(client)) agents.push(agent);
-  if (options.json) for (const agent of agents) writeJson(terminal, { type: 'agent', ...agent });
-  else if (agents.length === 0) writeLine(terminal, 'no agent has been heard');
-  else for (const line of agentTable(agents)) writeLine(terminal, line);
+  if (json) for (const agent of agents) writeJson(terminal, { type: 'agent', ...agent });
+  else if (agents.length === 0) writeLine(terminal, 'No agents: none has connected yet.');
+  else {
+    const timeOf = timeFormat(terminal, { wide, nowMs: systemClock.now() });
+    writeTable(terminal, AGENT_COLUMNS, agentRows(agents, timeOf), { wide });
+  }
   return agents.every(isInOrder) ? 0 : 1;
+}
+
+async function showAgent(options: ArgumentsCamelCase<ShowOptions>, terminal: Terminal): Promise<ExitStatus> {
+  const { name, json, wide } = options;
+  const client = await CollectorClient.create(options, terminal);
+  for await (const agent of readAgents(client)) {
+    if (agent.name !== name) continue;
+    const timeOf = timeFormat(terminal, { wide, nowMs: systemClock.now() });
+    if (json) writeJson(terminal, { type: 'agent', ...agent });
+    else for (const line of describeAgent(agent, timeOf)) writeLine(terminal, line);
+    return isInOrder(agent) ? 0 : 1;
+  }
+  throw new PlasmawatchError(
+    'PW_API',
+    `the collector has never heard of an agent ${name}; see plasmawatch agents`,
+  );
 }
 
 async function retireAgent(options: ArgumentsCamelCase<OneOptions>, terminal: Terminal): Promise<ExitStatus> {

@@ -1,17 +1,20 @@
 /** `plasmawatch audit`: who did what at a collector. */
 import type { ArgumentsCamelCase } from 'yargs';
 import { z } from 'zod';
+import { systemClock } from '../common/clock.ts';
 import { plainText } from '../common/plain-text.ts';
-import { shortTime } from '../common/time.ts';
+import { timeFormat } from './age.ts';
 import { askOptions, CollectorClient, text, type AskCommandOptions } from './collector-client.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { writeJson, writeLine, writeProblem } from './output.ts';
-import { formatTable } from './table.ts';
+import { tableOptions, writeTable, type Column } from './table.ts';
+import { wholeNumber } from './whole-number.ts';
 
 interface AuditOptions extends AskCommandOptions {
   readonly actor: string | undefined;
   readonly subject: string | undefined;
   readonly limit: number;
+  readonly wide: boolean;
 }
 
 const auditPage = z.looseObject({
@@ -27,7 +30,13 @@ const auditPage = z.looseObject({
   nextCursor: z.string().nullable(),
 });
 
-const COLUMNS = [{ name: 'time' }, { name: 'who' }, { name: 'did' }, { name: 'to' }, { name: 'details' }];
+const COLUMNS: readonly Column[] = [
+  { name: 'time' },
+  { name: 'who', isElastic: true },
+  { name: 'did' },
+  { name: 'to', isElastic: true },
+  { name: 'details', isElastic: true, dropOrder: 1 },
+];
 
 export const auditCommand: Command<AuditOptions> = {
   usage: 'audit',
@@ -40,9 +49,9 @@ export const auditCommand: Command<AuditOptions> = {
         type: 'number',
         default: 50,
         requiresArg: true,
-        description: 'so many at most, up to 500',
+        description: 'number of entries at most, up to 500',
       })
-      .options(askOptions),
+      .options({ ...tableOptions, ...askOptions }),
   run: listActions,
 };
 
@@ -50,7 +59,9 @@ async function listActions(
   options: ArgumentsCamelCase<AuditOptions>,
   terminal: Terminal,
 ): Promise<ExitStatus> {
-  const { actor, subject, limit, json } = options;
+  const { actor, subject, json, wide } = options;
+  const limit = wholeNumber('--limit', options.limit, { min: 1, max: 500 });
+  const timeOf = timeFormat(terminal, { wide, nowMs: systemClock.now() });
   const client = await CollectorClient.create(options, terminal);
   const query = new URLSearchParams({
     limit: String(limit),
@@ -59,15 +70,15 @@ async function listActions(
   });
   const { entries, nextCursor } = await client.get(`/api/audit?${query.toString()}`, auditPage);
   const rows = entries.map(({ time, actor: who, action, subject: to, details }) => [
-    shortTime(time),
+    timeOf(time),
     who,
     action,
     to,
     Object.keys(details).length === 0 ? '' : plainText(JSON.stringify(details)),
   ]);
   if (json) for (const entry of entries) writeJson(terminal, entry);
-  else if (rows.length === 0) writeLine(terminal, 'no such entries');
-  else for (const line of formatTable(COLUMNS, rows)) writeLine(terminal, line);
+  else if (rows.length === 0) writeLine(terminal, 'No such entries.');
+  else writeTable(terminal, COLUMNS, rows, { wide });
   if (nextCursor !== null) writeProblem(terminal, `there are more than these ${limit}: see --limit`);
   return 0;
 }

@@ -5,47 +5,23 @@
 import { once } from 'node:events';
 import { request as requestHttp, type IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
-import type { ArgumentsCamelCase } from 'yargs';
 import { z } from 'zod';
-import { isLoopbackHost } from '../common/address.ts';
 import { messageOf, PlasmawatchError, systemCodeOf } from '../common/errors.ts';
 import { parseJson } from '../common/json.ts';
 import { plainText } from '../common/plain-text.ts';
-import { loadPem, loadSecret } from '../common/secret.ts';
 import type { Terminal } from './command.ts';
+import {
+  collectorOptions,
+  isLoopback,
+  settleConnection,
+  type CollectorCommandOptions,
+  type Connection,
+} from './connection/settings.ts';
 import { findApiToken } from './local-tokens.ts';
 
-/** Where a collector listens that nobody configured. */
-export const DEFAULT_COLLECTOR_URL = 'http://127.0.0.1:9440';
 /** From the connection to the last byte of the answer. */
 const TIMEOUT_MS = 30_000;
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
-
-/** What `collectorOptions` gives a command. */
-export interface CollectorCommandOptions {
-  readonly collector: string | undefined;
-  readonly 'token-file': string | undefined;
-  readonly 'ca-file': string | undefined;
-}
-
-/** The flags of every command that asks the collector, for yargs' `options`. */
-export const collectorOptions = {
-  collector: {
-    type: 'string',
-    requiresArg: true,
-    description: `URL of the collector; or PLASMAWATCH_COLLECTOR, else ${DEFAULT_COLLECTOR_URL}`,
-  },
-  'token-file': {
-    type: 'string',
-    requiresArg: true,
-    description: 'file with a token of the API; or PLASMAWATCH_API_TOKEN, else the one that `up` keeps',
-  },
-  'ca-file': {
-    type: 'string',
-    requiresArg: true,
-    description: "file with the authority of the collector's certificate (PEM)",
-  },
-} as const;
 
 /** What `askOptions` gives a command. */
 export interface AskCommandOptions extends CollectorCommandOptions {
@@ -67,62 +43,34 @@ type Method = 'GET' | 'POST' | 'DELETE';
 const refusalSchema = z.looseObject({ error: z.looseObject({ code: z.string(), message: z.string() }) });
 
 export class CollectorClient {
+  readonly #connection: Connection;
   readonly #base: URL;
   readonly #token: string | undefined;
   /** Where the token is from, for messages. */
   readonly #tokenPlace: string;
-  readonly #ca: string | undefined;
   readonly #stopSignal: AbortSignal;
 
-  private constructor(
-    base: URL,
-    secrets: {
-      readonly token: string | undefined;
-      readonly tokenPlace: string | undefined;
-      readonly ca: string | undefined;
-    },
-    stopSignal: AbortSignal,
-  ) {
-    this.#base = base;
-    this.#token = secrets.token;
-    this.#tokenPlace = secrets.tokenPlace ?? '--token-file or PLASMAWATCH_API_TOKEN';
-    this.#ca = secrets.ca;
+  private constructor(connection: Connection, local: LocalToken | undefined, stopSignal: AbortSignal) {
+    this.#connection = connection;
+    this.#base = local?.base ?? connection.base;
+    this.#token = connection.token ?? local?.token;
+    this.#tokenPlace = connection.tokenOrigin ?? local?.file ?? '';
     this.#stopSignal = stopSignal;
   }
 
   /**
-   * Takes flags before the environment. Nothing is sent yet.
-   * @throws PlasmawatchError PW_USAGE for a URL of the wrong form, or one that would show the token to the network;
-   *   PW_SECRET for a file that cannot be used
+   * Takes flags before the environment, and that before the profile. Nothing is sent yet.
+   * @throws PlasmawatchError as `settleConnection`
    */
   static async create(
-    options: ArgumentsCamelCase<CollectorCommandOptions>,
+    options: CollectorCommandOptions,
     { env, stopSignal }: Pick<Terminal, 'env' | 'stopSignal'>,
+    readProfile?: Parameters<typeof settleConnection>[2],
   ): Promise<CollectorClient> {
-    const base = parseCollectorUrl(
-      options.collector ?? env['PLASMAWATCH_COLLECTOR'] ?? DEFAULT_COLLECTOR_URL,
-    );
-    const { tokenFile, caFile } = options;
-    const token = await loadSecret(
-      'API token',
-      tokenFile === undefined ? { value: env['PLASMAWATCH_API_TOKEN'] } : { file: tokenFile },
-    );
-    if (token !== undefined && !/^[\x21-\x7e]+$/.test(token)) {
-      throw new PlasmawatchError('PW_SECRET', 'API token: expected printable ASCII without spaces');
-    }
-    if (token !== undefined && base.protocol === 'http:' && !isLoopback(base)) {
-      throw new PlasmawatchError(
-        'PW_USAGE',
-        `the token would cross the network in clear to ${base.host}: use https://`,
-      );
-    }
-    const ca = caFile === undefined ? undefined : await loadPem('CA', caFile);
+    const connection = await settleConnection(options, env, readProfile);
+    const { base, token } = connection;
     const local = token === undefined ? await localToken(base, env) : undefined;
-    return new CollectorClient(
-      local?.base ?? base,
-      { token: token ?? local?.token, tokenPlace: local?.file, ca },
-      stopSignal,
-    );
+    return new CollectorClient(connection, local, stopSignal);
   }
 
   /**
@@ -153,17 +101,27 @@ export class CollectorClient {
     schema: Schema,
     body?: unknown,
   ): Promise<z.output<Schema>> {
-    const { status, text } = await this.#exchange(method, path, body);
-    if (status < 200 || status > 299) throw this.#refusal(status, text);
-    const answer = schema.safeParse(parseJson(text));
+    const answer = schema.safeParse(parseJson((await this.#succeed(method, path, body)).toString('utf8')));
     if (answer.success) return answer.data;
     throw fault(
-      `${this.#base.host} did not answer as a collector of this version does: is it one? (--collector, plasmawatch --version)`,
+      `${this.#base.host} did not answer as a collector of this version does: is it one? (${this.#connection.urlOrigin}, plasmawatch --version)`,
     );
   }
 
+  /** As `get`, of an answer that is no JSON: its bytes. */
+  async getBytes(path: string): Promise<Buffer> {
+    return await this.#succeed('GET', path, undefined);
+  }
+
+  async #succeed(method: Method, path: string, body: unknown): Promise<Buffer> {
+    const { status, bytes } = await this.#exchange(method, path, body);
+    if (status < 200 || status > 299) throw this.#refusal(status, bytes.toString('utf8'));
+    return bytes;
+  }
+
   /** One request and its whole answer. */
-  async #exchange(method: Method, path: string, body: unknown): Promise<{ status: number; text: string }> {
+  async #exchange(method: Method, path: string, body: unknown): Promise<{ status: number; bytes: Buffer }> {
+    const { ca, certificate } = this.#connection;
     const timeout = AbortSignal.timeout(TIMEOUT_MS);
     const send = this.#base.protocol === 'https:' ? requestHttps : requestHttp;
     try {
@@ -174,13 +132,14 @@ export class CollectorClient {
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
           ...(this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` }),
         },
-        ...(this.#ca === undefined ? {} : { ca: this.#ca }),
+        ...(ca === undefined ? {} : { ca, allowPartialTrustChain: true }),
+        ...(certificate === undefined ? {} : { cert: certificate.cert, key: certificate.key }),
         signal: AbortSignal.any([timeout, this.#stopSignal]),
       });
       const answered = once(request, 'response') as Promise<[IncomingMessage]>;
       request.end(body === undefined ? undefined : JSON.stringify(body));
       const [response] = await answered;
-      return { status: response.statusCode ?? 0, text: await readBounded(response) };
+      return { status: response.statusCode ?? 0, bytes: await readBounded(response) };
     } catch (error) {
       if (error instanceof PlasmawatchError) throw error;
       throw fault(
@@ -194,52 +153,75 @@ export class CollectorClient {
     if (this.#stopSignal.aborted) return 'interrupted';
     if (timeout.aborted) return `no answer within ${TIMEOUT_MS / 1000} s`;
     const code = systemCodeOf(error);
-    if (code === 'ECONNREFUSED') return 'connection refused; is it running, and is --collector right?';
-    if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'there is no such host; is --collector right?';
+    const { urlOrigin, caOrigin, certificate } = this.#connection;
+    if (code === 'ECONNREFUSED')
+      return `connection refused; is it running, and is the URL of ${urlOrigin} right?`;
+    if (code === 'ENOTFOUND' || code === 'EAI_AGAIN')
+      return `there is no such host; is the URL of ${urlOrigin} right?`;
     if (code === 'EPROTO') return 'it does not speak TLS; use http:// on loopback';
-    if (code !== undefined && /CERT|SELF_SIGNED|VERIFY|ISSUER/.test(code)) {
-      return `its certificate is not trusted (${code}); give its authority with --ca-file, and the name in it`;
+    if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
+      return `its certificate is for another name than ${this.#base.hostname} (${urlOrigin})`;
+    if (code?.startsWith('ERR_OSSL') === true && certificate !== undefined)
+      return `the certificate and the key of ${certificate.origin} cannot be used together (${code})`;
+    if (code !== undefined && NOT_TRUSTED.test(code)) {
+      return caOrigin === undefined
+        ? `its certificate is not trusted (${code}); give its authority with --ca-file, or see its fingerprint with plasmawatch login ${this.#base.origin}`
+        : `the authority of ${caOrigin} did not sign its certificate (${code})`;
     }
     // Node joins the failures of several addresses into one error without a message.
     return plainText(messageOf(error)) || (code ?? 'connection failed');
   }
 
   #refusal(status: number, text: string): PlasmawatchError {
+    const { base } = this.#connection;
     if (status === 401) {
       return fault(
         this.#token === undefined
-          ? `the collector at ${this.#base.host} asks for a token: give --token-file or PLASMAWATCH_API_TOKEN${isLoopback(this.#base) ? ', or run this as the user who started it, or with sudo' : ''}`
+          ? `the collector at ${this.#base.host} asks for a token: give --token-file or PLASMAWATCH_API_TOKEN${isLoopback(base) ? ', or run this as the user who started it, or with sudo' : ', or keep one: plasmawatch login'}`
           : `the collector at ${this.#base.host} does not know the token of ${this.#tokenPlace}`,
       );
     }
     const refusal = refusalSchema.safeParse(parseJson(text));
     const reason = refusal.success ? plainText(refusal.data.error.message).slice(0, 500) : 'no reason given';
-    return fault(`the collector refuses that: ${reason} (HTTP ${status})`);
+    if (status === 400) return new PlasmawatchError('PW_USAGE', inWordsOfFlags(reason));
+    const isAboutCertificate = status === 403 && /client certificate/.test(reason);
+    const advice = isAboutCertificate ? '; give it with --cert and --key, or keep it: plasmawatch login' : '';
+    return fault(`the collector refuses that: ${reason}${advice} (HTTP ${status})`);
   }
 }
 
-function parseCollectorUrl(text: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  const isOurs =
-    url !== undefined &&
-    ['http:', 'https:'].includes(url.protocol) &&
-    url.search === '' &&
-    url.hash === '' &&
-    url.username === '' &&
-    url.password === '';
-  if (isOurs) return url;
-  // Not repeated: it may hold a password.
-  throw new PlasmawatchError(
-    'PW_USAGE',
-    'the URL of the collector (--collector or PLASMAWATCH_COLLECTOR) must look like https://collector.example.com:9440',
-  );
+/** Whether a command failed because nothing says that the collector's certificate is to be trusted. */
+export function isNotTrusted(error: unknown): boolean {
+  const code = error instanceof PlasmawatchError ? (systemCodeOf(error.cause) ?? '') : '';
+  return NOT_TRUSTED.test(code) && code !== 'ERR_TLS_CERT_ALTNAME_INVALID';
+}
+
+/** Codes of OpenSSL's verification, as Node has them. */
+const NOT_TRUSTED = /CERT|SELF_SIGNED|VERIFY|ISSUER/;
+
+/** Fields of requests whose flag has another name. */
+const FLAGS: Readonly<Record<string, string>> = { duration: 'for', end: 'until', start: 'from' };
+
+/**
+ * What the API says of a field of a request, said of the flag that it comes from: `body.duration: expected …` is
+ * `--for: expected …`. A field's flag has the field's name, but for those above.
+ */
+export function inWordsOfFlags(reason: string): string {
+  const [, field, problem] = /^(?:query parameter |body\.)([\w.]+): (.*)$/s.exec(reason) ?? [];
+  if (field === undefined || problem === undefined) return reason;
+  const name = field.split('.').findLast((part) => !/^\d+$/.test(part)) ?? field;
+  const told = problem.replaceAll(/`([a-z][a-z-]*)`/g, (_all, word: string) => `--${FLAGS[word] ?? word}`);
+  return name === 'matchers' ? told : `--${FLAGS[name] ?? name}: ${told}`;
+}
+
+interface LocalToken {
+  readonly base: URL;
+  readonly token: string;
+  readonly file: string;
 }
 
 /** The token that a collector on this machine made for itself, and the address that it is for. */
-async function localToken(
-  base: URL,
-  env: Terminal['env'],
-): Promise<{ readonly base: URL; readonly token: string; readonly file: string } | undefined> {
+async function localToken(base: URL, env: Terminal['env']): Promise<LocalToken | undefined> {
   for (const at of addressesOf(base)) {
     const found = await findApiToken(at, env);
     if (found !== undefined) return { base: at, ...found };
@@ -257,11 +239,7 @@ function addressesOf(base: URL): URL[] {
   });
 }
 
-function isLoopback({ hostname }: URL): boolean {
-  return isLoopbackHost(hostname.replaceAll(/^\[|\]$/g, ''));
-}
-
-async function readBounded(response: IncomingMessage): Promise<string> {
+async function readBounded(response: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of response as AsyncIterable<Buffer>) {
@@ -269,7 +247,7 @@ async function readBounded(response: IncomingMessage): Promise<string> {
     if (length > MAX_ANSWER_BYTES) throw fault(`the answer is longer than ${MAX_ANSWER_BYTES} bytes`);
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks);
 }
 
 function fault(message: string, cause?: unknown): PlasmawatchError {

@@ -12,6 +12,8 @@ export interface Terminal {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Whether standard error is a terminal that a person watches. */
   readonly isInteractive: boolean;
+  /** Width of standard output in characters; left out where it is no terminal. */
+  readonly columns?: number | undefined;
   /** Aborted when the process is told to stop (SIGINT, SIGTERM). */
   readonly stopSignal: AbortSignal;
   /** Calls the listener at each SIGHUP from now on. SIGHUP does nothing else, and ends no command. */
@@ -23,8 +25,8 @@ export interface Terminal {
  * answers with status 2.
  */
 export interface Command<Options = object> {
-  /** Name and positional arguments as yargs writes them: `flows <file..>`. */
-  readonly usage: string;
+  /** Name and positional arguments as yargs writes them, `flows <file..>`; of several the others are synonyms. */
+  readonly usage: string | readonly string[];
   readonly description: string;
   options(yargs: Argv): Argv<Options>;
   run(options: ArgumentsCamelCase<Options>, terminal: Terminal): Promise<ExitStatus>;

@@ -6,7 +6,9 @@ import { flowRecord } from '../agent/flow/record.ts';
 import type { FlowRecord } from '../common/event.ts';
 import type { Terminal } from './command.ts';
 import { writeLine } from './output.ts';
-import { formatTable, type Column } from './table.ts';
+import { shortTime } from '../common/time.ts';
+import { formatSize } from '../common/units.ts';
+import { writeTable, type Column } from './table.ts';
 
 /** Rows of the table for people, unless they ask for a number: the largest, where there are more. */
 const MAX_ROWS = 100_000;
@@ -24,18 +26,23 @@ export interface FlowList {
 
 interface FlowListOptions {
   readonly json: boolean;
+  /** All columns and exact numbers, however narrow the terminal is. */
+  readonly wide: boolean;
   /** How many flows to list, those with the most bytes; undefined: all. */
   readonly top: number | undefined;
   /** Called before something is written. */
   readonly beforeWrite: () => void;
 }
 
-export function createFlowList(terminal: Terminal, { json, top, beforeWrite }: FlowListOptions): FlowList {
+export function createFlowList(
+  terminal: Terminal,
+  { json, top, wide, beforeWrite }: FlowListOptions,
+): FlowList {
   if (json && top === undefined) return new JsonList(terminal, beforeWrite);
-  const write = json ? writeRecords : writeTable;
   return new LargestFlows(top ?? MAX_ROWS, (records, omitted) => {
     beforeWrite();
-    write(terminal, records, top === undefined ? omitted : 0);
+    if (json) writeRecords(terminal, records);
+    else writeRows(terminal, records, { omitted: top === undefined ? omitted : 0, wide });
   });
 }
 
@@ -130,32 +137,39 @@ function writeRecords({ stdout }: Terminal, records: readonly FlowRecord[]): voi
   stdout.write(records.map((record) => `${JSON.stringify(record)}\n`).join(''));
 }
 
-function writeTable(terminal: Terminal, records: readonly FlowRecord[], omitted: number): void {
-  for (const line of formatTable(COLUMNS, records.map(rowOf))) writeLine(terminal, line);
+function writeRows(
+  terminal: Terminal,
+  records: readonly FlowRecord[],
+  { omitted, wide }: { readonly omitted: number; readonly wide: boolean },
+): void {
+  const isExact = wide || terminal.columns === undefined;
+  const rows = records.map((record) => rowOf(record, isExact));
+  writeTable(terminal, COLUMNS, rows, { wide });
   if (omitted > 0) writeLine(terminal, `and ${omitted} smaller connections`);
 }
 
 const COLUMNS: readonly Column[] = [
-  { name: 'start' },
+  { name: 'start', dropOrder: 4 },
   { name: 'source' },
   { name: 'destination' },
   { name: 'state' },
-  { name: 'packets', isNumber: true },
+  { name: 'packets', isNumber: true, dropOrder: 3 },
   { name: 'bytes', isNumber: true },
-  { name: 'packets back', isNumber: true },
-  { name: 'bytes back', isNumber: true },
+  { name: 'packets back', isNumber: true, dropOrder: 2 },
+  { name: 'bytes back', isNumber: true, dropOrder: 1 },
 ];
 
-function rowOf({ event, source, destination, plasmawatch }: FlowRecord): string[] {
+function rowOf({ event, source, destination, plasmawatch }: FlowRecord, isExact: boolean): string[] {
+  const size = (bytes: number) => (isExact ? String(bytes) : formatSize(bytes));
   return [
-    event.start,
+    isExact ? event.start : shortTime(event.start),
     endpoint(source),
     endpoint(destination),
     plasmawatch.state,
     String(source.packets),
-    String(source.bytes),
+    size(source.bytes),
     String(destination.packets),
-    String(destination.bytes),
+    size(destination.bytes),
   ];
 }
 

@@ -11,6 +11,7 @@ import type { Command, ExitStatus, Terminal } from './command.ts';
 import { createFlowList, type FlowList } from './flow-list.ts';
 import { writeLine, writeProblem } from './output.ts';
 import { Progress, sizeOfFiles } from './progress.ts';
+import { tableOptions } from './table.ts';
 
 /** Connections that are counted at a time, about 400 MB of them; the rest are told early. */
 const MAX_FLOWS = 1_000_000;
@@ -20,6 +21,7 @@ interface FlowsCommandOptions {
   readonly port: number[] | undefined;
   readonly top: number | undefined;
   readonly json: boolean;
+  readonly wide: boolean;
 }
 
 export const flowsCommand: Command<FlowsCommandOptions> = {
@@ -42,9 +44,10 @@ export const flowsCommand: Command<FlowsCommandOptions> = {
       .option('top', {
         type: 'number',
         requiresArg: true,
-        description: 'only so many connections: those with the most bytes, the largest first',
+        description: 'number of connections to list: those with the most bytes, the largest first',
       })
-      .option('json', { type: 'boolean', default: false, description: 'one JSON object a line' }),
+      .option('json', { type: 'boolean', default: false, description: 'one JSON object a line' })
+      .options(tableOptions),
   run: listFlows,
 };
 
@@ -52,7 +55,8 @@ async function listFlows(options: FlowsCommandOptions, terminal: Terminal): Prom
   const ports = parsePorts(options.port ?? []);
   const top = parseTop(options.top);
   const progress = new Progress(terminal, await sizeOfFiles(options.file));
-  const list = createFlowList(terminal, { json: options.json, top, beforeWrite: () => progress.clear() });
+  const { json, wide } = options;
+  const list = createFlowList(terminal, { json, top, wide, beforeWrite: () => progress.clear() });
   const counter = new FlowCounter(ports, list);
   const unreadable = await countAll(counter, options.file, { terminal, progress });
   progress.clear();

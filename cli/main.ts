@@ -8,6 +8,7 @@ import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import { packageVersion } from '../common/package.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { preferSmallMemory } from './memory.ts';
+import { inPlainWords } from './usage-message.ts';
 
 /**
  * Where the commands are. Only those that the words may mean are loaded: all of them take a quarter of a second of CPU
@@ -17,69 +18,105 @@ const COMMANDS: Readonly<Record<string, (parser: Argv, register: Register) => Pr
   up: async (parser, register) => register(parser, (await import('./up.ts')).upCommand),
   agent: async (parser, register) => {
     preferSmallMemory();
-    register(parser, (await import('./agent.ts')).agentCommand);
+    const { agentCommand } = await import('./agent.ts');
+    const { agentEnrolCommand } = await import('./agent-enrol.ts');
+    noun(parser, register, 'agent', 'watch this node and report to a collector (a service)', (add) => {
+      add(agentCommand);
+      add(agentEnrolCommand);
+    });
   },
   collector: async (parser, register) => register(parser, (await import('./collector.ts')).collectorCommand),
   replay: async (parser, register) => register(parser, (await import('./replay.ts')).replayCommand),
   flows: async (parser, register) => register(parser, (await import('./flows.ts')).flowsCommand),
   rules: async (parser, register) => {
     const { rulesCheckCommand, rulesExplainCommand } = await import('./rules.ts');
-    parser.command('rules', 'check and explain the allowlist', (rules) => {
-      register(rules, rulesCheckCommand);
-      register(rules, rulesExplainCommand);
-      return rules.demandCommand(1, 'which of: rules check, rules explain?');
+    noun(parser, register, 'rules', 'check and explain the allowlist', (add) => {
+      add(rulesCheckCommand);
+      add(rulesExplainCommand);
     });
   },
   incidents: async (parser, register) => {
-    const commands = await import('./incidents.ts');
-    parser.command('incidents', "list a collector's incidents and look after them", (incidents) => {
-      register(incidents, commands.incidentsListCommand);
-      register(incidents, commands.incidentsShowCommand);
-      register(incidents, commands.incidentsAcknowledgeCommand);
-      register(incidents, commands.incidentsResolveCommand);
-      return incidents;
+    const commands = await import('./incidents/commands.ts');
+    noun(parser, register, 'incidents', 'list, show, acknowledge and resolve incidents', (add) => {
+      add(commands.incidentsListCommand);
+      add(commands.incidentsShowCommand);
+      add(commands.incidentsEvidenceCommand);
+      add(commands.incidentsAcknowledgeCommand);
+      add(commands.incidentsResolveCommand);
     });
   },
   agents: async (parser, register) => {
     const commands = await import('./agents.ts');
-    parser.command('agents', "list a collector's agents and look after them", (agents) => {
-      register(agents, commands.agentsListCommand);
-      register(agents, commands.agentsEnrolCommand);
-      register(agents, commands.agentsRetireCommand);
-      return agents;
+    noun(parser, register, 'agents', 'list, show, enrol and retire agents', (add) => {
+      add(commands.agentsListCommand);
+      add(commands.agentsShowCommand);
+      add(commands.agentsEnrolCommand);
+      add(commands.agentsRetireCommand);
     });
   },
-  silence: async (parser, register) => {
+  enrolments: async (parser, register) => {
+    const commands = await import('./enrolments.ts');
+    noun(parser, register, 'enrolments', 'list and revoke one-time tokens of new agents', (add) => {
+      add(commands.enrolmentsListCommand);
+      add(commands.enrolmentsRevokeCommand);
+    });
+  },
+  silences: async (parser, register) => {
     const commands = await import('./silences.ts');
-    parser.command('silence', 'tell nobody of some incidents for a while', (silence) => {
-      register(silence, commands.silenceAddCommand);
-      register(silence, commands.silenceListCommand);
-      register(silence, commands.silenceEndCommand);
-      return silence.demandCommand(1, 'which of: silence add, silence list, silence end?');
+    noun(parser, register, ['silences', 'silence'], 'list, add and end silences', (add) => {
+      add(commands.silenceListCommand);
+      add(commands.silenceAddCommand);
+      add(commands.silenceEndCommand);
     });
   },
   config: async (parser, register) => {
     const { configCheckCommand } = await import('./config-check.ts');
-    parser.command('config', 'check the settings of the services', (config) => {
-      register(config, configCheckCommand);
-      return config.demandCommand(1, 'which of: config check?');
-    });
+    noun(parser, register, 'config', 'check the settings of the services', (add) => add(configCheckCommand));
   },
   audit: async (parser, register) => register(parser, (await import('./audit.ts')).auditCommand),
   notify: async (parser, register) => {
     const { notifyTestCommand } = await import('./notify.ts');
-    parser.command('notify', "try the collector's receivers", (notify) => {
-      register(notify, notifyTestCommand);
-      return notify.demandCommand(1, 'which of: notify test?');
-    });
+    noun(parser, register, 'notify', "try the collector's receivers", (add) => add(notifyTestCommand));
   },
+  login: async (parser, register) => register(parser, (await import('./login.ts')).loginCommand),
   doctor: async (parser, register) => register(parser, (await import('./doctor/doctor.ts')).doctorCommand),
+  completion: async (parser, register) =>
+    register(parser, (await import('./completion.ts')).completionCommand),
+  version: async (parser, register) => register(parser, (await import('./version.ts')).versionCommand),
 };
+
+/** Other words for a command of `COMMANDS`. */
+const SYNONYMS: Readonly<Record<string, string>> = { silence: 'silences' };
+
+type Register = <Options>(parser: Argv, command: Command<Options>, noun?: string) => void;
+
+/** A noun with the verbs that go with it. One of them may be `$0`: what is done where no verb is given. */
+function noun(
+  parser: Argv,
+  register: Register,
+  names: string | readonly string[],
+  description: string,
+  addVerbs: (add: <Options>(command: Command<Options>) => void) => void,
+): void {
+  const name = typeof names === 'string' ? names : (names[0] ?? '');
+  const verbs: string[] = [];
+  let hasDefault = false;
+  parser.command(names, description, (group) => {
+    addVerbs((command) => {
+      const usages = [command.usage].flat();
+      hasDefault ||= usages.includes('$0');
+      verbs.push(`${name} ${(usages.find((usage) => usage !== '$0') ?? '').split(' ')[0] ?? ''}`);
+      register(group, command, name);
+    });
+    return hasDefault ? group : group.demandCommand(1, `which of: ${verbs.join(', ')}?`);
+  });
+}
+
+/** Help is not wider, however wide the terminal is. */
+const HELP_COLUMNS = 100;
 
 /** Whatever still runs then is ended: nothing that another process does may keep this one from stopping. */
 const STOP_LIMIT_MS = 20_000;
-
-type Register = <Options>(parser: Argv, command: Command<Options>) => void;
 
 /**
  * Stands for `-` while yargs parses: among several positional words it loses a lone dash (seen with 18.2).
@@ -89,12 +126,23 @@ const DASH = 'plasmawatch:standard-input';
 /** Runs one command line (without `node` and the script) and answers with its exit status. Never throws. */
 export async function runCommandLine(words: readonly string[], terminal: Terminal): Promise<ExitStatus> {
   let status: ExitStatus | undefined;
-  const register: Register = <Options>(parent: Argv, command: Command<Options>) => {
+  const [first = ''] = words;
+  const place = Object.hasOwn(COMMANDS, first) ? `plasmawatch ${first}` : 'plasmawatch';
+  let usage = place;
+  let lists: readonly string[] = [];
+  const register: Register = <Options>(parent: Argv, command: Command<Options>, noun = '') => {
     parent.command<Options>(
       command.usage,
       command.description,
-      (builder) => command.options(builder),
+      (builder) => {
+        const written = [command.usage].flat().find((each) => each !== '$0') ?? '';
+        usage = ['plasmawatch', noun, written].filter(Boolean).join(' ');
+        const built = command.options(builder);
+        lists = listsOf(built);
+        return built;
+      },
       async (options) => {
+        refuseRepeated(options, lists);
         status = await command.run(options, terminal);
       },
     );
@@ -110,19 +158,23 @@ export async function runCommandLine(words: readonly string[], terminal: Termina
     .demandCommand(1, 'which command? See plasmawatch --help')
     .recommendCommands()
     .middleware((options) => {
-      if (Array.isArray(options['file']))
-        options['file'] = options['file'].map((file) => (file === DASH ? '-' : file));
+      for (const [name, value] of Object.entries(options)) {
+        if (value === DASH) options[name] = '-';
+        else if (Array.isArray(value))
+          options[name] = value.map((word: unknown) => (word === DASH ? '-' : word));
+      }
     })
     .exitProcess(false)
     .showHelpOnFail(false)
-    .wrap(100)
+    .alias('h', 'help')
+    .wrap(Math.min(terminal.columns ?? HELP_COLUMNS, HELP_COLUMNS))
     .epilogue(
       'Exit status: 0 done, nothing found; 1 something unexpected was found; 2 the work could not be done.',
     )
     .fail((message, error) => {
-      // yargs says no more than "Did you mean replay?" of a slip in a command.
-      const problem = message?.startsWith('Did you mean') ? `unknown command: ${message}` : message;
-      throw error ?? new PlasmawatchError('PW_USAGE', problem);
+      if (error !== undefined && error !== null && error.name !== 'YError') throw error;
+      const said = message ?? error?.message ?? '';
+      throw new PlasmawatchError('PW_USAGE', inPlainWords(said, { usage, place, words }));
     });
   for (const add of commandsFor(words)) await add(parser, register);
   try {
@@ -139,8 +191,22 @@ export async function runCommandLine(words: readonly string[], terminal: Termina
 /** The command that the first word names; all of them where it names none, for the help and for who made a slip. */
 function commandsFor([name]: readonly string[]): (typeof COMMANDS)[string][] {
   if (name === '--version') return [];
-  const command = name !== undefined && Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  const known = name === undefined ? '' : (SYNONYMS[name] ?? name);
+  const command = Object.hasOwn(COMMANDS, known) ? COMMANDS[known] : undefined;
   return command === undefined ? Object.values(COMMANDS) : [command];
+}
+
+/** The options that take several values. yargs has no type for what knows it. */
+function listsOf(built: unknown): readonly string[] {
+  return (built as { getOptions(): { array: readonly string[] } }).getOptions().array;
+}
+
+/** yargs makes a list of what is given twice, and what is to happen then nobody has said. */
+function refuseRepeated(options: object, lists: readonly string[]): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (!Array.isArray(value) || name === '_' || lists.includes(name)) continue;
+    throw new PlasmawatchError('PW_USAGE', `--${name} is given more than once`);
+  }
 }
 
 /** One line for what a person can mend; the stack for a fault of our own. */
@@ -192,6 +258,7 @@ function processTerminal(): Terminal {
     stderr: process.stderr,
     env: process.env,
     isInteractive: process.stderr.isTTY,
+    columns: process.stdout.isTTY ? process.stdout.columns : undefined,
     stopSignal: stop.signal,
     onHangUp: (listener) => process.on('SIGHUP', listener),
   };

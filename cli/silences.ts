@@ -1,13 +1,16 @@
-/** `plasmawatch silence`: what people want to hear nothing of for a while. */
+/** `plasmawatch silences`: incidents that nobody is notified of for a while. */
 import type { ArgumentsCamelCase } from 'yargs';
 import { z } from 'zod';
 import { ANOMALY_KINDS, SEVERITIES, type AnomalyKind, type Severity } from '../common/event.ts';
 import { PlasmawatchError } from '../common/errors.ts';
+import { systemClock } from '../common/clock.ts';
 import { shortTime } from '../common/time.ts';
+import { timeFormat, type TimeFormat } from './age.ts';
 import { askOptions, CollectorClient, text, type AskCommandOptions } from './collector-client.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { writeJson, writeLine } from './output.ts';
-import { formatTable } from './table.ts';
+import { styleOf } from './style.ts';
+import { tableOptions, writeTable, type Column } from './table.ts';
 
 interface AddOptions extends AskCommandOptions {
   readonly kind: AnomalyKind[] | undefined;
@@ -23,6 +26,7 @@ interface AddOptions extends AskCommandOptions {
 
 interface ListOptions extends AskCommandOptions {
   readonly ended: boolean;
+  readonly wide: boolean;
 }
 
 interface EndOptions extends AskCommandOptions {
@@ -45,7 +49,7 @@ const silencePage = z.looseObject({ silences: z.array(silenceSchema) });
 
 export const silenceAddCommand: Command<AddOptions> = {
   usage: 'add',
-  description: 'tell nobody of some incidents for a while; several values of a flag are alternatives',
+  description: 'notify nobody of some incidents for a while; several values of a flag are alternatives',
   options: (yargs) =>
     yargs
       .option('kind', {
@@ -96,7 +100,7 @@ export const silenceAddCommand: Command<AddOptions> = {
 };
 
 export const silenceListCommand: Command<ListOptions> = {
-  usage: 'list',
+  usage: ['list', '$0'],
   description: 'list the silences that have not ended',
   options: (yargs) =>
     yargs
@@ -105,13 +109,13 @@ export const silenceListCommand: Command<ListOptions> = {
         default: false,
         description: 'list those that have ended, the last first',
       })
-      .options(askOptions),
+      .options({ ...tableOptions, ...askOptions }),
   run: listSilences,
 };
 
 export const silenceEndCommand: Command<EndOptions> = {
   usage: 'end <id>',
-  description: 'end a silence before its time: what it held back is told',
+  description: 'end a silence before its time: notifications that it held back are sent',
   options: (yargs) =>
     yargs
       .positional('id', { type: 'string', demandOption: true, description: 'such as SIL-3' })
@@ -146,11 +150,15 @@ async function listSilences(
   terminal: Terminal,
 ): Promise<ExitStatus> {
   const client = await CollectorClient.create(options, terminal);
-  const state = options.ended ? 'ended' : 'current';
+  const { ended, wide } = options;
+  const state = ended ? 'ended' : 'current';
   const { silences } = await client.get(`/api/silences?state=${state}`, silencePage);
   if (options.json) for (const silence of silences) writeJson(terminal, silence);
-  else if (silences.length === 0) writeLine(terminal, 'no such silences');
-  else for (const line of silenceTable(silences)) writeLine(terminal, line);
+  else if (silences.length === 0) writeLine(terminal, ended ? 'No silences have ended.' : 'No silences.');
+  else {
+    const timeOf = timeFormat(terminal, { wide, nowMs: systemClock.now() });
+    writeTable(terminal, COLUMNS, rowsOf(silences, timeOf), { wide });
+  }
   return 0;
 }
 
@@ -163,29 +171,26 @@ async function endSilence(options: ArgumentsCamelCase<EndOptions>, terminal: Ter
   return 0;
 }
 
-const COLUMNS = [
+const COLUMNS: readonly Column[] = [
   { name: 'silence' },
-  { name: 'state' },
-  { name: 'from' },
+  { name: 'state', style: styleOf },
+  { name: 'from', dropOrder: 3 },
   { name: 'until' },
-  { name: 'by' },
-  { name: 'about' },
-  { name: 'reason' },
+  { name: 'by', dropOrder: 2 },
+  { name: 'about', isElastic: true },
+  { name: 'reason', isElastic: true, dropOrder: 1 },
 ];
 
-function silenceTable(silences: readonly SilenceAnswer[]): string[] {
-  return formatTable(
-    COLUMNS,
-    silences.map((silence) => [
-      silence.id,
-      silence.state,
-      shortTime(silence.start),
-      shortTime(silence.end),
-      silence.author,
-      aboutWhat(silence),
-      silence.reason,
-    ]),
-  );
+function rowsOf(silences: readonly SilenceAnswer[], timeOf: TimeFormat): string[][] {
+  return silences.map((silence) => [
+    silence.id,
+    silence.state,
+    timeOf(silence.start),
+    timeOf(silence.end),
+    silence.author,
+    aboutWhat(silence),
+    silence.reason,
+  ]);
 }
 
 /** `kind scan, peer 10.20.0.0/16 or 10.21.0.0/16` */

@@ -22,7 +22,7 @@ import { shortTime } from '../common/time.ts';
 import { formatSize } from '../common/units.ts';
 import { loadAgentSecrets } from './agent-secrets.ts';
 import { openLiveAgent, type AgentProcess } from './agent-process.ts';
-import { DEFAULT_COLLECTOR_URL } from './collector-client.ts';
+import { DEFAULT_COLLECTOR_URL } from './connection/settings.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
 import { DEMO_RECORDING, DEMO_RULES } from './demo.ts';
 import { makeToken, publishApiToken, withdrawApiToken } from './local-tokens.ts';

@@ -11,7 +11,8 @@ import { messageOf, PlasmawatchError } from '../../common/errors.ts';
 import { silentLogger } from '../../common/log.ts';
 import { openDatabase } from '../../common/sqlite.ts';
 import { packagePath } from '../../common/package.ts';
-import { CollectorClient, collectorOptions, type CollectorCommandOptions } from '../collector-client.ts';
+import { CollectorClient } from '../collector-client.ts';
+import { collectorOptions, isCollectorNamed, type CollectorCommandOptions } from '../connection/settings.ts';
 import type { Command, ExitStatus, Terminal } from '../command.ts';
 import { loadRayToken, sourcesHere } from '../membership-here.ts';
 import { writeLine } from '../output.ts';
@@ -84,7 +85,7 @@ export const doctorCommand: Command<DoctorOptions> = {
     const node = options.node ?? settings.node ?? defaultNodeName();
     const trust = await rayletTrust(settings.ray, terminal);
     const rayToken = await loadRayToken(terminal, settings.ray.tokenFile);
-    const isAsked = options.collector !== undefined || terminal.env['PLASMAWATCH_COLLECTOR'] !== undefined;
+    const isAsked = await isCollectorNamed(options, terminal.env);
     const client = isAsked ? await CollectorClient.create(options, terminal) : undefined;
     return runDoctor(options, terminal, {
       nodeVersion: process.versions.node,

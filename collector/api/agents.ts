@@ -36,7 +36,7 @@ export function addAgentRoutes(
 
   server.delete('/api/agents/:name', { config: { role: 'admin' } }, (request) => {
     checkQuery(noQuery, request.query);
-    const { name } = parametersOf(agentParameters, request.params);
+    const { name } = parametersOf(agentParameters, request.params, 'agent');
     const { isConnected, isEnrolled } = found(roster.status(name), 'agent');
     // With the token that all agents share it would be back at once.
     if (isConnected && !isEnrolled) {
@@ -47,15 +47,42 @@ export function addAgentRoutes(
     return { agent: presentAgent(found(roster.status(name), 'agent')) };
   });
 
+  server.get('/api/enrolments', { config: { role: 'admin' } }, (request) => {
+    checkQuery(noQuery, request.query);
+    return {
+      enrolments: enrolments
+        .pending(MAX_PAGE)
+        .map(({ agent, expiresMs }) => ({ agent, expires: formatMilliseconds(expiresMs) })),
+    };
+  });
+
+  server.delete('/api/enrolments/:name', { config: { role: 'admin' } }, (request) => {
+    checkQuery(noQuery, request.query);
+    const { name } = parametersOf(agentParameters, request.params, 'pending enrolment');
+    if (!enrolments.revoke(name, request.actor)) found(undefined, 'pending enrolment');
+    return { enrolment: { agent: name } };
+  });
+
   server.post('/api/agents/:name/enrol', { config: { role: 'admin' } }, (request) => {
     checkQuery(noQuery, request.query);
-    const { name } = parametersOf(agentParameters, request.params);
+    const { name } = newAgentOf(request.params);
     const issued = enrolments.issue(name, request.actor);
     if (issued === undefined) {
       throw new ApiError(409, 'too-many', 'there are too many names already (limits.maxAgents)');
     }
     return { enrolment: { agent: name, token: issued.token, expires: formatMilliseconds(issued.expiresMs) } };
   });
+}
+
+/** @throws ApiError 400 that says what a name is made of: this one is to be made, so not being there is no fault of it */
+function newAgentOf(parameters: unknown): z.output<typeof agentParameters> {
+  const result = agentParameters.safeParse(parameters);
+  if (result.success) return result.data;
+  throw new ApiError(
+    400,
+    'bad-name',
+    'the name of an agent has letters, digits and . _ : - only, 128 at most',
+  );
 }
 
 function presentAgent(agent: AgentStatus) {

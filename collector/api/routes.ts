@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { Clock } from '../../common/clock.ts';
 import type { PlasmawatchError } from '../../common/errors.ts';
 import { ANOMALY_KINDS, SEVERITIES } from '../../common/event.ts';
+import { checkedText } from '../../common/text-field.ts';
 import { formatMilliseconds } from '../../common/time.ts';
 import type { AgentClocks } from '../fleet/agent-clocks.ts';
 import { presentIncident } from '../incident/present.ts';
@@ -17,7 +18,7 @@ import { addAuditRoutes, presentAction } from './audit.ts';
 import { addEvidenceRoutes } from './evidence.ts';
 import { found, incidentParameters, parametersOf } from './incident-parameters.ts';
 import { memberCursor, writeMemberCursor } from './member-cursor.ts';
-import { checkQuery, MAX_PAGE, noQuery, wholeNumber } from './query.ts';
+import { checkBody, checkQuery, MAX_PAGE, noQuery, wholeNumber } from './query.ts';
 import { ApiError } from './server.ts';
 import { addSilenceRoutes } from './silences.ts';
 
@@ -35,6 +36,11 @@ const incidentsQuery = z.strictObject({
 const membersQuery = z.strictObject({
   limit: wholeNumber.pipe(z.number().max(MAX_PAGE)).default(MAX_DETAILS),
   cursor: memberCursor.optional(),
+});
+
+/** What a person says with an action; no body says nothing. */
+const commentBody = z.strictObject({
+  comment: checkedText('one line of 1 to 256 characters', /^(?=.*\S)[^\p{Cc}]{1,256}$/u).optional(),
 });
 
 export interface RoutesOptions {
@@ -86,7 +92,7 @@ export function addRoutes(server: FastifyInstance, options: RoutesOptions): void
   server.post('/api/incidents/:id/acknowledge', (request) => {
     checkQuery(noQuery, request.query);
     const { id } = parametersOf(incidentParameters, request.params);
-    const incident = found(recorder.acknowledge(id, request.actor));
+    const incident = found(recorder.acknowledge(id, request.actor, commentOf(request.body)));
     if (incident.state === 'resolved')
       throw new ApiError(409, 'resolved', 'the incident is resolved already');
     return { incident: present(incident) };
@@ -95,7 +101,7 @@ export function addRoutes(server: FastifyInstance, options: RoutesOptions): void
   server.post('/api/incidents/:id/resolve', (request) => {
     checkQuery(noQuery, request.query);
     const { id } = parametersOf(incidentParameters, request.params);
-    return { incident: present(found(recorder.resolve(id, request.actor))) };
+    return { incident: present(found(recorder.resolve(id, request.actor, commentOf(request.body)))) };
   });
 
   server.get('/metrics', async (_request, reply) => {
@@ -104,6 +110,10 @@ export function addRoutes(server: FastifyInstance, options: RoutesOptions): void
     metrics.silencesActive.set(silences.activeCount());
     return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });
+}
+
+function commentOf(body: unknown): string | undefined {
+  return body === undefined || body === null ? undefined : checkBody(commentBody, body).comment;
 }
 
 /** Says what is wrong and not where: anyone may ask for the health. */

@@ -57,6 +57,27 @@ export class Enrolments {
     });
   }
 
+  /** Names whose one-time token holds and was not exchanged yet. */
+  pending(limit: number): { readonly agent: string; readonly expiresMs: number }[] {
+    const { store, clock } = this.#options;
+    return store.enrolments.pending(clock.now(), limit);
+  }
+
+  /**
+   * Takes a one-time token back that was not exchanged; a key that the name has stays. Whether there was one.
+   * @param actor who asks for it, for the audit log
+   * @throws PlasmawatchError PW_STORE
+   */
+  revoke(agent: string, actor: string): boolean {
+    const { store, clock } = this.#options;
+    const nowMs = clock.now();
+    return store.transaction(() => {
+      if (!store.enrolments.revokeToken(agent, nowMs)) return false;
+      store.audit.add({ atMs: nowMs, actor, action: 'agent.enrol-revoke', subject: agent, details: {} });
+      return true;
+    });
+  }
+
   /**
    * What an Authorization header proves; undefined where that is nothing.
    * @throws PlasmawatchError PW_STORE

@@ -142,16 +142,20 @@ export class Recorder {
   /**
    * Marks an incident as seen by a person; undefined where there is none. A resolved one stays resolved.
    * @param actor who said so
+   * @param comment kept with the action; one to an incident that is acknowledged already is an action, too
    */
-  acknowledge(id: string, actor: string): Incident | undefined {
+  acknowledge(id: string, actor: string, comment?: string): Incident | undefined {
     const { store, clock } = this.#options;
     const nowMs = clock.now();
     return store.transaction(() => {
       const incident = store.incident(id);
+      const details = comment === undefined ? {} : { comment };
+      const action = { atMs: nowMs, actor, action: 'incident.acknowledge', subject: id, details } as const;
+      if (incident?.state === 'acknowledged' && comment !== undefined) store.audit.add(action);
       if (incident?.state !== 'open') return incident;
       const acknowledged: Incident = { ...incident, state: 'acknowledged', acknowledgedMs: nowMs };
       store.updateIncident(acknowledged);
-      store.audit.add({ atMs: nowMs, actor, action: 'incident.acknowledge', subject: id, details: {} });
+      store.audit.add(action);
       return acknowledged;
     });
   }
@@ -160,14 +164,16 @@ export class Recorder {
    * Ends an incident by the word of a person; undefined where there is none. One that is resolved stays as it is. If its
    * story goes on all the same, it opens again.
    * @param actor who said so
+   * @param comment kept with the action
    */
-  resolve(id: string, actor: string): Incident | undefined {
+  resolve(id: string, actor: string, comment?: string): Incident | undefined {
     const { store, clock } = this.#options;
     return this.#transaction((tally) => {
       const incident = store.incident(id);
       if (incident === undefined || incident.state === 'resolved') return incident;
       const nowMs = clock.now();
-      store.audit.add({ atMs: nowMs, actor, action: 'incident.resolve', subject: id, details: {} });
+      const details = comment === undefined ? {} : { comment };
+      store.audit.add({ atMs: nowMs, actor, action: 'incident.resolve', subject: id, details });
       return this.#lifecycle.resolve(incident, actor, nowMs, tally);
     });
   }

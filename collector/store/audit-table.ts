@@ -10,6 +10,7 @@ export const AUDIT_ACTIONS = [
   'silence.end',
   'agent.retire',
   'agent.enrol',
+  'agent.enrol-revoke',
 ] as const;
 export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 

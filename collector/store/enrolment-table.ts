@@ -42,6 +42,27 @@ export class EnrolmentTable {
       .map((row) => ({ agent: row.agent, expiresMs: row.expires_ms, exchangedFor: row.exchanged_for }))[0];
   }
 
+  /** One-time tokens that hold and that no agent has exchanged, by name. */
+  pending(nowMs: number, limit: number): { readonly agent: string; readonly expiresMs: number }[] {
+    return this.#queries
+      .all<{ agent: string; expires_ms: number }>(
+        `SELECT agent, expires_ms FROM enrolments
+         WHERE token_digest IS NOT NULL AND exchanged_for IS NULL AND expires_ms > ? ORDER BY agent LIMIT ?`,
+        [nowMs, limit],
+      )
+      .map((row) => ({ agent: row.agent, expiresMs: row.expires_ms }));
+  }
+
+  /** Takes a one-time token back, and leaves the key that the name has. Whether there was one that held. */
+  revokeToken(agent: string, nowMs: number): boolean {
+    const changed = this.#queries.run(
+      `UPDATE enrolments SET token_digest = NULL, expires_ms = NULL, changed_ms = ?
+       WHERE agent = ? AND token_digest IS NOT NULL AND exchanged_for IS NULL AND expires_ms > ?`,
+      [nowMs, agent, nowMs],
+    );
+    return changed > 0;
+  }
+
   /** The name to which a key is bound. */
   agentOfKey(digest: string): string | undefined {
     return this.#queries.all<{ agent: string }>('SELECT agent FROM enrolments WHERE key_digest = ?', [

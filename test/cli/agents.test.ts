@@ -21,7 +21,7 @@ const run = (words: string, token = 'token-of-the-admin') =>
 
 describe('plasmawatch agents', () => {
   it('lists nobody where nobody was heard, and answers with 0', async () => {
-    expect(await run('')).toEqual({ status: 0, stdout: 'no agent has been heard\n', stderr: '' });
+    expect(await run('')).toEqual({ status: 0, stdout: 'No agents: none has connected yet.\n', stderr: '' });
     expect(await run('--json')).toEqual({ status: 0, stdout: '', stderr: '' });
   });
 

@@ -17,7 +17,7 @@ const run = (words: string, role = 'admin') =>
 
 describe('plasmawatch audit', () => {
   it('lists who did what to what, newest first', async () => {
-    expect((await run('audit')).stdout).toBe('no such entries\n');
+    expect((await run('audit')).stdout).toBe('No such entries.\n');
     await collector.report(sampleAnomaly(1));
     await run('incidents ack INC-1', 'responder');
     await run('silence add --kind scan --reason drill --for 1h', 'responder');

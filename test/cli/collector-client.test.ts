@@ -51,8 +51,7 @@ describe('where the collector is', () => {
   ])('is not said by %s, which is not repeated', async (collector) => {
     await expect(createClient({ collector })).rejects.toMatchObject({
       code: 'PW_USAGE',
-      message:
-        'the URL of the collector (--collector or PLASMAWATCH_COLLECTOR) must look like https://collector.example.com:9440',
+      message: '--collector: expected the URL of the collector, such as https://collector.example.com:9440',
     });
   });
 
@@ -91,7 +90,8 @@ describe('the token', () => {
     await expect(createClient({ collector: 'http://collector.example.com:9440' }, env)).rejects.toMatchObject(
       {
         code: 'PW_USAGE',
-        message: 'the token would cross the network in clear to collector.example.com:9440: use https://',
+        message:
+          'the token of PLASMAWATCH_API_TOKEN would cross the network in clear to collector.example.com:9440 (--collector): use https://',
       },
     );
     await expect(createClient({ collector: 'http://[::1]:9440' }, env)).resolves.toBeDefined();
@@ -101,7 +101,9 @@ describe('the token', () => {
   it('that cannot be a header is refused without being shown', async () => {
     const env = { PLASMAWATCH_API_TOKEN: 'secret\r\nhost: evil' };
     const refusal = createClient({}, env).catch(String);
-    expect(await refusal).toContain('API token: expected printable ASCII without spaces');
+    expect(await refusal).toContain(
+      'API token: expected printable ASCII without spaces in PLASMAWATCH_API_TOKEN',
+    );
     expect(await refusal).not.toContain('secret');
   });
 });
@@ -118,7 +120,7 @@ describe('what goes wrong', () => {
       'did not answer as a collector of this version does: is it one? (--collector, plasmawatch --version)',
     ],
     [{ status: 200, body: '{"agents":{}}' }, 'did not answer as a collector of this version does'],
-    [{ status: 401 }, 'does not know the token of --token-file or PLASMAWATCH_API_TOKEN'],
+    [{ status: 401 }, 'does not know the token of PLASMAWATCH_API_TOKEN'],
     [
       { status: 403, body: '{"error":{"code":"role","message":"this needs\\u001b[2J the role admin"}}' },
       'the collector refuses that: this needs [2J the role admin (HTTP 403)',
@@ -141,7 +143,7 @@ describe('what goes wrong', () => {
       createClient({ collector: receiver.url('') }).then((c) => c.get('/', anything)),
     ).rejects.toThrow('asks for a token: give --token-file or PLASMAWATCH_API_TOKEN');
     await expect(ask({ collector: `http://127.0.0.1:${await freePort()}` })).rejects.toThrow(
-      'connection refused; is it running, and is --collector right?',
+      'connection refused; is it running, and is the URL of --collector right?',
     );
     await expect(ask({ collector: receiver.url('').replace('http:', 'https:') })).rejects.toThrow(
       'it does not speak TLS; use http:// on loopback',

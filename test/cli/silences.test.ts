@@ -27,7 +27,7 @@ describe('plasmawatch silence', () => {
     );
     expect(added.status).toBe(0);
     expect((await run('incidents')).stdout).toContain('open (muted: silence SIL-1)');
-    expect((await run('incidents', 'show', 'INC-1')).stdout).toContain('is open (muted: silence SIL-1)\n');
+    expect((await run('incidents', 'show', 'INC-1')).stdout).toContain('open (muted: silence SIL-1)\n');
   });
 
   it('lists them, and ends one', async () => {
@@ -48,19 +48,19 @@ describe('plasmawatch silence', () => {
       'new disks',
     ]);
     expect((await run('silence', 'end', 'SIL-1')).stdout).toBe('SIL-1 has ended: node gpu-*\n');
-    expect((await run('silence', 'list')).stdout).toBe('no such silences\n');
+    expect((await run('silence', 'list')).stdout).toBe('No silences.\n');
     const ended = await run('silence', 'list', '--ended', '--json');
     expect(JSON.parse(ended.stdout)).toMatchObject({ id: 'SIL-1', state: 'ended', endedBy: 'on-call' });
   });
 
   it.each([
-    [['add', '--kind', 'scan', '--for', '1h'], 'Missing required argument: reason'],
-    [['add', '--reason', 'x', '--for', '1h'], 'expected one of `kind`, `severity`, `peer`'],
+    [['add', '--kind', 'scan', '--for', '1h'], '--reason is missing'],
+    [['add', '--reason', 'x', '--for', '1h'], 'expected one of --kind, --severity, --peer'],
     [['add', '--kind', 'scan', '--reason', 'x'], 'expected either --for 2h or --until'],
-    [['add', '--kind', 'scan', '--reason', 'x', '--for', '1y'], 'expected a duration such as'],
-    [['add', '--peer', '10.0.0.0/33', '--reason', 'x', '--for', '1h'], 'expected an address range'],
+    [['add', '--kind', 'scan', '--reason', 'x', '--for', '1y'], '--for: expected a duration such as'],
+    [['add', '--peer', '10.0.0.0/33', '--reason', 'x', '--for', '1h'], '--peer: expected an address range'],
     [['end', 'SIL-7'], 'there is no such silence (HTTP 404)'],
-    [[], 'which of: silence add, silence list, silence end?'],
+    [['add'], '--reason is missing'],
   ])('answers with 2 to %j', async (words, message) => {
     const { status, stdout, stderr } = await run('silence', ...words);
     expect([status, stdout]).toEqual([2, '']);

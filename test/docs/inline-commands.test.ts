@@ -6,7 +6,16 @@ import { docPages } from '../support/doc-commands.ts';
 import { runCli } from '../support/run-cli.ts';
 
 /** Commands with commands of their own; the word after another one is an argument. */
-const GROUPS = new Set(['agents', 'config', 'incidents', 'notify', 'rules', 'silence']);
+const GROUPS = new Set([
+  'agent',
+  'agents',
+  'config',
+  'enrolments',
+  'incidents',
+  'notify',
+  'rules',
+  'silences',
+]);
 
 /** The words of the command that a text begins with: `rules check` of `rules check FILE`. */
 function commandOf(text: string): string {

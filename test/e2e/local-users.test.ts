@@ -96,7 +96,7 @@ describe.skipIf(missing !== undefined)(`other users of the machine (needs root o
     expect(stranger.stderr.join()).toContain('run this as the user who started it, or with sudo');
     const owner = new Program(words, { env: env() });
     expect(await owner.ended()).toBe(command === 'up' ? 1 : 0);
-    expect(owner.stdout.join()).toContain(command === 'up' ? 'INC-1' : 'no such incidents');
+    expect(owner.stdout.join()).toContain(command === 'up' ? 'INC-1' : 'No unresolved incidents.');
     // The arguments of a process are there for all to read.
     const token = await readFile(
       join(folder, 'plasmawatch', (await tokenFiles()).find((name) => name.startsWith('api-')) ?? ''),

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Anomaly } from '../../common/event.ts';
-import { runCli } from '../support/run-cli.ts';
-import { startCollector, type RunningCollector } from '../support/running-collector.ts';
-import { sampleAnomaly } from '../support/sample-report.ts';
-import { addresses, contactOf } from '../support/unknown-peer.ts';
+import type { Anomaly } from '../../../common/event.ts';
+import { runCli } from '../../support/run-cli.ts';
+import { startCollector, type RunningCollector } from '../../support/running-collector.ts';
+import { sampleAnomaly } from '../../support/sample-report.ts';
+import { addresses, contactOf } from '../../support/unknown-peer.ts';
 
 let collector: RunningCollector;
 
@@ -27,7 +27,7 @@ function anomalyOf(number: number, changes: Partial<Anomaly> = {}): Anomaly {
 
 describe('plasmawatch incidents', () => {
   it('finds nothing where nothing is unresolved, and answers with 0', async () => {
-    expect(await run('')).toEqual({ status: 0, stdout: 'no such incidents\n', stderr: '' });
+    expect(await run('')).toEqual({ status: 0, stdout: 'No unresolved incidents.\n', stderr: '' });
     expect(await run('--json')).toEqual({ status: 0, stdout: '', stderr: '' });
   });
 
@@ -64,7 +64,7 @@ INC-1     critical  open   2026-11-23T09:42:12Z  Unexpected peer 10.9.0.1 talks 
     expect(stderr).toBe('there are more than these 1: see --limit\n');
     expect(await run('--limit 501')).toMatchObject({
       status: 2,
-      stderr: expect.stringContaining('query parameter limit') as string,
+      stderr: expect.stringContaining('--limit: expected a whole number from 1 to 500') as string,
     });
   });
 
@@ -73,10 +73,10 @@ INC-1     critical  open   2026-11-23T09:42:12Z  Unexpected peer 10.9.0.1 talks 
     const { status, stdout } = await run('show INC-1');
     expect(status).toBe(1);
     expect(stdout).toMatch(
-      /^INC-1 \(unexpected-peer, critical\) is open\nUnexpected peer 10\.9\.0\.1 talks .*\nw1 reports: "a {2}\[2Jstranger"\nseen by w1\n1 connection, 4\.1 KiB\n\n/,
+      /^INC-1 {2}critical {2}open\nUnexpected peer 10\.9\.0\.1 talks .*\n\nwho +10\.9\.0\.1:40112\nwhat +unexpected-peer\nto whom +10\.77\.0\.11:43800, object-manager\nconnection +closed\nprocess +not known.*\nrule +none allows it \(no-rule\)\ntraffic +1 connection, 4\.1 KiB\nseen +\S+ to \S+\nseen by +w1\nmessage +w1 reports: "a {2}\[2Jstranger"\nevidence +none\n\n/,
     );
     expect(stdout).toContain('2026-11-23T09:42:10Z  first seen\n2026-11-23T09:42:12Z  last seen\n');
-    expect(stdout).toMatch(/Z {2}opened\n$/);
+    expect(stdout).toMatch(/Z {2}opened\n\nNext: plasmawatch incidents ack INC-1 --comment 'on it'\n$/);
     const json = JSON.parse((await run('show INC-1 --json')).stdout) as unknown;
     expect(json).toMatchObject({ id: 'INC-1', anomalies: [{ agent: 'w1' }], notifications: [] });
   });
@@ -112,7 +112,9 @@ INC-1     critical  open   2026-11-23T09:42:12Z  Unexpected peer 10.9.0.1 talks 
       stdout: 'INC-1 is acknowledged: Unexpected peer 10.9.0.1 talks to the object manager on w1\n',
     });
     expect((await run('--state acknowledged')).stdout).toContain('INC-1');
-    expect((await run('show INC-1')).stdout).toMatch(/Z {2}acknowledged by on-call\n$/);
+    expect((await run('show INC-1')).stdout).toMatch(
+      /Z {2}acknowledged by on-call\n\nNext: plasmawatch incidents resolve INC-1\n$/,
+    );
   });
 
   it.each(['show', 'ack'])('%s says that there is no such incident', async (command) => {
@@ -125,4 +127,34 @@ INC-1     critical  open   2026-11-23T09:42:12Z  Unexpected peer 10.9.0.1 talks 
     expect(await run('close INC-1')).toMatchObject({ status: 2 });
     expect(await run('--severity high')).toMatchObject({ status: 2 });
   });
+});
+
+describe('what people say with an action', () => {
+  it('is kept with it and shown, also when it is acknowledged already', async () => {
+    await collector.report(anomalyOf(1));
+    const say = (verb: string, comment: string) =>
+      runCli(['incidents', verb, 'INC-1', '--comment', comment], {
+        env: { PLASMAWATCH_URL: collector.url, PLASMAWATCH_API_TOKEN: 'token-of-the-responder' },
+      });
+    expect((await say('ack', 'on it')).status).toBe(0);
+    expect((await say('ack', 'asked the owner')).status).toBe(0);
+    expect((await say('resolve', 'a backup job')).status).toBe(0);
+    const { stdout } = await run('show INC-1');
+    expect(stdout).toMatch(
+      /acknowledged by on-call: "on it"\n\S+ +acknowledged by on-call: "asked the owner"\n\S+ +resolved by on-call: "a backup job"\n$/,
+    );
+  });
+
+  it.each(['', ' ', 'x'.repeat(257), 'two\nlines'])(
+    'is one line of at most 256 characters, not %j',
+    async (text) => {
+      await collector.report(anomalyOf(1));
+      const { status, stderr } = await runCli(['incidents', 'ack', 'INC-1', '--comment', text], {
+        env: { PLASMAWATCH_URL: collector.url, PLASMAWATCH_API_TOKEN: 'token-of-the-responder' },
+      });
+      expect(status).toBe(2);
+      expect(stderr).toContain('--comment: expected one line of 1 to 256 characters');
+      expect((await run('--state acknowledged')).stdout).toBe('No acknowledged incidents.\n');
+    },
+  );
 });
