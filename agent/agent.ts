@@ -118,6 +118,8 @@ export class Agent {
   readonly #clockCounts = { steps: 0, pauses: 0 };
   #membership: Membership;
   #ruleset: Ruleset;
+  /** As the log said it last. */
+  #isMembershipUnknown = false;
   #uplink: Uplink | undefined;
   /** Whether the last look at the raylets still runs: however long it takes, there is one at a time. */
   #isLookingAtRaylets = false;
@@ -323,6 +325,7 @@ export class Agent {
         // What is guessed must not look like what is known.
         ...(ownPort === undefined || isConfirmed(ownPort) ? [] : [portInWords(ownPort)]),
         counted(members, 'member'),
+        ...(this.#membership.awaitedSinceMs === undefined ? [] : ['membership not known yet']),
         isConnected ? 'collector connected' : 'no connection to the collector',
         ...(pending === 0 ? [] : [`${counted(pending, 'report')} pending`]),
       ].join(', '),
@@ -416,7 +419,9 @@ export class Agent {
     this.#membership.expire(nowMs);
     const { hasList } = this.#membership;
     this.#stale.observe(hasList ? this.#membership.ageMs(nowMs) : 0, nowMs);
-    this.#unknown.observe(this.#membershipState(nowMs), nowMs);
+    const membershipState = this.#membershipState(nowMs);
+    this.#logMembership(membershipState);
+    this.#unknown.observe(membershipState, nowMs);
     void this.#ownPort.refresh();
     this.#dependencies.sharedMembers?.offerOwn(this.#membership.ownAddresses());
     this.#pipeline.refreshTunnels();
@@ -436,6 +441,18 @@ export class Agent {
       peers: this.#pipeline.peersAwaitingList(),
       isOverdue: this.#firstList.isOverdue(nowMs),
     };
+  }
+
+  /** Says when no source has listed the members yet, and when that is over. */
+  #logMembership({ awaitedSinceMs, peers }: MembershipState): void {
+    const isUnknown = awaitedSinceMs !== undefined;
+    if (isUnknown === this.#isMembershipUnknown) return;
+    this.#isMembershipUnknown = isUnknown;
+    const { logger } = this.#dependencies;
+    if (isUnknown)
+      logger.warn({ peers: peers.length }, 'cluster membership not known yet: unknown peers are pending');
+    else
+      logger.info({ members: this.#membership.nodeCount() }, 'cluster membership known, or no longer needed');
   }
 
   /** What found no room in a table, the queue or the spool. */

@@ -162,6 +162,19 @@ describe('an agent that has never seen a list of the members', () => {
     expect(worker.told).toEqual(['unknown-membership warning']);
   }, 60_000);
 
+  it('says so in its log, once, and in its status until the list is there', async () => {
+    const warning = 'cluster membership not known yet: unknown peers are pending';
+    const said = () => worker.warnings.filter((text) => text === warning).length;
+    worker = await WorkerAgent.start();
+    await worker.pass(MINUTE_S, work);
+    expect(said()).toBe(1);
+    expect(worker.agent.state().status).toContain(', membership not known yet, ');
+    worker.isDashboardThere = true;
+    await worker.pass(20, work);
+    expect(worker.agent.state().status).not.toContain('not known');
+    expect(said()).toBe(1);
+  });
+
   it('says it though no peer comes, after the time in which a source grows stale', async () => {
     worker = await WorkerAgent.start();
     await worker.pass(15 * MINUTE_S);

@@ -4,7 +4,7 @@ import { openSpool, type Spool } from '../../agent/uplink/spool.ts';
 import { parseAddress } from '../../common/address.ts';
 import { PlasmawatchError } from '../../common/errors.ts';
 import type { Anomaly, EvidenceReport, Report } from '../../common/event.ts';
-import { silentLogger } from '../../common/log.ts';
+import { createWarningLogger } from '../../common/log.ts';
 import type { Raylet } from '../../agent/ray/raylet.ts';
 import { Ruleset } from '../../rules/match.ts';
 import { DEFAULT_TIMES } from '../../rules/membership.ts';
@@ -43,6 +43,8 @@ export class WorkerAgent {
   readonly source = new FakeSource();
   /** What reached the disk. */
   readonly reports: (Anomaly & { readonly atMs: number })[] = [];
+  /** Of the log. */
+  readonly warnings: string[] = [];
   nodes = [HEAD, WORKER, OTHER_WORKER];
   isDashboardThere: boolean;
   raylets: readonly Raylet[];
@@ -169,7 +171,7 @@ export class WorkerAgent {
         clock,
         spool: this.#spool,
         times: times ?? DEFAULT_TIMES,
-        logger: silentLogger,
+        logger: createWarningLogger(({ msg }) => this.warnings.push(msg)),
         fetch: () =>
           this.isDashboardThere
             ? Promise.resolve(new Response(this.#summary()))
