@@ -9,6 +9,8 @@ import type { Logger } from './log.ts';
 const COMPARE_INTERVAL_MS = 1000;
 /** What the clocks may come apart by without being disturbed: readings are not of the same moment, and NTP slews. */
 const TOLERANCE_MS = 2000;
+/** Steps are logged this often at most: two time services that fight over a clock set it every second. */
+const LOG_INTERVAL_MS = 60_000;
 
 export interface ClockWatchOptions {
   readonly clock: Clock;
@@ -29,6 +31,9 @@ export class ClockWatch {
   /** The wall clock minus the monotonic one, as far as it has been told. */
   #aheadMs: number;
   #pausedMs: number;
+  #loggedMs = -Infinity;
+  /** Steps that were not logged since. */
+  #unloggedSteps = 0;
   #timer: Timer | undefined;
 
   constructor(options: ClockWatchOptions) {
@@ -71,7 +76,22 @@ export class ClockWatch {
       this.#aheadMs -= stepMs;
       return;
     }
-    logger.warn({ seconds: inSeconds(stepMs) }, 'the wall clock was set: waits and ages are not affected');
+    this.#logStep(stepMs);
+  }
+
+  #logStep(stepMs: number): void {
+    const { clock, logger } = this.#options;
+    if (clock.monotonic() - this.#loggedMs < LOG_INTERVAL_MS) {
+      this.#unloggedSteps++;
+      return;
+    }
+    const earlier = this.#unloggedSteps === 0 ? {} : { earlierSteps: this.#unloggedSteps };
+    this.#loggedMs = clock.monotonic();
+    this.#unloggedSteps = 0;
+    logger.warn(
+      { seconds: inSeconds(stepMs), ...earlier },
+      'the wall clock was set: waits and ages are not affected',
+    );
   }
 }
 

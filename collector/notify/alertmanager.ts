@@ -54,7 +54,8 @@ export function createAlertmanagerNotifier(options: AlertmanagerOptions): Notifi
   const deliver = async (toAlerts: ToAlerts, signal: AbortSignal): Promise<Delivery> => {
     for (;;) {
       const nowMs = itsTimeMs();
-      const body = JSON.stringify(toAlerts({ nowMs, write, externalUrl }));
+      const latestEndMs = aheadMs === undefined ? nowMs : Math.min(nowMs, steadyMs() + aheadMs);
+      const body = JSON.stringify(toAlerts({ nowMs, latestEndMs, write, externalUrl }));
       const result = await post({ fetch, url, headers, body, signal, nowMs: clock.now() });
       if (!('text' in result)) return result;
       if (isPage(result.text)) {
@@ -91,15 +92,18 @@ type ToAlerts = (context: AlertContext) => readonly object[];
 interface AlertContext {
   /** By the clock of Alertmanager, as far as it is known. */
   readonly nowMs: number;
+  /** What ends no later is over by its clock. */
+  readonly latestEndMs: number;
   readonly write: Writer;
   readonly externalUrl: string | undefined;
 }
 
 /** The labels are the alert's identity. They never change in an incident's life, but for the severity, by which people route. */
-function toAlert(incident: Incident, { nowMs, write, externalUrl }: AlertContext): object {
+function toAlert(incident: Incident, context: AlertContext): object {
+  const { nowMs, latestEndMs, write, externalUrl } = context;
   const { id, kind, severity, peer, service, openedMs, resolvedMs, fingerprint } = incident;
   const type = resolvedMs === null ? 'opened' : 'resolved';
-  const endsMs = resolvedMs === null ? nowMs + FIRING_MS : Math.min(resolvedMs, nowMs);
+  const endsMs = resolvedMs === null ? nowMs + FIRING_MS : Math.min(resolvedMs, latestEndMs);
   const words = write({ id: '', receiver: '', type, incident, heldBack: 0, createdMs: nowMs });
   return {
     labels: {

@@ -55,6 +55,16 @@ describe('a wall clock that is watched', () => {
     expect(before).toEqual([startMs + 1000]);
   });
 
+  it('and is set every second is logged once a minute, with every step taken into account', () => {
+    const { clock, lines, steps } = openWatch();
+    for (let second = 0; second < 150; second++) {
+      clock.step(second % 2 === 0 ? HOUR_MS : -HOUR_MS);
+      clock.advance(1000);
+    }
+    expect(steps).toHaveLength(150);
+    expect(lines).toHaveLength(3);
+  });
+
   it('may differ by a second', () => {
     const { clock, lines } = openWatch();
     clock.step(1000);

@@ -1,4 +1,4 @@
-/** What may happen to a clock: somebody sets it, by an hour, six or a day, or the process does not run for an hour. */
+/** What may happen to a clock: somebody sets it, by an hour up to ten years, or the process does not run for an hour. */
 import type { FakeClock } from './fake-clock.ts';
 
 const HOUR_MS = 3_600_000;
@@ -19,6 +19,9 @@ const STEPS: readonly (readonly [name: string, byMs: number])[] = [
   ['put forward by 1 h', HOUR_MS],
   ['put forward by 6 h', 6 * HOUR_MS],
   ['put forward by a day', 24 * HOUR_MS],
+  ['put forward by ten years', 87_600 * HOUR_MS],
+  // All tests begin at the time of a FakeClock.
+  ['put back to 1970', HOUR_MS - Date.UTC(2026, 10, 23, 9)],
 ];
 
 export const CLOCK_STEPS: readonly Disturbance[] = STEPS.map(([name, byMs]) => ({

@@ -192,3 +192,29 @@ receivers:
     expect(parts.clock.pending).toBe(0);
   });
 });
+
+describe('Alertmanager, whose clock is a little behind ours,', () => {
+  it.each([10_000, 61_000, 300_000])('by %i ms, takes what is resolved for over', async (byMs) => {
+    const clock = new FakeClock();
+    let ends = '';
+    const notifier = createAlertmanagerNotifier({
+      url: 'http://alerts.example',
+      clock,
+      fetch: (_url, request) => {
+        const [alert] = JSON.parse(typeof request?.body === 'string' ? request.body : '[]') as {
+          endsAt: string;
+        }[];
+        ends = alert?.endsAt ?? '';
+        const date = new Date(clock.now() - byMs).toUTCString();
+        return Promise.resolve(new Response('', { headers: { date } }));
+      },
+    });
+    const signal = AbortSignal.timeout(10_000);
+    const incident = sampleIncident({ openedMs: clock.now() });
+    await notifier.send(sampleNotification({ incident }), signal);
+    clock.advance(1000);
+    const resolved = { ...incident, state: 'resolved' as const, resolvedMs: clock.now() };
+    await notifier.send(sampleNotification({ type: 'resolved', incident: resolved }), signal);
+    expect(Date.parse(ends)).toBeLessThanOrEqual(clock.now() - byMs);
+  });
+});
