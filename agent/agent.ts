@@ -61,6 +61,8 @@ export interface AgentOptions {
 }
 
 export interface AgentDependencies extends MembershipDependencies {
+  /** Every address of this machine. */
+  readonly localAddresses: () => readonly string[];
   /** Opens a packet source for these ports; a source that tells tunnels apart by itself uses the seed. */
   readonly openSource: (ports: PortSet, tunnelSeed: number) => Promise<PacketSource>;
   /** Stays the caller's: to be closed after `stop`. */

@@ -544,14 +544,14 @@ export class Pipeline implements FrameSink {
   #verdictOn({ initiator, responder }: Pick<Ends, 'initiator' | 'responder'>, timeMs: number): Verdict {
     const { ruleset, membership } = this.#policy;
     const services = this.#services.servicesOfMember(responder, responder.port, timeMs);
-    const connection = { source: initiator, destination: responder, services };
-    const aheadMs = this.#wallAheadMs();
-    const verdict = ruleset.judge({ ...connection, timeMs, wallMs: timeMs + aheadMs }, membership);
+    const wallMs = timeMs + this.#wallAheadMs();
+    const connection = { source: initiator, destination: responder, services, timeMs, wallMs };
+    const verdict = ruleset.judge(connection, membership);
     if (verdict.reason !== 'former-member' || services.some((service) => service !== DASHBOARD))
       return verdict;
     // The agent of a node that has left notices it a moment later, and has asked the dashboard meanwhile.
     const beforeMs = timeMs - DASHBOARD_GRACE_MS;
-    const before = ruleset.judge({ ...connection, timeMs: beforeMs, wallMs: timeMs + aheadMs }, membership);
+    const before = ruleset.judge({ ...connection, timeMs: beforeMs }, membership);
     return services.length > 0 && before.allowed ? before : verdict;
   }
 

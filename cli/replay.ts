@@ -68,7 +68,6 @@ async function runReplay(options: ReplayCommandOptions, terminal: Terminal): Pro
     resolve: resolveHost,
     lookUpRecords: dnsClient(),
     findRaylets: () => Promise.resolve([]),
-    localAddresses: () => [],
     random: Math.random,
   });
   await membership.start();

@@ -27,6 +27,8 @@ export interface Interval {
   readonly untilMs: number;
 }
 
+const NONE: readonly Interval[] = [];
+
 export class AddressHistory {
   /** By address: the intervals that last, by the member's id. */
   #current = new Map<string, ReadonlyMap<string, Interval>>();
@@ -65,15 +67,16 @@ export class AddressHistory {
 
   /** The intervals of an address that have ended. */
   endedOf(address: Address): readonly Interval[] {
-    return this.#ended.size === 0 ? [] : (this.#ended.get(addressKey(address)) ?? []);
+    return this.#ended.size === 0 ? NONE : (this.#ended.get(addressKey(address)) ?? NONE);
   }
 
   /** The intervals of an address, those that have ended first. */
   of(address: Address): readonly Interval[] {
+    if (this.#lasting.size + this.#ended.size === 0) return NONE;
     const key = addressKey(address);
     const ended = this.#ended.get(key);
     const current = this.#lasting.get(key);
-    if (ended === undefined) return current ?? [];
+    if (ended === undefined) return current ?? NONE;
     return current === undefined ? ended : [...ended, ...current];
   }
 

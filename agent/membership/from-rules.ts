@@ -32,8 +32,8 @@ export interface MembershipDependencies {
   readonly lookUpRecords: LookUpRecords;
   /** The raylets of this network namespace; none in a replay. Rejects while they cannot be looked for. */
   readonly findRaylets: () => Promise<readonly Raylet[]>;
-  /** Every address of this machine; none in a replay, where the machine is not the one that was recorded. */
-  readonly localAddresses: () => readonly string[];
+  /** Every address of this machine; left out in a replay, where the machine is not the one that was recorded. */
+  readonly localAddresses?: (() => readonly string[]) | undefined;
   /** The users whose sockets listen at a port of this machine; left out in a replay. */
   readonly listeningUsers?: ((address: Address, port: number) => Promise<ReadonlySet<number>>) | undefined;
   /** What other agents have read of the cluster; undefined where there is no collector. */
@@ -74,8 +74,9 @@ export function createMembership(
 }
 
 function createProviders(sources: GroupSources, dependencies: MembershipDependencies): Provider[] {
+  const { localAddresses = () => [] } = dependencies;
   const providers: Provider[] = [];
-  if (sources.ray !== undefined) providers.push(createRayProvider(dependencies));
+  if (sources.ray !== undefined) providers.push(createRayProvider({ ...dependencies, localAddresses }));
   if (sources.cidr !== undefined) providers.push(createCidrProvider(sources.cidr));
   if (sources.hosts !== undefined) providers.push(createHostsProvider(sources.hosts, dependencies));
   if (sources.dns !== undefined) providers.push(createDnsProvider(sources.dns, dependencies));

@@ -64,7 +64,7 @@ interface MembershipOptions {
   readonly times?: MembershipTimes | undefined;
   readonly clock: Clock;
   /** Every address of this machine; none in a replay, or when left out. */
-  readonly localAddresses?: () => readonly string[];
+  readonly localAddresses?: (() => readonly string[]) | undefined;
   /** Further addresses of other nodes; none when left out. */
   readonly nodeAddresses?: NodeAddresses | undefined;
 }
@@ -102,7 +102,7 @@ export class Membership implements MembershipView {
     approved,
     clock,
     times = DEFAULT_TIMES,
-    localAddresses = () => [],
+    localAddresses,
     nodeAddresses,
   }: MembershipOptions) {
     this.#clock = clock;
@@ -249,9 +249,10 @@ export class Membership implements MembershipView {
     if (this.#own.areKnown) return this.#own.has(a) && this.#own.has(b);
     // Nobody elsewhere gets an answer at a loopback address; to one, packets come from elsewhere where `route_localnet` is set.
     if (isLoopback(a)) return this.inGroup(CLUSTER_GROUP, b, timeMs);
-    return this.membersAt(a, timeMs).some(({ addresses }) =>
-      addresses.some((address) => sameAddress(address, b)),
-    );
+    for (const view of this.#viewsOf(CLUSTER_GROUP))
+      for (const interval of view.intervalsOf(a))
+        if (this.#holds(interval, timeMs) && hasAddress(interval.member, b)) return true;
+    return false;
   }
 
   /**
@@ -285,17 +286,15 @@ export class Membership implements MembershipView {
   }
 
   #isListed(group: string, address: Address, timeMs: number): boolean {
-    return this.#viewsOf(group).some(
-      (view) =>
-        view.covers(address) ||
-        view
-          .intervalsOf(address)
-          .some(
-            (interval) =>
-              this.#holds(interval, timeMs) &&
-              (group !== CLUSTER_GROUP || this.#admits(view, interval.member, address, timeMs)),
-          ),
-    );
+    // Asked several times of each connection: nothing is made for it.
+    for (const view of this.#viewsOf(group)) {
+      if (view.covers(address)) return true;
+      for (const interval of view.intervalsOf(address)) {
+        if (!this.#holds(interval, timeMs)) continue;
+        if (group !== CLUSTER_GROUP || this.#admits(view, interval.member, address, timeMs)) return true;
+      }
+    }
+    return false;
   }
 
   /** Whether the address is in the cluster at the moment. */
@@ -346,9 +345,9 @@ export class Membership implements MembershipView {
 
   /** Whether the address is still in a group at that time, though its time there has ended: a verdict may not last. */
   isLeaving(address: Address, timeMs: number): boolean {
-    return this.#standing.some((view) =>
-      view.endedIntervalsOf(address).some((interval) => this.#holds(interval, timeMs)),
-    );
+    for (const view of this.#standing)
+      for (const interval of view.endedIntervalsOf(address)) if (this.#holds(interval, timeMs)) return true;
+    return false;
   }
 
   /** Begins with what another membership knows, source by source; to be called before `start`. */
@@ -417,6 +416,12 @@ export class Membership implements MembershipView {
   }
 
   #viewsOf(group: string): readonly StandingView[] {
-    return this.#views.get(group) ?? [];
+    return this.#views.get(group) ?? NO_VIEWS;
   }
+}
+
+const NO_VIEWS: readonly StandingView[] = [];
+
+function hasAddress({ addresses }: Member, address: Address): boolean {
+  return addresses.some((each) => sameAddress(each, address));
 }

@@ -13,13 +13,13 @@ const MAX_ADDRESSES = 1024;
 
 export class OwnAddresses {
   readonly #clock: Pick<Clock, 'monotonic'>;
-  readonly #read: () => readonly string[];
+  readonly #read: (() => readonly string[]) | undefined;
   #addresses: readonly Address[] = [];
   #keys: ReadonlySet<string> = new Set();
   #readAtMs: number | undefined;
 
-  /** @param read every address of this machine, as text */
-  constructor(clock: Pick<Clock, 'monotonic'>, read: () => readonly string[]) {
+  /** @param read every address of this machine, as text; undefined where they are never known */
+  constructor(clock: Pick<Clock, 'monotonic'>, read: (() => readonly string[]) | undefined) {
     this.#clock = clock;
     this.#read = read;
   }
@@ -43,6 +43,7 @@ export class OwnAddresses {
   }
 
   #refresh(): void {
+    if (this.#read === undefined) return;
     const nowMs = this.#clock.monotonic();
     if (this.#readAtMs !== undefined && Math.abs(nowMs - this.#readAtMs) < MAX_AGE_MS) return;
     this.#readAtMs = nowMs;

@@ -72,6 +72,8 @@ export class ServiceLocator {
   /** Ports of such endpoints for which there was no room. */
   readonly #observedPorts = new PortSet();
   #places: ReadonlyMap<string, Place> = new Map();
+  /** Whether any of them knows ports of single addresses. */
+  #isByAddress = false;
   /** The nodes that sources list, by address. */
   #listed: ReadonlyMap<string, readonly Member[]> = new Map();
   /** Ports of which each worker and driver has one: of this node's raylet, and Ray's default for others. */
@@ -90,6 +92,7 @@ export class ServiceLocator {
     this.#listed = byAddress(members);
     this.#workerRanges = [...members.flatMap(rangesOfLocalWorkers), ...(KNOWN_SERVICES.get(WORKER) ?? [])];
     this.#places = new Map([...this.#services].map(([name, ports]) => [name, locate(name, ports, members)]));
+    this.#isByAddress = [...this.#places.values()].some(({ own, claimed }) => own.size + claimed.size > 0);
     // Raylets connect to workers of each other, and to those of a node that joins before anybody lists it.
     for (const [key, { address }] of this.#observed) {
       if (this.#membership.isMemberNow(address)) this.#observed.delete(key);
@@ -100,10 +103,13 @@ export class ServiceLocator {
 
   /** The service under which a connection to this endpoint is judged, or undefined where none is watched there. */
   serviceAt(address: Address, port: number): string | undefined {
-    const key = addressKey(address);
+    // Of most connections of a node the port says that nobody watches them.
+    if (!this.#ports.has(port)) return undefined;
+    const key = this.#keyOf(address);
     for (const [service, place] of this.#places) if (isAt(place, key, port)) return service;
     for (const [service, place] of this.#places) if (isClaimedAt(place, key, port)) return service;
-    const observed = this.#observed.get(endpointKey(key, port));
+    if (this.#observed.size === 0 && !this.#observedPorts.has(port)) return undefined;
+    const observed = this.#observed.get(endpointKey(addressKey(address), port));
     const isObserved = observed !== undefined || this.#observedPorts.has(port);
     if (!isObserved || this.#membership.isMemberNow(address)) return undefined;
     return observed?.service ?? this.#nameObserved({ address, port });
@@ -124,18 +130,28 @@ export class ServiceLocator {
   /** The services that a member of the cluster offers at this endpoint; empty for everybody else. */
   servicesOfMember(address: Address, port: number, timeMs: number): string[] {
     if (!this.#membership.inGroup(CLUSTER_GROUP, address, timeMs)) return [];
-    const key = addressKey(address);
-    // A node that has just left is still one for a while, and had its own ports.
-    const isOfMember = (service: string): boolean =>
-      this.#membership.membersAt(address, timeMs).some((member) => isIn(rangesOf(member, service), port));
+    const key = this.#keyOf(address);
     const services: string[] = [];
     for (const [service, place] of this.#places) {
-      if (isAt(place, key, port) || (place.isAuto && isOfMember(service))) services.push(service);
+      // A node that has just left is still one for a while, and had its own ports.
+      if (isAt(place, key, port) || (place.isAuto && this.#isOfMember(service, address, port, timeMs)))
+        services.push(service);
     }
     // A claim makes nothing of what is known to be another service.
     if (services.length > 0) return services;
     for (const [service, place] of this.#places) if (isClaimedAt(place, key, port)) services.push(service);
     return services;
+  }
+
+  #isOfMember(service: string, address: Address, port: number, timeMs: number): boolean {
+    return this.#membership
+      .membersAt(address, timeMs)
+      .some((member) => isIn(rangesOf(member, service), port));
+  }
+
+  /** What places have addresses by; of no use where none has any. */
+  #keyOf(address: Address): string {
+    return this.#isByAddress ? addressKey(address) : '';
   }
 
   /**

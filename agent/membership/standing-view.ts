@@ -127,7 +127,8 @@ export class StandingView {
 
   /** Whether the address lies in one of the ranges. */
   covers({ w0, w1, w2, w3 }: Address): boolean {
-    return this.#prefixes.some((prefix) => prefixContains(prefix, w0, w1, w2, w3));
+    for (const prefix of this.#prefixes) if (prefixContains(prefix, w0, w1, w2, w3)) return true;
+    return false;
   }
 
   /**

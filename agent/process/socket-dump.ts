@@ -26,11 +26,25 @@ import {
   SOCK_RAW,
 } from '../capture/linux/constants.ts';
 import { loadLibc, type Libc } from '../capture/linux/libc.ts';
-import type { ListedSockets } from './socket-list.ts';
+import type { ListedSockets, SocketScope } from './socket-list.ts';
 import { SOCKET_STATES, type SocketState, type TableEntry } from './socket-table.ts';
 
 const DEVICE = 'sock_diag';
 const REQUEST_BYTES = NLMSGHDR.size + INET_DIAG_REQ_V2.size;
+/** INET_DIAG_REQ_BYTECODE of linux/inet_diag.h: a program of which the kernel asks what belongs on the list. */
+const BYTECODE = 1;
+/**
+ * "The remote address is not in 127.0.0.0/8", as linux/inet_diag.h has it: a condition with its address, which goes on to the jump
+ * behind it where it holds, and to the end where not; and the jump, which leads past the end: such a socket is left out.
+ */
+const CONDITION_BYTES = 16;
+const JUMP_BYTES = 4;
+const BC_JUMP = 1;
+const BC_REMOTE = 8;
+const ATTRIBUTE_HEADER_BYTES = 4;
+const FILTER_BYTES = ATTRIBUTE_HEADER_BYTES + CONDITION_BYTES + JUMP_BYTES;
+const LOOPBACK = { firstByte: 127, prefixLength: 8 };
+const ANY_PORT = -1;
 /** The kernel fills at most so much at a time (net/netlink/af_netlink.c). */
 const ANSWER_BYTES = 32_768;
 /** Answers between two pauses in which packets are handled: some 2 ms. */
@@ -75,10 +89,11 @@ export class SocketDump {
 
   /**
    * The sockets with these inodes.
+   * @param scope `elsewhere` leaves out what is connected to 127.0.0.0/8, for which the kernel writes and we read nothing then
    * @throws PlasmawatchError PW_SYSTEM_CALL where the kernel does not answer
    */
-  list(inodes: ReadonlySet<number>): Promise<ListedSockets> {
-    const listed = this.#running.then(() => this.#list(inodes));
+  list(inodes: ReadonlySet<number>, scope: SocketScope = 'all'): Promise<ListedSockets> {
+    const listed = this.#running.then(() => this.#list(inodes, scope));
     this.#running = listed.catch(() => {});
     return listed;
   }
@@ -87,12 +102,12 @@ export class SocketDump {
     this.#libc.close(this.#fd);
   }
 
-  async #list(inodes: ReadonlySet<number>): Promise<ListedSockets> {
+  async #list(inodes: ReadonlySet<number>, scope: SocketScope): Promise<ListedSockets> {
     const entries: TableEntry[] = [];
     this.#passed = 0;
     let answers = 0;
     for (const family of [AF_INET, AF_INET6]) {
-      this.#libc.send(this.#fd, request(++this.#sequence, family), DEVICE);
+      this.#libc.send(this.#fd, request(++this.#sequence, family, scope), DEVICE);
       // The kernel has an answer ready before `send` and before each `receive` returns.
       while (!this.#readAnswer(inodes, entries)) {
         answers++;
@@ -129,10 +144,12 @@ export class SocketDump {
   }
 }
 
-function request(sequence: number, family: number): Uint8Array {
-  const bytes = new Uint8Array(REQUEST_BYTES);
+function request(sequence: number, family: number, scope: SocketScope): Uint8Array {
+  const length = REQUEST_BYTES + (scope === 'all' ? 0 : FILTER_BYTES);
+  const bytes = new Uint8Array(length);
   const view = new DataView(bytes.buffer);
-  view.setUint32(NLMSGHDR.length, REQUEST_BYTES, HOST_IS_LITTLE_ENDIAN);
+  if (scope !== 'all') writeFilter(new DataView(bytes.buffer, REQUEST_BYTES));
+  view.setUint32(NLMSGHDR.length, length, HOST_IS_LITTLE_ENDIAN);
   view.setUint16(NLMSGHDR.type, SOCK_DIAG_BY_FAMILY, HOST_IS_LITTLE_ENDIAN);
   view.setUint16(NLMSGHDR.flags, NLM_F_REQUEST | NLM_F_DUMP, HOST_IS_LITTLE_ENDIAN);
   view.setUint32(NLMSGHDR.sequence, sequence, HOST_IS_LITTLE_ENDIAN);
@@ -141,6 +158,28 @@ function request(sequence: number, family: number): Uint8Array {
   view.setUint8(body + INET_DIAG_REQ_V2.protocol, IPPROTO_TCP);
   view.setUint32(body + INET_DIAG_REQ_V2.states, STATES_WITH_PROCESS, HOST_IS_LITTLE_ENDIAN);
   return bytes;
+}
+
+/** An attribute of netlink with the program. An IPv4 condition holds for mapped addresses of IPv6 sockets as well. */
+function writeFilter(view: DataView): void {
+  const condition = ATTRIBUTE_HEADER_BYTES;
+  const jump = condition + CONDITION_BYTES;
+  view.setUint16(0, FILTER_BYTES, HOST_IS_LITTLE_ENDIAN);
+  view.setUint16(2, BYTECODE, HOST_IS_LITTLE_ENDIAN);
+  writeOperation(view, condition, BC_REMOTE, CONDITION_BYTES, CONDITION_BYTES + JUMP_BYTES);
+  // struct inet_diag_hostcond
+  view.setUint8(condition + 4, AF_INET);
+  view.setUint8(condition + 5, LOOPBACK.prefixLength);
+  view.setInt32(condition + 8, ANY_PORT, HOST_IS_LITTLE_ENDIAN);
+  view.setUint8(condition + 12, LOOPBACK.firstByte);
+  writeOperation(view, jump, BC_JUMP, JUMP_BYTES, 2 * JUMP_BYTES);
+}
+
+/** struct inet_diag_bc_op: how many bytes to go on by where it holds, and where it does not. */
+function writeOperation(view: DataView, at: number, code: number, yes: number, no: number): void {
+  view.setUint8(at, code);
+  view.setUint8(at + 1, yes);
+  view.setUint16(at + 2, no, HOST_IS_LITTLE_ENDIAN);
 }
 
 function readEntry(view: DataView, body: number, inode: number): TableEntry {

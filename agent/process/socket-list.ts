@@ -6,8 +6,11 @@ import { readFileSync } from 'node:fs';
 import { SocketDump } from './socket-dump.ts';
 import { readSocketTable, type TableEntry } from './socket-table.ts';
 
+/** All sockets, or those that are not connected to loopback; where that saves nothing they are listed all the same. */
+export type SocketScope = 'all' | 'elsewhere';
+
 /** The sockets with these inodes, and how many there are of others and them. */
-export type SocketList = (inodes: ReadonlySet<number>) => Promise<ListedSockets>;
+export type SocketList = (inodes: ReadonlySet<number>, scope: SocketScope) => Promise<ListedSockets>;
 
 export interface ListedSockets {
   readonly entries: readonly TableEntry[];
@@ -23,7 +26,7 @@ export async function openSocketList(logger: Logger): Promise<{ list: SocketList
   try {
     const dump = await SocketDump.open();
     return {
-      list: (inodes) => dump.list(inodes).catch(() => listFromTable(inodes)),
+      list: (inodes, scope) => dump.list(inodes, scope).catch(() => listFromTable(inodes)),
       close: () => dump.close(),
     };
   } catch (error) {

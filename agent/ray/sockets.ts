@@ -5,7 +5,7 @@
  *
  * The list is asked for each second, and costs what all sockets of the node cost. So it is made only when there may be
  * something new in it: when a program of this network namespace has opened a connection since, and a raylet has a socket
- * that was not on the list before. A whole list is made every five seconds in any case.
+ * that was not on the list before. A whole list is made every five seconds in any case, connections within the node included.
  */
 import type { Address } from '../../common/address.ts';
 import type { Clock } from '../../common/clock.ts';
@@ -61,6 +61,7 @@ interface Holder {
 export class RayletSockets {
   readonly #options: RayletSocketsOptions;
   #sockets: readonly ProcessSocket[] = [];
+  #entries: readonly TableEntry[] = [];
   /** Of the last list: which raylets, when, and how many connections had been opened before. */
   #raylets = '';
   #listedAtMs = -Infinity;
@@ -98,19 +99,30 @@ export class RayletSockets {
     const inodes = new Set(holders.flatMap((holder) => [...holder.inodes]));
     const isNew = [...inodes].some((inode) => !this.#settled.has(inode));
     this.#opens = opens;
-    if (isDue || isNew) await this.#list(holders, inodes, nowMs);
+    if (isDue || isNew) await this.#list(holders, inodes, { nowMs, isWhole: isDue });
     else this.#nextMs = nowMs + TIMES_ITS_COST * DESCRIPTOR_MS * inodes.size;
     this.#raylets = names;
     return this.#sockets;
   }
 
-  async #list(holders: readonly Holder[], inodes: ReadonlySet<number>, nowMs: number): Promise<void> {
-    const { entries, listed } = await this.#options.list(inodes);
-    const found = new Set(entries.map(({ inode }) => inode));
+  /** Between two whole lists it adds what is not of loopback, where nobody but this node is. */
+  async #list(
+    holders: readonly Holder[],
+    inodes: ReadonlySet<number>,
+    { nowMs, isWhole }: { readonly nowMs: number; readonly isWhole: boolean },
+  ): Promise<void> {
+    const { entries: listedEntries, listed } = await this.#options.list(
+      inodes,
+      isWhole ? 'all' : 'elsewhere',
+    );
+    const found = new Set(listedEntries.map(({ inode }) => inode));
+    const before = isWhole ? [] : this.#entries.filter(({ inode }) => inodes.has(inode) && !found.has(inode));
+    const entries = [...before, ...listedEntries];
+    this.#entries = entries;
     // A socket that is not on the list is no TCP socket, or not connected yet: it is looked for twice.
     this.#settled = new Set([...inodes].filter((inode) => found.has(inode) || this.#inodes.has(inode)));
     this.#inodes = inodes;
-    this.#listedAtMs = nowMs;
+    if (isWhole) this.#listedAtMs = nowMs;
     this.#nextMs = nowMs + TIMES_ITS_COST * (DESCRIPTOR_MS * inodes.size + SOCKET_MS * listed);
     this.#sockets = holders.flatMap((holder) => openedBy(holder, entries));
   }

@@ -24,7 +24,7 @@ export async function examinePort({
   dependencies,
   isRayExpected,
 }: PortSearch): Promise<Check> {
-  const { findRaylets, localAddresses, listeningUsers } = dependencies;
+  const { findRaylets, localAddresses = () => [], listeningUsers } = dependencies;
   const found = await findOwnPort({
     services: ruleset.services,
     members: membership.members(),

@@ -54,6 +54,27 @@ describe.skipIf(!isLinux)('the sockets of this network namespace (needs Linux)',
     });
   });
 
+  it('are left out by the kernel where they are connected to 127.0.0.0/8, those of IPv6 sockets as well', async () => {
+    await withSockets(300, async (ports) => {
+      const mapped = connect({ host: '::ffff:127.0.0.1', port: ports[0] ?? 0 });
+      await once(mapped, 'connect');
+      const dump = await SocketDump.open();
+      try {
+        const own = (await socketInodesOf('/proc', process.pid)) ?? new Set();
+        const all = await dump.list(own);
+        const { entries, listed } = await dump.list(own, 'elsewhere');
+        expect(listed).toBeLessThanOrEqual(all.listed - 600);
+        const isOfLoopback = ({ remote }: TableEntry): boolean => remote.w3 >>> 24 === 127;
+        expect(inOrder(entries)).toEqual(inOrder(all.entries.filter((entry) => !isOfLoopback(entry))));
+        expect(entries.filter(({ state }) => state === 'listen').length).toBeGreaterThanOrEqual(2);
+        expect(entries.length).toBeGreaterThanOrEqual(602);
+      } finally {
+        mapped.destroy();
+        dump.close();
+      }
+    });
+  });
+
   it('begin with the listening ones in the table, so that no connection has to be read', async () => {
     await withSockets(300, async (ports) => {
       const listeners = await readListeners('/proc', 'self', () => true);

@@ -34,12 +34,14 @@ describe('RayletSockets', () => {
   let clock: FakeClock;
   let opens: number | undefined;
   let lists: number;
+  let scopes: string[];
   let sockets: RayletSockets;
   let raylets = [{ pid: 6316, startTicks: 1, gcsAddress: '10.77.0.10:6379', isProven: true }];
   beforeEach(async () => {
     clock = new FakeClock();
     opens = 1;
     lists = 0;
+    scopes = [];
     raylets = [{ pid: 6316, startTicks: 1, gcsAddress: '10.77.0.10:6379', isProven: true }];
     proc = await mkdtemp(join(tmpdir(), 'plasmawatch-proc-'));
     for (const [index, target] of ['socket:[101]', 'socket:[102]', 'socket:[103]', '/dev/null'].entries()) {
@@ -50,8 +52,9 @@ describe('RayletSockets', () => {
     sockets = new RayletSockets({
       clock,
       raylets: () => Promise.resolve(raylets),
-      list: (inodes) => {
+      list: (inodes, scope) => {
         lists++;
+        scopes.push(scope);
         return listFromTable(inodes, proc);
       },
       activeOpens: () => opens,
@@ -165,6 +168,24 @@ describe('RayletSockets', () => {
     await addLink('6316/fd/9', 'socket:[104]');
     await addFile('self/net/tcp6', tableOf({ ...TABLE, 104: OPENED_LATER }));
     expect(await afterSecond()).toContain('10.77.0.12:10000');
+  });
+
+  it('has the kernel leave out loopback between two whole lists, and keeps what it knows of it', async () => {
+    const ofLoopback = `${OWN}:C360 0000000000000000FFFF00000100007F:2711 01`;
+    await addLink('6316/fd/9', 'socket:[104]');
+    await addFile('self/net/tcp6', tableOf({ ...TABLE, 104: ofLoopback }));
+    expect(await sockets.opened()).toHaveLength(2);
+    await addLink('6316/fd/10', 'socket:[105]');
+    // What the kernel answers then.
+    await addFile('self/net/tcp6', tableOf({ ...TABLE, 105: OPENED_LATER }));
+    opens = 2;
+    expect(await afterSecond()).toEqual(
+      expect.arrayContaining(['10.77.0.12:43801', '127.0.0.1:10001', '10.77.0.12:10000']),
+    );
+    await unlink(join(proc, '6316/fd/9'));
+    for (let second = 0; second < 5; second++) await afterSecond();
+    expect(scopes).toEqual(['all', 'elsewhere', 'all']);
+    expect(await afterSecond()).not.toContain('127.0.0.1:10001');
   });
 
   it('has each connection in the next second on a node with 5,000 sockets', async () => {
