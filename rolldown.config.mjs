@@ -11,8 +11,9 @@ const BUNDLED = new Set(['yargs', 'zod', 'yaml']);
 
 export default defineConfig({
   input: {
-    'cli/main': 'cli/main.ts',
+    'cli/main': 'cli/program.ts',
     'cli/generate': 'cli/generate.ts',
+    'cli/man': 'cli/man.ts',
     'agent/capture/libpcap-child': 'agent/capture/libpcap-child.ts',
   },
   platform: 'node',

@@ -12,7 +12,7 @@ export interface Terminal {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Whether standard error is a terminal that a person watches. */
   readonly isInteractive: boolean;
-  /** Width of standard output in characters; left out where it is no terminal. */
+  /** Width of standard output in characters; left out where it is no terminal. Infinity: help is not wrapped, either. */
   readonly columns?: number | undefined;
   /** Aborted when the process is told to stop (SIGINT, SIGTERM). */
   readonly stopSignal: AbortSignal;

@@ -27,7 +27,7 @@ const SCRIPTS: Readonly<Record<CompletionOptions['shell'], string>> = {
   bash: `# plasmawatch completion bash: to be sourced, or saved in /etc/bash_completion.d/plasmawatch
 _plasmawatch() {
   local word="\${COMP_WORDS[COMP_CWORD]}" answers
-  answers="$(plasmawatch --get-yargs-completions "\${COMP_WORDS[@]:0:COMP_CWORD+1}" 2> /dev/null)"
+  answers="$(SHELL=bash plasmawatch --get-yargs-completions "\${COMP_WORDS[@]:0:COMP_CWORD+1}" 2> /dev/null)"
   mapfile -t COMPREPLY < <(compgen -W "$answers" -- "$word")
   if ((\${#COMPREPLY[@]} == 0)); then
     mapfile -t COMPREPLY < <(compgen -f -- "$word")

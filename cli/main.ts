@@ -1,12 +1,11 @@
-#!/usr/bin/env node
 /** The command line: finds the sub-command, runs it, and turns what it answers into an exit status. */
-import { realpathSync, writeSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { writeSync } from 'node:fs';
 import yargs, { type Argv } from 'yargs';
 import { lostThreads } from '../agent/process/timed-reads.ts';
 import { messageOf, PlasmawatchError } from '../common/errors.ts';
 import { packageVersion } from '../common/package.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
+import { foldHelp } from './help.ts';
 import { preferSmallMemory } from './memory.ts';
 import { inPlainWords } from './usage-message.ts';
 
@@ -167,7 +166,7 @@ export async function runCommandLine(words: readonly string[], terminal: Termina
     .exitProcess(false)
     .showHelpOnFail(false)
     .alias('h', 'help')
-    .wrap(Math.min(terminal.columns ?? HELP_COLUMNS, HELP_COLUMNS))
+    .wrap(null)
     .epilogue(
       'Exit status: 0 done, nothing found; 1 something unexpected was found; 2 the work could not be done.',
     )
@@ -179,7 +178,9 @@ export async function runCommandLine(words: readonly string[], terminal: Termina
   for (const add of commandsFor(words)) await add(parser, register);
   try {
     await parser.parseAsync(protectedWords, {}, (_error, _argv, output) => {
-      if (output !== '') terminal.stdout.write(`${output}\n`);
+      const columns =
+        terminal.columns === Infinity ? Infinity : Math.min(terminal.columns ?? HELP_COLUMNS, HELP_COLUMNS);
+      if (output !== '') terminal.stdout.write(`${foldHelp(output, columns)}\n`);
     });
     return status ?? 0;
   } catch (error) {
@@ -275,13 +276,8 @@ function isHungUp(): boolean {
   }
 }
 
-/** Whether this file is the program and not a module of a test; `npm` and packages start it through a link. */
-function isProgram(): boolean {
-  const script = process.argv[1];
-  return script !== undefined && realpathSync(script) === fileURLToPath(import.meta.url);
-}
-
-if (isProgram()) {
+/** Runs the command line of this process. */
+export function startProgram(): void {
   // Awaited by nothing: the build is CommonJS (rolldown.config.mjs), where a module cannot wait.
   void runCommandLine(process.argv.slice(2), processTerminal()).then((status) => {
     process.exitCode = status;

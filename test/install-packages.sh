@@ -12,6 +12,7 @@ packages=(
   docker-compose            # checks docker-compose.yml
   systemd systemd-container # systemd-analyze checks the units, systemd-nspawn boots machines
   debootstrap               # a bare Debian for them
+  groff-base                # reads the manual pages
   openssl                   # certificates for the TLS tests
   prometheus prometheus-alertmanager rsyslog rsyslog-gnutls  # real servers for the receivers, and promtool
 )

@@ -1,6 +1,7 @@
 /** What `doctor` finds, and how it is written. */
 import { writeJson, writeLine } from '../output.ts';
 import type { Terminal } from '../command.ts';
+import { wrapped } from '../wrap.ts';
 
 /** One finding. */
 export interface Check {
@@ -38,22 +39,26 @@ export function check(name: string, ok: boolean, detail: string, fix?: string): 
   return { type: 'check', name, ok, detail, fix: ok ? null : (fix ?? null) };
 }
 
-export function writeFinding(finding: Finding, json: boolean, terminal: Pick<Terminal, 'stdout'>): void {
+export function writeFinding(
+  finding: Finding,
+  json: boolean,
+  terminal: Pick<Terminal, 'stdout' | 'columns'>,
+): void {
   if (json) writeJson(terminal, finding);
-  else for (const line of describe(finding)) writeLine(terminal, line);
+  else for (const line of describe(finding, terminal.columns)) writeLine(terminal, line);
 }
 
 const NAME_WIDTH = 13;
 
-function describe(finding: Finding): string[] {
+function describe(finding: Finding, columns: number | undefined): string[] {
   const indent = ' '.repeat(NAME_WIDTH);
   if (finding.type === 'member') {
     const { role, addresses, ports } = finding;
     const told = Object.entries(ports).map(([service, numbers]) => `${service} ${numbers.join(' ')}`);
     const words = [(role ?? '').padEnd(6), addresses.join(' '), told.join(', ')];
-    return [`         ${indent}   ${words.join('  ').trimEnd()}`];
+    return wrapped(`         ${indent}   `, words.join('  ').trimEnd(), columns);
   }
   const { name, ok, detail, fix } = finding;
-  const line = `${ok ? 'ok     ' : 'missing'}  ${name.padEnd(NAME_WIDTH)} ${detail}`;
-  return fix === null ? [line] : [line, `         ${indent} → ${fix}`];
+  const lines = wrapped(`${ok ? 'ok     ' : 'missing'}  ${name.padEnd(NAME_WIDTH)} `, detail, columns);
+  return [...lines, ...(fix === null ? [] : wrapped(`         ${indent} → `, fix, columns))];
 }

@@ -115,7 +115,7 @@ export const doctorCommand: Command<DoctorOptions> = {
  */
 export async function runDoctor(
   { json }: Pick<DoctorOptions, 'json'>,
-  terminal: Pick<Terminal, 'stdout'>,
+  terminal: Pick<Terminal, 'stdout' | 'columns'>,
   dependencies: DoctorDependencies,
 ): Promise<ExitStatus> {
   const captures = await checkCapture(dependencies);

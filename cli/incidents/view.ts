@@ -6,6 +6,7 @@ import type { Terminal } from '../command.ts';
 import { countedConnections, writeLine } from '../output.ts';
 import { hasColour, paint, styleOf } from '../style.ts';
 import { writeTable, type Column } from '../table.ts';
+import { wrapped } from '../wrap.ts';
 import {
   stateOf,
   type EvidenceAnswer,
@@ -51,24 +52,25 @@ interface DetailOptions extends ViewOptions {
 /** One incident: who did what to whom, what is known of it, what happened when, and what to type next. */
 export function writeIncident(terminal: Terminal, details: IncidentDetails, options: DetailOptions): void {
   const { incident, anomalies } = details;
+  const columns = options.wide ? undefined : terminal.columns;
   const heading = `${incident.id}  ${incident.severity}  ${stateOf(incident)}`;
   terminal.stdout.write(
     `${hasColour(terminal) ? paint(plainText(heading), styleOf(incident.severity)) : plainText(heading)}\n`,
   );
-  writeLine(terminal, incident.title);
+  writeLines(terminal, wrapped('', incident.title, columns));
   writeLine(terminal, '');
   for (const [name, value] of factsOf(details, options))
-    writeLine(terminal, `${name.padEnd(FACT_WIDTH)}${value}`);
+    writeLines(terminal, wrapped(name.padEnd(FACT_WIDTH), value, columns));
   if (anomalies.length > 1) {
     writeLine(terminal, '');
     writeMembers(terminal, anomalies, options);
   }
   writeLine(terminal, '');
   for (const { time, what } of timelineOf(details))
-    writeLine(terminal, `${options.timeOf(time).padEnd(FACT_WIDTH - 2)}  ${what}`);
+    writeLines(terminal, wrapped(`${options.timeOf(time).padEnd(FACT_WIDTH - 2)}  `, what, columns));
   const deliveries = options.deliveries ? deliveryLines(details, options) : foldedDeliveries(details);
   if (deliveries.length > 0) writeLine(terminal, '');
-  for (const line of deliveries) writeLine(terminal, line);
+  for (const line of deliveries) writeLines(terminal, wrapped(...line, columns));
   const next = nextCommand(details);
   if (next !== undefined) {
     writeLine(terminal, '');
@@ -76,7 +78,14 @@ export function writeIncident(terminal: Terminal, details: IncidentDetails, opti
   }
 }
 
+function writeLines(terminal: Terminal, lines: readonly string[]): void {
+  for (const line of lines) writeLine(terminal, line);
+}
+
 const FACT_WIDTH = 14;
+
+/** What stands before a text, and the text. */
+type Labelled = [label: string, text: string];
 
 /** What is known, each with its name; what is not known is said where it matters. */
 function factsOf(
@@ -106,11 +115,15 @@ function factsOf(
       : ([['process', processOf(member)]] as [string, string][])),
     ...ruleOf(member),
     ['traffic', `${countedConnections(count)}, ${formatSize(bytes)}`],
-    ['seen', `${timeOf(incident.first)} to ${timeOf(incident.last)}`],
+    ['seen', spanOf(timeOf(incident.first), timeOf(incident.last))],
     ['seen by', `${nodes.join(', ')}${others > 0 ? ` and ${others} more` : ''}`],
     ['message', message],
     ['evidence', evidenceOf(incident, evidence)],
   ];
+}
+
+function spanOf(first: string, last: string): string {
+  return first === last ? first : `${first} to ${last}`;
 }
 
 function ruleOf(member: MemberAnswer | undefined): [name: string, value: string][] {
@@ -215,7 +228,7 @@ const VERBS: Readonly<Record<string, string>> = {
 };
 
 /** A line for each receiver: what it was notified of, and what it did not get. */
-function foldedDeliveries({ notifications }: IncidentDetails): string[] {
+function foldedDeliveries({ notifications }: IncidentDetails): Labelled[] {
   const receivers = [...new Set(notifications.map(({ receiver }) => receiver))];
   const width = Math.max(0, ...receivers.map((name) => name.length));
   return receivers.map((name) => {
@@ -228,17 +241,18 @@ function foldedDeliveries({ notifications }: IncidentDetails): string[] {
       ...(delivered.length === 0 ? [] : [`delivered: ${delivered.join(', ')}`]),
       ...others.map(({ type, state, reason }) => `${type} ${state}${reason === null ? '' : ` (${reason})`}`),
     ];
-    return `notified      ${name.padEnd(width)}  ${parts.join('; ')}`;
+    return [`${'notified'.padEnd(FACT_WIDTH)}${name.padEnd(width)}  `, parts.join('; ')];
   });
 }
 
-function deliveryLines({ notifications }: IncidentDetails, { timeOf }: ViewOptions): string[] {
+function deliveryLines({ notifications }: IncidentDetails, { timeOf }: ViewOptions): Labelled[] {
   return notifications
     .toSorted((a, b) => (a.created < b.created ? -1 : Number(a.created > b.created)))
     .map(({ created, receiver, type, state, attempts, reason }) => {
       const tries = attempts > 1 ? ` after ${attempts} attempts` : '';
       const why = reason === null ? '' : `: ${reason}`;
-      return `${timeOf(created).padEnd(FACT_WIDTH - 2)}  "${type}" to ${receiver}: ${state}${tries}${why}`;
+      const what = `"${type}" to ${receiver}: ${state}${tries}${why}`;
+      return [`${timeOf(created).padEnd(FACT_WIDTH - 2)}  `, what];
     });
 }
 
