@@ -20,7 +20,7 @@ describe.skipIf(missing !== undefined)(
 
     /** A new stranger talks to the member. */
     async function talk(): Promise<void> {
-      const stranger = `127.0.210.${strangers.length + 1}`;
+      const stranger = deployment.host(strangers.length + 2);
       strangers.push(stranger);
       await deployment.talkAs(stranger);
     }

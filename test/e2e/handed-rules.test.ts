@@ -1,26 +1,30 @@
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { findApiToken } from '../../cli/local-tokens.ts';
+import { FarHosts, type FarConnection } from '../support/far-hosts.ts';
 import { freePort } from '../support/free-port.ts';
+import { missingForNamespaces } from '../support/netns.ts';
 import { Program } from '../support/program.ts';
 import { makeRulesKeys } from '../support/rules-keys.ts';
 import { waitFor } from '../support/wait-for.ts';
-import { replaceFile, rulesFor, talk } from '../support/watched-node.ts';
+import { replaceFile, rulesFor } from '../support/watched-node.ts';
 
-const missing = process.platform !== 'linux' ? 'Linux' : process.getuid?.() === 0 ? undefined : 'root';
-const WORKER = '127.0.211.1';
+const missing = missingForNamespaces();
 
 describe.skipIf(missing !== undefined)(
-  `rules that change at the collector (needs Linux and root${missing ? `, missing: ${missing}` : ''})`,
+  `rules that change at the collector (needs network namespaces${missing ? `, missing: ${missing}` : ''})`,
   () => {
     it('are taken over by a running agent, judge its open connections again, and outlive the collector', async () => {
       const folder = await mkdtemp(join(tmpdir(), 'plasmawatch-handed-'));
       const node = createServer((socket) => socket.on('error', () => {}).pipe(socket));
-      node.listen(0, '127.0.0.1');
+      const hosts = await FarHosts.open();
+      const member = hosts.link.near.ipv4;
+      const worker = hosts.address(1);
+      node.listen(0, member);
       await once(node, 'listening');
       const { port } = node.address() as AddressInfo;
       const collectorPort = await freePort();
@@ -28,7 +32,7 @@ describe.skipIf(missing !== undefined)(
       const keys = makeRulesKeys();
       await writeFile(join(folder, 'rules.key'), keys.privatePem, { mode: 0o600 });
       await writeFile(join(folder, 'rules.pub'), keys.publicPem);
-      await writeFile(rulesPath, rulesFor(port, ['127.0.0.1', WORKER]));
+      await writeFile(rulesPath, rulesFor(port, [member, worker]));
       const collectorConfig = {
         listen: { port: collectorPort },
         store: { path: join(folder, 'collector.db') },
@@ -37,7 +41,7 @@ describe.skipIf(missing !== undefined)(
       const agentConfig = {
         node: 'w1',
         collector: { url: `ws://127.0.0.1:${collectorPort}`, rulesKeyFile: join(folder, 'rules.pub') },
-        capture: { interface: 'lo' },
+        capture: { interface: hosts.link.interface },
         spool: { path: join(folder, 'spool.db') },
         stateFolder: join(folder, 'state'),
         heartbeatInterval: '1s',
@@ -51,20 +55,20 @@ describe.skipIf(missing !== undefined)(
           { env: { XDG_STATE_HOME: folder } },
         );
       const running = { collector: start('collector'), agent: start('agent') };
-      let worker: Socket | undefined;
+      let connection: FarConnection | undefined;
       try {
         await running.agent.said("the collector's rules taken over");
         const api = { url: `http://127.0.0.1:${collectorPort}`, stateHome: folder };
         const first = await rulesOf(api);
-        worker = connect({ host: '127.0.0.1', port, localAddress: WORKER });
-        await talk(worker);
+        connection = await hosts.connect(worker, port);
+        await connection.say();
         expect(running.agent.stdout).toEqual([]);
 
-        await replaceFile(rulesPath, rulesFor(port, ['127.0.0.1']));
+        await replaceFile(rulesPath, rulesFor(port, [member]));
         await waitFor(() => running.agent.stdout.length > 0, 'the open connection to be judged again');
         expect(JSON.parse(running.agent.stdout[0] ?? '')).toMatchObject({
           kind: 'unexpected-peer',
-          flow: { source: { ip: WORKER }, plasmawatch: { state: 'established' } },
+          flow: { source: { ip: worker }, plasmawatch: { state: 'established' } },
         });
         await waitFor(async () => (await rulesOf(api)) > first, 'the agent to tell its version');
 
@@ -75,8 +79,9 @@ describe.skipIf(missing !== undefined)(
       } finally {
         await running.agent.kill();
         await running.collector.kill();
-        worker?.destroy();
+        await connection?.end();
         node.close();
+        await hosts.close();
         await rm(folder, { recursive: true });
       }
     });

@@ -14,9 +14,9 @@ const ROUNDS = Number(process.env['PLASMAWATCH_TEST_ROUNDS'] ?? 8);
 const SEED = Number(process.env['PLASMAWATCH_TEST_SEED'] ?? 20261123);
 /** New ones in each round, each of which is an anomaly. */
 const STRANGERS_PER_ROUND = 3;
-/** The stranger who talks in every round, and a member, who may. */
-const REGULAR = '127.0.200.1';
-const MEMBER = '127.0.0.1';
+/** Hosts by number: a member, who may, and the unknown peer that talks in every round. */
+const MEMBER = 1;
+const REGULAR = 2;
 /** For an agent on a machine that is busy with other tests. */
 const REPORT_LIMIT_MS = 60_000;
 /** A webhook that failed twice is tried again after five minutes (Standard Webhooks). */
@@ -27,7 +27,7 @@ interface Round {
   readonly kills: readonly { readonly part: Part; readonly afterMs: number }[];
   readonly fullDisk: 'agent' | 'collector' | undefined;
   /** Who talks, and when. */
-  readonly talks: readonly { readonly address: string; readonly afterMs: number }[];
+  readonly talks: readonly { readonly host: number; readonly afterMs: number }[];
 }
 
 /** Each part is killed in every fourth round at least, and each disk is full in every fourth. */
@@ -36,7 +36,7 @@ function planRounds(count: number, seed: number): Round[] {
   return Array.from({ length: count }, (_, index) => {
     const strangers = Array.from(
       { length: STRANGERS_PER_ROUND },
-      (_, stranger) => `127.0.${201 + stranger}.${index + 1}`,
+      (_, stranger) => REGULAR + 1 + index * STRANGERS_PER_ROUND + stranger,
     );
     return {
       kills: PARTS.filter((_, part) => part === index % PARTS.length || random() < 0.2).map((part) => ({
@@ -44,7 +44,7 @@ function planRounds(count: number, seed: number): Round[] {
         afterMs: random() * 250,
       })),
       fullDisk: ([undefined, 'agent', undefined, 'collector'] as const)[Math.floor(index / 2) % 4],
-      talks: [...strangers, REGULAR, MEMBER].map((address) => ({ address, afterMs: random() * 250 })),
+      talks: [...strangers, REGULAR, MEMBER].map((host) => ({ host, afterMs: random() * 250 })),
     };
   });
 }
@@ -77,15 +77,15 @@ describe.skipIf(missing !== undefined)(
           await delay(afterMs);
           await deployment.kill(part);
         }),
-        ...talks.map(async ({ address, afterMs }) => {
+        ...talks.map(async ({ host, afterMs }) => {
           await delay(afterMs);
-          await deployment.talkAs(address);
+          await deployment.talkAs(deployment.host(host));
         }),
       ]);
       await Promise.all(kills.map(({ part }) => deployment.start(part)));
       disk.free();
       if (kills.some(({ part }) => part === 'agent')) return;
-      const strangers = talks.map(({ address }) => address).filter((address) => address !== MEMBER);
+      const strangers = talks.filter(({ host }) => host !== MEMBER).map(({ host }) => deployment.host(host));
       for (const stranger of strangers) {
         await waitFor(() => deployment.hasReported(stranger), `a report of ${stranger}`, REPORT_LIMIT_MS);
       }
@@ -140,7 +140,7 @@ describe.skipIf(missing !== undefined)(
 
     it('every stranger who was seen is one incident', async () => {
       const peers = (await incidentsOfStrangers()).map(({ peer }) => peer);
-      expect([...seen, REGULAR].filter((stranger) => !peers.includes(stranger))).toEqual([]);
+      expect([...seen, deployment.host(REGULAR)].filter((stranger) => !peers.includes(stranger))).toEqual([]);
       expect(peers.filter((peer, index) => peers.indexOf(peer) !== index)).toEqual([]);
     });
 

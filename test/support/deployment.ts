@@ -1,20 +1,22 @@
 /**
  * An agent, a collector, a receiver of webhooks and a database as processes of their own, which a test kills and starts
- * again, with the spool and the store on disks that it can fill up. The agent watches loopback, where strangers talk to
+ * again, with the spool and the store on disks that it can fill up. The agent watches a link, over which unknown peers talk to
  * a member.
  */
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer, type AddressInfo, type Server } from 'node:net';
+import { createServer, type AddressInfo, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MIGRATIONS } from '../../collector/store/sqlite-schema.ts';
 import type { Anomaly } from '../../common/event.ts';
 import { packagePath } from '../../common/package.ts';
 import { openDatabase } from '../../common/sqlite.ts';
+import { FarHosts } from './far-hosts.ts';
 import { freePort } from './free-port.ts';
 import { InfluxProcess, missingForInflux } from './influx-process.ts';
+import { missingForNamespaces } from './netns.ts';
 import { Program } from './program.ts';
 import { ServerProcess } from './server-process.ts';
 import { missingForDisks, SmallDisk } from './small-disk.ts';
@@ -29,7 +31,7 @@ export type Part = (typeof PARTS)[number];
 
 /** What a test needs for a deployment and does not have here, or undefined: for `describe.skipIf` and its title. */
 export function missingForDeployment(): string | undefined {
-  return missingForDisks() ?? missingForInflux();
+  return missingForNamespaces() ?? missingForDisks() ?? missingForInflux();
 }
 
 /** A message as the receiver has it on disk. */
@@ -46,6 +48,7 @@ interface Settings {
   readonly agentDisk: SmallDisk;
   readonly collectorDisk: SmallDisk;
   readonly member: Server;
+  readonly hosts: FarHosts;
   readonly influx: InfluxProcess;
   readonly collectorPort: number;
   readonly receiverPort: number;
@@ -75,7 +78,8 @@ export class Deployment {
     const agentDisk = SmallDisk.mount(join(folder, 'agent'), '16m');
     const collectorDisk = SmallDisk.mount(join(folder, 'collector'), '64m');
     const member = createServer((socket) => socket.on('error', () => {}).resume());
-    member.listen(0, '127.0.0.1');
+    const hosts = await FarHosts.open();
+    member.listen(0, hosts.link.near.ipv4);
     await once(member, 'listening');
     await mkdir(join(folder, 'influx'));
     const influx = await InfluxProcess.open(join(folder, 'influx'));
@@ -85,6 +89,7 @@ export class Deployment {
       agentDisk,
       collectorDisk,
       member,
+      hosts,
       influx,
       collectorPort,
       receiverPort,
@@ -151,13 +156,15 @@ export class Deployment {
     this.#keepDurable();
   }
 
-  /** Connects to the member from an address of loopback, says a word and closes. */
+  /** The address of a host; the first is a member's, and the others are unknown. @param index from 1 */
+  host(index: number): string {
+    return this.#settings.hosts.address(index);
+  }
+
+  /** A host connects to the member, says a word and closes. */
   async talkAs(address: string): Promise<void> {
-    const { port } = this.#settings.member.address() as AddressInfo;
-    const socket = connect({ host: '127.0.0.1', port, localAddress: address });
-    await once(socket, 'connect');
-    socket.end('hello');
-    await once(socket, 'close');
+    const { hosts, member } = this.#settings;
+    await hosts.talk(address, (member.address() as AddressInfo).port);
   }
 
   /** Whether the agent of now has said that an anomaly of this stranger is on its disk. */
@@ -206,7 +213,7 @@ export class Deployment {
 
   /** Ends everything, whatever state it is in. */
   async close(): Promise<void> {
-    const { folder, member } = this.#settings;
+    const { folder, member, hosts } = this.#settings;
     await Promise.all([
       this.#agent?.kill(),
       this.#collector?.kill(),
@@ -214,13 +221,14 @@ export class Deployment {
       this.influx.kill(),
     ]);
     member.close();
+    await hosts.close();
     this.agentDisk.unmount();
     this.collectorDisk.unmount();
     await rm(folder, { recursive: true });
   }
 
   async #configure(): Promise<void> {
-    const { folder, member, influx, collectorPort, receiverPort } = this.#settings;
+    const { folder, member, hosts, influx, collectorPort, receiverPort } = this.#settings;
     const write = (name: string, value: unknown): Promise<void> =>
       writeFile(join(folder, name), typeof value === 'string' ? value : JSON.stringify(value));
     await write('token', 'a-token-for-this-test');
@@ -229,14 +237,14 @@ export class Deployment {
     await write('rules.yaml', {
       version: 1,
       services: { 'object-manager': (member.address() as AddressInfo).port },
-      groups: { cluster: { hosts: ['127.0.0.1'] } },
+      groups: { cluster: { hosts: [hosts.link.near.ipv4, hosts.address(1)] } },
       allow: [{ name: 'nodes exchange objects', from: 'cluster', to: 'object-manager' }],
     });
     await write('agent.yaml', {
       node: 'w1',
       rules: join(folder, 'rules.yaml'),
       collector: { url: `ws://127.0.0.1:${collectorPort}`, tokenFile: join(folder, 'token') },
-      capture: { interface: 'lo' },
+      capture: { interface: hosts.link.interface },
       spool: { path: join(this.agentDisk.path, 'spool.db') },
       stateFolder: this.agentDisk.path,
       heartbeatInterval: '1s',

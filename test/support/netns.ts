@@ -30,8 +30,15 @@ export interface NamespaceLink {
 
 let made = 0;
 
-/** Makes a namespace and a veth pair to it, calls `work`, and removes both whatever happens. */
-export async function withNamespace(work: (link: NamespaceLink) => Promise<void>): Promise<void> {
+/** A namespace and a veth pair to it. */
+interface OpenNamespace {
+  readonly link: NamespaceLink;
+  /** Removes both. */
+  readonly close: () => void;
+}
+
+/** Makes a namespace and a veth pair to it; to be closed. */
+export async function openNamespace(): Promise<OpenNamespace> {
   made++;
   const unique = `${process.pid}x${made}`;
   // Each process has its own 64 of the networks in 198.18.0.0/15 (RFC 2544) and in 2001:db8::/32 (RFC 3849).
@@ -47,6 +54,10 @@ export async function withNamespace(work: (link: NamespaceLink) => Promise<void>
     far: { ipv4: ipv4(2), ipv6: ipv6(2) },
     knock: (port) => knock(ipv4(2), port),
   };
+  const close = (): void => {
+    spawnSync('ip', ['link', 'del', link.interface]);
+    spawnSync('ip', ['netns', 'del', link.namespace]);
+  };
   const peer = 'far0';
   try {
     await ip('netns', 'add', link.namespace);
@@ -58,10 +69,20 @@ export async function withNamespace(work: (link: NamespaceLink) => Promise<void>
     await ip('-n', link.namespace, '-6', 'addr', 'add', `${link.far.ipv6}/64`, 'dev', peer, 'nodad');
     await ip('-n', link.namespace, 'link', 'set', peer, 'up');
     await ip('-n', link.namespace, 'link', 'set', 'lo', 'up');
+    return { link, close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/** Makes a namespace and a veth pair to it, calls `work`, and removes both whatever happens. */
+export async function withNamespace(work: (link: NamespaceLink) => Promise<void>): Promise<void> {
+  const { link, close } = await openNamespace();
+  try {
     await work(link);
   } finally {
-    spawnSync('ip', ['link', 'del', link.interface]);
-    spawnSync('ip', ['netns', 'del', link.namespace]);
+    close();
   }
 }
 
