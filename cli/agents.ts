@@ -10,7 +10,6 @@ import {
   readAgents,
   type AgentAnswer,
 } from './agent-view.ts';
-import { systemClock } from '../common/clock.ts';
 import { PlasmawatchError } from '../common/errors.ts';
 import { shortTime } from '../common/time.ts';
 import { timeFormat } from './age.ts';
@@ -84,7 +83,7 @@ async function listAgents(options: ArgumentsCamelCase<ListOptions>, terminal: Te
   if (json) for (const agent of agents) writeJson(terminal, { type: 'agent', ...agent });
   else if (agents.length === 0) writeLine(terminal, 'No agents: none has connected yet.');
   else {
-    const timeOf = timeFormat(terminal, { wide, nowMs: systemClock.now() });
+    const timeOf = timeFormat(terminal, { wide, nowMs: client.nowMs });
     writeTable(terminal, AGENT_COLUMNS, agentRows(agents, timeOf), { wide });
   }
   return agents.every(isInOrder) ? 0 : 1;
@@ -95,7 +94,7 @@ async function showAgent(options: ArgumentsCamelCase<ShowOptions>, terminal: Ter
   const client = await CollectorClient.create(options, terminal);
   for await (const agent of readAgents(client)) {
     if (agent.name !== name) continue;
-    const timeOf = timeFormat(terminal, { wide, nowMs: systemClock.now() });
+    const timeOf = timeFormat(terminal, { wide, nowMs: client.nowMs });
     if (json) writeJson(terminal, { type: 'agent', ...agent });
     else for (const line of describeAgent(agent, timeOf)) writeLine(terminal, line);
     return isInOrder(agent) ? 0 : 1;

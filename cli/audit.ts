@@ -1,7 +1,6 @@
 /** `plasmawatch audit`: who did what at a collector. */
 import type { ArgumentsCamelCase } from 'yargs';
 import { z } from 'zod';
-import { systemClock } from '../common/clock.ts';
 import { plainText } from '../common/plain-text.ts';
 import { timeFormat } from './age.ts';
 import { askOptions, CollectorClient, text, type AskCommandOptions } from './collector-client.ts';
@@ -61,7 +60,6 @@ async function listActions(
 ): Promise<ExitStatus> {
   const { actor, subject, json, wide } = options;
   const limit = wholeNumber('--limit', options.limit, { min: 1, max: 500 });
-  const timeOf = timeFormat(terminal, { wide, nowMs: systemClock.now() });
   const client = await CollectorClient.create(options, terminal);
   const query = new URLSearchParams({
     limit: String(limit),
@@ -69,6 +67,7 @@ async function listActions(
     ...(subject === undefined ? {} : { subject }),
   });
   const { entries, nextCursor } = await client.get(`/api/audit?${query.toString()}`, auditPage);
+  const timeOf = timeFormat(terminal, { wide, nowMs: client.nowMs });
   const rows = entries.map(({ time, actor: who, action, subject: to, details }) => [
     timeOf(time),
     who,

@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { request as requestHttp, type IncomingMessage } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { z } from 'zod';
+import { systemClock } from '../common/clock.ts';
 import { messageOf, PlasmawatchError, systemCodeOf } from '../common/errors.ts';
 import { parseJson } from '../common/json.ts';
 import { plainText } from '../common/plain-text.ts';
@@ -49,6 +50,7 @@ export class CollectorClient {
   /** Where the token is from, for messages. */
   readonly #tokenPlace: string;
   readonly #stopSignal: AbortSignal;
+  #answeredMs: number | undefined;
 
   private constructor(connection: Connection, local: LocalToken | undefined, stopSignal: AbortSignal) {
     this.#connection = connection;
@@ -71,6 +73,14 @@ export class CollectorClient {
     const { base, token } = connection;
     const local = token === undefined ? await localToken(base, env) : undefined;
     return new CollectorClient(connection, local, stopSignal);
+  }
+
+  /**
+   * The time by the collector's clock, as its last answer says (RFC 9110, section 6.6.1), in ms since the epoch: the times that
+   * it answers are by that clock, and the one of this machine may be hours off.
+   */
+  get nowMs(): number {
+    return this.#answeredMs ?? systemClock.now();
   }
 
   /**
@@ -139,6 +149,8 @@ export class CollectorClient {
       const answered = once(request, 'response') as Promise<[IncomingMessage]>;
       request.end(body === undefined ? undefined : JSON.stringify(body));
       const [response] = await answered;
+      const dateMs = Date.parse(response.headers.date ?? '');
+      if (!Number.isNaN(dateMs)) this.#answeredMs = dateMs;
       return { status: response.statusCode ?? 0, bytes: await readBounded(response) };
     } catch (error) {
       if (error instanceof PlasmawatchError) throw error;

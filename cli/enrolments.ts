@@ -1,7 +1,6 @@
 /** `plasmawatch enrolments`: one-time tokens that no agent has exchanged yet. */
 import type { ArgumentsCamelCase } from 'yargs';
 import { z } from 'zod';
-import { systemClock } from '../common/clock.ts';
 import { timeFormat } from './age.ts';
 import { askOptions, CollectorClient, text, type AskCommandOptions } from './collector-client.ts';
 import type { Command, ExitStatus, Terminal } from './command.ts';
@@ -48,7 +47,7 @@ async function listEnrolments(
   if (json) for (const enrolment of enrolments) writeJson(terminal, { type: 'enrolment', ...enrolment });
   else if (enrolments.length === 0) writeLine(terminal, 'No pending enrolments.');
   else {
-    const timeOf = timeFormat(terminal, { wide, nowMs: systemClock.now() });
+    const timeOf = timeFormat(terminal, { wide, nowMs: client.nowMs });
     const rows = enrolments.map(({ agent, expires }) => [agent, timeOf(expires)]);
     writeTable(terminal, [{ name: 'agent', isElastic: true }, { name: 'token expires' }], rows, { wide });
   }

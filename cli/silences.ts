@@ -3,7 +3,6 @@ import type { ArgumentsCamelCase } from 'yargs';
 import { z } from 'zod';
 import { ANOMALY_KINDS, SEVERITIES, type AnomalyKind, type Severity } from '../common/event.ts';
 import { PlasmawatchError } from '../common/errors.ts';
-import { systemClock } from '../common/clock.ts';
 import { shortTime } from '../common/time.ts';
 import { timeFormat, type TimeFormat } from './age.ts';
 import { askOptions, CollectorClient, text, type AskCommandOptions } from './collector-client.ts';
@@ -156,7 +155,7 @@ async function listSilences(
   if (options.json) for (const silence of silences) writeJson(terminal, silence);
   else if (silences.length === 0) writeLine(terminal, ended ? 'No silences have ended.' : 'No silences.');
   else {
-    const timeOf = timeFormat(terminal, { wide, nowMs: systemClock.now() });
+    const timeOf = timeFormat(terminal, { wide, nowMs: client.nowMs });
     writeTable(terminal, COLUMNS, rowsOf(silences, timeOf), { wide });
   }
   return 0;

@@ -13,6 +13,7 @@ const READERS: Readonly<Record<string, string>> = {
   'agent/agent.ts': 'age of the lists that were kept over a restart',
   'agent/capture/packet-time.ts': 'translates stamps of packets to the monotonic clock',
   'agent/uplink/session.ts': 'tells the collector what time it is here',
+  'cli/collector-client.ts': 'age of times, where the collector does not say its own',
   'cli/notify.ts': 'times of a sample',
   'cli/rules.ts': 'rules that hold now, by `until` and `hours`',
   'collector/api/members.ts': 'age of a time that is shown',

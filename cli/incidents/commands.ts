@@ -1,7 +1,6 @@
 /** `plasmawatch incidents`: what the collector knows, and what people do about it. */
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 import { INCIDENT_STATES } from '../../collector/store/store.ts';
-import { systemClock } from '../../common/clock.ts';
 import { PlasmawatchError } from '../../common/errors.ts';
 import { ANOMALY_KINDS, SEVERITIES, type AnomalyKind, type Severity } from '../../common/event.ts';
 import { timeFormat } from '../age.ts';
@@ -165,7 +164,7 @@ async function listIncidents(
   if (json) for (const incident of incidents) writeJson(terminal, incident);
   else if (incidents.length === 0) writeLine(terminal, noneOf(options));
   else {
-    const timeOf = timeFormat(terminal, { wide, nowMs: systemClock.now() });
+    const timeOf = timeFormat(terminal, { wide, nowMs: client.nowMs });
     writeIncidentTable(terminal, incidents, { wide, timeOf });
   }
   if (nextCursor !== null) writeProblem(terminal, `there are more than these ${limit}: see --limit`);
@@ -194,7 +193,7 @@ async function showIncident(
   const { incident, ...rest } = details;
   if (json) writeJson(terminal, { ...incident, ...rest, evidence: evidence ?? null });
   else {
-    const timeOf = timeFormat(terminal, { wide, nowMs: systemClock.now() });
+    const timeOf = timeFormat(terminal, { wide, nowMs: client.nowMs });
     writeIncident(terminal, details, { wide, deliveries, timeOf, evidence });
   }
   if (details.nextCursor !== null) {

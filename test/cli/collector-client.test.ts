@@ -41,6 +41,16 @@ async function createClient(
   return await CollectorClient.create({ ...options, ...kebab }, { env, stopSignal });
 }
 
+describe('the time, from which ages are counted,', () => {
+  it.each([-6, 6])('is that of the collector, %i h from ours', async (hours) => {
+    const date = new Date(Date.now() + hours * 3_600_000).toUTCString();
+    receiver.answers = [{ status: 200, headers: { date }, body: '{}' }];
+    const client = await createClient({ collector: receiver.url('') });
+    await client.get('/api/agents', anything);
+    expect(client.nowMs).toBe(Date.parse(date));
+  });
+});
+
 describe('where the collector is', () => {
   it.each([
     'collector.example.com:9440',
