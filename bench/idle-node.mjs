@@ -26,7 +26,8 @@ import { timeByFunction } from './idle-profile.mjs';
 const THIS_FILE = fileURLToPath(import.meta.url);
 const COLLECTOR_PORT = 9440;
 const TOKEN = 'agent-token-of-this-bench';
-const WARM_UP_MS = 30_000;
+/** V8 compiles what comes once a second for a minute. */
+const WARM_UP_MS = 60_000;
 /** USER_HZ (proc_pid_stat(5)). */
 const TICKS_A_SECOND = 100;
 /** Descriptors of the raylet besides those of its connections. */
@@ -156,7 +157,7 @@ async function startAgent({ name, path: build }, folder, words = []) {
 }
 
 /** Every build in turn, so that what else the machine does meets all of them. */
-async function measureRounds(builds, folder, { rounds, seconds, isProfiled }) {
+async function measureRounds(builds, folder, { rounds, seconds, isProfiled, hasPeers }) {
   const runs = new Map();
   const note = (name, cost) => runs.set(name, [...(runs.get(name) ?? []), cost]);
   for (let round = 0; round < rounds; round++) {
@@ -165,7 +166,7 @@ async function measureRounds(builds, folder, { rounds, seconds, isProfiled }) {
       note(build.name, await costOf(agent.pid, seconds));
       await endChild(agent);
     }
-    for (const [name, file, words] of PEERS) {
+    for (const [name, file, words] of hasPeers ? PEERS : []) {
       const child = spawn(file, words, { stdio: 'ignore' });
       await sleep(3000);
       note(name, await costOf(child.pid, Math.min(seconds, 20)));

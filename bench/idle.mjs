@@ -7,7 +7,7 @@
  *
  * The node is a network, process and mount namespace of its own (bench/idle-node.mjs), so that the machine's other processes are
  * not seen; the head is another network namespace. CPU time is utime and stime of the agent by /proc/PID/stat over the
- * seconds of a round, after a warm-up of 30 s; medians of the rounds. Beside it, over the same seconds: tcpdump with the same filter,
+ * seconds of a round, after a warm-up of a minute; medians of the rounds. Beside it, over the same seconds: tcpdump with the same filter,
  * and a Node that does nothing; and once a round `ss -tnp`, which looks for the processes of all sockets.
  *
  * `--growth` measures fewer processes, sockets and nodes, one at a time. `--build` measures another build in the same rounds.
@@ -44,8 +44,8 @@ const folder = mkdtempSync(join(tmpdir(), 'plasmawatch-idle-'));
 const children = [];
 try {
   makeNamespaces();
-  for (const size of sizes()) {
-    const results = await measure(size);
+  for (const [index, size] of sizes().entries()) {
+    const results = await measure(size, index === 0);
     console.log(`${size.processes} processes, ${size.sockets} sockets, ${size.nodes} nodes:`);
     for (const { title, rows } of results) {
       console.log(title);
@@ -74,7 +74,7 @@ function sizes() {
 }
 
 /** Lets a node of this size run, with the head of its cluster, and gives what is measured there. */
-async function measure(size) {
+async function measure(size, hasPeers) {
   const head = start(HEAD, [script('idle-cluster.mjs'), JSON.stringify(size)]);
   await nextLine(head);
   const node = start(
@@ -88,6 +88,7 @@ async function measure(size) {
         rounds: Number(options.rounds),
         builds: [...options.build.map(namedBuild), { name: 'plasmawatch agent', path: OURS }],
         isProfiled: options.profile,
+        hasPeers,
         memoryMinutes: options.memory === undefined ? undefined : Number(options.memory),
       }),
     ],

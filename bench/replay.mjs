@@ -1,15 +1,19 @@
 /**
  * How much CPU time `plasmawatch flows` needs for a packet, beside other tools that make flows of a capture.
  *
- *     npm run build && node bench/replay.mjs [--runs 5] [--packets 2000000] [--flows 50000] [--order mixed|rounds|runs] [--check]
+ *     npm run build && node bench/replay.mjs [--runs 5] [--packets 2000000] [--flows 50000] [--order mixed|rounds|runs]
+ *         [--check] [--captures FOLDER]
  *
  * The CPU time is user and system of the whole process, start included. Every tool runs once a round, so that what else
  * the machine does meets all of them; the median of the rounds counts. Trust the ratios, not the numbers. A tool that is
  * not on PATH is named and left out; `bash` and GNU `time` must be there. With --check the status is 1 when a target of
  * docs/benchmarks.md is missed.
+ *
+ * `plasmawatch replay` reads the same capture, with one rule that allows all of it. `--captures FOLDER` has it and `flows` read all pcap
+ * files of a folder as well, one after the other.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -33,6 +37,12 @@ const TARGETS = [
 ];
 const MAX_MEMORY_MB = 150;
 
+/** All that the capture has is allowed. */
+const RULES = `version: 1
+groups: { cluster: { cidr: [10.0.0.0/8] } }
+allow: [{ name: all, from: cluster, to: object-manager }]
+`;
+
 const { values: options } = parseArgs({
   options: {
     runs: { type: 'string', default: '5' },
@@ -40,6 +50,7 @@ const { values: options } = parseArgs({
     flows: { type: 'string', default: '50000' },
     order: { type: 'string', default: 'rounds' },
     check: { type: 'boolean', default: false },
+    captures: { type: 'string' },
   },
 });
 const shape = {
@@ -53,7 +64,9 @@ const folder = mkdtempSync(join(tmpdir(), 'plasmawatch-bench-'));
 try {
   const capture = join(folder, 'bench.pcap');
   writeCapture(capture, shape);
-  const tools = toolsFor(capture).filter(isThere);
+  const rules = join(folder, 'rules.yaml');
+  writeFileSync(rules, RULES);
+  const tools = toolsFor(capture, rules).filter(isThere);
   const runs = new Map(tools.map(({ name }) => [name, []]));
   const said = new Map(tools.map((tool) => [tool.name, whatItSays(tool)]));
   for (let round = 0; round < Number(options.runs); round++) {
@@ -61,6 +74,7 @@ try {
   }
   const results = tools.map((tool) => resultOf(tool.name, runs.get(tool.name), said.get(tool.name)));
   report(results);
+  if (options.captures !== undefined) compareOn(capturesIn(options.captures), rules);
   const problems = [...disagreements(results), ...(options.check ? missedTargets(results) : [])];
   for (const problem of problems) console.log(problem);
   process.exitCode = problems.length === 0 ? 0 : 1;
@@ -69,7 +83,7 @@ try {
 }
 
 /** The tools: a command each, and what it says of the capture, where it says something. */
-function toolsFor(capture) {
+function toolsFor(capture, rules) {
   const flowFolder = join(folder, 'nfpcapd');
   mkdirSync(flowFolder);
   return [
@@ -78,6 +92,11 @@ function toolsFor(capture) {
       name: 'plasmawatch flows --json --port',
       command: [process.execPath, MAIN, 'flows', '--json', '--port', String(PORT), capture],
       says: countLines,
+    },
+    {
+      name: 'plasmawatch replay --json',
+      command: replayOf([capture], rules),
+      says: (text) => ({ flows: numberAfter(text, /"allowed":(\d+)/) }),
     },
     {
       name: 'softflowd',
@@ -120,6 +139,37 @@ function toolsFor(capture) {
   ];
 }
 
+function replayOf(files, rules) {
+  return [process.execPath, MAIN, 'replay', '--json', '--rules', rules, ...files];
+}
+
+function capturesIn(place) {
+  return readdirSync(place)
+    .filter((name) => name.endsWith('.pcap'))
+    .toSorted()
+    .map((name) => join(place, name));
+}
+
+/** What `replay` takes, as a multiple of what `flows` takes on the same files, in turn. */
+function compareOn(files, rules) {
+  const tools = {
+    flows: [process.execPath, MAIN, 'flows', '--json', ...files],
+    replay: replayOf(files, rules),
+  };
+  const runs = { flows: [], replay: [] };
+  for (let round = 0; round < Number(options.runs); round++) {
+    // Whom the rules do not allow is an anomaly: status 1.
+    for (const [name, command] of Object.entries(tools))
+      runs[name].push(measure({ name, command, maxStatus: 1 }));
+  }
+  const [flows, replay] = ['flows', 'replay'].map((name) =>
+    median(runs[name].map(({ cpuSeconds }) => cpuSeconds)),
+  );
+  console.log(
+    `${files.length} recorded files: replay ${replay.toFixed(2)} s, flows ${flows.toFixed(2)} s: ${(replay / flows).toFixed(2)}`,
+  );
+}
+
 function countLines(text) {
   return { flows: text.split('\n').length - 1 };
 }
@@ -138,16 +188,17 @@ function whatItSays({ name, command: [program, ...words], says }) {
 }
 
 /** One run: CPU time by the shell's own `time`, which has milliseconds; peak memory by GNU time. */
-function measure({ name, command }) {
+function measure({ name, command, maxStatus = 0 }) {
   const memoryFile = join(folder, 'memory');
   const timeFile = join(folder, 'time');
   const script = `TIMEFORMAT='%3U %3S'; { time command time -f %M -o "$0" "$@" >/dev/null 2>&1; } 2>"${timeFile}"`;
   const { status } = spawnSync('bash', ['-c', script, memoryFile, ...command]);
-  if (status !== 0) throw new Error(`${name} failed with status ${status}`);
+  if (status === null || status > maxStatus) throw new Error(`${name} failed with status ${status}`);
   const [user, system] = readFileSync(timeFile, 'utf8').trim().split(' ').map(Number);
   return {
     cpuSeconds: user + system,
-    memoryKb: Number(readFileSync(memoryFile, 'utf8').trim()),
+    // A line about the status comes before it.
+    memoryKb: Number(readFileSync(memoryFile, 'utf8').trim().split('\n').at(-1)),
   };
 }
 
