@@ -5,8 +5,8 @@
  *
  * An unknown peer may be a node that has just joined. Where a source can be asked, its conversation opens pending: it is
  * confirmed or dropped by the first refresh of the sources that was begun late enough after its packet, and confirmed in
- * any case when the grace period is over. At the GCS only the end of the grace period confirms it: a node talks there before any
- * source can list it. As long as no source has given a complete list, first-list.ts decides instead, of attempts as well.
+ * any case when the grace period is over. At the GCS, and at the dashboard beside it, only the end of the grace period confirms it: a
+ * node talks there before any source can list it. As long as no source has given a complete list, first-list.ts decides instead, of attempts as well.
  */
 import type { Flow } from '../flow/flow.ts';
 import type { Standing } from '../flow/standing.ts';
@@ -30,6 +30,8 @@ export const MAX_AWAITING_LIST = 5000;
 export const SETTLE_MS = 250;
 /** The service at which a node asks to be admitted, seconds before Ray can list it. */
 const ADMITTING_SERVICE = 'gcs';
+/** What the agent of a node asks that joins, as soon as its raylet runs: that may be before it is listed as well. */
+const AGENTS_SERVICE = 'dashboard';
 const JOINING_KINDS: ReadonlySet<AnomalyKind> = new Set<AnomalyKind>(['unexpected-peer', 'former-member']);
 
 /** The ends of a connection, by value: a flow's own go on changing. */
@@ -87,6 +89,8 @@ interface Pending<Tag> {
   readonly sinceMs: number;
   /** Whether a list was awaited when it began. */
   readonly awaitsList: boolean;
+  /** Whether its peer may be a node that joins, which no refresh before the end of the grace period can tell. */
+  readonly isJoin: boolean;
 }
 
 export class UnexpectedDetector<Tag> {
@@ -225,8 +229,22 @@ export class UnexpectedDetector<Tag> {
     if (activity?.isPending !== true || sinceMs === undefined || this.#pending.has(activity.id)) return;
     const ends = endsOf(flow, timeMs);
     const peer = formatAddress(peerOf(judged, ends));
+    const isJoin = this.#isJoin(activity.subject.service, peer);
     if (awaitsList) this.#awaitingList++;
-    this.#pending.set(activity.id, { activity, tracker, ends, peer, sinceMs, awaitsList });
+    this.#pending.set(activity.id, { activity, tracker, ends, peer, sinceMs, awaitsList, isJoin });
+  }
+
+  /**
+   * Whether a node may be about to join, for the first time or again: it talks to the GCS before any list can have it, and its agent
+   * to the dashboard. Whoever reaches the GCS can be admitted at once, so that a few seconds there gain nothing that joining would
+   * not; at every other service the first refresh decides all the same.
+   */
+  #isJoin(service: string | undefined, peer: string): boolean {
+    if (service === ADMITTING_SERVICE) return true;
+    if (service !== AGENTS_SERVICE) return false;
+    return [...this.#pending.values()].some(
+      (pending) => pending.peer === peer && pending.activity.subject.service === ADMITTING_SERVICE,
+    );
   }
 
   #forget({ activity, awaitsList }: Pending<Tag>): void {
@@ -243,7 +261,7 @@ export class UnexpectedDetector<Tag> {
   }
 
   #decide(pending: Pending<Tag>, nowMs: number, look?: Look): void {
-    const { activity, tracker, ends, sinceMs } = pending;
+    const { activity, tracker, ends, sinceMs, isJoin } = pending;
     const step = this.#firstListStep(pending, nowMs);
     if (step === 'wait') return;
     const judged = this.#options.judgeAgain(ends);
@@ -251,8 +269,8 @@ export class UnexpectedDetector<Tag> {
       this.#drop(pending);
       return;
     }
-    const isDecisive =
-      look?.result === 'answered' && look.begunMs - sinceMs >= SETTLE_MS && !isJoining(activity, judged);
+    const isJoining = isJoin && JOINING_KINDS.has(kindOf(judged));
+    const isDecisive = look?.result === 'answered' && look.begunMs - sinceMs >= SETTLE_MS && !isJoining;
     if (step === undefined && !isDecisive && nowMs - sinceMs < this.#options.graceMs) return;
     this.#forget(pending);
     const open = this.#confirm(tracker, activity, ends, judged, nowMs);
@@ -273,15 +291,6 @@ export class UnexpectedDetector<Tag> {
     const subject = subjectOf(record, service, judged, activity.standing);
     return tracker.confirm(activity, keyOf(judged.verdict, service, ends), subject, nowMs);
   }
-}
-
-/**
- * Whether a node may be about to join, for the first time or again: it talks to the GCS before any list can have it, so only the
- * end of the grace period decides. At every other service the first refresh does. Whoever reaches the GCS can be admitted at
- * once, so that a few seconds there gain nothing that joining would not.
- */
-function isJoining<Tag>({ subject }: Activity<Tag>, judged: Judged): boolean {
-  return subject.service === ADMITTING_SERVICE && JOINING_KINDS.has(kindOf(judged));
 }
 
 function keyOf(

@@ -206,6 +206,21 @@ describe('UnexpectedDetector', () => {
     expect([afterRefresh, reports.length]).toEqual(expected);
   });
 
+  it.each([
+    ['at the dashboard, for its agent asks there', 'gcs', STRANGER, 'dashboard', [0, 2]],
+    ['at no other service', 'gcs', STRANGER, 'object-manager', [1, 2]],
+    ['at no dashboard that another peer calls', 'gcs', '192.0.2.10', 'dashboard', [1, 2]],
+    ['at no dashboard beside another service', 'object-manager', STRANGER, 'dashboard', [2, 2]],
+  ])('waits for who may join as well %s', (_name, firstService, peer, service, expected) => {
+    connect(`${STRANGER}:5000`, 'answered', { service: firstService, isPending: true });
+    connect(`${peer}:5001`, 'answered', { service, isPending: true });
+    const startMs = second * 1000;
+    detector.decide({ begunMs: startMs + 1000, result: 'answered' }, startMs + 1000);
+    const afterRefresh = reports.length;
+    tick(GRACE_MS / 1000);
+    expect([afterRefresh, reports.length]).toEqual(expected);
+  });
+
   it('reports no former member that is listed again before the grace period ends', () => {
     judgedAgain = FORMER;
     connect(`${STRANGER}:5000`, 'answered', { ...FORMER, service: 'gcs', isPending: true });
