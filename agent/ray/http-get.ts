@@ -27,6 +27,9 @@ interface HttpAnswer {
  */
 const KEEP_MS = 4000;
 
+/** Up to 2.48 Ray's dashboard fails with status 500 where a question does not say who asks (http_server_head.py). */
+const USER_AGENT = 'plasmawatch';
+
 const connections = new Agent({ keepAlive: true, keepAliveMsecs: 60_000, timeout: KEEP_MS });
 
 /**
@@ -38,7 +41,7 @@ export const httpGet: HttpGet = (url, { headers, signal }) =>
   new Promise((resolve, reject) => {
     signal.throwIfAborted();
     let answer: IncomingMessage | undefined;
-    const request = get(url, { headers, agent: connections });
+    const request = get(url, { headers: { 'user-agent': USER_AGENT, ...headers }, agent: connections });
     const stop = (): void => {
       const reason = signal.reason as Error;
       answer?.destroy(reason);

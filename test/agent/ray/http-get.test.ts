@@ -42,6 +42,15 @@ describe('httpGet', () => {
     expect(await textOf(body)).toBe(`/nodes?view=summary Bearer t ${long}`);
   });
 
+  it('says who asks, or the dashboards of many versions of Ray fail', async () => {
+    const url = await serve((request, response) => {
+      // As Ray up to 2.48 does.
+      response.statusCode = request.headers['user-agent'] === undefined ? 500 : 200;
+      response.end();
+    });
+    expect((await ask(url)).status).toBe(200);
+  });
+
   it('asks again over the same connection', async () => {
     const sockets = new Set<Socket>();
     const url = await serve((request, response) => {
