@@ -513,9 +513,18 @@ export class Agent {
 
   async #lookAtMembers(): Promise<LookResult> {
     const membership = this.#membership;
-    const result = await membership.lookNow();
+    // Before the first list, it is the raylet's connections that tell a member from an outsider.
+    const sockets = membership.hasList ? undefined : this.#lookAtRayletsAnew();
+    const [result] = await Promise.all([membership.lookNow(), sockets]);
     // A membership that was replaced meanwhile has not looked to the end.
     return membership === this.#membership ? result : 'failed';
+  }
+
+  /** Begins after what runs already: that may have read before the question. */
+  async #lookAtRayletsAnew(): Promise<void> {
+    await this.#socketLook;
+    if (!this.#isLookingAtRaylets) this.#socketLook = this.#lookAtRaylets();
+    await this.#socketLook;
   }
 
   #decideHeld(look: Look): boolean {

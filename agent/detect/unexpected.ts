@@ -5,8 +5,9 @@
  *
  * An unknown peer may be a node that has just joined. Where a source can be asked, its conversation opens pending: it is
  * confirmed or dropped by the first refresh of the sources that was begun late enough after its packet, and confirmed in
- * any case when the grace period is over. At the GCS, and at the dashboard beside it, only the end of the grace period confirms it: a
- * node talks there before any source can list it. As long as no source has given a complete list, first-list.ts decides instead, of attempts as well.
+ * any case when the grace period is over. At the GCS, and at the dashboard beside it, only the end of the grace period
+ * confirms it: a node talks there before any source can list it. As long as no source has given a complete list,
+ * first-list.ts decides instead, of attempts as well.
  */
 import type { Flow } from '../flow/flow.ts';
 import type { Standing } from '../flow/standing.ts';

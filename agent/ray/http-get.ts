@@ -22,7 +22,7 @@ interface HttpAnswer {
 }
 
 /**
- * A connection stays open for so long after an answer: a detector may still ask the kernel whose it is, and while an unknown peer
+ * A connection stays open for for this time after an answer: a detector may still ask the kernel whose it is, and while an unknown peer
  * waits there is another question every second. Ray's own servers keep one for longer.
  */
 const KEEP_MS = 4000;

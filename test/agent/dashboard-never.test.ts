@@ -69,6 +69,17 @@ describe('an agent that has never seen a list of the members', () => {
     expect(worker.evidence.map(({ anomaly }) => anomaly)).toEqual([worker.reports[0]?.id]);
   });
 
+  it.each([0, 0.3, 0.6, 0.9])(
+    'reports an outsider within a second, whenever the raylet was looked at last: %d s before',
+    async (beforeS) => {
+      worker = await WorkerAgent.start({ localNetworks: () => [`${WORKER}/24`] });
+      await worker.pass(20 + beforeS);
+      worker.open('192.0.2.66');
+      await worker.pass(0.9);
+      expect(worker.told).toEqual(['unexpected-peer critical 192.0.2.66']);
+    },
+  );
+
   it('waits for peers outside of its networks to which its own raylet connects', async () => {
     worker = await WorkerAgent.start({ localNetworks: () => [`${WORKER}/24`] });
     worker.rayletPeers = ['10.99.7.7'];
