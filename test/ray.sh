@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests against a real Ray cluster in network namespaces, as root: takes about ten minutes and 3 GB of memory.
+# Runs the tests against a real Ray cluster in network namespaces, as root: takes about twenty minutes and 3 GB of memory.
 # Usage: test/ray.sh [VERSION] [arguments of vitest]. Without a version: the newest that is tested.
 # The cluster is started by raylab, which lies in ../shared/raylab; Ray itself comes from PyPI into a virtual environment
 # that is kept for the next run (RAYLAB_VENV moves it), with the constraints in test/ray.
