@@ -5,7 +5,7 @@ export interface Reporting {
   /** This node's name. */
   readonly node: string;
   readonly report: (anomaly: Anomaly) => void;
-  /** The wall clock minus the clock that times are told by, in ms, for words; left out where it is the wall clock. */
+  /** The wall clock minus the clock of the times here, in ms, for words; left out where they are the same. */
   readonly wallAheadMs?: () => number;
   /** Unique ids of anomalies. */
   readonly createId: () => string;

@@ -132,7 +132,7 @@ export function selectorOf({ cluster, labels = {} }: PodsSource): string {
     .join(',');
 }
 
-/** The API server tells by the wall clock since when a pod is there; membership is told by the monotonic one. */
+/** The API server says by the wall clock since when a pod is there; membership goes by the monotonic one. */
 function inMonotonicTime(member: Member | undefined, clock: Clock): Member | undefined {
   if (member?.sinceMs === undefined) return member;
   return { ...member, sinceMs: member.sinceMs - wallAheadMs(clock) };

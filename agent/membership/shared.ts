@@ -29,7 +29,7 @@ const TAKE_OVER_MS = 10_000;
 const REFRESH_LIMIT_MS = 2000;
 /** Room for the rest of a message of 1 MiB. */
 const MAX_VIEW_BYTES = 1_000_000;
-/** The collector is told this node's addresses again this often, and at once when they change. */
+/** The collector is sent this node's addresses again this often, and at once when they change. */
 const RENEW_OWN_MS = 60_000;
 /** Those that were asked for last: Ray gives a new id at each start. The collector keeps as many for an agent. */
 const MAX_CLUSTERS = 8;
@@ -73,7 +73,7 @@ export class SharedMembers implements MembersLink {
   readonly #views = new Map<string, ForeignView & { readonly heardAtMs: number }>();
   /** By cluster whose reporter is lost: from when on this agent may try. */
   readonly #tryFromMs = new Map<string, number>();
-  /** By cluster: what the collector was told of it over this connection, and the members that it was made of. */
+  /** By cluster: what was sent to the collector over this connection, and the members that it was made of. */
   readonly #told = new Map<string, { readonly text: string; readonly members: readonly Member[] }>();
   readonly #refreshes = new Set<PendingRefresh>();
   /** Providers that read a source, to be called when others want to know what it says now. */
@@ -81,7 +81,7 @@ export class SharedMembers implements MembersLink {
   #send: ((message: SharingMessage) => void) | undefined;
   /** This node's addresses, the one first by which sources know it. */
   #own: readonly string[] = [];
-  /** What the collector was told of them, and when; undefined as long as it does not want to know. */
+  /** What was sent to the collector of them, and when; undefined until it asks. */
   #toldOwn: { text: string; atMs: number } | undefined;
 
   /**
@@ -264,7 +264,7 @@ export class SharedMembers implements MembersLink {
     return { type: 'follow-members', cluster, ...(heads.length === 0 ? {} : { heads: [...heads] }) };
   }
 
-  /** A head that moves, or whose name resolves only now, is told at once. */
+  /** A head that moves, or whose name resolves only now, is sent at once. */
   #noteHeads(cluster: string, heads: readonly Address[]): void {
     if (heads.length === 0) return;
     const texts = heads.slice(0, MAX_NODE_ADDRESSES).map(formatAddress);

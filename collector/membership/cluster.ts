@@ -12,16 +12,16 @@ export interface Cluster {
   disagreeSinceMs: number | undefined;
   /** Whether it was said that there is no view to hand out. */
   isWaitingSaid: boolean;
-  /** The members that each follower has been told. */
+  /** The members that each follower was sent last. */
   readonly followers: Map<Follower, readonly SharedMember[] | undefined>;
   /** Where the raylet of a follower's node has the head. */
   readonly heads: Map<Follower, readonly string[]>;
   /** From which address how many of the agents connect that report of it or follow it; undefined until it is asked for again. */
   agentsAt: Map<string, number> | undefined;
-  /** Runs until the next time that followers may be told. */
+  /** Runs until followers may get the next message. */
   pause: Timer | undefined;
   isNews: boolean;
-  /** Who waits for a view that is read after its question, and since when; they are told at once. */
+  /** Followers that wait for a view that is read after their question, and since when; they get it at once. */
   readonly askers: Map<Follower, number>;
   /** Runs until the readers may be asked again. */
   refreshPause: Timer | undefined;

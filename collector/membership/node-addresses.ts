@@ -26,7 +26,7 @@ const MAX_NODES = 5000;
 const MAX_NODES_OF_PLACE = 16;
 /** Entries of one message. */
 const MAX_ENTRIES = 256;
-/** Agents are told no more often. */
+/** The shortest time between two messages to an agent, in ms. */
 const HAND_OUT_INTERVAL_MS = 2000;
 
 /** Why an address counts for nobody. */

@@ -38,7 +38,7 @@ import {
 export const REPORTER_SILENT_MS = 15_000;
 /** A reader asks a source of large answers no less often than this. */
 const LONGEST_READ_INTERVAL_MS = 60_000;
-/** An agent is told no more often. */
+/** The shortest time between two messages to an agent, in ms. */
 const HAND_OUT_INTERVAL_MS = 1000;
 /** The readers of a cluster are asked to read it now no more often. */
 const REFRESH_INTERVAL_MS = 1000;
@@ -374,7 +374,7 @@ export class SharedViews {
     return [...new Set(views.flatMap((view) => view?.readers ?? []))];
   }
 
-  /** Tells those that asked before the view was read, without waiting for the next time that all are told. */
+  /** Answers those that asked before the view was read, without waiting for the next message to all. */
   #answerAskers(key: string, cluster: Cluster): void {
     for (const [asker, sinceMs] of cluster.askers) {
       const view = this.#viewFor(cluster, asker);

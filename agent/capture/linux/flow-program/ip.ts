@@ -144,7 +144,7 @@ export const readIpv6: readonly Line[] = [
     load(8, 'r1', 'r10', HEADER + IPV6.source + offset),
     store(8, 'r10', KEY + FLOW_KEY.source + offset, 'r1'),
   ]),
-  // ::ffff:a.b.c.d would be the key of IPv4; what it is in an IPv6 packet is told apart in user space.
+  // ::ffff:a.b.c.d would be the key of IPv4; user space tells the two apart.
   ...handUpMapped('source'),
   ...handUpMapped('destination'),
   ...loadNetwork16('r9', HEADER + IPV6.payloadLength),
