@@ -119,7 +119,7 @@ export class FirstList {
     }
   }
 
-  /** When the wait began; undefined where nobody waits. Nobody waits either where no raylet was here for so long. */
+  /** When the wait began; undefined where nobody waits. Nobody waits either where no raylet was here for a while. */
   #begin(nowMs: number): number | undefined {
     const { membership, longestMs } = this.#options;
     const awaitedSinceMs = membership.awaitedSinceMs;

@@ -10,7 +10,7 @@ const MAX_CLAIMED_PORTS = 64;
 
 /** The head of the cluster, as a proven raylet of this node knows it. */
 export interface Head {
-  /** As the raylet was told it: an address, or a host name in lower case. */
+  /** As the raylet was given it: an address, or a host name in lower case. */
   readonly address: string;
   /** What that address is, or the name resolves to; none while the name does not resolve. */
   readonly addresses: readonly Address[];

@@ -41,7 +41,7 @@ type RayletSummary = z.infer<typeof rayletSchema>;
 
 export interface ListedNode {
   readonly nodeId: string;
-  /** As text: an IP address, or a host name where Ray was told one. */
+  /** As text: an IP address, or a host name where Ray was given one. */
   readonly address: string;
   readonly isAlive: boolean;
   readonly isHead: boolean;

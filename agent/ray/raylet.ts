@@ -89,7 +89,7 @@ const MAX_UNPROVEN_DESCRIPTORS = 16_384;
 const MAX_DESCRIPTORS_OF_USER = 8192;
 /** A port that was left to chance, on the command line. */
 const LEFT_TO_CHANCE = '0';
-/** Ports of a raylet that are told where its own is not known: it listens at two. */
+/** Ports of a raylet that are reported where its own is not known: it listens at two. */
 const MAX_LISTENING_PORTS = 8;
 /** Programs of users who are not trusted that are looked at, at a time. More are hints that nobody needs. */
 const MAX_UNTRUSTED = 64;

@@ -8,7 +8,7 @@ import { formatAddress } from '../../common/address.ts';
 import { CLUSTER_GROUP, type ServicePorts } from '../../rules/schema.ts';
 import { check, type Check } from './check.ts';
 
-/** Nodes that are named; of more, their number is told. */
+/** Nodes that are named; of more, their number is given. */
 const MAX_NAMED = 20;
 
 interface Word {

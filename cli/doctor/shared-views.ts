@@ -28,7 +28,7 @@ const NODE_FIX =
 const FIX =
   'name the agent in the collector\'s settings (`membership.reporters`): docs/install.md, "Who belongs to the cluster"';
 
-/** A finding for each view that waits, and each address of a node that does not count; nothing where the collector does not answer, which is told elsewhere. */
+/** A finding for each view that waits, and each address of a node that does not count; nothing where the collector does not answer, which another check reports. */
 export async function examineSharedViews(client: Pick<CollectorClient, 'get'>): Promise<Check[]> {
   try {
     const { clusters, nodes } = await client.get('/api/members', answerSchema);

@@ -212,7 +212,7 @@ async function readEvidence(client: CollectorClient, id: string): Promise<Eviden
   }
 }
 
-/** An incident with so many of its members at most, read page by page. */
+/** An incident with a bounded number of its members, read page by page. */
 async function readDetails(client: CollectorClient, id: string, wanted: number): Promise<IncidentDetails> {
   const page = async (have: number, cursor: string | null): Promise<IncidentDetails> => {
     const query = new URLSearchParams({

@@ -1,4 +1,4 @@
-/** `plasmawatch incidents --watch`: a line for each change of an incident, until the command is told to stop. */
+/** `plasmawatch incidents --watch`: a line for each change of an incident, until the command is stopped. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf, PlasmawatchError } from '../../common/errors.ts';
 import { shortTime } from '../../common/time.ts';

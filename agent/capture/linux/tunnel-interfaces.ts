@@ -78,7 +78,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   ip6erspan: { types: ['erspan'], ...GRE },
   ipip: { types: ['ipip'], ...IP_TUNNEL },
   sit: { types: ['6in4', 'ipip'], ...IP_TUNNEL },
-  // Its ends and its session are told by another family of netlink only (l2tp of generic netlink).
+  // Its ends and its session are listed by another family of netlink only (l2tp of generic netlink).
   l2tpeth: { types: ['l2tp'], local: [], remote: [], any: NOT_TOLD },
   ip6tnl: { types: ['6in6', '4in6'], ...IP_TUNNEL },
 };
